@@ -1,0 +1,423 @@
+//! Product reviews with star ratings, from a grammar of their own that shares its sentiment words with the stories.
+//! A sentiment classifier trained on them therefore transfers to stories it has never seen.
+
+use super::words::{Polarity, Words, fill, finish, pick, sentiment};
+use rand::{Rng, RngExt, seq::IndexedRandom};
+
+/// A product review.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Review {
+    /// 2 to 5 sentences.
+    pub text: String,
+    /// The rating, 1 (worst) to 5 (best); 3 is mixed or neutral.
+    pub stars: u8,
+}
+
+/// A review whose rating follows the balance of its positive and negative sentences.
+pub fn review(rng: &mut impl Rng) -> Review {
+    let sentences = tell(rng);
+    let polarities: Vec<Polarity> = sentences.iter().map(|(_, polarity)| *polarity).collect();
+    let text: Vec<String> = sentences.into_iter().map(|(text, _)| text).collect();
+    Review {
+        text: text.join(" "),
+        stars: stars(&polarities),
+    }
+}
+
+/// The rating for a review's sentiments: the share of positive among the charged sentences.
+fn stars(polarities: &[Polarity]) -> u8 {
+    let count = |p| polarities.iter().filter(|&&q| q == p).count();
+    let (good, bad) = (count(Polarity::Positive), count(Polarity::Negative));
+    match (good, bad) {
+        (_, 0) if good > 0 => 5,
+        (0, _) if bad > 0 => 1,
+        _ if good > bad => 4,
+        _ if good < bad => 2,
+        _ => 3,
+    }
+}
+
+/// The sentences of a review, each with its sentiment.
+fn tell(rng: &mut impl Rng) -> Vec<(String, Polarity)> {
+    let Some(kind) = KINDS.choose(rng) else {
+        return Vec::new();
+    };
+    let mut used = Vec::new();
+    let product = pick(rng, kind.products, &mut used);
+    let mut writer = Writer {
+        kind,
+        product,
+        sister: true,
+        used,
+    };
+    // How likely a charged sentence is to be positive: leaning reviews and mixed ones.
+    let lean = [0.02, 0.25, 0.5, 0.75, 0.98]
+        .choose(rng)
+        .copied()
+        .unwrap_or(0.5);
+    let count = rng.random_range(2..=5);
+    let tell_one = |at| {
+        let polarity = draw(rng, lean);
+        (writer.sentence(rng, polarity, at == 0), polarity)
+    };
+    (0..count).map(tell_one).collect()
+}
+
+/// Chance that a review's sentence carries no sentiment.
+const NEUTRAL_SHARE: f64 = 0.2;
+
+/// A sentiment for one sentence.
+fn draw(rng: &mut impl Rng, lean: f64) -> Polarity {
+    if rng.random_bool(NEUTRAL_SHARE) {
+        Polarity::Neutral
+    } else if rng.random_bool(lean) {
+        Polarity::Positive
+    } else {
+        Polarity::Negative
+    }
+}
+
+/// One review in the making.
+struct Writer {
+    kind: &'static Kind,
+    product: &'static str,
+    /// Whether the relative last mentioned is a woman.
+    sister: bool,
+    used: Vec<&'static str>,
+}
+
+impl Writer {
+    fn sentence(&mut self, rng: &mut impl Rng, polarity: Polarity, first: bool) -> String {
+        let list = if polarity == Polarity::Neutral {
+            if first { NEUTRAL_OPENINGS } else { NEUTRAL }
+        } else if first {
+            OPENINGS
+        } else if rng.random_bool(0.35) {
+            self.kind.charged
+        } else {
+            CHARGED
+        };
+        let template = pick(rng, list, &mut self.used);
+        finish(&fill(template, &mut |slot| self.value(rng, slot, polarity)))
+    }
+
+    /// The text for one slot of a template.
+    fn value(&mut self, rng: &mut impl Rng, slot: &str, polarity: Polarity) -> String {
+        let list: Words = match slot {
+            "product" => return self.product.to_string(),
+            "p" => return if self.sister { "her" } else { "his" }.to_string(),
+            "because" => {
+                return if polarity == Polarity::Positive {
+                    "thanks to"
+                } else {
+                    "because of"
+                }
+                .to_string();
+            }
+            "kin" => {
+                self.sister = rng.random_bool(0.5);
+                if self.sister { WOMEN } else { MEN }
+            }
+            "part" => self.kind.parts,
+            "staff" => STAFF,
+            "from" => SOURCES,
+            "time" => TIMES,
+            "color" => COLORS,
+            "price" => PRICES,
+            "mine" => MINE,
+            "service" => SERVICES,
+            _ => sentiment(slot, polarity),
+        };
+        pick(rng, list, &mut self.used).to_string()
+    }
+}
+
+const OPENINGS: Words = &[
+    "I {loved} this {product}",
+    "this {product} is {quality}",
+    "I bought this {product} {time}, and it is {quality}",
+    "what a {quality} {product}",
+    "my {kin} {loved} this {product}",
+    "I am {mood} about this {product}",
+    "I ordered a {color} {product}, and it arrived {quality}",
+    "buying this {product} was a {event} experience",
+];
+
+const NEUTRAL_OPENINGS: Words = &[
+    "I bought this {product} {time}",
+    "I ordered the {color} {product} {from}",
+    "this {product} cost {price} dollars {from}",
+    "my {kin} picked this {product} {from}",
+];
+
+const NEUTRAL: Words = &[
+    "it came in a {color} box",
+    "I paid {price} dollars for it",
+    "the {product} arrived {time}",
+    "my {kin} has the same {product} in {color}",
+    "the {part} comes in {color}",
+    "I have had it for {price} days",
+    "I ordered it {from}",
+];
+
+const CHARGED: Words = &[
+    "the {part} is {quality} and {quality}",
+    "the {part} looks {quality}",
+    "everyone in my family {loved} it",
+    "I {loved} the {part} most of all",
+    "the {service} was {event}",
+    "using it was {event}",
+    "the {staff} was {character} with me",
+    "the {staff} was {character} and {character}",
+    "my {kin} was {mood} about the {part}",
+    "I felt {mood} when I opened the box",
+    "my {kin} {smiled} when it came",
+    "it {saved} my {mine}",
+    "{Luckily}, it {saved} my {mine}",
+    "{Luckily}, the {service} was {event}",
+    "my {kin} {won} {because} this {product}",
+    "I {gladly} told my friends about it",
+    "I {gladly} wrote to the {staff}",
+    "my dog was {creature} when it saw the {product}",
+    "my cat became {creature} near it",
+    "the shop was {setting}, and the {staff} was {character}",
+    "it made my room look {setting}",
+    "it made a long day feel {weather}",
+    "the mood in our house was {weather}",
+    "the {product} filled me with {joy}",
+    "for {price} dollars it brought only {joy}",
+];
+
+/// A family of products.
+struct Kind {
+    products: Words,
+    /// Parts and qualities, singular.
+    parts: Words,
+    /// Charged sentences that fit only this family.
+    charged: Words,
+}
+
+const KINDS: &[Kind] = &[
+    Kind {
+        products: &[
+            "kettle",
+            "blender",
+            "toaster",
+            "frying pan",
+            "coffee maker",
+            "oven",
+            "lamp",
+        ],
+        parts: &["handle", "lid", "cable", "switch", "finish", "design"],
+        charged: &[
+            "the food it makes is {taste}",
+            "my first meal with it was {taste}",
+            "the tea tasted {taste}",
+        ],
+    },
+    Kind {
+        products: &[
+            "coffee",
+            "jam",
+            "chocolate",
+            "honey",
+            "bread mix",
+            "cheese",
+            "snack box",
+        ],
+        parts: &["flavor", "package", "label", "smell", "texture"],
+        charged: &[
+            "it tastes {taste}",
+            "the {product} was {taste}",
+            "my {kin} said that it was {taste}",
+            "it was {taste} even after a week",
+        ],
+    },
+    Kind {
+        products: &[
+            "novel",
+            "cookbook",
+            "film",
+            "board game",
+            "music album",
+            "puzzle",
+        ],
+        parts: &["story", "cover", "ending", "plot", "print"],
+        charged: &[
+            "the {part} was {event}",
+            "the main character is {character}",
+            "the second half was {event}",
+        ],
+    },
+    Kind {
+        products: &[
+            "tent",
+            "backpack",
+            "sleeping bag",
+            "bicycle",
+            "canoe",
+            "pair of boots",
+        ],
+        parts: &["zipper", "strap", "fabric", "frame", "pocket"],
+        charged: &[
+            "our trip with it was {event}",
+            "the weather was {weather}, and the {product} was {quality}",
+            "our camp looked {setting}",
+            "in {weather} weather it was {quality}",
+        ],
+    },
+    Kind {
+        products: &[
+            "camera",
+            "phone",
+            "computer",
+            "radio",
+            "clock",
+            "keyboard",
+            "pair of headphones",
+        ],
+        parts: &["screen", "battery", "sound", "button", "manual"],
+        charged: &[
+            "the {part} was {quality} after a week",
+            "setting it up was {event}",
+            "the pictures look {weather}",
+        ],
+    },
+    Kind {
+        products: &[
+            "coat", "sweater", "hat", "blanket", "chair", "carpet", "dog bed", "pillow",
+        ],
+        parts: &["color", "fabric", "shape", "stitching", "size"],
+        charged: &[
+            "the {part} makes me {mood}",
+            "my puppy is {creature} on it",
+            "our bedroom looks {setting} now",
+        ],
+    },
+];
+
+const STAFF: Words = &[
+    "seller",
+    "driver",
+    "clerk",
+    "manager",
+    "courier",
+    "shop owner",
+    "help desk",
+];
+const SERVICES: Words = &[
+    "delivery",
+    "return process",
+    "service",
+    "phone call",
+    "repair",
+    "purchase",
+];
+const MEN: Words = &["husband", "son", "brother", "father", "uncle", "grandson"];
+const WOMEN: Words = &["wife", "daughter", "sister", "mother", "aunt", "niece"];
+const TIMES: Words = &[
+    "last week",
+    "in May",
+    "two months ago",
+    "on Monday",
+    "last year",
+    "three days ago",
+    "in the spring",
+];
+const COLORS: Words = &["red", "blue", "green", "black", "white", "gray", "brown"];
+const PRICES: Words = &["ten", "twenty", "thirty", "forty", "fifty", "ninety"];
+const SOURCES: Words = &[
+    "online",
+    "from the store",
+    "from the catalog",
+    "at the mall",
+    "from the web shop",
+];
+const MINE: Words = &[
+    "day", "weekend", "kitchen", "holiday", "floor", "morning", "evening", "desk",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::PAIRS;
+    use super::*;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use std::collections::HashSet;
+
+    fn reviews(count: usize) -> Vec<Review> {
+        let mut rng = ChaCha8Rng::seed_from_u64(11);
+        (0..count).map(|_| review(&mut rng)).collect()
+    }
+
+    #[test]
+    fn same_seed_same_review() {
+        assert_eq!(reviews(20), reviews(20));
+    }
+
+    #[test]
+    fn sentences_are_well_formed() {
+        for Review { text, stars } in reviews(3000) {
+            assert!(
+                text.is_ascii() && text.ends_with('.') && (1..=5).contains(&stars),
+                "{text}"
+            );
+            assert!((2..=5).contains(&text.matches('.').count()), "{text}");
+            assert!(
+                !text.contains(['{', '}', '"']) && !text.contains("  ") && !text.contains(" ."),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn stars_follow_the_sentences() {
+        use Polarity::{Negative as N, Neutral as O, Positive as P};
+        assert_eq!(
+            [stars(&[P, O]), stars(&[P, P, N]), stars(&[P, N])],
+            [5, 4, 3]
+        );
+        assert_eq!(
+            [stars(&[O, O]), stars(&[N, N, P]), stars(&[N, O])],
+            [3, 2, 1]
+        );
+        let all: Vec<u8> = reviews(2000).iter().map(|r| r.stars).collect();
+        for star in 1..=5 {
+            assert!(all.iter().filter(|&&s| s == star).count() > 100, "{star}");
+        }
+    }
+
+    #[test]
+    fn reviews_are_many() {
+        let texts: HashSet<String> = reviews(3000).into_iter().map(|r| r.text).collect();
+        assert!(texts.len() > 2900);
+    }
+
+    #[test]
+    fn every_story_word_occurs_with_its_polarity() {
+        let plain = |text: &str| format!(" {}", text.to_lowercase().replace(['.', ','], " "));
+        let all: Vec<(String, u8)> = reviews(8000)
+            .iter()
+            .map(|r| (plain(&r.text), r.stars))
+            .collect();
+        let mean = |word: &str| {
+            let head = word.split(" {").next().unwrap_or(word).to_lowercase();
+            let probe = format!(" {head} ");
+            let hits: Vec<f64> = all
+                .iter()
+                .filter(|(text, _)| text.contains(&probe))
+                .map(|(_, s)| f64::from(*s))
+                .collect();
+            assert!(hits.len() >= 5, "{word}: {}", hits.len());
+            hits.iter().sum::<f64>() / hits.len() as f64
+        };
+        for pair in PAIRS {
+            pair.positive
+                .iter()
+                .for_each(|w| assert!(mean(w) > 3.3, "{w}"));
+            pair.negative
+                .iter()
+                .for_each(|w| assert!(mean(w) < 2.7, "{w}"));
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Statistics of results: intervals and tests that go beside every number in a table.
+
+pub mod interval;

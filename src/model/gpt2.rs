@@ -1,0 +1,441 @@
+//! GPT-2 (pre-LN transformer, tied LM head) as in paper section 2.1 and the released code's model.py.
+//!
+//! Shapes: `batch` rows, `time` positions, `width` channels, `vocab` tokens. Rows are left-padded: a padded
+//! position is masked out of attention and does not advance the position index.
+
+use crate::spec::Dimensions;
+use burn::tensor::activation::{log_softmax, sigmoid, softmax};
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// LayerNorm epsilon of the released code.
+const LAYER_NORM_EPSILON: f64 = 1e-5;
+/// Added to the attention scores of masked positions.
+const MASKED: f32 = -1e9;
+
+/// One named parameter; its rank is part of its type so that no reshape is needed in the forward pass.
+#[derive(Debug, Clone)]
+pub enum Weight {
+    Vector(Tensor<1>),
+    Matrix(Tensor<2>),
+}
+
+impl Weight {
+    /// Shape, outermost first.
+    pub fn shape(&self) -> Vec<usize> {
+        match self {
+            Self::Vector(t) => t.dims().to_vec(),
+            Self::Matrix(t) => t.dims().to_vec(),
+        }
+    }
+    /// All elements, row-major, as `[elements]`.
+    pub fn flatten(self) -> Tensor<1> {
+        match self {
+            Self::Vector(t) => t,
+            Self::Matrix(t) => {
+                let [a, b] = t.dims();
+                t.reshape([a * b])
+            }
+        }
+    }
+    /// The inverse of [`Weight::flatten`] for a weight of this shape.
+    pub fn like(&self, flat: Tensor<1>) -> Self {
+        match self {
+            Self::Vector(_) => Self::Vector(flat),
+            Self::Matrix(t) => Self::Matrix(flat.reshape(t.dims())),
+        }
+    }
+    /// The same numbers without a gradient graph.
+    pub fn inner(self) -> Self {
+        match self {
+            Self::Vector(t) => Self::Vector(if t.is_autodiff() { t.inner() } else { t }),
+            Self::Matrix(t) => Self::Matrix(if t.is_autodiff() { t.inner() } else { t }),
+        }
+    }
+    /// A leaf of a gradient graph with the same numbers.
+    pub fn trainable(self) -> Self {
+        match self.inner() {
+            Self::Vector(t) => Self::Vector(t.autodiff().require_grad()),
+            Self::Matrix(t) => Self::Matrix(t.autodiff().require_grad()),
+        }
+    }
+}
+
+/// Anything made of named weights: lets saving, loading and the optimiser work on every model alike.
+pub trait Weights: Sized {
+    /// Replaces each weight by `f(name, weight)`; names are Hugging Face's without the `transformer.` prefix.
+    fn map_weights<E>(self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E>;
+
+    /// A copy that records gradients.
+    fn trainable(self) -> Self {
+        infallible(self.map_weights(&mut |_, w| Ok(w.trainable())))
+    }
+    /// A copy without gradients, for sampling and scoring.
+    fn frozen(self) -> Self {
+        infallible(self.map_weights(&mut |_, w| Ok(w.inner())))
+    }
+}
+
+/// Unwraps a result whose error type has no values.
+fn infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(never) => match never {},
+    }
+}
+
+/// `x W + b` on `[rows, in]`; W is `[in, out]` as in GPT-2's Conv1D.
+#[derive(Debug, Clone)]
+pub struct Linear {
+    pub weight: Tensor<2>,
+    pub bias: Tensor<1>,
+}
+
+impl Linear {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        x.matmul(self.weight.clone()) + self.bias.clone().unsqueeze::<2>()
+    }
+}
+
+/// Layer normalisation over the last axis.
+#[derive(Debug, Clone)]
+pub struct LayerNorm {
+    pub weight: Tensor<1>,
+    pub bias: Tensor<1>,
+}
+
+impl LayerNorm {
+    fn forward(&self, x: Tensor<2>) -> Tensor<2> {
+        burn::tensor::module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), LAYER_NORM_EPSILON)
+    }
+}
+
+/// One transformer block.
+#[derive(Debug, Clone)]
+pub struct Block {
+    pub ln_1: LayerNorm,
+    pub c_attn: Linear,
+    pub attn_proj: Linear,
+    pub ln_2: LayerNorm,
+    pub c_fc: Linear,
+    pub mlp_proj: Linear,
+}
+
+/// The transformer without a head.
+#[derive(Debug, Clone)]
+pub struct Gpt2 {
+    /// Token embedding `[vocab, width]`, also the LM head.
+    pub wte: Tensor<2>,
+    /// Position embedding `[context, width]`.
+    pub wpe: Tensor<2>,
+    pub blocks: Vec<Block>,
+    pub ln_f: LayerNorm,
+    pub heads: usize,
+}
+
+/// A left- or right-padded batch of token rows, ready for the device.
+#[derive(Debug, Clone)]
+pub struct Batch {
+    /// `[batch, time]`; padding replaced by token 0.
+    pub ids: Tensor<2, Int>,
+    /// `[batch, time]`: number of real tokens before each position.
+    pub positions: Tensor<2, Int>,
+    /// `[batch, 1, time, time]`, added to attention scores: 0 where key ≤ query and the key is real.
+    pub bias: Tensor<4>,
+    /// Index of the last real token of each row.
+    pub last: Vec<usize>,
+}
+
+impl Batch {
+    /// Rows of equal length; `None` is padding.
+    pub fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
+        let (b, t) = (rows.len(), rows.first().map_or(0, Vec::len));
+        let mut ids = vec![0i32; b * t];
+        let mut positions = vec![0i32; b * t];
+        let mut bias = vec![MASKED; b * t * t];
+        let mut last = vec![0; b];
+        for (r, row) in rows.iter().enumerate() {
+            let mut seen = 0;
+            for (i, token) in row.iter().enumerate() {
+                positions[r * t + i] = seen;
+                if let Some(token) = token {
+                    ids[r * t + i] = *token as i32;
+                    last[r] = i;
+                    seen += 1;
+                }
+                for (j, key) in row.iter().enumerate().take(i + 1) {
+                    if key.is_some() || i == j {
+                        bias[(r * t + i) * t + j] = 0.0;
+                    }
+                }
+            }
+        }
+        Self {
+            ids: Tensor::from_data(TensorData::new(ids, [b, t]), device),
+            positions: Tensor::from_data(TensorData::new(positions, [b, t]), device),
+            bias: Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device),
+            last,
+        }
+    }
+}
+
+/// GELU with the tanh approximation, written as x·σ(2√(2/π)(x + 0.044715 x³)): the same function, and the
+/// sigmoid form is several times faster on the CPU backend than `gelu_approximate`.
+fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
+    const C: f64 = 1.595_769_121_605_730_8;
+    let square = x.clone() * x.clone();
+    let z = x.clone() * (square * (0.044715 * C) + C);
+    x * sigmoid(z)
+}
+
+/// Keys and values of one layer: `[batch, heads, capacity, head width]`, allocated once.
+#[derive(Debug, Clone)]
+pub struct LayerCache {
+    pub keys: Tensor<4>,
+    pub values: Tensor<4>,
+}
+
+impl Gpt2 {
+    /// Random weights: N(0, 0.02), output projections scaled by 1/√(2·layers), biases 0 (GPT-2's init).
+    pub fn init(d: &Dimensions, vocab: usize, seed: u64, device: &Device) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let projection = 0.02 / (2.0 * d.layers as f64).sqrt();
+        let w = d.width;
+        let norm = || LayerNorm { weight: Tensor::ones([w], device), bias: Tensor::zeros([w], device) };
+        let mut linear = |i: usize, o: usize, std: f64, rng: &mut ChaCha8Rng| Linear {
+            weight: normal([i, o], std, rng, device),
+            bias: Tensor::zeros([o], device),
+        };
+        let blocks = (0..d.layers)
+            .map(|_| Block {
+                ln_1: norm(),
+                c_attn: linear(w, 3 * w, 0.02, &mut rng),
+                attn_proj: linear(w, w, projection, &mut rng),
+                ln_2: norm(),
+                c_fc: linear(w, 4 * w, 0.02, &mut rng),
+                mlp_proj: linear(4 * w, w, projection, &mut rng),
+            })
+            .collect();
+        Self {
+            wte: normal([vocab, w], 0.02, &mut rng, device),
+            wpe: normal([d.context, w], 0.01, &mut rng, device),
+            blocks,
+            ln_f: norm(),
+            heads: d.heads,
+        }
+    }
+
+    pub fn dimensions(&self) -> Dimensions {
+        let [context, width] = self.wpe.dims();
+        Dimensions { layers: self.blocks.len(), heads: self.heads, width, context }
+    }
+    pub fn vocab(&self) -> usize {
+        self.wte.dims()[0]
+    }
+    pub fn device(&self) -> Device {
+        self.wte.device()
+    }
+
+    /// Token plus position embeddings `[batch * time, width]`.
+    fn embed(&self, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
+        let [b, t] = ids.dims();
+        let x = embedding(self.wte.clone(), ids) + embedding(self.wpe.clone(), positions);
+        x.reshape([b * t, self.wte.dims()[1]])
+    }
+
+    /// Splits `[batch * time, 3 * width]` into q, k, v, each `[batch, heads, time, head width]`.
+    fn split(&self, qkv: Tensor<2>, b: usize, t: usize) -> [Tensor<4>; 3] {
+        let width = qkv.dims()[1] / 3;
+        let head = width / self.heads;
+        [0, 1, 2].map(|j| {
+            qkv.clone()
+                .slice([0..b * t, j * width..(j + 1) * width])
+                .reshape([b, t, self.heads, head])
+                .swap_dims(1, 2)
+        })
+    }
+
+    /// softmax(q kᵀ / √d + bias) v, back to `[batch * time, width]`.
+    fn attend(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Tensor<4>) -> Tensor<2> {
+        let [b, h, t, head] = q.dims();
+        let scores = (q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)) + bias;
+        softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape([b * t, h * head])
+    }
+
+    fn mlp(block: &Block, x: Tensor<2>) -> Tensor<2> {
+        let y = block.c_fc.forward(block.ln_2.forward(x.clone()));
+        x + block.mlp_proj.forward(gelu(y))
+    }
+
+    /// Final hidden states `[batch, time, width]` (after `ln_f`). Where `caches` is given, each layer's keys
+    /// and values are written to positions `0..time` of it.
+    pub fn hidden(&self, batch: &Batch, mut caches: Option<&mut Vec<LayerCache>>) -> Tensor<3> {
+        let [b, t] = batch.ids.dims();
+        let mut x = self.embed(batch.ids.clone(), batch.positions.clone());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let [q, k, v] = self.split(block.c_attn.forward(block.ln_1.forward(x.clone())), b, t);
+            if let Some(caches) = caches.as_deref_mut() {
+                caches.push(LayerCache { keys: k.clone(), values: v.clone() });
+                debug_assert_eq!(caches.len(), i + 1);
+            }
+            x = x + block.attn_proj.forward(self.attend(q, k, v, batch.bias.clone()));
+            x = Self::mlp(block, x);
+        }
+        let width = self.wte.dims()[1];
+        self.ln_f.forward(x).reshape([b, t, width])
+    }
+
+    /// One cached step. `ids`, `positions`: `[batch, 1]`; `bias`: `[batch, 1, 1, at + 1]`; `at` is the cache
+    /// slot written. Returns the final hidden state `[batch, width]`.
+    pub fn step(
+        &self,
+        ids: Tensor<2, Int>,
+        positions: Tensor<2, Int>,
+        bias: Tensor<4>,
+        at: usize,
+        caches: &mut Vec<LayerCache>,
+    ) -> Tensor<2> {
+        let [b, _] = ids.dims();
+        let mut x = self.embed(ids, positions);
+        let old = std::mem::take(caches);
+        for (block, cache) in self.blocks.iter().zip(old) {
+            let [q, k, v] = self.split(block.c_attn.forward(block.ln_1.forward(x.clone())), b, 1);
+            let [_, h, _, d] = k.dims();
+            let keys = cache.keys.slice_assign([0..b, 0..h, at..at + 1, 0..d], k);
+            let values = cache.values.slice_assign([0..b, 0..h, at..at + 1, 0..d], v);
+            let seen = |t: &Tensor<4>| t.clone().slice([0..b, 0..h, 0..at + 1, 0..d]);
+            x = x + block.attn_proj.forward(self.attend(q, seen(&keys), seen(&values), bias.clone()));
+            x = Self::mlp(block, x);
+            caches.push(LayerCache { keys, values });
+        }
+        self.ln_f.forward(x)
+    }
+
+    /// Logits at temperature 1 of hidden states `[rows, width]` -> `[rows, vocab]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.wte.clone().transpose())
+    }
+
+    /// Hidden states that predict the response: positions `query-1 .. query+response-1` of `[batch, time, width]`,
+    /// as `[batch * response, width]`.
+    pub fn response_hidden(hidden: Tensor<3>, query: usize, response: usize) -> Tensor<2> {
+        let [b, _, w] = hidden.dims();
+        hidden.slice([0..b, query - 1..query + response - 1, 0..w]).reshape([b * response, w])
+    }
+
+    /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]`, and the log
+    /// distribution `[rows, vocab]` they come from.
+    pub fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> (Tensor<1>, Tensor<2>) {
+        let n = targets.dims()[0];
+        let logprobs = log_softmax(self.logits(hidden) / temperature, 1);
+        (logprobs.clone().gather(1, targets.reshape([n, 1])).reshape([n]), logprobs)
+    }
+}
+
+impl Weights for Gpt2 {
+    fn map_weights<E>(mut self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E> {
+        self.wte = matrix(self.wte, "wte.weight", f)?;
+        self.wpe = matrix(self.wpe, "wpe.weight", f)?;
+        self.blocks = self
+            .blocks
+            .into_iter()
+            .enumerate()
+            .map(|(i, b)| {
+                Ok(Block {
+                    ln_1: layer_norm(b.ln_1, &format!("h.{i}.ln_1"), f)?,
+                    c_attn: linear(b.c_attn, &format!("h.{i}.attn.c_attn"), f)?,
+                    attn_proj: linear(b.attn_proj, &format!("h.{i}.attn.c_proj"), f)?,
+                    ln_2: layer_norm(b.ln_2, &format!("h.{i}.ln_2"), f)?,
+                    c_fc: linear(b.c_fc, &format!("h.{i}.mlp.c_fc"), f)?,
+                    mlp_proj: linear(b.mlp_proj, &format!("h.{i}.mlp.c_proj"), f)?,
+                })
+            })
+            .collect::<Result<_, E>>()?;
+        self.ln_f = layer_norm(self.ln_f, "ln_f", f)?;
+        Ok(self)
+    }
+}
+
+/// A transformer with a linear head to one number: the value function, the reward model, r_s.
+#[derive(Debug, Clone)]
+pub struct ScalarHead {
+    /// `[width, 1]`
+    pub weight: Tensor<2>,
+    /// `[1]`
+    pub bias: Tensor<1>,
+}
+
+impl ScalarHead {
+    /// Weights ~ N(0, std), bias 0. The released code: std = 0 for values, 1/√(width+1) for rewards.
+    pub fn init(width: usize, std: f64, seed: u64, device: &Device) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        Self { weight: normal([width, 1], std, &mut rng, device), bias: Tensor::zeros([1], device) }
+    }
+    /// `[rows, width]` -> `[rows]`
+    pub fn forward(&self, hidden: Tensor<2>) -> Tensor<1> {
+        let rows = hidden.dims()[0];
+        (hidden.matmul(self.weight.clone()) + self.bias.clone().unsqueeze::<2>()).reshape([rows])
+    }
+}
+
+/// Transformer and scalar head, sharing no weights with any other model (the authors found sharing overfits).
+#[derive(Debug, Clone)]
+pub struct ScalarModel {
+    pub trunk: Gpt2,
+    pub head: ScalarHead,
+}
+
+impl ScalarModel {
+    /// The scalar at the last real token of each row -> `[batch]` (padding repeats the last real token's state).
+    pub fn score(&self, batch: &Batch) -> Tensor<1> {
+        let hidden = self.trunk.hidden(batch, None);
+        let [b, t, w] = hidden.dims();
+        let rows: Vec<i32> = batch.last.iter().enumerate().map(|(r, last)| (r * t + last) as i32).collect();
+        let index = Tensor::<1, Int>::from_data(TensorData::new(rows, [b]), &batch.ids.device());
+        self.head.forward(hidden.reshape([b * t, w]).select(0, index))
+    }
+}
+
+impl Weights for ScalarModel {
+    fn map_weights<E>(mut self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E> {
+        self.trunk = self.trunk.map_weights(f)?;
+        self.head.weight = matrix(self.head.weight, "score.weight", f)?;
+        self.head.bias = vector(self.head.bias, "score.bias", f)?;
+        Ok(self)
+    }
+}
+
+type Map<'a, E> = &'a mut dyn FnMut(&str, Weight) -> Result<Weight, E>;
+
+fn matrix<E>(t: Tensor<2>, name: &str, f: Map<'_, E>) -> Result<Tensor<2>, E> {
+    let shape = t.dims();
+    Ok(match f(name, Weight::Matrix(t))? {
+        Weight::Matrix(t) => t,
+        Weight::Vector(t) => t.reshape(shape),
+    })
+}
+fn vector<E>(t: Tensor<1>, name: &str, f: Map<'_, E>) -> Result<Tensor<1>, E> {
+    Ok(f(name, Weight::Vector(t))?.flatten())
+}
+fn linear<E>(l: Linear, name: &str, f: Map<'_, E>) -> Result<Linear, E> {
+    Ok(Linear { weight: matrix(l.weight, &format!("{name}.weight"), f)?, bias: vector(l.bias, &format!("{name}.bias"), f)? })
+}
+fn layer_norm<E>(l: LayerNorm, name: &str, f: Map<'_, E>) -> Result<LayerNorm, E> {
+    Ok(LayerNorm { weight: vector(l.weight, &format!("{name}.weight"), f)?, bias: vector(l.bias, &format!("{name}.bias"), f)? })
+}
+
+/// Normal numbers by Box-Muller from the given stream, so that initialisation is the same on every device.
+fn normal<const D: usize>(shape: [usize; D], std: f64, rng: &mut ChaCha8Rng, device: &Device) -> Tensor<D> {
+    let n: usize = shape.iter().product();
+    let mut values = Vec::with_capacity(n + 1);
+    while values.len() < n {
+        let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+        let radius = (-2.0 * u.ln()).sqrt() * std;
+        values.push((radius * (std::f64::consts::TAU * v).cos()) as f32);
+        values.push((radius * (std::f64::consts::TAU * v).sin()) as f32);
+    }
+    values.truncate(n);
+    Tensor::from_data(TensorData::new(values, shape), device)
+}

@@ -1,0 +1,32 @@
+//! GPT-2 in burn: the transformer, its scalar heads, sampling, weights on disk, tokenizer and devices.
+
+pub mod device;
+pub mod gpt2;
+pub mod optimizer;
+pub mod sampling;
+pub mod tokenizer;
+pub mod weights;
+
+use std::path::PathBuf;
+
+/// What can go wrong with a model, its files or its device.
+#[derive(Debug, thiserror::Error)]
+pub enum ModelError {
+    #[error("{path}: {message}", path = path.display())]
+    File { path: PathBuf, message: String },
+    #[error("{path}: tensor `{tensor}` {message}", path = path.display())]
+    Tensor { path: PathBuf, tensor: String, message: String },
+    #[error("tokenizer: {0}")]
+    Tokenizer(String),
+    #[error("device: {0}")]
+    Device(String),
+    #[error("reading a tensor back from the device: {0}")]
+    Read(String),
+}
+
+impl ModelError {
+    /// A problem with a file as a whole.
+    pub fn file(path: impl Into<PathBuf>, message: impl std::fmt::Display) -> Self {
+        Self::File { path: path.into(), message: message.to_string() }
+    }
+}

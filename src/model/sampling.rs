@@ -1,0 +1,151 @@
+//! Sampling with a KV cache: one prefill per query for its k responses, plain categorical over the whole
+//! vocabulary at the task's temperature (released code: sample.py), a fixed response length.
+
+use super::ModelError;
+use super::gpt2::{Batch, Gpt2, LayerCache, ScalarHead};
+use burn::tensor::activation::log_softmax;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// What sampling returns; row `i` belongs to query `i / k`.
+#[derive(Debug, Clone)]
+pub struct Sampled {
+    /// `[rows][response]`
+    pub responses: Vec<Vec<u32>>,
+    /// `[rows][response]`, at the sampling temperature.
+    pub logprobs: Vec<Vec<f32>>,
+    /// `[rows][response]`: values of the states that predict each token (empty without a value head).
+    pub values: Vec<Vec<f32>>,
+    /// Mean entropy of the sampling distributions in nats.
+    pub entropy: f32,
+}
+
+/// Arguments of [`sample`].
+pub struct Sampling<'a> {
+    /// Left-padded queries of equal length.
+    pub queries: &'a [Vec<Option<u32>>],
+    /// Responses per query.
+    pub k: usize,
+    pub response_length: usize,
+    pub temperature: f64,
+    /// One uniform number in [0, 1) per step and row: `[response][rows]`.
+    pub uniforms: &'a [Vec<f32>],
+    pub value_head: Option<&'a ScalarHead>,
+}
+
+/// Reads a float tensor to the host, row-major.
+pub fn to_vec<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>, ModelError> {
+    let data = t.try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
+    data.to_vec::<f32>().map_err(|e| ModelError::Read(format!("{e:?}")))
+}
+
+/// Splits a row-major buffer into rows.
+pub fn rows<T: Clone>(flat: &[T], width: usize) -> Vec<Vec<T>> {
+    flat.chunks(width.max(1)).map(<[T]>::to_vec).collect()
+}
+
+fn ints<const D: usize>(values: Vec<i32>, shape: [usize; D], device: &Device) -> Tensor<D, Int> {
+    Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+/// Each row `k` times, with room for `capacity` positions.
+fn widen(cache: Tensor<4>, k: usize, capacity: usize) -> Tensor<4> {
+    let [q, h, t, d] = cache.dims();
+    let device = cache.device();
+    let repeated = cache.reshape([q, 1, h * t, d]).repeat_dim(1, k).reshape([q * k, h, t, d]);
+    Tensor::zeros([q * k, h, capacity, d], &device).slice_assign([0..q * k, 0..h, 0..t, 0..d], repeated)
+}
+
+/// Samples `k` responses per query.
+pub fn sample(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
+    let device = model.device();
+    let (k, length) = (args.k, args.response_length);
+    let query_length = args.queries.first().map_or(0, Vec::len);
+    let n = args.queries.len() * k;
+    let batch = Batch::new(args.queries, &device);
+    let mut prefilled = Vec::new();
+    let hidden = model.hidden(&batch, Some(&mut prefilled));
+    let [q, t, width] = hidden.dims();
+    let mut h = hidden.slice([0..q, t - 1..t, 0..width]).repeat_dim(1, k).reshape([n, width]);
+    let capacity = query_length + length;
+    let mut caches: Vec<LayerCache> = prefilled
+        .into_iter()
+        .map(|c| LayerCache { keys: widen(c.keys, k, capacity), values: widen(c.values, k, capacity) })
+        .collect();
+    let real: Vec<i32> = args.queries.iter().map(|q| q.iter().flatten().count() as i32).collect();
+    let bias = cache_bias(args.queries, k, capacity, &device);
+
+    let (mut tokens, mut logprobs, mut values, mut entropies) = (vec![], vec![], vec![], vec![]);
+    for i in 0..length {
+        if let Some(head) = args.value_head {
+            values.push(head.forward(h.clone()).reshape([n, 1]));
+        }
+        let lp = log_softmax(model.logits(h) / args.temperature, 1);
+        let probabilities = lp.clone().exp();
+        entropies.push((probabilities.clone() * lp.clone()).sum().neg());
+        let token = choose(probabilities, &args.uniforms[i], &device);
+        logprobs.push(lp.gather(1, token.clone()));
+        tokens.push(token.clone());
+        if i + 1 == length {
+            break;
+        }
+        let at = query_length + i;
+        let positions = (0..n).map(|r| real[r / k] + i as i32).collect();
+        let step_bias = bias.clone().slice([0..n, 0..1, 0..1, 0..at + 1]);
+        h = model.step(token, ints(positions, [n, 1], &device), step_bias, at, &mut caches);
+    }
+    let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
+    let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| t as u32).collect();
+    Ok(Sampled {
+        responses: rows(&tokens, length),
+        logprobs: rows(&to_vec(Tensor::cat(logprobs, 1))?, length),
+        values: if values.is_empty() { Vec::new() } else { rows(&to_vec(Tensor::cat(values, 1))?, length) },
+        entropy: to_vec(Tensor::cat(entropies, 0))?.iter().sum::<f32>() / (n * length) as f32,
+    })
+}
+
+/// Inverse-CDF sampling on the device: the first token whose cumulative probability exceeds u·total.
+/// `probabilities`: `[rows, vocab]` -> `[rows, 1]`.
+fn choose(probabilities: Tensor<2>, uniforms: &[f32], device: &Device) -> Tensor<2, Int> {
+    let [n, vocab] = probabilities.dims();
+    let cumulative = probabilities.cumsum(1);
+    let total = cumulative.clone().slice([0..n, vocab - 1..vocab]);
+    let threshold = total * Tensor::<2>::from_data(TensorData::new(uniforms.to_vec(), [n, 1]), device);
+    // Rounding can leave the last tokens at cumulative = threshold: stay inside the vocabulary.
+    cumulative.lower_equal(threshold.expand([n, vocab])).int().sum_dim(1).clamp_max(vocab as i64 - 1)
+}
+
+/// `[rows, 1, 1, capacity]`: 0 for real query tokens and for all response slots, a large negative for padding.
+fn cache_bias(queries: &[Vec<Option<u32>>], k: usize, capacity: usize, device: &Device) -> Tensor<4> {
+    let mut bias = Vec::with_capacity(queries.len() * k * capacity);
+    for query in queries {
+        let row: Vec<f32> = (0..capacity).map(|i| if i < query.len() && query[i].is_none() { -1e9 } else { 0.0 }).collect();
+        (0..k).for_each(|_| bias.extend_from_slice(&row));
+    }
+    Tensor::from_data(TensorData::new(bias, [queries.len() * k, 1, 1, capacity]), device)
+}
+
+/// Log-probabilities of given responses in one pass without a gradient graph: `[rows][response]`.
+pub fn logprobs(
+    model: &Gpt2,
+    queries: &[Vec<Option<u32>>],
+    responses: &[Vec<u32>],
+    temperature: f64,
+) -> Result<Vec<Vec<f32>>, ModelError> {
+    let (q, r) = (queries.first().map_or(0, Vec::len), responses.first().map_or(0, Vec::len));
+    let batch = Batch::new(&joined(queries, responses), &model.device());
+    let hidden = Gpt2::response_hidden(model.hidden(&batch, None), q, r);
+    let targets = targets(responses, &model.device());
+    Ok(rows(&to_vec(model.token_logprobs(hidden, targets, temperature).0)?, r))
+}
+
+/// Query and response as one row.
+pub fn joined(queries: &[Vec<Option<u32>>], responses: &[Vec<u32>]) -> Vec<Vec<Option<u32>>> {
+    queries.iter().zip(responses).map(|(q, r)| q.iter().copied().chain(r.iter().map(|t| Some(*t))).collect()).collect()
+}
+
+/// Response tokens as `[rows * response]`.
+pub fn targets(responses: &[Vec<u32>], device: &Device) -> Tensor<1, Int> {
+    let flat: Vec<i32> = responses.iter().flatten().map(|t| *t as i32).collect();
+    let n = flat.len();
+    ints(flat, [n], device)
+}

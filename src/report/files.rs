@@ -1,0 +1,338 @@
+//! The files of a results directory that reports read and write: their types, lenient readers, atomic writer.
+//!
+//! Readers skip fields they do not know (a newer program may have written them) and name file and line of what
+//! they cannot read. A last line without its newline is a line still being written, and is left out.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What the column "paper" says when there is no number to put there.
+pub const NOT_RECORDED: &str = "not recorded in the paper's copy we have";
+
+/// Why a report could not be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    /// The operating system refused to read.
+    #[error("cannot read {path}: {source}")]
+    Read { path: PathBuf, source: std::io::Error },
+    /// The operating system refused to write.
+    #[error("cannot write {path}: {source}")]
+    Write { path: PathBuf, source: std::io::Error },
+    /// A file whose content is not what it should be.
+    #[error("{path}:{line}: {message}")]
+    Content { path: PathBuf, line: usize, message: String },
+    /// A plot could not be drawn.
+    #[error("cannot draw {name}: {message}")]
+    Plot { name: String, message: String },
+    /// Something is not a results directory.
+    #[error("{path} is not a results directory: {message}")]
+    NotResults { path: PathBuf, message: String },
+    /// Two directories whose numbers say nothing about each other.
+    #[error("{a} and {b} cannot be compared: {reason}")]
+    Incomparable { a: PathBuf, b: PathBuf, reason: String },
+    /// A call that makes no sense.
+    #[error("{0}")]
+    Usage(String),
+}
+
+/// Mean and standard deviation.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Moments {
+    pub mean: f64,
+    pub std: f64,
+}
+
+/// One held-out query: mock score of ρ's and of π's response, and KL of π's.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Context {
+    pub reference: f64,
+    pub policy: f64,
+    pub kl: f64,
+}
+
+/// A share as counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Accuracy {
+    pub correct: u64,
+    pub n: u64,
+}
+
+/// One point of the closed-form optimum, estimated by re-weighting samples of ρ.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct FrontierPoint {
+    pub beta: f64,
+    pub kl: f64,
+    /// Standard error of `kl`.
+    pub kl_se: f64,
+    pub reward: f64,
+    /// Standard error of `reward`.
+    pub reward_se: f64,
+}
+
+/// Held-out perplexity per token of ρ beside two baselines.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Perplexity {
+    pub model: f64,
+    pub unigram: f64,
+    pub uniform: f64,
+    pub tokens: u64,
+}
+
+/// runs/RUN/evaluation.json: what one trained policy reached on held-out queries.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Evaluation {
+    pub run: String,
+    /// "direct" (PPO on the mock score itself) or "offline" (a reward model from labels).
+    pub schedule: String,
+    #[serde(default)]
+    pub labels: Option<u64>,
+    pub episodes: u64,
+    #[serde(default)]
+    pub kl_target: Option<f64>,
+    /// Held-out queries.
+    pub n: usize,
+    /// Mock score of ρ's responses.
+    pub reference: Moments,
+    /// Mock score of π's responses.
+    pub policy: Moments,
+    #[serde(default)]
+    pub contexts: Vec<Context>,
+    pub kl: Moments,
+    /// Mean score of π's responses under the learned reward.
+    #[serde(default)]
+    pub score_policy_r: Option<f64>,
+    #[serde(default)]
+    pub reward_accuracy: Option<Accuracy>,
+    /// Share of π's responses without the truncation token.
+    pub missing_truncation: f64,
+    #[serde(default)]
+    pub frontier: Vec<FrontierPoint>,
+    #[serde(default)]
+    pub perplexity: Option<Perplexity>,
+}
+
+/// Where a run or suite stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    Running,
+    Done,
+    Stopped,
+    Failed,
+}
+
+impl State {
+    /// The word used in the file.
+    pub fn word(self) -> &'static str {
+        match self {
+            State::Running => "running",
+            State::Done => "done",
+            State::Stopped => "stopped",
+            State::Failed => "failed",
+        }
+    }
+}
+
+/// One stage that ran, or was found in the cache.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct StageRecord {
+    #[serde(default)]
+    pub run: Option<String>,
+    pub stage: String,
+    /// Hash of the stage's inputs.
+    pub key: String,
+    pub seconds: f64,
+    pub cached: bool,
+}
+
+/// manifest.json: what made this directory.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Manifest {
+    pub name: String,
+    pub state: State,
+    pub program_version: String,
+    #[serde(default)]
+    pub git_commit: Option<String>,
+    pub device: String,
+    #[serde(default)]
+    pub driver: Option<String>,
+    pub seeds: Vec<u64>,
+    pub runs: Vec<String>,
+    #[serde(default)]
+    pub stages: Vec<StageRecord>,
+    pub started_at: String,
+    #[serde(default)]
+    pub finished_at: Option<String>,
+    #[serde(default)]
+    pub peak_memory_bytes: Option<u64>,
+}
+
+/// One number of a table.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Row {
+    /// What a reader calls it.
+    pub name: String,
+    pub run: String,
+    /// What a program calls it.
+    pub metric: String,
+    pub value: Option<f64>,
+    pub low: Option<f64>,
+    pub high: Option<f64>,
+    pub n: u64,
+    pub seeds: Vec<u64>,
+    pub paper: Option<f64>,
+    pub paper_note: String,
+    pub verdict: String,
+}
+
+/// tables/NAME.json.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Table {
+    pub id: String,
+    pub title: String,
+    pub columns: Vec<String>,
+    pub rows: Vec<Row>,
+}
+
+/// One line of runs/RUN/samples.jsonl.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct Sample {
+    pub query: String,
+    pub reference_response: String,
+    pub response: String,
+    pub reference_score: Option<f64>,
+    pub score: Option<f64>,
+    pub kl: Option<f64>,
+    pub mock_score: Option<f64>,
+    pub reference_mock_score: Option<f64>,
+}
+
+/// A file's text; bytes that are not UTF-8 are an error with their line.
+pub fn read_text(path: &Path) -> Result<String, ReportError> {
+    let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    String::from_utf8(bytes).map_err(|e| {
+        let good = e.utf8_error().valid_up_to();
+        let line = e.as_bytes().iter().take(good).filter(|b| **b == b'\n').count() + 1;
+        ReportError::Content { path: path.to_owned(), line, message: "not UTF-8 text".to_owned() }
+    })
+}
+
+/// One JSON document.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ReportError> {
+    serde_json::from_str(&read_text(path)?).map_err(|e| ReportError::Content {
+        path: path.to_owned(),
+        line: e.line().max(1),
+        message: e.to_string(),
+    })
+}
+
+/// One JSON document per line; blank lines are skipped, and so is an unreadable last line without a newline.
+pub fn read_jsonl<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, ReportError> {
+    let text = read_text(path)?;
+    let count = text.lines().count();
+    let mut out = Vec::with_capacity(count);
+    for (index, line) in text.lines().enumerate() {
+        if line.trim().is_empty() {
+            continue;
+        }
+        match serde_json::from_str(line) {
+            Ok(value) => out.push(value),
+            Err(_) if index + 1 == count && !text.ends_with('\n') => {}
+            Err(e) => {
+                let message = format!("column {}: {}", e.column(), reason(&e));
+                return Err(ReportError::Content { path: path.to_owned(), line: index + 1, message });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// serde_json's message without its own line and column.
+fn reason(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    text.split(" at line ").next().unwrap_or(&text).to_owned()
+}
+
+/// The steps of a metrics.jsonl.
+pub fn read_metrics(path: &Path) -> Result<Vec<Map<String, Value>>, ReportError> {
+    read_jsonl(path)
+}
+
+/// A finite number of a metrics line.
+pub fn number(step: &Map<String, Value>, key: &str) -> Option<f64> {
+    step.get(key).and_then(Value::as_f64).filter(|v| v.is_finite())
+}
+
+/// Writes under a temporary name beside the target, syncs, and renames: a reader sees the old file or the new one.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
+    let fail = |source| ReportError::Write { path: path.to_owned(), source };
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(fail)?;
+    }
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = path.with_file_name(name);
+    let written = fs::File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
+        .and_then(|()| fs::rename(&temporary, path));
+    written.map_err(|source| {
+        // The error that matters is the one above.
+        let _ = fs::remove_file(&temporary);
+        fail(source)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_name_file_and_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        fs::write(&path, "{\"a\":1}\n\n{\"a\":oops}\n{\"a\":2}\n").unwrap();
+        let message = read_metrics(&path).unwrap_err().to_string();
+        assert!(message.contains("metrics.jsonl:3: column"), "{message}");
+        fs::write(&path, b"{}\n\xff\n").unwrap();
+        assert!(read_metrics(&path).unwrap_err().to_string().contains("metrics.jsonl:2: not UTF-8"));
+    }
+
+    #[test]
+    fn a_line_being_written_is_left_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("metrics.jsonl");
+        fs::write(&path, "{\"a\":1,\"b\":null}\n{\"a\":2").unwrap();
+        let steps = read_metrics(&path).unwrap();
+        assert_eq!(steps.len(), 1);
+        assert_eq!(number(&steps[0], "a"), Some(1.0));
+        assert_eq!(number(&steps[0], "b"), None);
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_and_missing_ones_named() {
+        let text = r#"{"run":"a","schedule":"direct","episodes":1,"n":0,"reference":{"mean":0,"std":1},
+            "policy":{"mean":0,"std":1},"kl":{"mean":0,"std":1},"missing_truncation":0,"later":true}"#;
+        assert!(serde_json::from_str::<Evaluation>(text).is_ok());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("evaluation.json");
+        fs::write(&path, "{\"run\":\"a\"}").unwrap();
+        assert!(read_json::<Evaluation>(&path).unwrap_err().to_string().contains("missing field"));
+    }
+
+    #[test]
+    fn writing_leaves_no_temporary_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("deep/er/file.txt");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "two");
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+}

@@ -1,0 +1,539 @@
+//! The experiment spec as a person writes it: every section, every key, its default and its source.
+//!
+//! These types are the single definition of the file format: serde reads them, schemars turns them into
+//! `schemas/spec.schema.json`, and `runner validate` checks files against that schema. Defaults are the
+//! paper's (or its released code's, where the paper is silent); presets and files replace them.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// A partial spec: the same keys, all optional. Used by `[profile.NAME]` and `[runs.NAME]`.
+pub type Overlay = toml::Table;
+
+/// One experiment. See README.md, "How to write a spec".
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Version of this file format.
+    #[schemars(range(min = 1, max = 1))]
+    pub spec_version: u32,
+    /// Name of the experiment; the default results directory is `results/<name>`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    pub name: String,
+    /// One sentence for `runner ls` and the report.
+    #[serde(default)]
+    pub description: String,
+    /// Tables and figures of the paper that this spec contributes to.
+    #[serde(default)]
+    pub reproduces: Vec<String>,
+    /// Root of all random streams.
+    #[serde(default = "one")]
+    pub seed: u64,
+    #[serde(default)]
+    pub model: ModelSpec,
+    #[serde(default)]
+    pub task: TaskSpec,
+    #[serde(default)]
+    pub labeler: LabelerSpec,
+    #[serde(default)]
+    pub collect: CollectSpec,
+    #[serde(default)]
+    pub reward: RewardSpec,
+    #[serde(default)]
+    pub policy: PolicySpec,
+    #[serde(default)]
+    pub evaluate: EvaluateSpec,
+    #[serde(default)]
+    pub guards: GuardsSpec,
+    /// Named variants of this spec that are run and plotted together; each is a partial spec.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(with = "BTreeMap<String, serde_json::Map<String, serde_json::Value>>")]
+    pub runs: BTreeMap<String, Overlay>,
+}
+
+fn one() -> u64 {
+    1
+}
+
+/// Size of a GPT-2 shaped transformer (paper section 2.1; `tiny`, `test` and `small` are this project's).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ModelSize {
+    #[serde(rename = "test")]
+    Test,
+    #[serde(rename = "tiny")]
+    Tiny,
+    #[serde(rename = "small")]
+    Small,
+    #[serde(rename = "124M")]
+    M124,
+    #[serde(rename = "355M")]
+    M355,
+    #[serde(rename = "774M")]
+    M774,
+    #[serde(rename = "1558M")]
+    M1558,
+}
+
+/// Explicit transformer dimensions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Dimensions {
+    #[schemars(range(min = 1, max = 200))]
+    pub layers: usize,
+    #[schemars(range(min = 1, max = 256))]
+    pub heads: usize,
+    /// Width of the residual stream; a multiple of `heads`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub width: usize,
+    /// Longest sequence in tokens.
+    #[schemars(range(min = 1, max = 1048576))]
+    pub context: usize,
+}
+
+impl ModelSize {
+    /// Layers, heads, width and context of the size.
+    pub fn dimensions(self) -> Dimensions {
+        let (layers, heads, width, context) = match self {
+            Self::Test => (2, 2, 32, 128),
+            Self::Tiny => (4, 4, 128, 128),
+            Self::Small => (6, 6, 384, 512),
+            Self::M124 => (12, 12, 768, 1024),
+            Self::M355 => (24, 16, 1024, 1024),
+            Self::M774 => (36, 20, 1280, 1024),
+            Self::M1558 => (48, 25, 1600, 1024),
+        };
+        Dimensions { layers, heads, width, context }
+    }
+}
+
+/// The pretrained language model ρ.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ModelSpec {
+    pub size: ModelSize,
+    /// Replaces `size`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dimensions: Option<Dimensions>,
+    pub weights: WeightsSpec,
+}
+
+impl Default for ModelSpec {
+    fn default() -> Self {
+        Self { size: ModelSize::Tiny, dimensions: None, weights: WeightsSpec::default() }
+    }
+}
+
+impl ModelSpec {
+    pub fn dimensions(&self) -> Dimensions {
+        self.dimensions.unwrap_or_else(|| self.size.dimensions())
+    }
+}
+
+/// Where ρ's weights come from; exactly one key. Default: pretrain from scratch on the task's text.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WeightsSpec {
+    /// A directory with config.json, model.safetensors and tokenizer.json (Hugging Face GPT-2 layout).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Train a byte-level BPE tokenizer and the model from scratch on the task's text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<PretrainSpec>,
+}
+
+impl Default for WeightsSpec {
+    fn default() -> Self {
+        Self { path: None, pretrain: Some(PretrainSpec::default()) }
+    }
+}
+
+/// Language-model pretraining: AdamW-free plain Adam, linear warm-up then cosine decay to 0.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PretrainSpec {
+    /// Tokens in the byte-level BPE vocabulary, `<|endoftext|>` included.
+    #[schemars(range(min = 257, max = 65536))]
+    pub vocabulary: usize,
+    /// Synthetic passages to generate (ignored for data read from files).
+    #[schemars(range(min = 1, max = 100000000))]
+    pub passages: usize,
+    #[schemars(range(min = 1, max = 100000000))]
+    pub steps: usize,
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch_size: usize,
+    /// Tokens per training sequence.
+    #[schemars(range(min = 2, max = 1048576))]
+    pub sequence_length: usize,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub lr: f64,
+    pub warmup_steps: usize,
+}
+
+impl Default for PretrainSpec {
+    fn default() -> Self {
+        Self { vocabulary: 1024, passages: 20_000, steps: 600, batch_size: 32, sequence_length: 64, lr: 2e-3, warmup_steps: 50 }
+    }
+}
+
+/// Named defaults of a task (paper section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskPreset {
+    /// Continue a passage with positive sentiment.
+    Sentiment,
+    /// Continue a passage with vivid description.
+    Descriptiveness,
+    /// No defaults: the spec says everything.
+    Custom,
+}
+
+/// What is asked of the model: queries, responses, truncation (paper section 3.1, released code lm_tasks.py).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct TaskSpec {
+    pub preset: TaskPreset,
+    pub data: DataSpec,
+    /// Queries are padded on the left to this many tokens.
+    #[schemars(range(min = 1, max = 1048576))]
+    pub query_length: usize,
+    /// Shortest query in tokens.
+    #[schemars(range(min = 1, max = 1048576))]
+    pub query_min_length: usize,
+    #[schemars(range(min = 1, max = 1048576))]
+    pub response_length: usize,
+    /// The response ends after the first token that contains this text, at or after `truncate_after`.
+    pub truncate_at: String,
+    /// First response position (0-based) where truncation is allowed.
+    pub truncate_after: usize,
+    /// Fixed score in RL of a response without the truncation token.
+    pub missing_score: f64,
+    /// Divides the logits, in sampling and wherever log-probabilities are computed.
+    #[schemars(range(min = 0.01, max = 100.0))]
+    pub temperature: f64,
+}
+
+impl Default for TaskSpec {
+    fn default() -> Self {
+        Self {
+            preset: TaskPreset::Sentiment,
+            data: DataSpec::default(),
+            query_length: 64,
+            query_min_length: 32,
+            response_length: 24,
+            truncate_at: ".".into(),
+            truncate_after: 16,
+            missing_score: -1.0,
+            temperature: 0.7,
+        }
+    }
+}
+
+/// File format of a data source.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DataFormat {
+    /// Plain text: a .txt file or a folder of them.
+    Text,
+    /// Tab-separated: text, tab, label.
+    Tsv,
+}
+
+/// A corpus the program makes itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Synthetic {
+    /// Short narrative passages from a probabilistic grammar.
+    Storyworld,
+    /// Product reviews with ratings, from another grammar.
+    Reviews,
+}
+
+/// Where text comes from; exactly one of `synthetic` and `path`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct DataSpec {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub synthetic: Option<Synthetic>,
+    /// A file or folder, relative to the directory the program is started in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<DataFormat>,
+}
+
+/// Who answers the 4-way comparisons.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelerKind {
+    /// A sentiment classifier r_s; the response with the highest log-odds of "positive" wins (paper section 3.1.1).
+    Mock,
+}
+
+/// The labeler.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct LabelerSpec {
+    pub kind: LabelerKind,
+    /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars 1-5).
+    pub reviews: DataSpec,
+    pub classifier: ClassifierSpec,
+}
+
+impl Default for LabelerSpec {
+    fn default() -> Self {
+        Self { kind: LabelerKind::Mock, reviews: DataSpec::default(), classifier: ClassifierSpec::default() }
+    }
+}
+
+/// Training of the mock sentiment classifier r_s. Paper: 6 layers, 8 heads, 512 wide.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClassifierSpec {
+    pub dimensions: Dimensions,
+    /// Synthetic reviews to generate (ignored for data read from files).
+    #[schemars(range(min = 10, max = 100000000))]
+    pub reviews: usize,
+    #[schemars(range(min = 1, max = 100000000))]
+    pub steps: usize,
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch_size: usize,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub lr: f64,
+}
+
+impl Default for ClassifierSpec {
+    fn default() -> Self {
+        Self { dimensions: Dimensions { layers: 6, heads: 8, width: 512, context: 128 }, reviews: 20_000, steps: 2_000, batch_size: 32, lr: 3e-4 }
+    }
+}
+
+/// When labels are collected (paper section 2.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectSchedule {
+    /// No labels: PPO straight on the mock labeler's own score (upper curve of figure 2).
+    Direct,
+    /// All labels on samples of ρ; the reward model is trained once.
+    Offline,
+}
+
+/// Label collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CollectSpec {
+    pub schedule: CollectSchedule,
+    /// 4-way comparisons in all.
+    #[schemars(range(min = 1, max = 10000000))]
+    pub labels: usize,
+    /// Held-out comparisons that measure the reward model's accuracy.
+    #[schemars(range(min = 0, max = 10000000))]
+    pub held_out: usize,
+}
+
+impl Default for CollectSpec {
+    fn default() -> Self {
+        Self { schedule: CollectSchedule::Offline, labels: 5_000, held_out: 200 }
+    }
+}
+
+/// Which Adam (paper.md section 6: the placement of epsilon differs).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AdamForm {
+    /// step = lr √(1-β₂ᵗ)/(1-β₁ᵗ) · m / (√v + ε)
+    Tensorflow,
+    /// step = lr/(1-β₁ᵗ) · m / (√(v/(1-β₂ᵗ)) + ε)
+    Torch,
+}
+
+/// Adam's constants.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdamSpec {
+    pub form: AdamForm,
+    #[schemars(range(min = 0.0, max = 0.999999999))]
+    pub beta1: f64,
+    #[schemars(range(min = 0.0, max = 0.999999999))]
+    pub beta2: f64,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub epsilon: f64,
+}
+
+impl Default for AdamSpec {
+    fn default() -> Self {
+        Self { form: AdamForm::Tensorflow, beta1: 0.9, beta2: 0.999, epsilon: 1e-5 }
+    }
+}
+
+/// Reward-model training (paper section 2.2, released code train_reward.py).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct RewardSpec {
+    /// Decays linearly to 0 over the one epoch.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub lr: f64,
+    /// Comparisons per step.
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch_size: usize,
+    #[schemars(range(min = 1, max = 1000))]
+    pub epochs: usize,
+    pub adam: AdamSpec,
+    /// Samples of ρ from which gain and bias are set, before and again after training.
+    #[schemars(range(min = 8, max = 10000000))]
+    pub normalize_samples: usize,
+    pub target_mean: f64,
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub target_std: f64,
+}
+
+impl Default for RewardSpec {
+    fn default() -> Self {
+        Self { lr: 5e-5, batch_size: 32, epochs: 1, adam: AdamSpec::default(), normalize_samples: 256, target_mean: 0.0, target_std: 1.0 }
+    }
+}
+
+/// PPO (paper section 2.2, released code train_policy.py).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct PolicySpec {
+    /// Episodes in all; a multiple of `batch_size`.
+    #[schemars(range(min = 1, max = 1000000000))]
+    pub episodes: usize,
+    /// Episodes per update.
+    #[schemars(range(min = 1, max = 1048576))]
+    pub batch_size: usize,
+    /// Minibatches per optimisation epoch; divides `batch_size`.
+    #[schemars(range(min = 1, max = 65536))]
+    pub minibatches: usize,
+    /// Optimisation epochs per batch.
+    #[schemars(range(min = 1, max = 1000))]
+    pub epochs: usize,
+    /// Decays linearly to 0 over all episodes.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub lr: f64,
+    pub adam: AdamSpec,
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub gamma: f64,
+    /// λ of generalised advantage estimation.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub lam: f64,
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub cliprange: f64,
+    #[schemars(range(min = 0.0, max = 100.0))]
+    pub cliprange_value: f64,
+    /// Weight of the value loss.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub vf_coef: f64,
+    /// Whiten rewards per minibatch, without shifting their mean.
+    pub whiten_rewards: bool,
+    /// Updates between two checkpoints.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub checkpoint_every: usize,
+    pub kl: KlSpec,
+}
+
+impl Default for PolicySpec {
+    fn default() -> Self {
+        Self {
+            episodes: 1_000_448,
+            batch_size: 512,
+            minibatches: 1,
+            epochs: 4,
+            lr: 1e-5,
+            adam: AdamSpec::default(),
+            gamma: 1.0,
+            lam: 0.95,
+            cliprange: 0.2,
+            cliprange_value: 0.2,
+            vf_coef: 0.1,
+            whiten_rewards: true,
+            checkpoint_every: 10,
+            kl: KlSpec::default(),
+        }
+    }
+}
+
+/// How β changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KlSchedule {
+    Constant,
+    /// Log-space proportional control towards `target`.
+    Adaptive,
+    /// From `init` to `end`, linearly in episodes.
+    Linear,
+}
+
+/// The KL coefficient β (paper section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KlSpec {
+    pub schedule: KlSchedule,
+    /// β at the start.
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub init: f64,
+    /// Adaptive: wanted KL in nats per response.
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub target: f64,
+    /// Adaptive, the paper's form: β ← β (1 + gain · e) per batch. Replaces `horizon`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 5.0))]
+    pub gain: Option<f64>,
+    /// Adaptive, the released code's form: β ← β (1 + e · batch_size / horizon) per batch.
+    #[schemars(range(min = 1.0, max = 1000000000000.0))]
+    pub horizon: f64,
+    /// Linear: β at the end.
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub end: f64,
+}
+
+impl Default for KlSpec {
+    fn default() -> Self {
+        Self { schedule: KlSchedule::Adaptive, init: 0.15, target: 6.0, gain: None, horizon: 10_000.0, end: 0.0 }
+    }
+}
+
+/// Evaluation at the end of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EvaluateSpec {
+    /// Held-out queries; one response of ρ and one of π for each.
+    #[schemars(range(min = 2, max = 10000000))]
+    pub queries: usize,
+    /// Samples of ρ per query for the closed-form optimum of figure 3.
+    #[schemars(range(min = 2, max = 1000000))]
+    pub optimum_samples: usize,
+    /// Queries used for the closed-form optimum.
+    #[schemars(range(min = 2, max = 10000000))]
+    pub optimum_queries: usize,
+    /// Rows written to samples.jsonl.
+    pub samples: usize,
+}
+
+impl Default for EvaluateSpec {
+    fn default() -> Self {
+        Self { queries: 1024, optimum_samples: 256, optimum_queries: 64, samples: 32 }
+    }
+}
+
+/// Guards that stop a run with exit code 4 and say why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct GuardsSpec {
+    /// Largest |ratio - 1| allowed on the first minibatch of an update.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub ratio_tolerance: f64,
+    /// Stop when the batch's KL exceeds this many times the target (adaptive schedule).
+    #[schemars(range(min = 1.0, max = 1000000.0))]
+    pub kl_times_target: f64,
+    /// Stop when the batch's KL falls below minus this many nats.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub negative_kl: f64,
+}
+
+impl Default for GuardsSpec {
+    fn default() -> Self {
+        Self { ratio_tolerance: 0.01, kl_times_target: 5.0, negative_kl: 0.5 }
+    }
+}

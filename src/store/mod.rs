@@ -1,0 +1,5 @@
+//! Artifacts on disk: atomic writes, content hashes, the stage cache, checkpoints and the directory lock.
+
+pub mod atomic;
+pub mod cache;
+pub mod lock;
