@@ -204,7 +204,7 @@ impl Gpt2 {
         let projection = 0.02 / (2.0 * d.layers as f64).sqrt();
         let w = d.width;
         let norm = || LayerNorm { weight: Tensor::ones([w], device), bias: Tensor::zeros([w], device) };
-        let mut linear = |i: usize, o: usize, std: f64, rng: &mut ChaCha8Rng| Linear {
+        let linear = |i: usize, o: usize, std: f64, rng: &mut ChaCha8Rng| Linear {
             weight: normal([i, o], std, rng, device),
             bias: Tensor::zeros([o], device),
         };

@@ -35,7 +35,7 @@ pub struct Sampling<'a> {
 /// Reads a float tensor to the host, row-major.
 pub fn to_vec<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>, ModelError> {
     let data = t.try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
-    data.to_vec::<f32>().map_err(|e| ModelError::Read(format!("{e:?}")))
+    data.try_to_vec::<f32>().map_err(|e| ModelError::Read(format!("{e:?}")))
 }
 
 /// Splits a row-major buffer into rows.

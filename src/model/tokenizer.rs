@@ -38,7 +38,7 @@ impl Tokenizer {
             .vocab_size(vocabulary - 1)
             .min_frequency(2)
             .show_progress(false)
-            .initial_alphabet(ByteLevel::alphabet())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
             .build();
         trained.train(&mut trainer, texts).map_err(error)?;
         let json = trained.to_string(false).map_err(error)?;

@@ -2,4 +2,5 @@
 
 pub mod atomic;
 pub mod cache;
+pub mod checkpoint;
 pub mod lock;

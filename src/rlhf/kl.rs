@@ -1,0 +1,39 @@
+//! The KL coefficient β over training (paper section 2.2; released code: train_policy.py, AdaptiveKLController).
+
+use crate::spec::{KlSchedule, KlSpec};
+
+/// β after a batch. `kl`: the batch's mean summed (logprob - ref_logprob); `episodes`: batch size;
+/// `progress`: fraction of all episodes done after this batch (for the linear schedule).
+pub fn next_coefficient(spec: &KlSpec, current: f64, kl: f64, episodes: usize, progress: f64) -> f64 {
+    match spec.schedule {
+        KlSchedule::Constant => current,
+        KlSchedule::Linear => spec.init + (spec.end - spec.init) * progress.clamp(0.0, 1.0),
+        KlSchedule::Adaptive => {
+            let error = (kl / spec.target - 1.0).clamp(-0.2, 0.2);
+            let gain = spec.gain.unwrap_or(episodes as f64 / spec.horizon);
+            current * (1.0 + error * gain)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_forms_of_the_controller_clip_the_error() {
+        let code = KlSpec { init: 0.1, target: 5.0, horizon: 1000.0, ..KlSpec::default() };
+        assert!((next_coefficient(&code, 0.1, 50.0, 100, 0.0) - 0.1 * 1.02).abs() < 1e-12);
+        assert!((next_coefficient(&code, 0.1, 4.5, 100, 0.0) - 0.1 * 0.99).abs() < 1e-12);
+        let paper = KlSpec { gain: Some(0.1), ..code };
+        assert!((next_coefficient(&paper, 0.1, 0.0, 100, 0.0) - 0.1 * 0.98).abs() < 1e-12);
+    }
+
+    #[test]
+    fn linear_ends_at_its_end_and_constant_stays() {
+        let linear = KlSpec { schedule: KlSchedule::Linear, init: 1.0, end: 0.2, ..KlSpec::default() };
+        assert!((next_coefficient(&linear, 0.7, 3.0, 8, 1.0) - 0.2).abs() < 1e-12);
+        let constant = KlSpec { schedule: KlSchedule::Constant, ..linear };
+        assert_eq!(next_coefficient(&constant, 0.7, 99.0, 8, 0.5), 0.7);
+    }
+}

@@ -1,0 +1,7 @@
+//! The mathematics of RLHF as pure functions of numbers and tensors: no files, specs' sources or devices.
+
+pub mod advantages;
+pub mod kl;
+pub mod optimum;
+pub mod ppo;
+pub mod reward;

@@ -1,0 +1,88 @@
+//! The mock labeler r_s: a transformer with a scalar head trained on rated reviews; its output is the log-odds of
+//! "positive" (paper section 3.1.1).
+
+use super::StageError;
+use super::context::Context;
+use super::scoring::raw_scores;
+use crate::data::queries::Query;
+use crate::data::source::{Labelled, labelled_reviews};
+use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel, Weights};
+use crate::model::optimizer::Adam;
+use crate::model::sampling::to_vec;
+use crate::model::tokenizer::Tokenizer;
+use crate::model::weights::save_scalar;
+use crate::spec::{AdamForm, AdamSpec, Spec};
+use crate::store::atomic::write_atomic;
+use crate::store::cache::Key;
+use burn::tensor::activation::log_sigmoid;
+use burn::tensor::{Tensor, TensorData};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+/// One review in this many is held out to measure accuracy.
+const HELD_OUT: usize = 10;
+
+/// r_s's directory and key. It reads the same tokens as ρ.
+pub fn run(context: &Context, spec: &Spec, reference: &(Key, PathBuf)) -> Result<(Key, PathBuf), StageError> {
+    let reviews = labelled_reviews(&spec.labeler.reviews, spec.labeler.classifier.reviews, 1)?;
+    let text: String = reviews.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
+    let inputs = (&spec.labeler, spec.task.query_length + spec.task.response_length, blake3::hash(text.as_bytes()).to_hex().to_string(), reference.0.to_string(), spec.seed);
+    let key = Key::new("classifier", VERSION, &inputs).map_err(|e| StageError::Input(e.to_string()))?;
+    let path = context.artifact(None, &key, |work| train(context, spec, &reviews, &reference.1, &work.dir))?;
+    Ok((key, path))
+}
+
+fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path, dir: &Path) -> Result<(), StageError> {
+    let c = &spec.labeler.classifier;
+    let tokenizer = Tokenizer::load(reference)?;
+    let length = spec.task.query_length + spec.task.response_length;
+    let rows = reviews.iter().map(|r| Ok((row(&tokenizer.encode(&r.text)?, length), r.positive))).collect::<Result<Vec<_>, StageError>>()?;
+    let (mut train, mut held_out) = (Vec::new(), Vec::new());
+    for (i, r) in rows.into_iter().enumerate() {
+        if i % HELD_OUT == 0 { held_out.push(r) } else { train.push(r) }
+    }
+    let seed = |what| Context::seed(spec.seed, what);
+    let width = c.dimensions.width;
+    let mut model = ScalarModel {
+        trunk: Gpt2::init(&c.dimensions, tokenizer.vocab(), seed("classifier init"), &context.device),
+        head: ScalarHead::init(width, 1.0 / ((width + 1) as f64).sqrt(), seed("classifier head"), &context.device),
+    }
+    .trainable();
+    let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
+    let bar = context.bar("classifier", c.steps, "steps");
+    for step in 0..c.steps {
+        context.check_stop(step)?;
+        let picked = Context::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
+        let batch: Vec<Query> = picked.iter().map(|i| train[*i].0.clone()).collect();
+        let signs: Vec<f32> = picked.iter().map(|i| if train[*i].1 { 1.0 } else { -1.0 }).collect();
+        let n = signs.len();
+        let device = model.trunk.device();
+        // -log σ(±score): binary cross-entropy with the score as log-odds.
+        let signed = model.score(&Batch::new(&batch, &device)) * Tensor::<1>::from_data(TensorData::new(signs, [n]), &device);
+        let loss = log_sigmoid(signed).mean().neg();
+        let gradients = loss.backward();
+        let lr = c.lr * (1.0 - step as f64 / c.steps as f64);
+        model = adam.update(model, &gradients, lr);
+        if step % 20 == 0 {
+            bar.set_message(format!("loss {:.3}", to_vec(loss.inner())?[0]));
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let model = model.frozen();
+    save_scalar(dir, &model, tokenizer.end_of_text())?;
+    tokenizer.save(dir)?;
+    let held_rows: Vec<Query> = held_out.iter().map(|r| r.0.clone()).collect();
+    let scores = raw_scores(&model, &held_rows)?;
+    let correct = scores.iter().zip(&held_out).filter(|(s, r)| (**s > 0.0) == r.1).count();
+    tracing::info!("mock classifier: {correct} of {} held-out reviews right", held_out.len());
+    let accuracy = json!({ "correct": correct, "n": held_out.len() });
+    let path = dir.join("accuracy.json");
+    write_atomic(&path, format!("{accuracy:#}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// The first `length` tokens, padded on the right.
+fn row(tokens: &[u32], length: usize) -> Query {
+    (0..length).map(|i| tokens.get(i).copied()).collect()
+}

@@ -1,0 +1,50 @@
+//! The stages of an experiment, one file each. A stage reads the artifacts of the ones before it and writes its
+//! own into the cache; a finished one is reused.
+
+pub mod classifier;
+pub mod collect;
+pub mod context;
+pub mod evaluate;
+pub mod experiment;
+pub mod policy;
+pub mod pretrain;
+pub mod reward;
+pub mod scoring;
+
+use crate::data::source::DataError;
+use crate::model::ModelError;
+use std::path::PathBuf;
+
+/// Why a stage did not finish.
+#[derive(Debug, thiserror::Error)]
+pub enum StageError {
+    #[error(transparent)]
+    Model(#[from] ModelError),
+    #[error(transparent)]
+    Data(#[from] DataError),
+    #[error("{path}: {source}", path = path.display())]
+    Io { path: PathBuf, source: std::io::Error },
+    #[error("{0}")]
+    Input(String),
+    #[error("guard `{name}` stopped the run: {message}")]
+    Guard { name: &'static str, message: String },
+    #[error("stopped by {by} after update {update}; everything is saved, and the same command continues")]
+    Stopped { by: String, update: usize },
+    #[error("another runner is working in {path}; wait for it, or stop it", path = _0.display())]
+    Locked(PathBuf),
+}
+
+impl StageError {
+    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |source| Self::Io { path, source }
+    }
+    /// Exit code of design.md: 2 wrong input, 4 stopped by a guard or a person, 1 anything else.
+    pub fn exit_code(&self) -> i32 {
+        match self {
+            Self::Input(_) | Self::Data(_) => 2,
+            Self::Guard { .. } | Self::Stopped { .. } => 4,
+            _ => 1,
+        }
+    }
+}

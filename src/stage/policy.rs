@@ -1,0 +1,301 @@
+//! PPO on R(x, y) = r(x, y) - β log(π(y|x)/ρ(y|x)) (paper section 2.2; released code: train_policy.py), with
+//! checkpoints from which the same command continues to the same bytes on the CPU.
+
+use super::StageError;
+use super::collect::uniforms;
+use super::context::Context;
+use super::scoring::{ROWS, Rule, Scorer};
+use crate::data::queries::Query;
+use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel, Weights};
+use crate::model::optimizer::Adam;
+use crate::model::sampling::{Sampling, joined, logprobs, sample, targets, to_vec};
+use crate::model::weights::save_scalar;
+use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
+use crate::rlhf::kl::next_coefficient;
+use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
+use crate::spec::{KlSchedule, Spec};
+use crate::store::cache::Key;
+use crate::store::checkpoint::{self, State};
+use burn::tensor::Tensor;
+use serde_json::json;
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+const VERSION: u32 = 1;
+
+/// Everything PPO needs.
+pub struct Inputs<'a> {
+    pub reference: &'a Gpt2,
+    pub scorer: &'a Scorer,
+    /// r_s, logged beside the score; in direct mode the scorer itself.
+    pub mock: &'a Scorer,
+    pub rule: &'a Rule,
+    pub queries: &'a [Query],
+    pub end_of_text: u32,
+}
+
+/// π's directory and key: the policy with its value head, and metrics.jsonl.
+pub fn run(context: &Context, run: &str, spec: &Spec, upstream: &[String], inputs: &Inputs<'_>) -> Result<(Key, PathBuf), StageError> {
+    let parts = (&spec.policy, &spec.task, &spec.guards, spec.seed, upstream);
+    let key = Key::new("policy", VERSION, &parts).map_err(|e| StageError::Input(e.to_string()))?;
+    let path = context.artifact(Some(run), &key, |work| train(context, run, spec, inputs, &work.dir))?;
+    Ok((key, path))
+}
+
+/// One batch of episodes, `[rows]` or `[rows][response]`.
+struct Rollout {
+    queries: Vec<Query>,
+    responses: Vec<Vec<u32>>,
+    logprobs: Vec<Vec<f32>>,
+    ref_logprobs: Vec<Vec<f32>>,
+    values: Vec<Vec<f32>>,
+    scores: Vec<f32>,
+    mock_scores: Vec<f32>,
+    entropy: f32,
+}
+
+impl Rollout {
+    /// Mean over the batch of the summed logprob - ref_logprob, in nats per response.
+    fn kl(&self) -> f64 {
+        let sum: f64 = self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
+        sum / self.scores.len() as f64
+    }
+}
+
+fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
+    let p = &spec.policy;
+    let updates = p.episodes / p.batch_size;
+    let width = inputs.reference.dimensions().width;
+    let mut model = ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) }.trainable();
+    let mut adam = Adam::new(p.adam);
+    let mut kl_coef = p.kl.init;
+    let mut first = 0;
+    let metrics_path = dir.join("metrics.jsonl");
+    let checkpoints = dir.join("checkpoints");
+    if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
+        tracing::info!("{run}: continuing after update {}", state.updates);
+        (first, kl_coef) = (state.updates, state.kl_coef);
+        (model, adam) = (loaded.trainable(), optimizer);
+        cut(&metrics_path, state.metrics_bytes).map_err(StageError::io(&metrics_path))?;
+    } else if metrics_path.exists() {
+        cut(&metrics_path, 0).map_err(StageError::io(&metrics_path))?;
+    }
+    let mut metrics = fs::File::options().create(true).append(true).open(&metrics_path).map_err(StageError::io(&metrics_path))?;
+    let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef| -> Result<(), StageError> {
+        let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
+        checkpoint::save(&checkpoints, &State { updates, kl_coef, metrics_bytes }, model, adam)
+    };
+    let bar = context.bar(&format!("policy {run}"), p.episodes, "episodes");
+    bar.set_position((first * p.batch_size) as u64);
+    bar.reset_eta();
+    let started = Instant::now();
+    for update in first..updates {
+        if let Some(by) = context.stop_requested() {
+            save(&model, &adam, update, kl_coef)?;
+            return Err(StageError::Stopped { by, update });
+        }
+        let rollout = roll_out(spec, inputs, &model.clone().frozen(), update)?;
+        let kl = rollout.kl();
+        let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
+        let lr = p.lr * (1.0 - update as f64 / updates as f64);
+        let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
+        let (next, statistics) = optimise(spec, update, lr, model, &mut adam, &rollout, &rewards)?;
+        model = next;
+        let mut guarded = guard(spec, kl, &statistics);
+        line.extend(statistics);
+        let episodes = (update + 1) * p.batch_size;
+        let time = started.elapsed().as_secs_f64();
+        line.extend([
+            ("ppo/lr", lr),
+            ("elapsed/updates", (update + 1) as f64),
+            ("elapsed/episodes", episodes as f64),
+            ("elapsed/fps", ((update + 1 - first) * p.batch_size) as f64 / time),
+            ("elapsed/time", time),
+        ]);
+        writeln!(metrics, "{}", json_line(&line)).map_err(StageError::io(&metrics_path))?;
+        bar.set_message(format!("score {:.2} kl {kl:.2} β {kl_coef:.3}", mean(&rollout.mock_scores)));
+        bar.inc(p.batch_size as u64);
+        tracing::debug!("{run} update {}: mock score {:.3} kl {kl:.3} β {kl_coef:.4}", update + 1, mean(&rollout.mock_scores));
+        kl_coef = next_coefficient(&p.kl, kl_coef, kl, p.batch_size, episodes as f64 / p.episodes as f64);
+        if let Some(error) = guarded.take() {
+            return Err(error);
+        }
+        if (update + 1) % p.checkpoint_every == 0 && update + 1 < updates {
+            metrics.sync_all().map_err(StageError::io(&metrics_path))?;
+            save(&model, &adam, update + 1, kl_coef)?;
+        }
+    }
+    bar.finish_and_clear();
+    save_scalar(dir, &model.frozen(), inputs.end_of_text)
+}
+
+/// Shortens a file to its first `bytes`.
+fn cut(path: &Path, bytes: u64) -> std::io::Result<()> {
+    fs::File::options().write(true).create(true).truncate(false).open(path)?.set_len(bytes)
+}
+
+fn mean(values: &[f32]) -> f64 {
+    values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64
+}
+
+/// Samples a batch of episodes and computes everything that stays fixed during its optimisation.
+fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
+    let n = spec.policy.batch_size;
+    let picked = Context::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
+    let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
+    let u = uniforms(spec.seed, "policy samples", update as u64, spec.task.response_length, n);
+    let (mut responses, mut lp, mut values, mut entropy) = (vec![], vec![], vec![], 0.0);
+    for (i, chunk) in queries.chunks(ROWS).enumerate() {
+        let u: Vec<Vec<f32>> = u.iter().map(|row| row[i * ROWS..i * ROWS + chunk.len()].to_vec()).collect();
+        let args = Sampling {
+            queries: chunk,
+            k: 1,
+            response_length: spec.task.response_length,
+            temperature: spec.task.temperature,
+            uniforms: &u,
+            value_head: Some(&model.head),
+        };
+        let sampled = sample(&model.trunk, &args)?;
+        entropy += sampled.entropy * chunk.len() as f32 / n as f32;
+        responses.extend(sampled.responses);
+        lp.extend(sampled.logprobs);
+        values.extend(sampled.values);
+    }
+    let mut ref_logprobs = Vec::with_capacity(n);
+    for (q, r) in queries.chunks(ROWS).zip(responses.chunks(ROWS)) {
+        ref_logprobs.extend(logprobs(inputs.reference, q, r, spec.task.temperature)?);
+    }
+    let scores = inputs.scorer.scores(inputs.rule, &queries, &responses)?;
+    let mock_scores = inputs.mock.plain(inputs.rule, &queries, &responses)?;
+    Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
+}
+
+type Line = Vec<(&'static str, f64)>;
+
+/// The rollout's own metrics, under the released code's names.
+fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rule) -> Line {
+    let total: f64 = rewards.iter().flatten().map(|v| f64::from(*v)).sum::<f64>() / rewards.len() as f64;
+    let complete = r.responses.iter().filter(|y| rule.cut(y).is_some()).count() as f64;
+    vec![
+        ("objective/kl", kl),
+        ("objective/kl_coef", kl_coef),
+        ("objective/entropy", f64::from(r.entropy)),
+        ("objective/score", mean(&r.scores)),
+        ("objective/score_total", total),
+        ("objective/mock_score", mean(&r.mock_scores)),
+        ("objective/truncated", complete / r.responses.len() as f64),
+        ("ppo/val/mean", moments(&r.values).0),
+        ("ppo/val/var", moments(&r.values).1),
+    ]
+}
+
+/// `epochs` passes over the batch in fresh shuffles; per minibatch: whiten rewards, GAE, whiten advantages, one
+/// Adam step. Returns the new model and the statistics averaged over all steps.
+fn optimise(
+    spec: &Spec,
+    update: usize,
+    lr: f64,
+    mut model: ScalarModel,
+    adam: &mut Adam,
+    rollout: &Rollout,
+    rewards: &[Vec<f32>],
+) -> Result<(ScalarModel, Line), StageError> {
+    let p = &spec.policy;
+    let size = p.batch_size / p.minibatches;
+    let clip = Clip { cliprange: p.cliprange, cliprange_value: p.cliprange_value, vf_coef: p.vf_coef };
+    let mut sums: Line = Vec::new();
+    let mut ratio_error = None;
+    for epoch in 0..p.epochs {
+        let order = Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), p.batch_size, 0, p.batch_size);
+        for picked in order.chunks(size) {
+            let part = |values: &[Vec<f32>]| -> Vec<Vec<f32>> { picked.iter().map(|i| values[*i].clone()).collect() };
+            let (old_logprobs, values) = (part(&rollout.logprobs), part(&rollout.values));
+            let rewards = if p.whiten_rewards { whiten(&part(rewards), false) } else { part(rewards) };
+            let (advantages, returns) = gae(&rewards, &values, p.gamma, p.lam);
+            let advantages = whiten(&advantages, true);
+            let device = model.trunk.device();
+            let fixed = Targets {
+                old_logprobs: flat(&old_logprobs, &device),
+                old_values: flat(&values, &device),
+                advantages: flat(&advantages, &device),
+                returns: flat(&returns, &device),
+            };
+            let queries: Vec<Query> = picked.iter().map(|i| rollout.queries[*i].clone()).collect();
+            let responses: Vec<Vec<u32>> = picked.iter().map(|i| rollout.responses[*i].clone()).collect();
+            let batch = Batch::new(&joined(&queries, &responses), &device);
+            let hidden = Gpt2::response_hidden(model.trunk.hidden(&batch, None), spec.task.query_length, spec.task.response_length);
+            let (lp, _) = model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
+            let predicted = model.head.forward(hidden);
+            let l = loss(lp, predicted.clone(), &fixed, &clip);
+            let gradients = l.total.backward();
+            let step = read(&l, predicted, &fixed, &moments(&returns))?;
+            ratio_error.get_or_insert(step[0].1);
+            for (i, (name, value)) in step.iter().enumerate().skip(1) {
+                match sums.get_mut(i - 1) {
+                    Some(sum) => sum.1 += value,
+                    None => sums.push((name, *value)),
+                }
+            }
+            model = adam.update(model, &gradients, lr);
+        }
+    }
+    let steps = (p.epochs * p.minibatches) as f64;
+    sums.iter_mut().for_each(|(_, v)| *v /= steps);
+    sums.push(("ppo/ratio_error", ratio_error.unwrap_or(f64::NAN)));
+    Ok((model, sums))
+}
+
+/// One optimisation step's statistics; the first is the ratio error, which is not averaged.
+fn read(l: &Loss, values: Tensor<1>, fixed: &Targets, returns: &(f64, f64)) -> Result<Line, StageError> {
+    let inner = |t: &Tensor<1>| if t.is_autodiff() { t.clone().inner() } else { t.clone() };
+    let values = inner(&values);
+    let error = values.clone() - inner(&fixed.returns);
+    let error = (error.clone() * error).mean();
+    let all = [&l.ratio_error, &l.policy, &l.value, &l.total, &l.approxkl, &l.clipfrac, &l.value_clipfrac];
+    let mut tensors: Vec<Tensor<1>> = all.into_iter().map(inner).collect();
+    tensors.push(values.mean());
+    tensors.push(error);
+    let v: Vec<f64> = to_vec(Tensor::cat(tensors, 0))?.into_iter().map(f64::from).collect();
+    let (mean, variance) = *returns;
+    Ok(vec![
+        ("ppo/ratio_error", v[0]),
+        ("ppo/loss/policy", v[1]),
+        ("ppo/loss/value", v[2]),
+        ("ppo/loss/total", v[3]),
+        ("ppo/policy/approxkl", v[4]),
+        ("ppo/policy/clipfrac", v[5]),
+        ("ppo/val/clipfrac", v[6]),
+        ("ppo/val/vpred", v[7]),
+        ("ppo/val/error", v[8]),
+        ("ppo/returns/mean", mean),
+        ("ppo/returns/var", variance),
+        ("ppo/val/var_explained", 1.0 - v[8] / variance.max(1e-12)),
+    ])
+}
+
+/// What must be true after every update; the authors' andon cord, pulled by the program.
+fn guard(spec: &Spec, kl: f64, statistics: &Line) -> Option<StageError> {
+    let g = &spec.guards;
+    let value = |name: &str| statistics.iter().find(|(n, _)| *n == name).map_or(0.0, |(_, v)| *v);
+    let stop = |name, message| Some(StageError::Guard { name, message });
+    if !kl.is_finite() || statistics.iter().any(|(_, v)| !v.is_finite()) {
+        return stop("nan", format!("a number is not finite (KL {kl}, loss {}); lower policy.lr", value("ppo/loss/total")));
+    }
+    let ratio = value("ppo/ratio_error");
+    if ratio > g.ratio_tolerance {
+        return stop("ratio", format!("the probability ratio on the first minibatch is off 1 by {ratio:.2e} (allowed {:.0e}): cached sampling and the full pass disagree on this device; try --device cpu", g.ratio_tolerance));
+    }
+    if kl < -g.negative_kl {
+        return stop("negative_kl", format!("KL is {kl:.3} nats; sampling and log-probabilities do not belong together"));
+    }
+    if spec.policy.kl.schedule == KlSchedule::Adaptive && kl > g.kl_times_target * spec.policy.kl.target {
+        return stop("kl", format!("KL is {kl:.2} nats, more than {} times its target {}; raise policy.kl.init or lower policy.lr", g.kl_times_target, spec.policy.kl.target));
+    }
+    None
+}
+
+fn json_line(line: &Line) -> serde_json::Value {
+    line.iter().map(|(k, v)| (k.to_string(), json!(v))).collect::<serde_json::Map<_, _>>().into()
+}

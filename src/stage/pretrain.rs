@@ -1,0 +1,179 @@
+//! The pretrained model ρ: loaded from a directory, or trained from scratch with its tokenizer on the task's text.
+
+use super::StageError;
+use super::context::Context;
+use crate::data::source::documents;
+use crate::model::gpt2::{Batch, Gpt2, Weights};
+use crate::model::optimizer::Adam;
+use crate::model::sampling::{to_vec, targets};
+use crate::model::tokenizer::Tokenizer;
+use crate::model::weights::{load_gpt2, read_config, save_gpt2};
+use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
+use crate::store::atomic::{hash_file, write_atomic};
+use crate::store::cache::{Key, publish};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+/// Every tenth document is held out of training.
+const HELD_OUT: usize = 10;
+
+/// Documents for training and held out.
+pub struct Corpus {
+    pub train: Vec<String>,
+    pub held_out: Vec<String>,
+}
+
+/// Reads or makes the task's text. One long document (a book) is split into a training and a held-out part.
+pub fn corpus(spec: &Spec) -> Result<Corpus, StageError> {
+    let passages = spec.model.weights.pretrain.as_ref().map_or_else(|| PretrainSpec::default().passages, |p| p.passages);
+    // The corpus is the same for all seeds of an experiment, like a real data set.
+    let mut all = documents(&spec.task.data, passages, 0)?;
+    if spec.task.data.path.is_some() {
+        all = all.iter().flat_map(|d| pieces(d)).collect();
+    }
+    if all.len() < 2 * HELD_OUT {
+        return Err(StageError::Input(format!("task.data: only {} passages; at least {} are needed", all.len(), 2 * HELD_OUT)));
+    }
+    let (mut train, mut held_out) = (Vec::new(), Vec::new());
+    for (i, document) in all.into_iter().enumerate() {
+        if i % HELD_OUT == 0 { held_out.push(document) } else { train.push(document) }
+    }
+    Ok(Corpus { train, held_out })
+}
+
+/// Books in pieces of about 2,000 characters that end at line ends.
+fn pieces(document: &str) -> Vec<String> {
+    let mut pieces = vec![String::new()];
+    for line in document.lines() {
+        if pieces.last().is_some_and(|p| p.len() > 2_000) {
+            pieces.push(String::new());
+        }
+        if let Some(piece) = pieces.last_mut() {
+            piece.push_str(line);
+            piece.push('\n');
+        }
+    }
+    pieces
+}
+
+/// ρ's directory in the cache and the key that later stages depend on.
+pub fn run(context: &Context, spec: &Spec) -> Result<(Key, PathBuf), StageError> {
+    if let Some(path) = &spec.model.weights.path {
+        return import(context, Path::new(path));
+    }
+    let pretrain = spec.model.weights.pretrain.clone().unwrap_or_default();
+    let inputs = (&spec.model, &spec.task.data, fingerprint(spec)?, spec.seed, &context.device_kind);
+    let key = Key::new("pretrain", VERSION, &inputs).map_err(|e| StageError::Input(e.to_string()))?;
+    let path = context.artifact(None, &key, |work| train(context, spec, &pretrain, &work.dir))?;
+    Ok((key, path))
+}
+
+/// Size and time of data files stand for their content.
+fn fingerprint(spec: &Spec) -> Result<Option<String>, StageError> {
+    let Some(path) = &spec.task.data.path else { return Ok(None) };
+    let documents = documents(&spec.task.data, 0, 0)?;
+    tracing::debug!("{path}: {} documents", documents.len());
+    Ok(Some(blake3::hash(documents.join("\u{0}").as_bytes()).to_hex().to_string()))
+}
+
+/// Copies a model directory into the cache, so that results do not depend on a path that may change.
+fn import(context: &Context, dir: &Path) -> Result<(Key, PathBuf), StageError> {
+    read_config(dir)?;
+    let weights = dir.join("model.safetensors");
+    let hash = hash_file(&weights).map_err(StageError::io(&weights))?;
+    let key = Key::new("import", VERSION, &(hash, &context.device_kind)).map_err(|e| StageError::Input(e.to_string()))?;
+    let path = context.artifact(None, &key, |work| {
+        for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+            publish(&dir.join(name), &work.dir.join(name)).map_err(StageError::io(dir.join(name)))?;
+        }
+        Tokenizer::load(&work.dir)?.save(&work.dir)?;
+        load_gpt2(&work.dir, &context.device).map(|_| ()).map_err(StageError::from)
+    })?;
+    Ok((key, path))
+}
+
+fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result<(), StageError> {
+    let corpus = corpus(spec)?;
+    let tokenizer = Tokenizer::train(corpus.train.iter().map(String::as_str), p.vocabulary)?;
+    let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
+    if train.len() <= p.sequence_length + 1 || held_out.len() <= p.sequence_length {
+        return Err(StageError::Input(format!("task.data: {} tokens are too few for sequences of {}", train.len(), p.sequence_length)));
+    }
+    let vocab = tokenizer.vocab();
+    let init = Context::seed(spec.seed, "reference init");
+    let mut model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device).trainable();
+    let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 });
+    let bar = context.bar("pretrain", p.steps, "steps");
+    for step in 0..p.steps {
+        context.check_stop(step)?;
+        let offsets = Context::shuffled(spec.seed, "pretrain order", train.len() - p.sequence_length - 1, step * p.batch_size, p.batch_size);
+        let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
+        let loss = language_model_loss(&model, &rows);
+        let gradients = loss.backward();
+        model = adam.update(model, &gradients, learning_rate(p, step));
+        if step % 20 == 0 {
+            let value = to_vec(loss.inner())?[0];
+            if !value.is_finite() {
+                return Err(StageError::Guard { name: "nan", message: format!("pretraining loss is {value} at step {step}; lower model.weights.pretrain.lr") });
+            }
+            bar.set_message(format!("loss {value:.3}"));
+            tracing::debug!("pretrain step {step}: loss {value:.4}");
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let model = model.frozen();
+    save_gpt2(dir, &model, tokenizer.end_of_text())?;
+    tokenizer.save(dir)?;
+    let perplexity = perplexity(&model, &train, &held_out, p.sequence_length)?;
+    tracing::info!("held-out perplexity {perplexity}");
+    let path = dir.join("perplexity.json");
+    write_atomic(&path, format!("{perplexity:#}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// Linear warm-up, then cosine to 0.
+fn learning_rate(p: &PretrainSpec, step: usize) -> f64 {
+    if step < p.warmup_steps {
+        return p.lr * (step + 1) as f64 / p.warmup_steps as f64;
+    }
+    let progress = (step - p.warmup_steps) as f64 / (p.steps - p.warmup_steps).max(1) as f64;
+    p.lr * 0.5 * (1.0 + (std::f64::consts::PI * progress).cos())
+}
+
+/// All documents as one stream of tokens with `<|endoftext|>` between them.
+fn stream_of(documents: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>, StageError> {
+    let mut stream = Vec::new();
+    for document in documents {
+        stream.extend(tokenizer.encode(document)?);
+        stream.push(tokenizer.end_of_text());
+    }
+    Ok(stream)
+}
+
+/// Mean negative log-likelihood of rows of `sequence_length + 1` tokens, as `[1]`.
+fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1> {
+    let length = rows.first().map_or(1, |r| r.len() - 1);
+    let inputs: Vec<Vec<Option<u32>>> = rows.iter().map(|r| r[..length].iter().map(|t| Some(*t)).collect()).collect();
+    let outputs: Vec<Vec<u32>> = rows.iter().map(|r| r[1..].to_vec()).collect();
+    let device = model.device();
+    let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&inputs, &device), None), 1, length);
+    model.token_logprobs(hidden, targets(&outputs, &device), 1.0).0.mean().neg()
+}
+
+/// Held-out perplexity beside what knowing only token frequencies, or nothing, gives.
+fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> Result<serde_json::Value, StageError> {
+    let rows: Vec<&[u32]> = held_out.windows(length + 1).step_by(length).take(256).collect();
+    let (mut total, mut count) = (0.0, 0usize);
+    for chunk in rows.chunks(32) {
+        total += f64::from(to_vec(language_model_loss(model, chunk))?[0]) * chunk.len() as f64;
+        count += chunk.len();
+    }
+    let vocab = model.vocab();
+    let mut frequency = vec![1.0f64; vocab];
+    train.iter().for_each(|t| frequency[*t as usize] += 1.0);
+    let sum: f64 = frequency.iter().sum();
+    let scored: Vec<u32> = rows.iter().flat_map(|r| r[1..].iter().copied()).collect();
+    let unigram = -scored.iter().map(|t| (frequency[*t as usize] / sum).ln()).sum::<f64>() / scored.len() as f64;
+    Ok(json!({ "model": (total / count as f64).exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }))
+}

@@ -1,0 +1,111 @@
+//! PPO checkpoints: weights, both Adam moments and the loop's numbers in two files, the second written last with
+//! the first one's hash. A damaged checkpoint is passed over for the one before.
+
+use super::atomic::{hash_file, write_atomic};
+use crate::model::gpt2::{ScalarModel, Weights};
+use crate::model::optimizer::Adam;
+use crate::model::sampling::to_vec;
+use crate::model::weights::{Host, load_into, read_safetensors, to_host, write_safetensors};
+use crate::spec::AdamSpec;
+use crate::stage::StageError;
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Checkpoints kept.
+const KEEP: usize = 2;
+
+/// The loop's own state; random streams and data order are functions of `updates`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct State {
+    pub updates: usize,
+    pub kl_coef: f64,
+    /// Length of metrics.jsonl at this point.
+    pub metrics_bytes: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Sealed {
+    state: State,
+    adam_step: u64,
+    blake3: String,
+}
+
+fn paths(dir: &Path, updates: usize) -> (PathBuf, PathBuf) {
+    (dir.join(format!("{updates:08}.safetensors")), dir.join(format!("{updates:08}.json")))
+}
+
+/// Writes a checkpoint and removes all but the newest two.
+pub fn save(dir: &Path, state: &State, model: &ScalarModel, adam: &Adam) -> Result<(), StageError> {
+    let (weights, seal) = paths(dir, state.updates);
+    let mut host: Host = to_host(model.clone())?.into_iter().map(|(n, v)| (format!("model.{n}"), v)).collect();
+    for (name, (m, v)) in &adam.moments {
+        for (kind, moment) in [("m", m), ("v", v)] {
+            let values = to_vec(moment.clone())?;
+            host.insert(format!("adam.{kind}.{name}"), (vec![values.len()], values));
+        }
+    }
+    write_safetensors(&weights, &host)?;
+    let blake3 = hash_file(&weights).map_err(StageError::io(&weights))?;
+    let text = serde_json::to_string_pretty(&Sealed { state: state.clone(), adam_step: adam.step, blake3 }).map_err(|e| StageError::Input(e.to_string()))?;
+    write_atomic(&seal, text.as_bytes()).map_err(StageError::io(&seal))?;
+    for old in found(dir)?.iter().skip(KEEP) {
+        let (weights, seal) = paths(dir, *old);
+        let _ = fs::remove_file(seal).and_then(|()| fs::remove_file(weights));
+    }
+    Ok(())
+}
+
+/// Update counts of the checkpoints, newest first.
+fn found(dir: &Path) -> Result<Vec<usize>, StageError> {
+    if !dir.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(dir).map_err(StageError::io(dir))?;
+    let name = |e: fs::DirEntry| e.file_name().to_string_lossy().strip_suffix(".json").and_then(|n| n.parse().ok());
+    let mut updates: Vec<usize> = entries.filter_map(Result::ok).filter_map(name).collect();
+    updates.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(updates)
+}
+
+/// The newest intact checkpoint; `like` gives the model's shape.
+pub fn load(dir: &Path, like: &ScalarModel, spec: AdamSpec, device: &Device) -> Result<Option<(State, ScalarModel, Adam)>, StageError> {
+    for updates in found(dir)? {
+        match read(dir, updates, like, spec, device) {
+            Ok(loaded) => return Ok(Some(loaded)),
+            Err(e) => tracing::warn!("checkpoint after update {updates} is damaged ({e}); trying the one before"),
+        }
+    }
+    Ok(None)
+}
+
+fn read(dir: &Path, updates: usize, like: &ScalarModel, spec: AdamSpec, device: &Device) -> Result<(State, ScalarModel, Adam), StageError> {
+    let (weights, seal) = paths(dir, updates);
+    let text = fs::read_to_string(&seal).map_err(StageError::io(&seal))?;
+    let sealed: Sealed = serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", seal.display())))?;
+    if hash_file(&weights).map_err(StageError::io(&weights))? != sealed.blake3 {
+        return Err(StageError::Input(format!("{}: wrong checksum", weights.display())));
+    }
+    let mut adam = Adam { step: sealed.adam_step, ..Adam::new(spec) };
+    let mut model = Host::new();
+    let mut first = Host::new();
+    let mut second = Host::new();
+    for (name, value) in read_safetensors(&weights)? {
+        let part = [("model.", &mut model), ("adam.m.", &mut first), ("adam.v.", &mut second)];
+        for (prefix, map) in part {
+            if let Some(rest) = name.strip_prefix(prefix) {
+                map.insert(rest.to_string(), value.clone());
+            }
+        }
+    }
+    let tensor = |values: Vec<f32>| {
+        let n = values.len();
+        Tensor::<1>::from_data(TensorData::new(values, [n]), device)
+    };
+    for (name, (_, m)) in first {
+        let (_, v) = second.remove(&name).ok_or_else(|| StageError::Input(format!("{}: adam.v.{name} is missing", weights.display())))?;
+        adam.moments.insert(name, (tensor(m), tensor(v)));
+    }
+    Ok((sealed.state, load_into(like.clone().frozen(), model, &weights, device)?, adam))
+}
