@@ -2,8 +2,12 @@
 
 #![recursion_limit = "256"]
 
+pub mod cli;
 pub mod data;
+pub mod metric;
 pub mod model;
+pub mod report;
 pub mod rlhf;
 pub mod spec;
+pub mod stage;
 pub mod store;

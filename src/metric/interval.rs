@@ -42,8 +42,7 @@ pub fn wilson(wins: u64, n: u64) -> (f64, f64) {
     let share = wins.min(n) as f64 / count;
     let z2 = Z * Z;
     let middle = (share + z2 / (2.0 * count)) / (1.0 + z2 / count);
-    let half = Z / (1.0 + z2 / count)
-        * (share * (1.0 - share) / count + z2 / (4.0 * count * count)).sqrt();
+    let half = Z / (1.0 + z2 / count) * (share * (1.0 - share) / count + z2 / (4.0 * count * count)).sqrt();
     // At the ends the bound is exactly 0 or 1; rounding would leave 1e-17.
     let low = if wins == 0 { 0.0 } else { (middle - half).max(0.0) };
     let high = if wins >= n { 1.0 } else { (middle + half).min(1.0) };
@@ -79,8 +78,8 @@ pub fn t_quantile(degrees: usize) -> f64 {
             let g1 = (Z.powi(3) + Z) / 4.0;
             let g2 = (5.0 * Z.powi(5) + 16.0 * Z.powi(3) + 3.0 * Z) / 96.0;
             let g3 = (3.0 * Z.powi(7) + 19.0 * Z.powi(5) + 17.0 * Z.powi(3) - 15.0 * Z) / 384.0;
-            let g4 = (79.0 * Z.powi(9) + 776.0 * Z.powi(7) + 1482.0 * Z.powi(5) - 1920.0 * Z.powi(3) - 945.0 * Z)
-                / 92160.0;
+            let g4 =
+                (79.0 * Z.powi(9) + 776.0 * Z.powi(7) + 1482.0 * Z.powi(5) - 1920.0 * Z.powi(3) - 945.0 * Z) / 92160.0;
             Z + g1 / v + g2 / v.powi(2) + g3 / v.powi(3) + g4 / v.powi(4)
         }
     }

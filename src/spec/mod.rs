@@ -1,4 +1,126 @@
-//! The experiment spec: its types, and how a file becomes a resolved spec.
+//! From a TOML file to a checked spec: layers (defaults, preset, `extends`, file, profile, command line),
+//! every mistake reported at once with its place, and the JSON Schema that editors use.
 
+mod check;
+mod load;
+mod schema;
+mod source;
 pub mod types;
+
+pub use check::guess_format;
+pub use load::load;
+pub use schema::{check_schemas, schemas, spec_schema, write_schemas};
 pub use types::*;
+
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+/// One mistake in a spec.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Problem {
+    /// None: the command line.
+    pub file: Option<PathBuf>,
+    /// From 1; 0 where a line makes no sense (a missing file, the command line).
+    pub line: usize,
+    /// From 1, in characters.
+    pub column: usize,
+    /// Dotted path of the key, e.g. `policy.kl.target`; empty for the whole file.
+    pub path: String,
+    pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.file {
+            Some(file) if self.line > 0 => write!(f, "{}:{}:{}: ", file.display(), self.line, self.column)?,
+            Some(file) => write!(f, "{}: ", file.display())?,
+            None => f.write_str("command line: ")?,
+        }
+        if !self.path.is_empty() {
+            write!(f, "{}: ", self.path)?;
+        }
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, "; {hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// What the command line adds to a file.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// `a.b.c=value`, the value in TOML; bare text is accepted where a string is wanted.
+    pub set: Vec<String>,
+    pub profile: Option<String>,
+    pub seed: Option<u64>,
+    /// Report referenced files that do not exist.
+    pub check_files: bool,
+    /// Also report what only a run needs: an empty path, to be given by `--set`.
+    pub for_run: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { set: Vec::new(), profile: None, seed: None, check_files: true, for_run: false }
+    }
+}
+
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Origin {
+    Default,
+    Preset(String),
+    File { file: PathBuf, line: usize, column: usize },
+    Profile { name: String, file: PathBuf, line: usize, column: usize },
+    /// The argument, e.g. `--set policy.lr=1e-4`.
+    CommandLine(String),
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::Preset(name) => write!(f, "preset {name}"),
+            Self::File { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
+            Self::Profile { name, file, line, column } => write!(f, "profile {name} ({}:{line}:{column})", file.display()),
+            Self::CommandLine(argument) => f.write_str(argument),
+        }
+    }
+}
+
+/// A spec with every default written out, and where each value came from.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// `runs` holds, for each run, what it changes.
+    pub spec: Spec,
+    /// By the dotted path of each leaf of `spec`.
+    pub origins: BTreeMap<String, Origin>,
+    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`.
+    pub variants: Vec<(String, Spec)>,
+    /// The spec's folder: see [`resolve_path`].
+    pub dir: PathBuf,
+}
+
+/// The resolved spec as TOML; [`load`] reads it back to the same spec and variants.
+pub fn resolved_toml(spec: &Spec) -> String {
+    match toml::to_string(spec) {
+        Ok(text) => text,
+        Err(error) => format!("# this spec has no TOML form: {error}\n"),
+    }
+}
+
+/// A path in a spec: relative to the directory the program runs in, else to the spec's folder.
+pub fn resolve_path(path: &str, spec_dir: &Path) -> PathBuf {
+    let here = PathBuf::from(path);
+    let beside = spec_dir.join(path);
+    if !here.exists() && beside.exists() { beside } else { here }
+}
+
+#[cfg(test)]
+mod tests;

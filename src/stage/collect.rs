@@ -12,6 +12,7 @@ use crate::spec::Spec;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use rand::RngExt;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -20,7 +21,7 @@ const VERSION: u32 = 1;
 pub const CANDIDATES: usize = 4;
 
 /// One comparison; a line of labels.jsonl.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Comparison {
     /// Token ids without padding.
     pub query: Vec<u32>,

@@ -1,28 +1,18 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::StageError;
+use crate::report::files::StageRecord;
 use crate::store::cache::{Cache, Key, Work};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
-
-/// A line of manifest.json's `stages`.
-#[derive(Debug, Clone, Serialize)]
-pub struct StageRecord {
-    pub run: Option<String>,
-    pub stage: String,
-    pub key: String,
-    pub seconds: f64,
-    pub cached: bool,
-}
 
 /// Shared by the stages of one invocation.
 pub struct Context {

@@ -128,7 +128,7 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         }
     }
     bar.finish_and_clear();
-    save_scalar(dir, &model.frozen(), inputs.end_of_text)
+    Ok(save_scalar(dir, &model.frozen(), inputs.end_of_text)?)
 }
 
 /// Shortens a file to its first `bytes`.

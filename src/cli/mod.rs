@@ -1,0 +1,165 @@
+//! The command line: definitions here, one file per command beside this one. Output for machines goes to standard
+//! output, everything else to standard error. Exit codes: 0 done, 1 failed or regressed, 2 wrong input, 4 stopped.
+
+pub mod compare;
+pub mod doctor;
+pub mod ls;
+pub mod plan;
+pub mod report;
+pub mod run;
+pub mod schema;
+pub mod validate;
+
+use crate::spec::{Options, Problem};
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+#[derive(Parser)]
+#[command(
+    name = "runner",
+    version,
+    about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
+    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 4 stopped by a guard or a person"
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Log more (-v: debug, -vv: trace)
+    #[arg(short, long, action = clap::ArgAction::Count, global = true)]
+    verbose: u8,
+    /// Log errors only
+    #[arg(short, long, global = true)]
+    quiet: bool,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run specs (what `runner SPEC...` does); continues what is unfinished, reuses what is done
+    Run(run::RunArgs),
+    /// Check everything that can be checked without running; all errors at once
+    Validate {
+        #[arg(required = true)]
+        specs: Vec<PathBuf>,
+        #[command(flatten)]
+        overrides: Overrides,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+    /// The resolved spec with the origin of each value, the stages, and estimates of work and memory
+    Plan {
+        spec: PathBuf,
+        #[command(flatten)]
+        overrides: Overrides,
+    },
+    /// Spec differences first, then metrics: value, interval, difference, verdict
+    Compare {
+        #[arg(required = true, num_args = 2..)]
+        dirs: Vec<PathBuf>,
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+        /// Largest drop of the score, in standard deviations of ρ's, that is not a regression
+        #[arg(long, default_value_t = 0.2)]
+        tolerance: f64,
+    },
+    /// Draw the tables, plots and page of a results directory again
+    Report { dir: PathBuf },
+    /// Specs here and the runs in results/
+    Ls,
+    /// Devices and backends found, with a numeric self-test of each
+    Doctor,
+    /// Write schemas/*.json from the program's types
+    Schema {
+        /// Only check that they are up to date
+        #[arg(long)]
+        check: bool,
+    },
+    /// Print a completion script for a shell
+    Completions { shell: clap_complete::Shell },
+}
+
+/// What changes a spec from the command line.
+#[derive(Args, Clone, Default)]
+pub struct Overrides {
+    /// Override one value, typed as TOML: --set policy.lr=1e-5 (may be repeated)
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+    /// Apply [profile.NAME] of the spec
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Root of all random streams
+    #[arg(long)]
+    pub seed: Option<u64>,
+}
+
+impl Overrides {
+    pub fn options(&self, for_run: bool) -> Options {
+        Options { set: self.set.clone(), profile: self.profile.clone(), seed: self.seed, for_run }
+    }
+}
+
+/// How a result is printed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+    Markdown,
+    Csv,
+}
+
+/// Prints problems to standard error.
+pub fn print_problems(problems: &[Problem]) {
+    problems.iter().for_each(|p| eprintln!("error: {p}"));
+}
+
+/// An error with its causes, on one line.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(e) = cause {
+        let more = e.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = e.source();
+    }
+    text
+}
+
+/// `runner SPEC...` is short for `runner run SPEC...`.
+fn arguments() -> Vec<OsString> {
+    let mut arguments: Vec<OsString> = std::env::args_os().collect();
+    let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_string()).collect();
+    let is_spec = |a: &OsString| a.to_str().is_none_or(|a| !a.starts_with('-') && a != "help" && !names.iter().any(|n| n == a));
+    let looks_like_file = |a: &OsString| a.to_string_lossy().ends_with(".toml") || std::path::Path::new(a).exists();
+    if arguments.get(1).is_some_and(|a| is_spec(a) && looks_like_file(a)) {
+        arguments.insert(1, "run".into());
+    }
+    arguments
+}
+
+/// Runs the program; returns its exit code.
+pub fn main() -> i32 {
+    let cli = match Cli::try_parse_from(arguments()) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            return e.exit_code();
+        }
+    };
+    let level = if cli.quiet { "error" } else { ["info", "debug", "trace"][usize::from(cli.verbose.min(2))] };
+    match cli.command {
+        Command::Run(args) => run::run(&args, level),
+        Command::Validate { specs, overrides, format } => validate::validate(&specs, &overrides.options(false), format == Format::Json),
+        Command::Plan { spec, overrides } => plan::plan(&spec, &overrides.options(false)),
+        Command::Compare { dirs, format, tolerance } => compare::compare(&dirs, format, tolerance),
+        Command::Report { dir } => report::report(&dir),
+        Command::Ls => ls::ls(),
+        Command::Doctor => doctor::doctor(),
+        Command::Schema { check } => schema::schema(check),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut std::io::stdout());
+            0
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
+
+use super::{Overrides, chain, print_problems};
+use crate::model::device::{Chosen, choose, self_test};
+use crate::report::files::{Manifest, State};
+use crate::spec::{Loaded, load, resolved_toml};
+use crate::stage::context::Context;
+use crate::stage::{StageError, experiment};
+use crate::store::atomic::write_atomic;
+use crate::store::cache::Cache;
+use crate::store::lock::Lock;
+use clap::Args;
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
+
+#[derive(Args)]
+pub struct RunArgs {
+    #[arg(required = true)]
+    specs: Vec<PathBuf>,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// Several seeds, one results directory each (results/NAME-seed-N): 1..5 or 1,3,7
+    #[arg(long, conflicts_with = "seed")]
+    seeds: Option<String>,
+    /// auto, cpu, wgpu or wgpu:N (see `runner doctor`)
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Results directory (default: results/NAME of the spec)
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Keep results of another spec aside (DIR.old-N) and start a new directory
+    #[arg(long)]
+    fresh: bool,
+    #[arg(long)]
+    no_progress: bool,
+}
+
+/// The log file of the run in progress.
+static LOG: Mutex<Option<File>> = Mutex::new(None);
+
+/// Writes to [`LOG`], or nowhere between runs.
+struct LogFile;
+
+impl Write for LogFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match LOG.lock().ok().as_deref_mut() {
+            Some(Some(file)) => file.write(bytes),
+            _ => Ok(bytes.len()),
+        }
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn start_logging(level: &str) {
+    // The libraries below us log at info; only their warnings matter here.
+    let filter = |level: &str| EnvFilter::new(format!("warn,runner={level}"));
+    let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));
+    let screen = fmt::layer().with_writer(std::io::stderr).with_target(false).without_time().with_filter(screen);
+    let file = fmt::layer().with_writer(|| LogFile).with_ansi(false).with_filter(filter("debug"));
+    let _ = tracing_subscriber::registry().with(screen).with(file).try_init();
+}
+
+/// The seeds of `--seeds`: `1..5` (both ends) or `1,3,7`.
+fn parse_seeds(text: &str) -> Option<Vec<u64>> {
+    let seeds: Vec<u64> = match text.split_once("..") {
+        Some((a, b)) => (a.trim().parse().ok()?..=b.trim_start_matches('=').trim().parse().ok()?).collect(),
+        None => text.split(',').map(|s| s.trim().parse().ok()).collect::<Option<_>>()?,
+    };
+    (1..=1000).contains(&seeds.len()).then_some(seeds)
+}
+
+/// Runs all specs; returns the first exit code that is not 0.
+pub fn run(args: &RunArgs, level: &str) -> i32 {
+    start_logging(level);
+    let seeds: Vec<Option<u64>> = match args.seeds.as_deref().map(parse_seeds) {
+        None => vec![args.overrides.seed],
+        Some(Some(seeds)) => seeds.into_iter().map(Some).collect(),
+        Some(None) => {
+            eprintln!("error: --seeds: expected 1..5 or 1,3,7");
+            return 2;
+        }
+    };
+    if args.out.is_some() && (args.specs.len() > 1 || seeds.len() > 1) {
+        eprintln!("error: --out names one directory; give one spec and one seed with it");
+        return 2;
+    }
+    let mut jobs = Vec::new();
+    let mut problems = Vec::new();
+    for path in &args.specs {
+        for seed in &seeds {
+            let options = crate::spec::Options { seed: *seed, ..args.overrides.options(true) };
+            match load(path, &options) {
+                Ok(loaded) => jobs.push((loaded, args.seeds.is_some())),
+                Err(found) => problems.extend(found),
+            }
+        }
+    }
+    if !problems.is_empty() {
+        print_problems(&problems);
+        return 2;
+    }
+    let chosen = match ready_device(&args.device) {
+        Ok(chosen) => chosen,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return if message.contains("is not a device") { 2 } else { 1 };
+        }
+    };
+    let interrupted = Arc::new(AtomicBool::new(false));
+    let flag = Arc::clone(&interrupted);
+    let handler = ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::SeqCst) {
+            std::process::exit(4);
+        }
+        eprintln!("finishing the step and saving; press again to stop at once");
+    });
+    if let Err(e) = handler {
+        tracing::warn!("Ctrl-C will not save: {e}");
+    }
+    let mut code = 0;
+    for (loaded, seeded) in jobs {
+        let name = if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
+        let out = args.out.clone().unwrap_or_else(|| Path::new("results").join(name));
+        let this = run_one(args, &loaded, &out, &chosen, &interrupted);
+        code = if code == 0 { this } else { code };
+        if interrupted.load(Ordering::SeqCst) {
+            break;
+        }
+    }
+    code
+}
+
+/// The device, after it has passed the known-answer test.
+fn ready_device(name: &str) -> Result<Chosen, String> {
+    let chosen = choose(name).map_err(|e| chain(&e))?;
+    let test = self_test(&chosen.device).map_err(|e| chain(&e))?;
+    if !test.passed() {
+        return Err(format!(
+            "{} computes wrongly ({test:?}): refused. Update its driver, or use --device cpu",
+            chosen.name
+        ));
+    }
+    tracing::info!("device: {}", chosen.name);
+    Ok(chosen)
+}
+
+fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interrupted: &Arc<AtomicBool>) -> i32 {
+    match prepare(args, loaded, out) {
+        Ok(_lock) => {}
+        Err((code, message)) => {
+            eprintln!("error: {message}");
+            return code;
+        }
+    }
+    let _lock = match Lock::acquire(out) {
+        Ok(Some(lock)) => lock,
+        Ok(None) => {
+            eprintln!("error: another runner is writing in {}; wait for it, or stop it", out.display());
+            return 1;
+        }
+        Err(e) => {
+            eprintln!("error: {}: {e}", out.display());
+            return 1;
+        }
+    };
+    if let Ok(mut log) = LOG.lock() {
+        *log = File::options().create(true).append(true).open(out.join("log.txt")).ok();
+    }
+    let cache = std::env::var_os("RUNNER_CACHE").map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from);
+    let context = Context {
+        device: chosen.device.clone(),
+        device_kind: if chosen.driver.is_none() { "cpu".into() } else { chosen.name.clone() },
+        cache: Cache::new(cache),
+        out: out.to_path_buf(),
+        progress: !args.no_progress,
+        interrupted: Arc::clone(interrupted),
+        records: Mutex::new(Vec::new()),
+    };
+    let mut manifest = Manifest {
+        name: loaded.spec.name.clone(),
+        state: State::Running,
+        program_version: env!("CARGO_PKG_VERSION").into(),
+        git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
+        device: chosen.name.clone(),
+        driver: chosen.driver.clone(),
+        seeds: vec![loaded.spec.seed],
+        runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
+        stages: Vec::new(),
+        started_at: now(),
+        finished_at: None,
+        peak_memory_bytes: None,
+    };
+    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &loaded.variants));
+    manifest.stages = context.records.into_inner().unwrap_or_default();
+    manifest.state = match &result {
+        Ok(()) => State::Done,
+        Err(e) if e.exit_code() == 4 => State::Stopped,
+        Err(_) => State::Failed,
+    };
+    manifest.finished_at = Some(now());
+    manifest.peak_memory_bytes = peak_memory();
+    let result = result.and_then(|()| save_manifest(out, &manifest)).or_else(|e| save_manifest(out, &manifest).and(Err(e)));
+    match result {
+        Ok(()) => finish(out),
+        Err(e) => {
+            tracing::error!("{}", chain(&e));
+            e.exit_code()
+        }
+    }
+}
+
+/// Draws the report and says where it is.
+fn finish(out: &Path) -> i32 {
+    if let Err(e) = crate::report::draw(out) {
+        tracing::error!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), out.display());
+        return 1;
+    }
+    if let Ok(table) = std::fs::read_to_string(out.join("tables/scores.md")) {
+        print!("{table}");
+    }
+    eprintln!("report: {}", out.join("report.html").display());
+    0
+}
+
+/// Makes sure that `out` is empty or belongs to this spec, and writes spec.toml into it.
+fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, String)> {
+    let text = resolved_toml(&loaded.spec).map_err(|e| (1, format!("writing the spec: {e}")))?;
+    let path = out.join("spec.toml");
+    let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
+    match std::fs::read_to_string(&path) {
+        Ok(old) if old == text => return Ok(()),
+        Ok(_) if args.fresh => {
+            let aside = (1..).map(|i| out.with_file_name(format!("{}.old-{i}", out.file_name().unwrap_or_default().to_string_lossy()))).find(|p| !p.exists());
+            if let Some(aside) = aside {
+                std::fs::rename(out, &aside).map_err(failed)?;
+                eprintln!("kept the old results in {}", aside.display());
+            }
+        }
+        Ok(_) => {
+            return Err((
+                2,
+                format!("{} holds results of another spec (compare its spec.toml with `runner plan`); use --out for another directory, or --fresh to keep the old one aside", out.display()),
+            ));
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+            let foreign = std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| e.file_name() != ".lock")));
+            if foreign {
+                return Err((2, format!("{} is not empty and has no spec.toml: not a results directory; use --out", out.display())));
+            }
+        }
+        Err(e) => return Err(failed(e)),
+    }
+    write_atomic(&path, text.as_bytes()).map_err(failed)
+}
+
+fn save_manifest(out: &Path, manifest: &Manifest) -> Result<(), StageError> {
+    let path = out.join("manifest.json");
+    let text = serde_json::to_string_pretty(manifest).map_err(|e| StageError::Input(e.to_string()))?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
+}
+
+/// Peak resident memory; known on Linux only.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+

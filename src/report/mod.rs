@@ -1,0 +1,229 @@
+//! Reports of a results directory: tables, plots, the HTML page, TensorBoard events, comparison of two directories.
+
+pub mod compare;
+pub mod files;
+pub mod html;
+pub mod plots;
+pub mod tables;
+pub mod tensorboard;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Map, Value};
+
+pub use files::{Evaluation, Manifest, ReportError, Sample, Table};
+
+/// Everything of one run that could be read.
+#[derive(Debug, Clone, Default)]
+pub struct Run {
+    pub name: String,
+    pub metrics: Vec<Map<String, Value>>,
+    pub samples: Vec<Sample>,
+    pub evaluation: Option<Evaluation>,
+}
+
+/// Everything of a results directory that could be read, and what could not.
+#[derive(Debug, Clone, Default)]
+pub struct Results {
+    pub dir: PathBuf,
+    pub spec: Option<String>,
+    pub manifest: Option<Manifest>,
+    pub runs: Vec<Run>,
+    /// What is absent or unreadable, in words.
+    pub missing: Vec<String>,
+}
+
+impl Results {
+    /// Reads what exists; only a directory that is not there at all is an error.
+    pub fn load(dir: &Path) -> Result<Self, ReportError> {
+        if !dir.is_dir() {
+            let message = "there is no such directory".to_owned();
+            return Err(ReportError::NotResults { path: dir.to_owned(), message });
+        }
+        let mut missing = Vec::new();
+        let spec = keep(dir, &dir.join("spec.toml"), files::read_text, &mut missing);
+        let manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), files::read_json, &mut missing);
+        let mut runs = Vec::new();
+        for name in run_names(dir, manifest.as_ref()) {
+            let home = dir.join("runs").join(&name);
+            runs.push(Run {
+                metrics: keep(dir, &home.join("metrics.jsonl"), files::read_metrics, &mut missing).unwrap_or_default(),
+                samples: keep(dir, &home.join("samples.jsonl"), files::read_jsonl, &mut missing).unwrap_or_default(),
+                evaluation: keep(dir, &home.join("evaluation.json"), files::read_json, &mut missing),
+                name,
+            });
+        }
+        if runs.is_empty() {
+            missing.push("runs/ holds no run".to_owned());
+        }
+        Ok(Self { dir: dir.to_owned(), spec, manifest, runs, missing })
+    }
+
+    /// Seeds of the manifest.
+    pub fn seeds(&self) -> Vec<u64> {
+        self.manifest.as_ref().map(|m| m.seeds.clone()).unwrap_or_default()
+    }
+
+    /// Evaluations that could be read, in the order of the runs.
+    pub fn evaluations(&self) -> impl Iterator<Item = (&str, &Evaluation)> {
+        self.runs.iter().filter_map(|run| Some((run.name.as_str(), run.evaluation.as_ref()?)))
+    }
+}
+
+fn keep<T>(
+    dir: &Path,
+    path: &Path,
+    read: impl Fn(&Path) -> Result<T, ReportError>,
+    missing: &mut Vec<String>,
+) -> Option<T> {
+    if !path.exists() {
+        missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
+        return None;
+    }
+    read(path).map_err(|e| missing.push(e.to_string())).ok()
+}
+
+/// Runs in the manifest's order, then those only found on disk, by name.
+fn run_names(dir: &Path, manifest: Option<&Manifest>) -> Vec<String> {
+    let mut names: Vec<String> = manifest.map(|m| m.runs.clone()).unwrap_or_default();
+    // A name is a folder name: one that leads elsewhere is not read.
+    names.retain(|name| !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\']));
+    let mut found: Vec<String> = fs::read_dir(dir.join("runs"))
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter(|entry| entry.path().is_dir())
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| !names.contains(name))
+        .collect();
+    found.sort();
+    names.extend(found);
+    names
+}
+
+/// (Re)writes tables/, plots/ and report.html of a results directory from what it holds.
+pub fn draw(dir: &Path) -> Result<(), ReportError> {
+    let mut results = Results::load(dir)?;
+    let tables = tables::build(&results);
+    for table in &tables {
+        let mut json = serde_json::to_string_pretty(table)
+            .map_err(|e| ReportError::Usage(format!("table {} cannot be written as JSON: {e}", table.id)))?;
+        json.push('\n');
+        files::write_atomic(&dir.join(format!("tables/{}.json", table.id)), json.as_bytes())?;
+        files::write_atomic(&dir.join(format!("tables/{}.md", table.id)), tables::markdown(table).as_bytes())?;
+    }
+    let mut drawn = Vec::new();
+    for plot in plots::ALL {
+        let path = dir.join(format!("plots/{}.svg", plot.id));
+        match (plot.draw)(&results)? {
+            Some(svg) => {
+                files::write_atomic(&path, svg.as_bytes())?;
+                drawn.push((plot, svg));
+            }
+            None => {
+                results.missing.push(format!("plots/{}.svg: no data for it yet", plot.id));
+                // A plot of data that are gone would be a lie.
+                if path.exists() {
+                    fs::remove_file(&path).map_err(|source| ReportError::Write { path, source })?;
+                }
+            }
+        }
+    }
+    let page = html::page(&results, &tables, &drawn);
+    files::write_atomic(&dir.join("report.html"), page.as_bytes())
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A results directory with two invented runs; `shift` moves the direct policy's scores.
+    pub(crate) fn fake(dir: &Path, shift: f64) {
+        let put = |name: &str, text: String| files::write_atomic(&dir.join(name), text.as_bytes()).unwrap();
+        put(
+            "spec.toml",
+            "spec_version = 1\nname = \"fake\"\nseed = 1\n\n[task]\npreset = \"sentiment\"\n\n[policy]\nlr = 1e-4\n"
+                .into(),
+        );
+        put("manifest.json", json!({"name": "fake <b>", "state": "done", "program_version": "0.1.0", "git_commit": "abc",
+            "device": "cpu (flex)", "seeds": [1], "runs": ["direct", "offline_512"], "started_at": "2026-01-01T00:00:00Z",
+            "stages": [{"run": null, "stage": "pretrain", "key": "0123456789abcdef", "seconds": 61.5, "cached": false}],
+            "peak_memory_bytes": 734003200}).to_string());
+        for (run, top) in [("direct", 4.0 + shift), ("offline_512", 3.2)] {
+            let mut rng = crate::metric::interval::SplitMix64::new(top.to_bits());
+            let mut noise = || (0..12).map(|_| rng.below(1000) as f64 / 1000.0).sum::<f64>() - 6.0;
+            let mut lines = String::new();
+            for update in 1..=100 {
+                let done = 1.0 - (-f64::from(update) / 25.0).exp();
+                lines += &format!(
+                    "{}\n",
+                    json!({"elapsed/updates": update, "elapsed/episodes": update * 64,
+                    "objective/kl": 6.0 * done + 0.2 * noise(), "objective/kl_coef": 0.15 * (1.0 - 0.5 * done),
+                    "objective/mock_score": top * done - 0.5 + 0.3 * noise(), "ppo/loss/policy": -0.01})
+                );
+            }
+            put(&format!("runs/{run}/metrics.jsonl"), lines);
+            let contexts: Vec<_> = (0..128)
+                .map(|i| {
+                    let r = f64::from(i * 37 % 128) / 64.0 - 1.5 + 0.2 * noise();
+                    json!({"reference": r, "policy": 0.3 * r + top + 0.5 * noise(), "kl": 6.0 + noise()})
+                })
+                .collect();
+            let frontier: Vec<_> = (0..12).map(|i| { let kl = f64::from(i);
+                json!({"beta": 1.0 / (kl + 0.1), "kl": kl, "kl_se": 0.05 * kl, "reward": 1.9 * kl.sqrt() - 0.5, "reward_se": 0.03 * kl}) }).collect();
+            put(&format!("runs/{run}/evaluation.json"), json!({"run": run, "schedule": &run[..run.find('_').unwrap_or(run.len())],
+                "labels": if run == "direct" { None } else { Some(512) }, "episodes": 6400, "kl_target": 6.0, "n": 128,
+                "reference": {"mean": -0.5, "std": 0.9}, "policy": {"mean": top - 0.2, "std": 0.5}, "contexts": contexts,
+                "kl": {"mean": 6.1, "std": 1.0}, "score_policy_r": 1.2,
+                "reward_accuracy": if run == "direct" { None } else { Some(json!({"correct": 180, "n": 256})) },
+                "missing_truncation": 0.03, "frontier": frontier,
+                "perplexity": {"model": 12.5, "unigram": 220.1, "uniform": 1024.0, "tokens": 40000}}).to_string());
+            put(&format!("runs/{run}/samples.jsonl"), format!("{}\n", json!({"query": "The road was long & the <script>alert(1)</script> rain fell",
+                "reference_response": "and nobody came to the door that grey evening.", "response": "and they laughed, warm and glad, all the way home.",
+                "reference_score": -0.3, "score": 1.4, "kl": 5.9, "mock_score": 3.6, "reference_mock_score": -1.2})).repeat(4));
+        }
+    }
+
+    #[test]
+    fn everything_is_drawn_and_escaped() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake(dir, 0.0);
+        draw(dir).unwrap();
+        let page = fs::read_to_string(dir.join("report.html")).unwrap();
+        assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("fake &lt;b&gt;"));
+        for plot in ["figure2", "figure3", "kl"] {
+            let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
+            assert!(svg.starts_with("<svg") && svg.contains("offline_512"), "{plot}");
+        }
+        let table: Table = files::read_json(&dir.join("tables/scores.json")).unwrap();
+        assert!(table.rows.iter().all(|row| row.paper.is_none() && row.paper_note == files::NOT_RECORDED));
+        let before = page;
+        draw(dir).unwrap();
+        assert_eq!(before, fs::read_to_string(dir.join("report.html")).unwrap());
+    }
+
+    #[test]
+    fn missing_pieces_are_named_and_the_rest_is_shown() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake(dir, 0.0);
+        fs::remove_file(dir.join("manifest.json")).unwrap();
+        fs::write(dir.join("runs/direct/metrics.jsonl"), "{}\nnonsense\n").unwrap();
+        fs::remove_file(dir.join("runs/direct/evaluation.json")).unwrap();
+        draw(dir).unwrap();
+        let page = fs::read_to_string(dir.join("report.html")).unwrap();
+        assert!(page.contains("manifest.json is not there") && page.contains("metrics.jsonl:2"), "{page}");
+        assert!(page.contains("offline_512"));
+    }
+
+    #[test]
+    fn an_empty_directory_has_a_page_and_no_directory_is_an_error() {
+        let temporary = tempfile::tempdir().unwrap();
+        draw(temporary.path()).unwrap();
+        assert!(temporary.path().join("report.html").exists());
+        assert!(draw(&temporary.path().join("nowhere")).is_err());
+    }
+}

@@ -1,0 +1,210 @@
+//! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
+
+use super::Results;
+use super::files::{Evaluation, NOT_RECORDED, Row, Table};
+use crate::metric::interval::{mean, mean_interval, paired_bootstrap, ratio_interval, wilson};
+
+/// A KL within this share of its target counts as held.
+const KL_TOLERANCE: f64 = 0.25;
+
+/// All tables that there is something to say in; "scores" always.
+pub fn build(results: &Results) -> Vec<Table> {
+    let seeds = results.seeds();
+    let direct = results.evaluations().find(|(_, e)| e.schedule == "direct").map(|(_, e)| e);
+    let mut scores = Vec::new();
+    let mut language = Vec::new();
+    for (run, evaluation) in results.evaluations() {
+        scores.extend(score_rows(run, evaluation, direct, &seeds));
+        // ρ is shared by the runs of a directory: its perplexity is one number.
+        if let (Some(p), true) = (evaluation.perplexity, language.is_empty()) {
+            for (name, metric, value) in [
+                ("held-out perplexity per token, ρ", "perplexity", p.model),
+                ("the same, unigram model", "perplexity_unigram", p.unigram),
+                ("the same, uniform over the vocabulary", "perplexity_uniform", p.uniform),
+            ] {
+                language.push(row(name, run, metric, (value, f64::NAN, f64::NAN), p.tokens, &seeds, ""));
+            }
+        }
+    }
+    let mut tables = vec![table("scores", "Scores on held-out queries", scores)];
+    if !language.is_empty() {
+        tables.push(table("language_model", "Language model ρ", language));
+    }
+    tables
+}
+
+fn table(id: &str, title: &str, rows: Vec<Row>) -> Table {
+    let columns = ["run", "name", "value", "95% interval", "n", "seeds", "paper", "verdict"];
+    Table { id: id.to_owned(), title: title.to_owned(), columns: columns.map(str::to_owned).to_vec(), rows }
+}
+
+fn row(name: &str, run: &str, metric: &str, value: (f64, f64, f64), n: u64, seeds: &[u64], verdict: &str) -> Row {
+    let known = |v: f64| v.is_finite().then_some(v);
+    Row {
+        name: name.to_owned(),
+        run: run.to_owned(),
+        metric: metric.to_owned(),
+        value: known(value.0),
+        low: known(value.1),
+        high: known(value.2),
+        n,
+        seeds: seeds.to_vec(),
+        paper: None,
+        paper_note: NOT_RECORDED.to_owned(),
+        verdict: verdict.to_owned(),
+    }
+}
+
+/// Per-context gain of π over ρ, in standard deviations of ρ's scores.
+pub fn gains(evaluation: &Evaluation) -> Vec<f64> {
+    let std = evaluation.reference.std;
+    evaluation.contexts.iter().map(|c| (c.policy - c.reference) / std).collect()
+}
+
+/// The stored mean with the interval's half-widths around the contexts' own mean.
+fn stored(value: f64, contexts: &[f64]) -> (f64, f64, f64) {
+    let (m, low, high) = mean_interval(contexts);
+    (value, value + (low - m), value + (high - m))
+}
+
+fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u64]) -> Vec<Row> {
+    let n = e.n as u64;
+    let reference: Vec<f64> = e.contexts.iter().map(|c| c.reference).collect();
+    let policy: Vec<f64> = e.contexts.iter().map(|c| c.policy).collect();
+    let kl: Vec<f64> = e.contexts.iter().map(|c| c.kl).collect();
+    let gain = (e.policy.mean - e.reference.mean) / e.reference.std;
+    let test = paired_bootstrap(&reference, &policy, 0);
+    let told = if test.low > 0.0 {
+        "above ρ"
+    } else if test.high < 0.0 {
+        "below ρ"
+    } else if test.low.is_finite() {
+        "not told apart from ρ"
+    } else {
+        ""
+    };
+    let mut rows = vec![
+        row("mock score of ρ", run, "reference_mock_score", stored(e.reference.mean, &reference), n, seeds, ""),
+        row("mock score of π", run, "policy_mock_score", stored(e.policy.mean, &policy), n, seeds, told),
+        row("gain, in standard deviations of ρ's scores", run, "gain_sd", stored(gain, &gains(e)), n, seeds, ""),
+    ];
+    let verdict = e.kl_target.map_or_else(String::new, |target| {
+        let off = (e.kl.mean - target) / target;
+        let word = if off.abs() <= KL_TOLERANCE { "held" } else { "missed" };
+        format!("{word}: target {target}, {:+.0}% off", 100.0 * off)
+    });
+    rows.push(row("KL(π, ρ) per response, nats", run, "kl", stored(e.kl.mean, &kl), n, seeds, &verdict));
+    if let Some(direct) = direct.filter(|d| !std::ptr::eq(*d, e)) {
+        let best = (direct.policy.mean - direct.reference.mean) / direct.reference.std;
+        let share = gain / best;
+        let (middle, low, high) = ratio_interval(&gains(e), &gains(direct), 0);
+        let value = (share, share + (low - middle), share + (high - middle));
+        let verdict = if best > 0.0 { "" } else { "direct gained nothing" };
+        rows.push(row("share of direct's gain", run, "gain_share", value, n, seeds, verdict));
+    }
+    if let Some(score) = e.score_policy_r {
+        let value = (score, f64::NAN, f64::NAN);
+        rows.push(row("score of π under the learned reward r", run, "policy_score", value, n, seeds, ""));
+    }
+    if let Some(a) = e.reward_accuracy {
+        let (low, high) = wilson(a.correct, a.n);
+        let share = if a.n == 0 { f64::NAN } else { a.correct as f64 / a.n as f64 };
+        let value = if a.n == 0 { (share, share, share) } else { (share, low, high) };
+        // Labels pick the best of four responses: a quarter is chance.
+        let verdict = match (a.n, low, high) {
+            (0, ..) => "",
+            (_, low, _) if low > 0.25 => "above chance (1/4)",
+            (_, _, high) if high < 0.25 => "below chance (1/4)",
+            _ => "not told apart from chance (1/4)",
+        };
+        rows.push(row("accuracy of r, best of four, held out", run, "reward_accuracy", value, a.n, seeds, verdict));
+    }
+    let without = (e.missing_truncation * n as f64).round().max(0.0) as u64;
+    let (low, high) = if n == 0 { (f64::NAN, f64::NAN) } else { wilson(without, n) };
+    let value = (e.missing_truncation, low, high);
+    rows.push(row("responses without the truncation token", run, "missing_truncation", value, n, seeds, ""));
+    rows
+}
+
+/// Three significant decimals, or as many as a small number needs; a dash for what is not known.
+pub fn show(value: Option<f64>) -> String {
+    match value {
+        None => "–".to_owned(),
+        Some(v) if v != 0.0 && v.abs() < 1e-3 => format!("{v:.2e}"),
+        Some(v) if v.abs() >= 1000.0 => format!("{v:.0}"),
+        Some(v) => format!("{v:.3}"),
+    }
+}
+
+/// The cells of a row, in the order of the table's columns.
+pub fn cells(row: &Row) -> Vec<String> {
+    let interval = match (row.low, row.high) {
+        (Some(_), Some(_)) => format!("{} to {}", show(row.low), show(row.high)),
+        _ => "–".to_owned(),
+    };
+    let seeds: Vec<String> = row.seeds.iter().map(u64::to_string).collect();
+    let paper = row.paper.map_or_else(|| row.paper_note.clone(), |v| show(Some(v)));
+    vec![
+        row.run.clone(),
+        row.name.clone(),
+        show(row.value),
+        interval,
+        row.n.to_string(),
+        seeds.join(", "),
+        paper,
+        row.verdict.clone(),
+    ]
+}
+
+/// The table as GitHub Markdown.
+pub fn markdown(table: &Table) -> String {
+    let line = |cells: &[String]| {
+        let safe: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|").replace('\n', " ")).collect();
+        format!("| {} |\n", safe.join(" | "))
+    };
+    let mut out = format!("# {}\n\n{}", table.title, line(&table.columns));
+    out += &format!("|{}\n", " --- |".repeat(table.columns.len()));
+    for row in &table.rows {
+        out += &line(&cells(row));
+    }
+    if table.rows.is_empty() {
+        out += "\nNo run has been evaluated yet.\n";
+    } else if mean(&table.rows.iter().map(|r| r.seeds.len() as f64).collect::<Vec<_>>()) <= 1.0 {
+        out += "\nIntervals are over held-out queries at one seed; they do not cover the spread between seeds.\n";
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::fake;
+
+    #[test]
+    fn the_main_table_has_the_numbers_of_the_evaluation() {
+        let dir = tempfile::tempdir().unwrap();
+        fake(dir.path(), 0.0);
+        let tables = build(&Results::load(dir.path()).unwrap());
+        let find = |run: &str, metric: &str| {
+            tables[0].rows.iter().find(|r| r.run == run && r.metric == metric).cloned().unwrap()
+        };
+        let score = find("direct", "policy_mock_score");
+        assert_eq!(score.value, Some(3.8));
+        assert!(score.low.unwrap() < 3.8 && score.high.unwrap() > 3.8 && score.verdict == "above ρ");
+        assert!((find("direct", "gain_sd").value.unwrap() - 4.3 / 0.9).abs() < 1e-12);
+        assert!((find("offline_512", "gain_share").value.unwrap() - 3.5 / 4.3).abs() < 1e-12);
+        assert!(find("direct", "kl").verdict.starts_with("held: target 6"));
+        assert_eq!(find("offline_512", "reward_accuracy").value, Some(180.0 / 256.0));
+        assert!(!tables[0].rows.iter().any(|r| r.run == "direct" && r.metric == "gain_share"));
+        assert_eq!(tables[1].rows.len(), 3);
+    }
+
+    #[test]
+    fn markdown_keeps_its_columns() {
+        let mut line = row("a|b", "run", "m", (1.5, f64::NAN, f64::NAN), 3, &[1, 2], "");
+        line.verdict = "x\ny".into();
+        let text = markdown(&table("t", "T", vec![line]));
+        assert!(text.contains("| run | a\\|b | 1.500 | – | 3 | 1, 2 | not recorded"), "{text}");
+        assert!(text.contains("x y"));
+    }
+}
