@@ -1,6 +1,6 @@
 //! `runner compare`: results directories against the first of them.
 
-use super::Format;
+use crate::report::compare::Format;
 use std::path::PathBuf;
 
 /// Exit code 0, 1 on a regression beyond the tolerance, 2 if the directories cannot be compared.

@@ -11,6 +11,7 @@ pub mod schema;
 pub mod validate;
 
 use crate::spec::{Options, Problem};
+use crate::report::compare::Format;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ enum Command {
         #[command(flatten)]
         overrides: Overrides,
         #[arg(long, value_enum, default_value = "text")]
-        format: Format,
+        format: ProblemFormat,
     },
     /// The resolved spec with the origin of each value, the stages, and estimates of work and memory
     Plan {
@@ -56,7 +57,8 @@ enum Command {
     Compare {
         #[arg(required = true, num_args = 2..)]
         dirs: Vec<PathBuf>,
-        #[arg(long, value_enum, default_value = "text")]
+        #[arg(long, value_parser = parse_format, default_value = "text")]
+        /// text, json, markdown or csv
         format: Format,
         /// Largest drop of the score, in standard deviations of ρ's, that is not a regression
         #[arg(long, default_value_t = 0.2)]
@@ -94,17 +96,25 @@ pub struct Overrides {
 
 impl Overrides {
     pub fn options(&self, for_run: bool) -> Options {
-        Options { set: self.set.clone(), profile: self.profile.clone(), seed: self.seed, for_run }
+        Options { set: self.set.clone(), profile: self.profile.clone(), seed: self.seed, for_run, ..Options::default() }
     }
 }
 
-/// How a result is printed.
+/// How problems are printed.
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+enum ProblemFormat {
     Text,
     Json,
-    Markdown,
-    Csv,
+}
+
+fn parse_format(name: &str) -> Result<Format, String> {
+    match name {
+        "text" => Ok(Format::Text),
+        "json" => Ok(Format::Json),
+        "markdown" => Ok(Format::Markdown),
+        "csv" => Ok(Format::Csv),
+        _ => Err("expected text, json, markdown or csv".into()),
+    }
 }
 
 /// Prints problems to standard error.
@@ -150,7 +160,7 @@ pub fn main() -> i32 {
     let level = if cli.quiet { "error" } else { ["info", "debug", "trace"][usize::from(cli.verbose.min(2))] };
     match cli.command {
         Command::Run(args) => run::run(&args, level),
-        Command::Validate { specs, overrides, format } => validate::validate(&specs, &overrides.options(false), format == Format::Json),
+        Command::Validate { specs, overrides, format } => validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json),
         Command::Plan { spec, overrides } => plan::plan(&spec, &overrides.options(false)),
         Command::Compare { dirs, format, tolerance } => compare::compare(&dirs, format, tolerance),
         Command::Report { dir } => report::report(&dir),

@@ -3,7 +3,7 @@
 use super::{Overrides, chain, print_problems};
 use crate::model::device::{Chosen, choose, self_test};
 use crate::report::files::{Manifest, State};
-use crate::spec::{Loaded, load, resolved_toml};
+use crate::spec::{Loaded, Spec, load, resolve_path, resolved_toml};
 use crate::stage::context::Context;
 use crate::stage::{StageError, experiment};
 use crate::store::atomic::write_atomic;
@@ -153,12 +153,9 @@ fn ready_device(name: &str) -> Result<Chosen, String> {
 }
 
 fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interrupted: &Arc<AtomicBool>) -> i32 {
-    match prepare(args, loaded, out) {
-        Ok(_lock) => {}
-        Err((code, message)) => {
-            eprintln!("error: {message}");
-            return code;
-        }
+    if let Err((code, message)) = prepare(args, loaded, out) {
+        eprintln!("error: {message}");
+        return code;
     }
     let _lock = match Lock::acquire(out) {
         Ok(Some(lock)) => lock,
@@ -198,7 +195,7 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
         finished_at: None,
         peak_memory_bytes: None,
     };
-    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &loaded.variants));
+    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &with_paths(loaded)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
@@ -217,6 +214,18 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     }
 }
 
+/// The variants with their data and model paths made findable from where the program runs.
+fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
+    let mut variants = loaded.variants.clone();
+    for (_, spec) in &mut variants {
+        let paths = [&mut spec.model.weights.path, &mut spec.task.data.path, &mut spec.labeler.reviews.path];
+        for path in paths.into_iter().flatten() {
+            *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
+        }
+    }
+    variants
+}
+
 /// Draws the report and says where it is.
 fn finish(out: &Path) -> i32 {
     if let Err(e) = crate::report::draw(out) {
@@ -232,7 +241,7 @@ fn finish(out: &Path) -> i32 {
 
 /// Makes sure that `out` is empty or belongs to this spec, and writes spec.toml into it.
 fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, String)> {
-    let text = resolved_toml(&loaded.spec).map_err(|e| (1, format!("writing the spec: {e}")))?;
+    let text = resolved_toml(&loaded.spec);
     let path = out.join("spec.toml");
     let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
     match std::fs::read_to_string(&path) {

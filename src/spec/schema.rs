@@ -148,8 +148,10 @@ fn follow<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
 
 /// The values of an enum.
 fn choices(schema: &Value) -> Vec<&str> {
-    let constants = schema["oneOf"].as_array().into_iter().flatten().filter_map(|option| option["const"].as_str());
-    schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str).chain(constants).collect()
+    // Documented values are `oneOf` constants; the undocumented ones among them share an `enum`.
+    let documented = schema["oneOf"].as_array().into_iter().flatten().flat_map(choices);
+    let listed = schema["enum"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    schema["const"].as_str().into_iter().chain(listed).chain(documented).collect()
 }
 
 /// Whether the schema wants a string, free or one of a list.

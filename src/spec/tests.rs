@@ -302,3 +302,18 @@ fn resolved_default_loads_to_itself() -> Outcome {
     assert_eq!(again.spec, loaded.spec);
     Ok(())
 }
+
+#[test]
+fn broken_text_never_panics() {
+    let body = format!("{HEAD}[policy.kl]\ntarget = 3.0\n[profile.s.runs.a]\nseed = 2\n[runs.a]\ntask.data = {{ path = \"é\", format = \"text\" }}\n[[x]]\n");
+    for end in body.char_indices().map(|(index, _)| index) {
+        let _ = load_text(&body[..end], &Options::default());
+        let mut cut = body.clone();
+        cut.remove(end);
+        let _ = load_text(&cut, &Options { profile: Some("s".into()), ..set(&["runs.a.seed=3"]) });
+    }
+    for odd in ["policy = 3", "runs = 3", "profile = []", "runs.a = 1", "profile.a.b = 1", "extends = 3", "[[policy]]\nlr = 1", "task.preset = 1", "'' = 1", "\"a.b\" = 1", "model.weights = {}", "reproduces = [1, {}]"] {
+        let found = problems(odd);
+        assert!(odd == "model.weights = {}" || !found.is_empty(), "{odd}: {found:?}");
+    }
+}
