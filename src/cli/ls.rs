@@ -13,9 +13,13 @@ pub fn ls() -> i32 {
 }
 
 fn list(root: &Path) -> String {
-    let specs: Vec<[String; 3]> =
-        sorted_entries(&root.join("specs")).into_iter().filter(|path| path.extension().is_some_and(|e| e == "toml")).map(|path| spec_row(root, &path)).collect();
-    let results: Vec<[String; 3]> = sorted_entries(&root.join("results")).into_iter().filter_map(|path| result_row(root, &path)).collect();
+    let specs: Vec<[String; 3]> = sorted_entries(&root.join("specs"))
+        .into_iter()
+        .filter(|path| path.extension().is_some_and(|e| e == "toml"))
+        .map(|path| spec_row(root, &path))
+        .collect();
+    let results: Vec<[String; 3]> =
+        sorted_entries(&root.join("results")).into_iter().filter_map(|path| result_row(root, &path)).collect();
     let mut out = table(["SPEC", "REPRODUCES", "DESCRIPTION"], &specs);
     if !results.is_empty() {
         out.push('\n');
@@ -25,7 +29,8 @@ fn list(root: &Path) -> String {
 }
 
 fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
     paths.sort();
     paths
 }
@@ -40,7 +45,13 @@ fn spec_row(root: &Path, path: &Path) -> [String; 3] {
     let Some(spec) = parsed else {
         return [shown(root, path), "-".into(), "(cannot be read: see `runner validate`)".into()];
     };
-    let reproduces: Vec<&str> = spec.get("reproduces").and_then(toml::Value::as_array).into_iter().flatten().filter_map(toml::Value::as_str).collect();
+    let reproduces: Vec<&str> = spec
+        .get("reproduces")
+        .and_then(toml::Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(toml::Value::as_str)
+        .collect();
     let description = spec.get("description").and_then(toml::Value::as_str).unwrap_or_default();
     let reproduces = if reproduces.is_empty() { "-".to_string() } else { reproduces.join(", ") };
     [shown(root, path), reproduces, description.to_string()]
@@ -58,9 +69,12 @@ fn result_row(root: &Path, path: &Path) -> Option<[String; 3]> {
 }
 
 fn table(head: [&str; 3], rows: &[[String; 3]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or(0)
+    };
     let (first, second) = (width(0), width(1));
-    let line = |row: [&str; 3]| format!("{:first$}  {:second$}  {}", row[0], row[1], row[2]).trim_end().to_string() + "\n";
+    let line =
+        |row: [&str; 3]| format!("{:first$}  {:second$}  {}", row[0], row[1], row[2]).trim_end().to_string() + "\n";
     std::iter::once(line(head)).chain(rows.iter().map(|row| line([&row[0], &row[1], &row[2]]))).collect()
 }
 
@@ -73,7 +87,10 @@ mod tests {
         let dir = tempfile::tempdir()?;
         std::fs::create_dir_all(dir.path().join("specs"))?;
         std::fs::create_dir_all(dir.path().join("results/a"))?;
-        std::fs::write(dir.path().join("specs/a.toml"), "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n")?;
+        std::fs::write(
+            dir.path().join("specs/a.toml"),
+            "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n",
+        )?;
         std::fs::write(dir.path().join("specs/b.toml"), "name = ")?;
         std::fs::write(dir.path().join("results/a/manifest.json"), "{\"state\": \"done\", \"finished_at\": null}")?;
         let text = list(dir.path());

@@ -10,8 +10,8 @@ pub mod run;
 pub mod schema;
 pub mod validate;
 
-use crate::spec::{Options, Problem};
 use crate::report::compare::Format;
+use crate::spec::{Options, Problem};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -140,7 +140,8 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
     let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_string()).collect();
-    let is_spec = |a: &OsString| a.to_str().is_none_or(|a| !a.starts_with('-') && a != "help" && !names.iter().any(|n| n == a));
+    let is_spec =
+        |a: &OsString| a.to_str().is_none_or(|a| !a.starts_with('-') && a != "help" && !names.iter().any(|n| n == a));
     let looks_like_file = |a: &OsString| a.to_string_lossy().ends_with(".toml") || std::path::Path::new(a).exists();
     if arguments.get(1).is_some_and(|a| is_spec(a) && looks_like_file(a)) {
         arguments.insert(1, "run".into());
@@ -160,7 +161,9 @@ pub fn main() -> i32 {
     let level = if cli.quiet { "error" } else { ["info", "debug", "trace"][usize::from(cli.verbose.min(2))] };
     match cli.command {
         Command::Run(args) => run::run(&args, level),
-        Command::Validate { specs, overrides, format } => validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json),
+        Command::Validate { specs, overrides, format } => {
+            validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json)
+        }
         Command::Plan { spec, overrides } => plan::plan(&spec, &overrides.options(false)),
         Command::Compare { dirs, format, tolerance } => compare::compare(&dirs, format, tolerance),
         Command::Report { dir } => report::report(&dir),

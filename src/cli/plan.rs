@@ -21,8 +21,13 @@ pub fn plan(path: &Path, options: &Options) -> i32 {
     }
     for (name, spec) in &loaded.variants {
         println!("\n# run {name}");
-        estimates(spec).iter().for_each(|(stage, flops, what)| println!("{stage:<12} {:>9.2} TFLOP   {what}", flops / 1e12));
-        println!("memory       {:>9.2} GB      weights, gradients and Adam moments of π, and ρ, r, r_s; activations of one minibatch", memory(spec) / 1e9);
+        estimates(spec)
+            .iter()
+            .for_each(|(stage, flops, what)| println!("{stage:<12} {:>9.2} TFLOP   {what}", flops / 1e12));
+        println!(
+            "memory       {:>9.2} GB      weights, gradients and Adam moments of π, and ρ, r, r_s; activations of one minibatch",
+            memory(spec) / 1e9
+        );
     }
     0
 }
@@ -50,19 +55,32 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     let mut stages = Vec::new();
     if let Some(p) = &spec.model.weights.pretrain {
         let tokens = (p.steps * p.batch_size * p.sequence_length) as f64;
-        let per_token = 3.0 * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary(spec) * d.width as f64);
+        let per_token = 3.0
+            * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary(spec) * d.width as f64);
         stages.push(("pretrain", tokens * per_token, format!("{} steps, {tokens} tokens", p.steps)));
     }
     stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));
     if spec.collect.schedule == CollectSchedule::Offline {
         let labels = spec.collect.labels as f64;
-        stages.push(("labels", 4.0 * (labels + spec.collect.held_out as f64) * (body + head + classifier), format!("{labels} comparisons of 4")));
-        stages.push(("reward", 12.0 * labels * spec.reward.epochs as f64 * body, format!("{} epoch(s)", spec.reward.epochs)));
+        stages.push((
+            "labels",
+            4.0 * (labels + spec.collect.held_out as f64) * (body + head + classifier),
+            format!("{labels} comparisons of 4"),
+        ));
+        stages.push((
+            "reward",
+            12.0 * labels * spec.reward.epochs as f64 * body,
+            format!("{} epoch(s)", spec.reward.epochs),
+        ));
     }
     let p = &spec.policy;
     // Sampling, reference and score passes, then forward and backward per optimisation epoch.
     let episode = 3.0 * body + 2.0 * head + classifier + 3.0 * p.epochs as f64 * (body + head);
-    stages.push(("policy", p.episodes as f64 * episode, format!("{} episodes in {} updates", p.episodes, p.episodes / p.batch_size)));
+    stages.push((
+        "policy",
+        p.episodes as f64 * episode,
+        format!("{} episodes in {} updates", p.episodes, p.episodes / p.batch_size),
+    ));
     let e = &spec.evaluate;
     let samples = (2 * e.queries + e.optimum_queries * e.optimum_samples) as f64;
     stages.push(("evaluate", samples * (body + head + classifier), format!("{samples} samples")));
@@ -77,5 +95,9 @@ fn memory(spec: &Spec) -> f64 {
     let length = (spec.task.query_length + spec.task.response_length) as f64;
     let per_token = d.layers as f64 * (34.0 * d.width as f64 + 3.0 * d.heads as f64 * length);
     let logits = 3.0 * rows * spec.task.response_length as f64 * vocabulary(spec);
-    4.0 * (4.0 * weights + 2.0 * weights + block_weights(&spec.labeler.classifier.dimensions) + rows * length * per_token + logits)
+    4.0 * (4.0 * weights
+        + 2.0 * weights
+        + block_weights(&spec.labeler.classifier.dimensions)
+        + rows * length * per_token
+        + logits)
 }

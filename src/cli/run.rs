@@ -127,7 +127,8 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
     }
     let mut code = 0;
     for (loaded, seeded) in jobs {
-        let name = if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
+        let name =
+            if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
         let out = args.out.clone().unwrap_or_else(|| Path::new("results").join(name));
         let this = run_one(args, &loaded, &out, &chosen, &interrupted);
         code = if code == 0 { this } else { code };
@@ -171,7 +172,8 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     if let Ok(mut log) = LOG.lock() {
         *log = File::options().create(true).append(true).open(out.join("log.txt")).ok();
     }
-    let cache = std::env::var_os("RUNNER_CACHE").map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from);
+    let cache = std::env::var_os("RUNNER_CACHE")
+        .map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from);
     let context = Context {
         device: chosen.device.clone(),
         device_kind: if chosen.driver.is_none() { "cpu".into() } else { chosen.name.clone() },
@@ -204,7 +206,8 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     };
     manifest.finished_at = Some(now());
     manifest.peak_memory_bytes = peak_memory();
-    let result = result.and_then(|()| save_manifest(out, &manifest)).or_else(|e| save_manifest(out, &manifest).and(Err(e)));
+    let result =
+        result.and_then(|()| save_manifest(out, &manifest)).or_else(|e| save_manifest(out, &manifest).and(Err(e)));
     match result {
         Ok(()) => finish(out),
         Err(e) => {
@@ -247,7 +250,11 @@ fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, Stri
     match std::fs::read_to_string(&path) {
         Ok(old) if old == text => return Ok(()),
         Ok(_) if args.fresh => {
-            let aside = (1..).map(|i| out.with_file_name(format!("{}.old-{i}", out.file_name().unwrap_or_default().to_string_lossy()))).find(|p| !p.exists());
+            let aside = (1..)
+                .map(|i| {
+                    out.with_file_name(format!("{}.old-{i}", out.file_name().unwrap_or_default().to_string_lossy()))
+                })
+                .find(|p| !p.exists());
             if let Some(aside) = aside {
                 std::fs::rename(out, &aside).map_err(failed)?;
                 eprintln!("kept the old results in {}", aside.display());
@@ -256,13 +263,20 @@ fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, Stri
         Ok(_) => {
             return Err((
                 2,
-                format!("{} holds results of another spec (compare its spec.toml with `runner plan`); use --out for another directory, or --fresh to keep the old one aside", out.display()),
+                format!(
+                    "{} holds results of another spec (compare its spec.toml with `runner plan`); use --out for another directory, or --fresh to keep the old one aside",
+                    out.display()
+                ),
             ));
         }
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let foreign = std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| e.file_name() != ".lock")));
+            let foreign =
+                std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| e.file_name() != ".lock")));
             if foreign {
-                return Err((2, format!("{} is not empty and has no spec.toml: not a results directory; use --out", out.display())));
+                return Err((
+                    2,
+                    format!("{} is not empty and has no spec.toml: not a results directory; use --out", out.display()),
+                ));
             }
         }
         Err(e) => return Err(failed(e)),
@@ -286,4 +300,3 @@ fn peak_memory() -> Option<u64> {
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
 }
-

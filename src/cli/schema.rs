@@ -6,11 +6,18 @@ use std::path::Path;
 /// Works on `./schemas`; the exit code: 0 done, 1 out of date or not writable.
 pub fn schema(check: bool) -> i32 {
     let dir = Path::new("schemas");
-    let result = if check { check_schemas(dir) } else { write_schemas(dir).map_err(|error| format!("cannot write {}: {error}", dir.display())) };
+    let result = if check {
+        check_schemas(dir)
+    } else {
+        write_schemas(dir).map_err(|error| format!("cannot write {}: {error}", dir.display()))
+    };
     match result {
         Ok(()) => {
             let verb = if check { "up to date" } else { "written" };
-            eprintln!("{verb}: {}", schemas().iter().map(|(name, _)| dir.join(name).display().to_string()).collect::<Vec<_>>().join(", "));
+            eprintln!(
+                "{verb}: {}",
+                schemas().iter().map(|(name, _)| dir.join(name).display().to_string()).collect::<Vec<_>>().join(", ")
+            );
             0
         }
         Err(message) => {

@@ -1,7 +1,7 @@
 //! Text: where it comes from, and how a task cuts it into queries.
 
+pub mod queries;
 pub mod reviews;
+pub mod source;
 pub mod storyworld;
 pub(crate) mod words;
-pub mod queries;
-pub mod source;

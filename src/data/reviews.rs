@@ -18,10 +18,7 @@ pub fn review(rng: &mut impl Rng) -> Review {
     let sentences = tell(rng);
     let polarities: Vec<Polarity> = sentences.iter().map(|(_, polarity)| *polarity).collect();
     let text: Vec<String> = sentences.into_iter().map(|(text, _)| text).collect();
-    Review {
-        text: text.join(" "),
-        stars: stars(&polarities),
-    }
+    Review { text: text.join(" "), stars: stars(&polarities) }
 }
 
 /// The rating for a review's sentiments: the share of positive among the charged sentences.
@@ -44,17 +41,9 @@ fn tell(rng: &mut impl Rng) -> Vec<(String, Polarity)> {
     };
     let mut used = Vec::new();
     let product = pick(rng, kind.products, &mut used);
-    let mut writer = Writer {
-        kind,
-        product,
-        sister: true,
-        used,
-    };
+    let mut writer = Writer { kind, product, sister: true, used };
     // How likely a charged sentence is to be positive: leaning reviews and mixed ones.
-    let lean = [0.02, 0.25, 0.5, 0.75, 0.98]
-        .choose(rng)
-        .copied()
-        .unwrap_or(0.5);
+    let lean = [0.02, 0.25, 0.5, 0.75, 0.98].choose(rng).copied().unwrap_or(0.5);
     let count = rng.random_range(2..=5);
     let tell_one = |at| {
         let polarity = draw(rng, lean);
@@ -107,12 +96,7 @@ impl Writer {
             "product" => return self.product.to_string(),
             "p" => return if self.sister { "her" } else { "his" }.to_string(),
             "because" => {
-                return if polarity == Polarity::Positive {
-                    "thanks to"
-                } else {
-                    "because of"
-                }
-                .to_string();
+                return if polarity == Polarity::Positive { "thanks to" } else { "because of" }.to_string();
             }
             "kin" => {
                 self.sister = rng.random_bool(0.5);
@@ -199,32 +183,12 @@ struct Kind {
 
 const KINDS: &[Kind] = &[
     Kind {
-        products: &[
-            "kettle",
-            "blender",
-            "toaster",
-            "frying pan",
-            "coffee maker",
-            "oven",
-            "lamp",
-        ],
+        products: &["kettle", "blender", "toaster", "frying pan", "coffee maker", "oven", "lamp"],
         parts: &["handle", "lid", "cable", "switch", "finish", "design"],
-        charged: &[
-            "the food it makes is {taste}",
-            "my first meal with it was {taste}",
-            "the tea tasted {taste}",
-        ],
+        charged: &["the food it makes is {taste}", "my first meal with it was {taste}", "the tea tasted {taste}"],
     },
     Kind {
-        products: &[
-            "coffee",
-            "jam",
-            "chocolate",
-            "honey",
-            "bread mix",
-            "cheese",
-            "snack box",
-        ],
+        products: &["coffee", "jam", "chocolate", "honey", "bread mix", "cheese", "snack box"],
         parts: &["flavor", "package", "label", "smell", "texture"],
         charged: &[
             "it tastes {taste}",
@@ -234,30 +198,12 @@ const KINDS: &[Kind] = &[
         ],
     },
     Kind {
-        products: &[
-            "novel",
-            "cookbook",
-            "film",
-            "board game",
-            "music album",
-            "puzzle",
-        ],
+        products: &["novel", "cookbook", "film", "board game", "music album", "puzzle"],
         parts: &["story", "cover", "ending", "plot", "print"],
-        charged: &[
-            "the {part} was {event}",
-            "the main character is {character}",
-            "the second half was {event}",
-        ],
+        charged: &["the {part} was {event}", "the main character is {character}", "the second half was {event}"],
     },
     Kind {
-        products: &[
-            "tent",
-            "backpack",
-            "sleeping bag",
-            "bicycle",
-            "canoe",
-            "pair of boots",
-        ],
+        products: &["tent", "backpack", "sleeping bag", "bicycle", "canoe", "pair of boots"],
         parts: &["zipper", "strap", "fabric", "frame", "pocket"],
         charged: &[
             "our trip with it was {event}",
@@ -267,75 +213,27 @@ const KINDS: &[Kind] = &[
         ],
     },
     Kind {
-        products: &[
-            "camera",
-            "phone",
-            "computer",
-            "radio",
-            "clock",
-            "keyboard",
-            "pair of headphones",
-        ],
+        products: &["camera", "phone", "computer", "radio", "clock", "keyboard", "pair of headphones"],
         parts: &["screen", "battery", "sound", "button", "manual"],
-        charged: &[
-            "the {part} was {quality} after a week",
-            "setting it up was {event}",
-            "the pictures look {weather}",
-        ],
+        charged: &["the {part} was {quality} after a week", "setting it up was {event}", "the pictures look {weather}"],
     },
     Kind {
-        products: &[
-            "coat", "sweater", "hat", "blanket", "chair", "carpet", "dog bed", "pillow",
-        ],
+        products: &["coat", "sweater", "hat", "blanket", "chair", "carpet", "dog bed", "pillow"],
         parts: &["color", "fabric", "shape", "stitching", "size"],
-        charged: &[
-            "the {part} makes me {mood}",
-            "my puppy is {creature} on it",
-            "our bedroom looks {setting} now",
-        ],
+        charged: &["the {part} makes me {mood}", "my puppy is {creature} on it", "our bedroom looks {setting} now"],
     },
 ];
 
-const STAFF: Words = &[
-    "seller",
-    "driver",
-    "clerk",
-    "manager",
-    "courier",
-    "shop owner",
-    "help desk",
-];
-const SERVICES: Words = &[
-    "delivery",
-    "return process",
-    "service",
-    "phone call",
-    "repair",
-    "purchase",
-];
+const STAFF: Words = &["seller", "driver", "clerk", "manager", "courier", "shop owner", "help desk"];
+const SERVICES: Words = &["delivery", "return process", "service", "phone call", "repair", "purchase"];
 const MEN: Words = &["husband", "son", "brother", "father", "uncle", "grandson"];
 const WOMEN: Words = &["wife", "daughter", "sister", "mother", "aunt", "niece"];
-const TIMES: Words = &[
-    "last week",
-    "in May",
-    "two months ago",
-    "on Monday",
-    "last year",
-    "three days ago",
-    "in the spring",
-];
+const TIMES: Words =
+    &["last week", "in May", "two months ago", "on Monday", "last year", "three days ago", "in the spring"];
 const COLORS: Words = &["red", "blue", "green", "black", "white", "gray", "brown"];
 const PRICES: Words = &["ten", "twenty", "thirty", "forty", "fifty", "ninety"];
-const SOURCES: Words = &[
-    "online",
-    "from the store",
-    "from the catalog",
-    "at the mall",
-    "from the web shop",
-];
-const MINE: Words = &[
-    "day", "weekend", "kitchen", "holiday", "floor", "morning", "evening", "desk",
-];
+const SOURCES: Words = &["online", "from the store", "from the catalog", "at the mall", "from the web shop"];
+const MINE: Words = &["day", "weekend", "kitchen", "holiday", "floor", "morning", "evening", "desk"];
 
 #[cfg(test)]
 mod tests {
@@ -358,29 +256,17 @@ mod tests {
     #[test]
     fn sentences_are_well_formed() {
         for Review { text, stars } in reviews(3000) {
-            assert!(
-                text.is_ascii() && text.ends_with('.') && (1..=5).contains(&stars),
-                "{text}"
-            );
+            assert!(text.is_ascii() && text.ends_with('.') && (1..=5).contains(&stars), "{text}");
             assert!((2..=5).contains(&text.matches('.').count()), "{text}");
-            assert!(
-                !text.contains(['{', '}', '"']) && !text.contains("  ") && !text.contains(" ."),
-                "{text}"
-            );
+            assert!(!text.contains(['{', '}', '"']) && !text.contains("  ") && !text.contains(" ."), "{text}");
         }
     }
 
     #[test]
     fn stars_follow_the_sentences() {
         use Polarity::{Negative as N, Neutral as O, Positive as P};
-        assert_eq!(
-            [stars(&[P, O]), stars(&[P, P, N]), stars(&[P, N])],
-            [5, 4, 3]
-        );
-        assert_eq!(
-            [stars(&[O, O]), stars(&[N, N, P]), stars(&[N, O])],
-            [3, 2, 1]
-        );
+        assert_eq!([stars(&[P, O]), stars(&[P, P, N]), stars(&[P, N])], [5, 4, 3]);
+        assert_eq!([stars(&[O, O]), stars(&[N, N, P]), stars(&[N, O])], [3, 2, 1]);
         let all: Vec<u8> = reviews(2000).iter().map(|r| r.stars).collect();
         for star in 1..=5 {
             assert!(all.iter().filter(|&&s| s == star).count() > 100, "{star}");
@@ -396,28 +282,18 @@ mod tests {
     #[test]
     fn every_story_word_occurs_with_its_polarity() {
         let plain = |text: &str| format!(" {}", text.to_lowercase().replace(['.', ','], " "));
-        let all: Vec<(String, u8)> = reviews(8000)
-            .iter()
-            .map(|r| (plain(&r.text), r.stars))
-            .collect();
+        let all: Vec<(String, u8)> = reviews(8000).iter().map(|r| (plain(&r.text), r.stars)).collect();
         let mean = |word: &str| {
             let head = word.split(" {").next().unwrap_or(word).to_lowercase();
             let probe = format!(" {head} ");
-            let hits: Vec<f64> = all
-                .iter()
-                .filter(|(text, _)| text.contains(&probe))
-                .map(|(_, s)| f64::from(*s))
-                .collect();
+            let hits: Vec<f64> =
+                all.iter().filter(|(text, _)| text.contains(&probe)).map(|(_, s)| f64::from(*s)).collect();
             assert!(hits.len() >= 5, "{word}: {}", hits.len());
             hits.iter().sum::<f64>() / hits.len() as f64
         };
         for pair in PAIRS {
-            pair.positive
-                .iter()
-                .for_each(|w| assert!(mean(w) > 3.3, "{w}"));
-            pair.negative
-                .iter()
-                .for_each(|w| assert!(mean(w) < 2.7, "{w}"));
+            pair.positive.iter().for_each(|w| assert!(mean(w) > 3.3, "{w}"));
+            pair.negative.iter().for_each(|w| assert!(mean(w) < 2.7, "{w}"));
         }
     }
 }

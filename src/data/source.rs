@@ -39,7 +39,10 @@ fn read_text(path: &Path) -> Result<String, DataError> {
     }
     let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
     let text = String::from_utf8(bytes).map_err(|e| {
-        file_error(path, format!("not UTF-8 at byte {}; convert it, for example with iconv", e.utf8_error().valid_up_to()))
+        file_error(
+            path,
+            format!("not UTF-8 at byte {}; convert it, for example with iconv", e.utf8_error().valid_up_to()),
+        )
     })?;
     if text.contains('\0') {
         return Err(file_error(path, "contains NUL bytes; this is not a text file"));
@@ -68,7 +71,9 @@ pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<String>
 /// A .txt file, or all .txt files of a folder in name order.
 fn text_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
     if path.as_os_str().is_empty() {
-        return Err(DataError::Other("task.data.path is empty: give a folder of .txt files with --set task.data.path=FOLDER".into()));
+        return Err(DataError::Other(
+            "task.data.path is empty: give a folder of .txt files with --set task.data.path=FOLDER".into(),
+        ));
     }
     if !path.is_dir() {
         return Ok(vec![path.to_path_buf()]);
@@ -87,8 +92,11 @@ fn text_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
 
 /// Hard-wrapped lines of a paragraph become one line; blank lines still separate paragraphs.
 fn unwrap_lines(text: &str) -> String {
-    let paragraphs: Vec<String> =
-        text.split("\n\n").map(|p| p.split_whitespace().collect::<Vec<_>>().join(" ")).filter(|p| !p.is_empty()).collect();
+    let paragraphs: Vec<String> = text
+        .split("\n\n")
+        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "))
+        .filter(|p| !p.is_empty())
+        .collect();
     paragraphs.join("\n")
 }
 
@@ -98,16 +106,24 @@ pub fn labelled_reviews(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<
     let rated = match &spec.path {
         None => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            (0..count).map(|_| reviews::review(&mut rng)).filter(|r| r.stars != 3).map(|r| Labelled { text: r.text, positive: r.stars > 3 }).collect()
+            (0..count)
+                .map(|_| reviews::review(&mut rng))
+                .filter(|r| r.stars != 3)
+                .map(|r| Labelled { text: r.text, positive: r.stars > 3 })
+                .collect()
         }
         Some(path) if path.is_empty() => {
-            return Err(DataError::Other("labeler.reviews.path is empty: give a TSV file with --set labeler.reviews.path=FILE".into()));
+            return Err(DataError::Other(
+                "labeler.reviews.path is empty: give a TSV file with --set labeler.reviews.path=FILE".into(),
+            ));
         }
         Some(path) => read_tsv(Path::new(path), spec.format)?,
     };
     let smaller = rated.iter().filter(|r| r.positive).count().min(rated.iter().filter(|r| !r.positive).count());
     if smaller < 5 {
-        return Err(DataError::Other(format!("labeler.reviews: only {smaller} reviews in the smaller class; at least 5 of each are needed")));
+        return Err(DataError::Other(format!(
+            "labeler.reviews: only {smaller} reviews in the smaller class; at least 5 of each are needed"
+        )));
     }
     let (mut positive, mut negative) = (0, 0);
     Ok(rated
@@ -129,7 +145,8 @@ fn read_tsv(path: &Path, format: Option<DataFormat>) -> Result<Vec<Labelled>, Da
     let mut stars = false;
     for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
         let problem = |message: String| DataError::Line { path: path.into(), line: i + 1, message };
-        let (text, label) = line.rsplit_once('\t').ok_or_else(|| problem("no tab; expected text, tab, label".into()))?;
+        let (text, label) =
+            line.rsplit_once('\t').ok_or_else(|| problem("no tab; expected text, tab, label".into()))?;
         let label: u8 = match label.trim().parse() {
             Ok(label @ 0..=5) => label,
             // A first line of column names is not data.
@@ -155,13 +172,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reviews.tsv");
         std::fs::write(&path, text).unwrap();
-        let spec = DataSpec { path: Some(path.to_string_lossy().into()), format: Some(DataFormat::Tsv), synthetic: None };
+        let spec =
+            DataSpec { path: Some(path.to_string_lossy().into()), format: Some(DataFormat::Tsv), synthetic: None };
         (dir, spec)
     }
 
     #[test]
     fn stars_are_binarised_and_balanced() {
-        let lines: String = (0..6).flat_map(|i| [format!("good {i}\t5\n"), format!("bad {i}\t1\n"), format!("so {i}\t3\n")]).collect();
+        let lines: String =
+            (0..6).flat_map(|i| [format!("good {i}\t5\n"), format!("bad {i}\t1\n"), format!("so {i}\t3\n")]).collect();
         let (_dir, spec) = write(format!("{lines}better\t4\n").as_bytes());
         let rows = labelled_reviews(&spec, 0, 0).unwrap();
         assert_eq!(rows.iter().filter(|r| r.positive).count(), 6);

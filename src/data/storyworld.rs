@@ -55,14 +55,7 @@ impl Story {
         let mut used = Vec::new();
         let hero = pick(rng, heroes, &mut used);
         let friend = pick(rng, friends, &mut used);
-        Self {
-            scene,
-            woman,
-            hero,
-            friend,
-            friend_known: false,
-            used,
-        }
+        Self { scene, woman, hero, friend, friend_known: false, used }
     }
 
     /// A sentence of 5 to 14 words, where a few tries give one.
@@ -84,9 +77,7 @@ impl Story {
         if !first && !template.contains("{Luckily}") && rng.random_bool(TIMED) {
             template = format!("{{time}}, {template}");
         }
-        finish(&fill(&template, &mut |slot| {
-            self.value(rng, slot, polarity)
-        }))
+        finish(&fill(&template, &mut |slot| self.value(rng, slot, polarity)))
     }
 
     /// The text for one slot of a template.
@@ -106,11 +97,7 @@ impl Story {
     }
 
     fn by_gender(&self, woman: &str, man: &str) -> String {
-        if self.woman {
-            woman.to_string()
-        } else {
-            man.to_string()
-        }
+        if self.woman { woman.to_string() } else { man.to_string() }
     }
 
     /// The friend's name, with how they are related at the first mention.
@@ -278,42 +265,11 @@ struct Scene {
 
 const SCENES: &[Scene] = &[
     Scene {
-        places: &[
-            "at|the harbor",
-            "on|the beach",
-            "at|the lighthouse",
-            "on|the pier",
-            "near|the bay",
-            "on|the island",
-        ],
-        things: &[
-            "net",
-            "anchor",
-            "oar",
-            "rope",
-            "paddle",
-            "sail",
-            "compass",
-            "bucket",
-            "life jacket",
-            "lantern",
-        ],
-        people: &[
-            "sailor",
-            "captain",
-            "fisherman",
-            "diver",
-            "pirate",
-            "swimmer",
-        ],
+        places: &["at|the harbor", "on|the beach", "at|the lighthouse", "on|the pier", "near|the bay", "on|the island"],
+        things: &["net", "anchor", "oar", "rope", "paddle", "sail", "compass", "bucket", "life jacket", "lantern"],
+        people: &["sailor", "captain", "fisherman", "diver", "pirate", "swimmer"],
         animals: &["seagull", "crab", "dolphin", "seal", "turtle", "pelican"],
-        foods: &[
-            "fish soup",
-            "smoked salmon",
-            "shrimp",
-            "seaweed salad",
-            "fried cod",
-        ],
+        foods: &["fish soup", "smoked salmon", "shrimp", "seaweed salad", "fried cod"],
         events: &["voyage", "boat race", "fishing trip", "storm watch"],
         acts: &[
             "tied the rope to the dock",
@@ -333,39 +289,11 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "on|the farm",
-            "in|the barn",
-            "in|the field",
-            "at|the stable",
-            "by|the pond",
-            "in|the meadow",
-        ],
-        things: &[
-            "hoe",
-            "sickle",
-            "horse brush",
-            "feed bag",
-            "pitchfork",
-            "saddle",
-            "shovel",
-            "milk pail",
-            "hay fork",
-        ],
-        people: &[
-            "farmer", "shepherd", "milkmaid", "vet", "neighbor", "miller",
-        ],
-        animals: &[
-            "cow", "horse", "goat", "sheep", "rooster", "duck", "donkey", "pig", "lamb",
-        ],
-        foods: &[
-            "goat cheese",
-            "cream",
-            "corn bread",
-            "egg salad",
-            "pork stew",
-            "butter",
-        ],
+        places: &["on|the farm", "in|the barn", "in|the field", "at|the stable", "by|the pond", "in|the meadow"],
+        things: &["hoe", "sickle", "horse brush", "feed bag", "pitchfork", "saddle", "shovel", "milk pail", "hay fork"],
+        people: &["farmer", "shepherd", "milkmaid", "vet", "neighbor", "miller"],
+        animals: &["cow", "horse", "goat", "sheep", "rooster", "duck", "donkey", "pig", "lamb"],
+        foods: &["goat cheese", "cream", "corn bread", "egg salad", "pork stew", "butter"],
         events: &["harvest", "county fair", "planting season", "cattle show"],
         acts: &[
             "fed the chickens",
@@ -386,13 +314,7 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "in|the kitchen",
-            "in|the bakery",
-            "in|the restaurant",
-            "at|the inn",
-            "in|the dining room",
-        ],
+        places: &["in|the kitchen", "in|the bakery", "in|the restaurant", "at|the inn", "in|the dining room"],
         things: &[
             "rolling pin",
             "kettle",
@@ -419,14 +341,7 @@ const SCENES: &[Scene] = &[
             "pancake batter",
             "gravy",
         ],
-        events: &[
-            "dinner",
-            "breakfast",
-            "feast",
-            "cooking class",
-            "supper",
-            "banquet",
-        ],
+        events: &["dinner", "breakfast", "feast", "cooking class", "supper", "banquet"],
         acts: &[
             "stirred the sauce",
             "washed the dishes",
@@ -446,51 +361,12 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "in|the forest",
-            "in|the woods",
-            "by|the river",
-            "at|the cabin",
-            "near|the cave",
-            "by|the waterfall",
-        ],
-        things: &[
-            "tent",
-            "axe",
-            "bow",
-            "torch",
-            "map",
-            "backpack",
-            "trap",
-            "fishing rod",
-            "ladder",
-            "whistle",
-        ],
-        people: &[
-            "hunter",
-            "ranger",
-            "woodcutter",
-            "hermit",
-            "camper",
-            "scout",
-        ],
-        animals: &[
-            "fox", "bear", "deer", "owl", "rabbit", "squirrel", "wolf", "hedgehog", "badger",
-        ],
-        foods: &[
-            "mushroom stew",
-            "berry jam",
-            "rabbit pie",
-            "honey",
-            "chestnut soup",
-            "venison",
-        ],
-        events: &[
-            "hike",
-            "camping trip",
-            "treasure hunt",
-            "walk through the trees",
-        ],
+        places: &["in|the forest", "in|the woods", "by|the river", "at|the cabin", "near|the cave", "by|the waterfall"],
+        things: &["tent", "axe", "bow", "torch", "map", "backpack", "trap", "fishing rod", "ladder", "whistle"],
+        people: &["hunter", "ranger", "woodcutter", "hermit", "camper", "scout"],
+        animals: &["fox", "bear", "deer", "owl", "rabbit", "squirrel", "wolf", "hedgehog", "badger"],
+        foods: &["mushroom stew", "berry jam", "rabbit pie", "honey", "chestnut soup", "venison"],
+        events: &["hike", "camping trip", "treasure hunt", "walk through the trees"],
         acts: &[
             "gathered dry branches",
             "followed the narrow path",
@@ -510,37 +386,12 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "at|the market",
-            "in|the shop",
-            "on|the square",
-            "at|the fountain",
-            "in|the warehouse",
-        ],
-        things: &[
-            "basket", "carpet", "vase", "clock", "mirror", "necklace", "blanket", "lamp", "purse",
-            "scale",
-        ],
-        people: &[
-            "merchant", "tailor", "jeweler", "customer", "grocer", "clerk", "beggar",
-        ],
+        places: &["at|the market", "in|the shop", "on|the square", "at|the fountain", "in|the warehouse"],
+        things: &["basket", "carpet", "vase", "clock", "mirror", "necklace", "blanket", "lamp", "purse", "scale"],
+        people: &["merchant", "tailor", "jeweler", "customer", "grocer", "clerk", "beggar"],
         animals: &["dog", "pigeon", "monkey", "camel", "canary"],
-        foods: &[
-            "melon",
-            "spiced tea",
-            "olive bread",
-            "sausage",
-            "grape juice",
-            "peach jam",
-            "roasted corn",
-        ],
-        events: &[
-            "auction",
-            "sale",
-            "parade",
-            "spring festival",
-            "street fair",
-        ],
+        foods: &["melon", "spiced tea", "olive bread", "sausage", "grape juice", "peach jam", "roasted corn"],
+        events: &["auction", "sale", "parade", "spring festival", "street fair"],
         acts: &[
             "paid for a bag of beans",
             "looked at the stalls",
@@ -560,13 +411,7 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "in|the schoolyard",
-            "in|the library",
-            "in|the classroom",
-            "on|the playground",
-            "in|the museum",
-        ],
+        places: &["in|the schoolyard", "in|the library", "in|the classroom", "on|the playground", "in|the museum"],
         things: &[
             "notebook",
             "pencil",
@@ -578,31 +423,10 @@ const SCENES: &[Scene] = &[
             "microscope",
             "novel",
         ],
-        people: &[
-            "teacher",
-            "student",
-            "librarian",
-            "principal",
-            "janitor",
-            "professor",
-        ],
+        people: &["teacher", "student", "librarian", "principal", "janitor", "professor"],
         animals: &["hamster", "goldfish", "lizard", "frog", "guinea pig"],
-        foods: &[
-            "peanut butter",
-            "cafeteria soup",
-            "yogurt",
-            "cheese pizza",
-            "lemonade",
-            "noodle salad",
-        ],
-        events: &[
-            "lesson",
-            "science fair",
-            "field trip",
-            "spelling contest",
-            "exam",
-            "history class",
-        ],
+        foods: &["peanut butter", "cafeteria soup", "yogurt", "cheese pizza", "lemonade", "noodle salad"],
+        events: &["lesson", "science fair", "field trip", "spelling contest", "exam", "history class"],
         acts: &[
             "read a chapter about planets",
             "wrote an essay on whales",
@@ -622,13 +446,7 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "in|the garden",
-            "in|the park",
-            "in|the greenhouse",
-            "in|the orchard",
-            "by|the hedge",
-        ],
+        places: &["in|the garden", "in|the park", "in|the greenhouse", "in|the orchard", "by|the hedge"],
         things: &[
             "rake",
             "trowel",
@@ -640,31 +458,9 @@ const SCENES: &[Scene] = &[
             "watering can",
             "birdhouse",
         ],
-        people: &[
-            "gardener",
-            "florist",
-            "beekeeper",
-            "painter",
-            "visitor",
-            "nurse",
-        ],
-        animals: &[
-            "butterfly",
-            "bee",
-            "robin",
-            "snail",
-            "sparrow",
-            "peacock",
-            "beetle",
-        ],
-        foods: &[
-            "strawberry jam",
-            "plum cake",
-            "cucumber salad",
-            "cherry pie",
-            "pumpkin soup",
-            "herbal tea",
-        ],
+        people: &["gardener", "florist", "beekeeper", "painter", "visitor", "nurse"],
+        animals: &["butterfly", "bee", "robin", "snail", "sparrow", "peacock", "beetle"],
+        foods: &["strawberry jam", "plum cake", "cucumber salad", "cherry pie", "pumpkin soup", "herbal tea"],
         events: &["picnic", "garden party", "flower show", "afternoon walk"],
         acts: &[
             "watered the roses",
@@ -685,14 +481,7 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "on|the mountain",
-            "in|the valley",
-            "at|the lodge",
-            "on|the hill",
-            "by|the glacier",
-            "on|the cliff",
-        ],
+        places: &["on|the mountain", "in|the valley", "at|the lodge", "on|the hill", "by|the glacier", "on|the cliff"],
         things: &[
             "sled",
             "ski pole",
@@ -706,21 +495,8 @@ const SCENES: &[Scene] = &[
         ],
         people: &["climber", "guide", "skier", "monk", "hiker", "geologist"],
         animals: &["eagle", "mountain goat", "hawk", "yak", "husky", "marmot"],
-        foods: &[
-            "hot cocoa",
-            "lentil soup",
-            "cheese fondue",
-            "oatmeal",
-            "trail mix",
-            "barley bread",
-        ],
-        events: &[
-            "climb",
-            "ski race",
-            "descent",
-            "expedition",
-            "winter holiday",
-        ],
+        foods: &["hot cocoa", "lentil soup", "cheese fondue", "oatmeal", "trail mix", "barley bread"],
+        events: &["climb", "ski race", "descent", "expedition", "winter holiday"],
         acts: &[
             "climbed the north slope",
             "packed a bag with ropes",
@@ -740,14 +516,7 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "in|the city",
-            "at|the office",
-            "in|the hotel",
-            "on|the avenue",
-            "at|the bank",
-            "at|the cinema",
-        ],
+        places: &["in|the city", "at|the office", "in|the hotel", "on|the avenue", "at|the bank", "at|the cinema"],
         things: &[
             "bicycle",
             "umbrella",
@@ -759,33 +528,10 @@ const SCENES: &[Scene] = &[
             "radio",
             "newspaper",
         ],
-        people: &[
-            "lawyer",
-            "banker",
-            "reporter",
-            "taxi driver",
-            "police officer",
-            "secretary",
-            "architect",
-        ],
+        people: &["lawyer", "banker", "reporter", "taxi driver", "police officer", "secretary", "architect"],
         animals: &["poodle", "crow", "rat", "stray cat", "bulldog"],
-        foods: &[
-            "coffee",
-            "vegetable curry",
-            "garlic bread",
-            "ground beef",
-            "ice cream",
-            "dumpling soup",
-            "iced tea",
-        ],
-        events: &[
-            "meeting",
-            "concert",
-            "job interview",
-            "business lunch",
-            "film",
-            "birthday party",
-        ],
+        foods: &["coffee", "vegetable curry", "garlic bread", "ground beef", "ice cream", "dumpling soup", "iced tea"],
+        events: &["meeting", "concert", "job interview", "business lunch", "film", "birthday party"],
         acts: &[
             "took the elevator to the fifth floor",
             "typed a letter",
@@ -805,50 +551,12 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "in|the workshop",
-            "in|the garage",
-            "at|the factory",
-            "in|the cellar",
-            "in|the mill",
-        ],
-        things: &[
-            "hammer",
-            "wrench",
-            "chair",
-            "toolbox",
-            "saw",
-            "drill",
-            "stool",
-            "tape measure",
-            "robot",
-            "wheel",
-        ],
-        people: &[
-            "carpenter",
-            "mechanic",
-            "inventor",
-            "blacksmith",
-            "engineer",
-            "plumber",
-            "welder",
-        ],
+        places: &["in|the workshop", "in|the garage", "at|the factory", "in|the cellar", "in|the mill"],
+        things: &["hammer", "wrench", "chair", "toolbox", "saw", "drill", "stool", "tape measure", "robot", "wheel"],
+        people: &["carpenter", "mechanic", "inventor", "blacksmith", "engineer", "plumber", "welder"],
         animals: &["spider", "moth", "bat", "old dog", "tomcat"],
-        foods: &[
-            "bean stew",
-            "meat pie",
-            "rye bread",
-            "potato soup",
-            "ginger cookie dough",
-            "cold ham",
-        ],
-        events: &[
-            "project",
-            "experiment",
-            "building job",
-            "test run",
-            "work day",
-        ],
+        foods: &["bean stew", "meat pie", "rye bread", "potato soup", "ginger cookie dough", "cold ham"],
+        events: &["project", "experiment", "building job", "test run", "work day"],
         acts: &[
             "measured the boards",
             "sorted the nails and screws",
@@ -868,43 +576,12 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "at|the theater",
-            "in|the studio",
-            "on|the stage",
-            "in|the concert hall",
-            "at|the circus",
-        ],
-        things: &[
-            "violin", "cello", "drum", "costume", "ribbon", "guitar", "trumpet", "flute", "mask",
-            "puppet",
-        ],
-        people: &[
-            "singer",
-            "dancer",
-            "actor",
-            "clown",
-            "pianist",
-            "juggler",
-            "conductor",
-            "poet",
-        ],
+        places: &["at|the theater", "in|the studio", "on|the stage", "in|the concert hall", "at|the circus"],
+        things: &["violin", "cello", "drum", "costume", "ribbon", "guitar", "trumpet", "flute", "mask", "puppet"],
+        people: &["singer", "dancer", "actor", "clown", "pianist", "juggler", "conductor", "poet"],
         animals: &["elephant", "lion", "pony", "poodle", "white dove"],
-        foods: &[
-            "popcorn",
-            "cotton candy",
-            "caramel corn",
-            "ginger ale",
-            "cheese dip",
-        ],
-        events: &[
-            "rehearsal",
-            "performance",
-            "opera",
-            "magic show",
-            "dance contest",
-            "audition",
-        ],
+        foods: &["popcorn", "cotton candy", "caramel corn", "ginger ale", "cheese dip"],
+        events: &["rehearsal", "performance", "opera", "magic show", "dance contest", "audition"],
         acts: &[
             "tuned the strings",
             "learned the second verse",
@@ -924,50 +601,12 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "at|the stadium",
-            "in|the gym",
-            "at|the pool",
-            "on|the track",
-            "on|the court",
-        ],
-        things: &[
-            "ball",
-            "racket",
-            "bat",
-            "uniform",
-            "surfboard",
-            "glove",
-            "trophy",
-            "skateboard",
-            "jersey",
-        ],
-        people: &[
-            "coach",
-            "runner",
-            "referee",
-            "goalkeeper",
-            "boxer",
-            "athlete",
-            "cyclist",
-        ],
+        places: &["at|the stadium", "in|the gym", "at|the pool", "on|the track", "on|the court"],
+        things: &["ball", "racket", "bat", "uniform", "surfboard", "glove", "trophy", "skateboard", "jersey"],
+        people: &["coach", "runner", "referee", "goalkeeper", "boxer", "athlete", "cyclist"],
         animals: &["racehorse", "greyhound", "falcon", "terrier"],
-        foods: &[
-            "energy gel",
-            "banana bread",
-            "protein powder",
-            "sports drink",
-            "orange juice",
-            "pretzel dough",
-        ],
-        events: &[
-            "match",
-            "tournament",
-            "marathon",
-            "practice",
-            "relay race",
-            "final game",
-        ],
+        foods: &["energy gel", "banana bread", "protein powder", "sports drink", "orange juice", "pretzel dough"],
+        events: &["match", "tournament", "marathon", "practice", "relay race", "final game"],
         acts: &[
             "ran four laps",
             "stretched {p} legs",
@@ -987,13 +626,7 @@ const SCENES: &[Scene] = &[
         ],
     },
     Scene {
-        places: &[
-            "at|the station",
-            "on|the train",
-            "at|the airport",
-            "at|the border",
-            "on|the platform",
-        ],
+        places: &["at|the station", "on|the train", "at|the airport", "at|the border", "on|the platform"],
         things: &[
             "suitcase",
             "ticket",
@@ -1005,32 +638,10 @@ const SCENES: &[Scene] = &[
             "guidebook",
             "trunk",
         ],
-        people: &[
-            "tourist",
-            "pilot",
-            "porter",
-            "traveler",
-            "inspector",
-            "soldier",
-            "diplomat",
-        ],
+        people: &["tourist", "pilot", "porter", "traveler", "inspector", "soldier", "diplomat"],
         animals: &["mule", "stork", "ostrich", "gray cat", "zebra"],
-        foods: &[
-            "fried rice",
-            "goulash",
-            "mint tea",
-            "noodle soup",
-            "pastry cream",
-            "tomato bread",
-        ],
-        events: &[
-            "journey",
-            "flight",
-            "bus ride",
-            "tour",
-            "train ride",
-            "holiday",
-        ],
+        foods: &["fried rice", "goulash", "mint tea", "noodle soup", "pastry cream", "tomato bread"],
+        events: &["journey", "flight", "bus ride", "tour", "train ride", "holiday"],
         acts: &[
             "looked out of the window",
             "checked the timetable",
@@ -1058,38 +669,11 @@ const SCENES: &[Scene] = &[
             "at|the temple",
             "in|the village",
         ],
-        things: &[
-            "sword", "shield", "crown", "scroll", "lute", "dagger", "candle", "goblet", "banner",
-            "cloak",
-        ],
-        people: &[
-            "knight",
-            "king",
-            "queen",
-            "servant",
-            "wizard",
-            "princess",
-            "jester",
-            "blacksmith",
-            "messenger",
-        ],
+        things: &["sword", "shield", "crown", "scroll", "lute", "dagger", "candle", "goblet", "banner", "cloak"],
+        people: &["knight", "king", "queen", "servant", "wizard", "princess", "jester", "blacksmith", "messenger"],
         animals: &["dragon", "raven", "stallion", "hound", "swan", "toad"],
-        foods: &[
-            "roast boar",
-            "wine",
-            "almond cake",
-            "turnip soup",
-            "fig bread",
-            "apple cider",
-        ],
-        events: &[
-            "royal wedding",
-            "tournament",
-            "banquet",
-            "ceremony",
-            "siege",
-            "ball",
-        ],
+        foods: &["roast boar", "wine", "almond cake", "turnip soup", "fig bread", "apple cider"],
+        events: &["royal wedding", "tournament", "banquet", "ceremony", "siege", "ball"],
         acts: &[
             "lit the candles",
             "rode across the drawbridge",
@@ -1111,40 +695,20 @@ const SCENES: &[Scene] = &[
 ];
 
 const WOMEN: Words = &[
-    "Emma", "Anna", "Lucy", "Maria", "Clara", "Rosa", "Helen", "Alice", "Nora", "Julia", "Sarah",
-    "Grace", "Lily", "Martha", "Ruth", "Eva", "Olivia", "Sofia", "Diana", "Irene", "Mei", "Fatima",
-    "Priya", "Ingrid", "Leila", "Yuki", "Carmen", "Zoe", "Agnes", "Hannah", "Molly", "Tara",
-    "Vera", "Wendy", "Bella", "Daisy",
+    "Emma", "Anna", "Lucy", "Maria", "Clara", "Rosa", "Helen", "Alice", "Nora", "Julia", "Sarah", "Grace", "Lily",
+    "Martha", "Ruth", "Eva", "Olivia", "Sofia", "Diana", "Irene", "Mei", "Fatima", "Priya", "Ingrid", "Leila", "Yuki",
+    "Carmen", "Zoe", "Agnes", "Hannah", "Molly", "Tara", "Vera", "Wendy", "Bella", "Daisy",
 ];
 
 const MEN: Words = &[
-    "Tom", "Peter", "John", "David", "Oscar", "Henry", "Paul", "Jack", "Samuel", "Leo", "Martin",
-    "George", "Daniel", "Victor", "Simon", "Adam", "Felix", "Ivan", "Omar", "Ravi", "Kenji",
-    "Carlos", "Hassan", "Bruno", "Walter", "Eric", "Louis", "Noah", "Frank", "Hugo", "Arthur",
-    "Max", "Robert", "Philip", "Edgar", "Tariq",
+    "Tom", "Peter", "John", "David", "Oscar", "Henry", "Paul", "Jack", "Samuel", "Leo", "Martin", "George", "Daniel",
+    "Victor", "Simon", "Adam", "Felix", "Ivan", "Omar", "Ravi", "Kenji", "Carlos", "Hassan", "Bruno", "Walter", "Eric",
+    "Louis", "Noah", "Frank", "Hugo", "Arthur", "Max", "Robert", "Philip", "Edgar", "Tariq",
 ];
 
-const MALE_KIN: Words = &[
-    "brother",
-    "uncle",
-    "friend",
-    "cousin",
-    "grandfather",
-    "nephew",
-    "father",
-    "classmate",
-];
+const MALE_KIN: Words = &["brother", "uncle", "friend", "cousin", "grandfather", "nephew", "father", "classmate"];
 
-const FEMALE_KIN: Words = &[
-    "sister",
-    "aunt",
-    "friend",
-    "cousin",
-    "grandmother",
-    "niece",
-    "mother",
-    "classmate",
-];
+const FEMALE_KIN: Words = &["sister", "aunt", "friend", "cousin", "grandmother", "niece", "mother", "classmate"];
 
 const TOWNS: Words = &[
     "Oakfield",
@@ -1239,9 +803,8 @@ const SKIES: Words = &[
 ];
 
 const LOOKS: Words = &[
-    "small", "large", "old", "new", "round", "heavy", "light", "long", "square", "tall", "narrow",
-    "wide", "flat", "thick", "thin", "striped", "plain", "short", "medium", "folded", "painted",
-    "antique",
+    "small", "large", "old", "new", "round", "heavy", "light", "long", "square", "tall", "narrow", "wide", "flat",
+    "thick", "thin", "striped", "plain", "short", "medium", "folded", "painted", "antique",
 ];
 
 const COLORS: Words = &[
@@ -1263,25 +826,11 @@ const COLORS: Words = &[
     "beige",
 ];
 
-const MATTERS: Words = &[
-    "wooden", "stone", "brick", "metal", "leather", "paper", "glass", "copper", "clay", "bamboo",
-];
+const MATTERS: Words = &["wooden", "stone", "brick", "metal", "leather", "paper", "glass", "copper", "clay", "bamboo"];
 
-const CLOTHES: Words = &[
-    "coat", "jacket", "hat", "shirt", "sweater", "vest", "cape", "robe", "cap", "raincoat",
-];
+const CLOTHES: Words = &["coat", "jacket", "hat", "shirt", "sweater", "vest", "cape", "robe", "cap", "raincoat"];
 
-const AGES: Words = &[
-    "young",
-    "tall",
-    "retired",
-    "quiet",
-    "middle-aged",
-    "busy",
-    "local",
-    "former",
-    "foreign",
-];
+const AGES: Words = &["young", "tall", "retired", "quiet", "middle-aged", "busy", "local", "former", "foreign"];
 
 const SPOTS: Words = &[
     "on the table",
@@ -1301,8 +850,8 @@ const SPOTS: Words = &[
 ];
 
 const NUMBERS: Words = &[
-    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
-    "twenty", "thirty", "forty", "fifty",
+    "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve", "twenty", "thirty",
+    "forty", "fifty",
 ];
 
 #[cfg(test)]
@@ -1319,22 +868,13 @@ mod tests {
     }
 
     fn words(text: &str) -> Vec<String> {
-        text.split_whitespace()
-            .map(|w| w.trim_matches([',', '.']).to_lowercase())
-            .collect()
+        text.split_whitespace().map(|w| w.trim_matches([',', '.']).to_lowercase()).collect()
     }
 
     /// The words of one polarity, with either pronoun where they hold one.
     fn charged(positive: bool) -> HashSet<String> {
-        let lists = PAIRS.iter().map(|pair| {
-            if positive {
-                pair.positive
-            } else {
-                pair.negative
-            }
-        });
-        let both =
-            |w: &&str| ["her", "his"].map(|p| format!(" {} ", w.to_lowercase().replace("{p}", p)));
+        let lists = PAIRS.iter().map(|pair| if positive { pair.positive } else { pair.negative });
+        let both = |w: &&str| ["her", "his"].map(|p| format!(" {} ", w.to_lowercase().replace("{p}", p)));
         lists.flatten().flat_map(both).collect()
     }
 
@@ -1350,14 +890,8 @@ mod tests {
         for story in passages(3000) {
             assert!((4..=9).contains(&story.len()));
             for (text, _) in story {
-                assert!(
-                    text.is_ascii() && text.ends_with('.') && text.matches('.').count() == 1,
-                    "{text}"
-                );
-                assert!(
-                    !text.contains(['{', '}', '|', '"']) && !text.contains(" ."),
-                    "{text}"
-                );
+                assert!(text.is_ascii() && text.ends_with('.') && text.matches('.').count() == 1, "{text}");
+                assert!(!text.contains(['{', '}', '|', '"']) && !text.contains(" ."), "{text}");
                 assert!(text.starts_with(|c: char| c.is_ascii_uppercase()), "{text}");
                 assert!((5..=14).contains(&words(&text).len()), "{text}");
             }
@@ -1367,30 +901,17 @@ mod tests {
     #[test]
     fn vocabulary_is_broad_and_passages_differ() {
         let stories = passages(5000);
-        let vocabulary: HashSet<String> = stories
-            .iter()
-            .take(1000)
-            .flatten()
-            .flat_map(|(text, _)| words(text))
-            .collect();
-        assert!(
-            (900..=1600).contains(&vocabulary.len()),
-            "{}",
-            vocabulary.len()
-        );
-        let distinct: HashSet<String> = stories
-            .iter()
-            .map(|s| s.iter().map(|(text, _)| text.as_str()).collect())
-            .collect();
+        let vocabulary: HashSet<String> =
+            stories.iter().take(1000).flatten().flat_map(|(text, _)| words(text)).collect();
+        assert!((900..=1600).contains(&vocabulary.len()), "{}", vocabulary.len());
+        let distinct: HashSet<String> =
+            stories.iter().map(|s| s.iter().map(|(text, _)| text.as_str()).collect()).collect();
         assert_eq!(distinct.len(), stories.len());
     }
 
     #[test]
     fn words_show_the_sentiment() {
-        let sets = [
-            (Polarity::Positive, charged(true)),
-            (Polarity::Negative, charged(false)),
-        ];
+        let sets = [(Polarity::Positive, charged(true)), (Polarity::Negative, charged(false))];
         for (text, polarity) in passages(2000).into_iter().flatten() {
             let bare = format!(" {} ", words(&text).join(" "));
             for (side, set) in &sets {
@@ -1402,11 +923,7 @@ mod tests {
 
     #[test]
     fn sentiments_mix() {
-        let all: Vec<Polarity> = passages(2000)
-            .into_iter()
-            .flatten()
-            .map(|(_, p)| p)
-            .collect();
+        let all: Vec<Polarity> = passages(2000).into_iter().flatten().map(|(_, p)| p).collect();
         let share = |p| all.iter().filter(|&&q| q == p).count() as f64 / all.len() as f64;
         assert!((0.27..0.33).contains(&share(Polarity::Positive)));
         assert!((0.27..0.33).contains(&share(Polarity::Negative)));

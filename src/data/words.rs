@@ -221,49 +221,13 @@ pub(crate) const PAIRS: &[Pair] = &[
     },
     Pair {
         slot: "creature",
-        positive: &[
-            "gentle",
-            "friendly",
-            "playful",
-            "healthy",
-            "clever",
-            "adorable",
-            "happy",
-            "calm and gentle",
-        ],
-        negative: &[
-            "angry",
-            "sick",
-            "vicious",
-            "hurt",
-            "frightened",
-            "nasty",
-            "injured",
-            "aggressive",
-        ],
+        positive: &["gentle", "friendly", "playful", "healthy", "clever", "adorable", "happy", "calm and gentle"],
+        negative: &["angry", "sick", "vicious", "hurt", "frightened", "nasty", "injured", "aggressive"],
     },
     Pair {
         slot: "weather",
-        positive: &[
-            "sunny",
-            "lovely",
-            "pleasant",
-            "gorgeous",
-            "glorious",
-            "perfect",
-            "beautiful",
-            "delightful",
-        ],
-        negative: &[
-            "gloomy",
-            "dismal",
-            "nasty",
-            "dreadful",
-            "bleak",
-            "horrible",
-            "miserable",
-            "awful",
-        ],
+        positive: &["sunny", "lovely", "pleasant", "gorgeous", "glorious", "perfect", "beautiful", "delightful"],
+        negative: &["gloomy", "dismal", "nasty", "dreadful", "bleak", "horrible", "miserable", "awful"],
     },
     Pair {
         slot: "setting",
@@ -294,61 +258,18 @@ pub(crate) const PAIRS: &[Pair] = &[
     },
     Pair {
         slot: "loved",
-        positive: &[
-            "loved",
-            "adored",
-            "enjoyed",
-            "admired",
-            "liked",
-            "treasured",
-            "cherished",
-            "praised",
-        ],
-        negative: &[
-            "hated", "disliked", "despised", "detested", "loathed", "cursed", "resented",
-        ],
+        positive: &["loved", "adored", "enjoyed", "admired", "liked", "treasured", "cherished", "praised"],
+        negative: &["hated", "disliked", "despised", "detested", "loathed", "cursed", "resented"],
     },
     Pair {
         slot: "saved",
-        positive: &[
-            "saved",
-            "repaired",
-            "rescued",
-            "improved",
-            "restored",
-            "protected",
-        ],
-        negative: &[
-            "broke",
-            "ruined",
-            "damaged",
-            "wrecked",
-            "destroyed",
-            "spoiled",
-        ],
+        positive: &["saved", "repaired", "rescued", "improved", "restored", "protected"],
+        negative: &["broke", "ruined", "damaged", "wrecked", "destroyed", "spoiled"],
     },
     Pair {
         slot: "gladly",
-        positive: &[
-            "happily",
-            "gladly",
-            "cheerfully",
-            "proudly",
-            "joyfully",
-            "gratefully",
-            "eagerly",
-            "merrily",
-        ],
-        negative: &[
-            "sadly",
-            "angrily",
-            "bitterly",
-            "miserably",
-            "unhappily",
-            "grimly",
-            "gloomily",
-            "reluctantly",
-        ],
+        positive: &["happily", "gladly", "cheerfully", "proudly", "joyfully", "gratefully", "eagerly", "merrily"],
+        negative: &["sadly", "angrily", "bitterly", "miserably", "unhappily", "grimly", "gloomily", "reluctantly"],
     },
     Pair {
         slot: "Luckily",
@@ -415,18 +336,8 @@ pub(crate) const PAIRS: &[Pair] = &[
     },
     Pair {
         slot: "joy",
-        positive: &[
-            "joy",
-            "delight",
-            "happiness",
-            "pride",
-            "pleasure",
-            "hope",
-            "gratitude",
-        ],
-        negative: &[
-            "anger", "sorrow", "fear", "misery", "shame", "grief", "despair",
-        ],
+        positive: &["joy", "delight", "happiness", "pride", "pleasure", "hope", "gratitude"],
+        negative: &["anger", "sorrow", "fear", "misery", "shame", "grief", "despair"],
     },
 ];
 
@@ -489,10 +400,7 @@ pub(crate) fn finish(text: &str) -> String {
 fn takes_an(word: &str) -> bool {
     let word = word.to_ascii_lowercase();
     let vowel = word.starts_with(['a', 'e', 'i', 'o', 'u']);
-    let exception = [
-        "useful", "useless", "one", "unique", "usual", "uniform", "ukulele",
-    ]
-    .contains(&word.as_str());
+    let exception = ["useful", "useless", "one", "unique", "usual", "uniform", "ukulele"].contains(&word.as_str());
     (vowel && !exception) || word.starts_with("honest") || word.starts_with("hour")
 }
 
@@ -511,21 +419,14 @@ mod tests {
 
     #[test]
     fn articles_follow_the_next_word() {
-        assert_eq!(
-            finish("a apple and a useful hat"),
-            "An apple and a useful hat."
-        );
+        assert_eq!(finish("a apple and a useful hat"), "An apple and a useful hat.");
         assert_eq!(finish("it was a honest  man"), "It was an honest man.");
     }
 
     #[test]
     fn slots_nest() {
         let mut lookup = |slot: &str| {
-            if slot == "a" {
-                "x {b}".to_string()
-            } else {
-                "y".to_string()
-            }
+            if slot == "a" { "x {b}".to_string() } else { "y".to_string() }
         };
         assert_eq!(fill("{a} and {b}", &mut lookup), "x y and y");
     }

@@ -41,7 +41,10 @@ pub fn adapters() -> Vec<Adapter> {
         .map(|a| {
             let info = a.get_info();
             Adapter {
-                real_gpu: matches!(info.device_type, wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::IntegratedGpu | wgpu::DeviceType::VirtualGpu),
+                real_gpu: matches!(
+                    info.device_type,
+                    wgpu::DeviceType::DiscreteGpu | wgpu::DeviceType::IntegratedGpu | wgpu::DeviceType::VirtualGpu
+                ),
                 name: info.name,
                 kind: format!("{:?}", info.device_type),
                 driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
@@ -84,7 +87,9 @@ pub fn choose(name: &str) -> Result<Chosen, ModelError> {
         }
         other => match other.strip_prefix("wgpu:").and_then(|n| n.parse().ok()) {
             Some(index) => open_wgpu(index),
-            None => Err(ModelError::Device(format!("`{other}` is not a device; use auto, cpu, wgpu or wgpu:N (see `runner doctor`)"))),
+            None => Err(ModelError::Device(format!(
+                "`{other}` is not a device; use auto, cpu, wgpu or wgpu:N (see `runner doctor`)"
+            ))),
         },
     }
 }
@@ -94,7 +99,9 @@ fn open_wgpu(index: usize) -> Result<Chosen, ModelError> {
     use burn::tensor::DeviceKind;
     let found = adapters();
     let adapter = found.get(index).ok_or_else(|| match found.len() {
-        0 => ModelError::Device("wgpu finds no adapter: install a Vulkan, Metal or DX12 driver, or use --device cpu".into()),
+        0 => ModelError::Device(
+            "wgpu finds no adapter: install a Vulkan, Metal or DX12 driver, or use --device cpu".into(),
+        ),
         n => ModelError::Device(format!("there is no wgpu:{index}; {n} adapters are listed by `runner doctor`")),
     })?;
     let same = |a: &&Adapter| a.kind == adapter.kind;
@@ -142,7 +149,14 @@ pub fn self_test(device: &Device) -> Result<SelfTest, ModelError> {
     let build = |d: &Device| Gpt2::init(&ModelSize::Test.dimensions(), VOCAB, 7, d);
     let queries = [vec![None, Some(3), Some(9)], vec![Some(60), Some(2), Some(31)]];
     let uniforms = [vec![0.1, 0.9, 0.4, 0.7], vec![0.5, 0.2, 0.8, 0.3], vec![0.6, 0.05, 0.95, 0.45]];
-    let args = Sampling { queries: &queries, k: 2, response_length: 3, temperature: 0.7, uniforms: &uniforms, value_head: None };
+    let args = Sampling {
+        queries: &queries,
+        k: 2,
+        response_length: 3,
+        temperature: 0.7,
+        uniforms: &uniforms,
+        value_head: None,
+    };
     let sampled = sample(&build(device), &args)?;
     let rows: Vec<_> = queries.iter().flat_map(|q| [q.clone(), q.clone()]).collect();
     let full = logprobs(&build(device), &rows, &sampled.responses, 0.7)?;

@@ -250,10 +250,7 @@ impl Gpt2 {
         let width = qkv.dims()[1] / 3;
         let head = width / self.heads;
         [0, 1, 2].map(|j| {
-            qkv.clone()
-                .slice([0..b * t, j * width..(j + 1) * width])
-                .reshape([b, t, self.heads, head])
-                .swap_dims(1, 2)
+            qkv.clone().slice([0..b * t, j * width..(j + 1) * width]).reshape([b, t, self.heads, head]).swap_dims(1, 2)
         })
     }
 
@@ -327,7 +324,12 @@ impl Gpt2 {
 
     /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]`, and the log
     /// distribution `[rows, vocab]` they come from.
-    pub fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> (Tensor<1>, Tensor<2>) {
+    pub fn token_logprobs(
+        &self,
+        hidden: Tensor<2>,
+        targets: Tensor<1, Int>,
+        temperature: f64,
+    ) -> (Tensor<1>, Tensor<2>) {
         let n = targets.dims()[0];
         let logprobs = log_softmax(self.logits(hidden) / temperature, 1);
         (logprobs.clone().gather(1, targets.reshape([n, 1])).reshape([n]), logprobs)
@@ -420,10 +422,16 @@ fn vector<E>(t: Tensor<1>, name: &str, f: Map<'_, E>) -> Result<Tensor<1>, E> {
     Ok(f(name, Weight::Vector(t))?.flatten())
 }
 fn linear<E>(l: Linear, name: &str, f: Map<'_, E>) -> Result<Linear, E> {
-    Ok(Linear { weight: matrix(l.weight, &format!("{name}.weight"), f)?, bias: vector(l.bias, &format!("{name}.bias"), f)? })
+    Ok(Linear {
+        weight: matrix(l.weight, &format!("{name}.weight"), f)?,
+        bias: vector(l.bias, &format!("{name}.bias"), f)?,
+    })
 }
 fn layer_norm<E>(l: LayerNorm, name: &str, f: Map<'_, E>) -> Result<LayerNorm, E> {
-    Ok(LayerNorm { weight: vector(l.weight, &format!("{name}.weight"), f)?, bias: vector(l.bias, &format!("{name}.bias"), f)? })
+    Ok(LayerNorm {
+        weight: vector(l.weight, &format!("{name}.weight"), f)?,
+        bias: vector(l.bias, &format!("{name}.bias"), f)?,
+    })
 }
 
 /// Normal numbers by Box-Muller from the given stream, so that initialisation is the same on every device.

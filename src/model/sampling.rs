@@ -118,7 +118,8 @@ fn choose(probabilities: Tensor<2>, uniforms: &[f32], device: &Device) -> Tensor
 fn cache_bias(queries: &[Vec<Option<u32>>], k: usize, capacity: usize, device: &Device) -> Tensor<4> {
     let mut bias = Vec::with_capacity(queries.len() * k * capacity);
     for query in queries {
-        let row: Vec<f32> = (0..capacity).map(|i| if i < query.len() && query[i].is_none() { -1e9 } else { 0.0 }).collect();
+        let row: Vec<f32> =
+            (0..capacity).map(|i| if i < query.len() && query[i].is_none() { -1e9 } else { 0.0 }).collect();
         (0..k).for_each(|_| bias.extend_from_slice(&row));
     }
     Tensor::from_data(TensorData::new(bias, [queries.len() * k, 1, 1, capacity]), device)

@@ -24,13 +24,19 @@ pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
     let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
     let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| ModelError::file(&path, e))?;
     let number = |key: &str| {
-        value[key]
-            .as_u64()
-            .filter(|n| (1..=1 << 24).contains(n))
-            .map(|n| n as usize)
-            .ok_or_else(|| ModelError::file(&path, format!("`{key}` is missing or not a positive whole number; is this a GPT-2 model?")))
+        value[key].as_u64().filter(|n| (1..=1 << 24).contains(n)).map(|n| n as usize).ok_or_else(|| {
+            ModelError::file(
+                &path,
+                format!("`{key}` is missing or not a positive whole number; is this a GPT-2 model?"),
+            )
+        })
     };
-    let dimensions = Dimensions { layers: number("n_layer")?, heads: number("n_head")?, width: number("n_embd")?, context: number("n_positions")? };
+    let dimensions = Dimensions {
+        layers: number("n_layer")?,
+        heads: number("n_head")?,
+        width: number("n_embd")?,
+        context: number("n_positions")?,
+    };
     if dimensions.width % dimensions.heads != 0 {
         return Err(ModelError::file(&path, "`n_embd` is not a multiple of `n_head`"));
     }
@@ -85,15 +91,17 @@ pub fn read_safetensors(path: &Path) -> Result<Host, ModelError> {
     // SAFETY: the map is read-only and dropped before return; a file that another process truncates meanwhile
     // is outside what any reader can defend against, and results files are only ever replaced by rename.
     let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| ModelError::file(path, e))?;
-    let tensors = SafeTensors::deserialize(&map)
-        .map_err(|e| ModelError::file(path, format!("not a complete safetensors file ({e}); fetch or write it again")))?;
+    let tensors = SafeTensors::deserialize(&map).map_err(|e| {
+        ModelError::file(path, format!("not a complete safetensors file ({e}); fetch or write it again"))
+    })?;
     let mut host = Host::new();
     for (name, view) in tensors.tensors() {
         let name = name.strip_prefix("transformer.").unwrap_or(&name).to_string();
         if name == "lm_head.weight" || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") {
             continue;
         }
-        let values = decode(&view).map_err(|message| ModelError::Tensor { path: path.into(), tensor: name.clone(), message })?;
+        let values =
+            decode(&view).map_err(|message| ModelError::Tensor { path: path.into(), tensor: name.clone(), message })?;
         host.insert(name, (view.shape().to_vec(), values));
     }
     Ok(host)
@@ -125,7 +133,8 @@ fn f16_to_f32(h: u16) -> f32 {
 /// Replaces every weight of `model` by the tensor of the same name; wrong shapes, missing and extra tensors
 /// are errors that name the tensor.
 pub fn load_into<M: Weights>(model: M, mut host: Host, path: &Path, device: &Device) -> Result<M, ModelError> {
-    let error = |tensor: &str, message: String| ModelError::Tensor { path: path.into(), tensor: tensor.into(), message };
+    let error =
+        |tensor: &str, message: String| ModelError::Tensor { path: path.into(), tensor: tensor.into(), message };
     let model = model.map_weights(&mut |name, weight| {
         let (shape, values) = host.remove(name).ok_or_else(|| error(name, "is missing".into()))?;
         if shape != weight.shape() {

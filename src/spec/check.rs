@@ -61,7 +61,10 @@ fn batch_divides_into_minibatches(spec: &Spec) -> Option<Finding> {
     if parts == 0 || batch % parts == 0 {
         return None;
     }
-    finding(&["policy.minibatches", "policy.batch_size"], format!("a batch of {batch} does not divide into {parts} minibatches"))
+    finding(
+        &["policy.minibatches", "policy.batch_size"],
+        format!("a batch of {batch} does not divide into {parts} minibatches"),
+    )
 }
 
 fn whitening_has_rows(spec: &Spec) -> Option<Finding> {
@@ -77,12 +80,19 @@ fn whitening_has_rows(spec: &Spec) -> Option<Finding> {
 }
 
 fn query_and_response_fit_model(spec: &Spec) -> Option<Finding> {
-    let (query, response, context) = (spec.task.query_length, spec.task.response_length, spec.model.dimensions().context);
+    let (query, response, context) =
+        (spec.task.query_length, spec.task.response_length, spec.model.dimensions().context);
     if spec.model.weights.path.is_some() || query + response <= context {
         return None;
     }
     let keys = ["task.query_length", "task.response_length", "model.dimensions.context", "model.size"];
-    finding(&keys, format!("query ({query}) and response ({response}) are {} tokens, and the model's context is {context}", query + response))
+    finding(
+        &keys,
+        format!(
+            "query ({query}) and response ({response}) are {} tokens, and the model's context is {context}",
+            query + response
+        ),
+    )
 }
 
 fn query_and_response_fit_classifier(spec: &Spec) -> Option<Finding> {
@@ -92,7 +102,13 @@ fn query_and_response_fit_classifier(spec: &Spec) -> Option<Finding> {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.context", "task.query_length", "task.response_length"];
-    finding(&keys, format!("the classifier's context is {context} tokens, and query ({query}) and response ({response}) are {}", query + response))
+    finding(
+        &keys,
+        format!(
+            "the classifier's context is {context} tokens, and query ({query}) and response ({response}) are {}",
+            query + response
+        ),
+    )
 }
 
 fn shortest_query_fits(spec: &Spec) -> Option<Finding> {
@@ -100,7 +116,10 @@ fn shortest_query_fits(spec: &Spec) -> Option<Finding> {
     if shortest <= longest {
         return None;
     }
-    finding(&["task.query_min_length", "task.query_length"], format!("the shortest query ({shortest}) is longer than task.query_length = {longest}"))
+    finding(
+        &["task.query_min_length", "task.query_length"],
+        format!("the shortest query ({shortest}) is longer than task.query_length = {longest}"),
+    )
 }
 
 fn truncation_inside_response(spec: &Spec) -> Option<Finding> {
@@ -108,7 +127,10 @@ fn truncation_inside_response(spec: &Spec) -> Option<Finding> {
     if after < length {
         return None;
     }
-    let message = format!("position {after} lies outside a response of {length} tokens (positions 0 to {})", length.saturating_sub(1));
+    let message = format!(
+        "position {after} lies outside a response of {length} tokens (positions 0 to {})",
+        length.saturating_sub(1)
+    );
     finding(&["task.truncate_after", "task.response_length"], message)
 }
 
@@ -117,7 +139,10 @@ fn model_width_divides(spec: &Spec) -> Option<Finding> {
     if spec.model.weights.path.is_some() || heads == 0 || width % heads == 0 {
         return None;
     }
-    finding(&["model.dimensions.width", "model.dimensions.heads"], format!("a width of {width} does not divide into {heads} heads"))
+    finding(
+        &["model.dimensions.width", "model.dimensions.heads"],
+        format!("a width of {width} does not divide into {heads} heads"),
+    )
 }
 
 fn classifier_width_divides(spec: &Spec) -> Option<Finding> {
@@ -164,7 +189,10 @@ fn samples_have_queries(spec: &Spec) -> Option<Finding> {
     if samples <= queries {
         return None;
     }
-    finding(&["evaluate.samples", "evaluate.queries"], format!("{samples} samples are to be written, and evaluate.queries = {queries}"))
+    finding(
+        &["evaluate.samples", "evaluate.queries"],
+        format!("{samples} samples are to be written, and evaluate.queries = {queries}"),
+    )
 }
 
 fn adaptive_starts_above_zero(spec: &Spec) -> Option<Finding> {
@@ -204,7 +232,10 @@ fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -
     if !options.check_files || resolve_path(path, dir).exists() {
         return None;
     }
-    let message = format!("there is no file or folder {path:?}, neither here nor in {}", if dir.as_os_str().is_empty() { ".".into() } else { dir.display().to_string() });
+    let message = format!(
+        "there is no file or folder {path:?}, neither here nor in {}",
+        if dir.as_os_str().is_empty() { ".".into() } else { dir.display().to_string() }
+    );
     hinted(&[key], message, give)
 }
 
@@ -217,8 +248,13 @@ struct DataKeys {
     labeled: bool,
 }
 
-const TASK_DATA: DataKeys =
-    DataKeys { table: "task.data", path: "task.data.path", synthetic: "task.data.synthetic", format: "task.data.format", labeled: false };
+const TASK_DATA: DataKeys = DataKeys {
+    table: "task.data",
+    path: "task.data.path",
+    synthetic: "task.data.synthetic",
+    format: "task.data.format",
+    labeled: false,
+};
 const REVIEWS: DataKeys = DataKeys {
     table: "labeler.reviews",
     path: "labeler.reviews.path",
@@ -229,16 +265,25 @@ const REVIEWS: DataKeys = DataKeys {
 
 fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -> Vec<Finding> {
     let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, dir, options));
-    [one_source_of_data(keys, data), format_is_known(keys, data, dir), reviews_have_labels(keys, data, dir), path].into_iter().flatten().collect()
+    [one_source_of_data(keys, data), format_is_known(keys, data, dir), reviews_have_labels(keys, data, dir), path]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn one_source_of_data(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     match (&data.synthetic, &data.path) {
-        (Some(_), Some(_)) => finding(&[keys.path, keys.synthetic, keys.table], "both `synthetic` and `path` are given; keep one".into()),
-        (None, None) => finding(&[keys.table, keys.synthetic, keys.path], "neither `synthetic` nor `path` is given; give one".into()),
-        (Some(_), None) if data.format.is_some() => {
-            finding(&[keys.format, keys.synthetic, keys.path], "a format belongs to a `path`, and this data is synthetic".into())
+        (Some(_), Some(_)) => {
+            finding(&[keys.path, keys.synthetic, keys.table], "both `synthetic` and `path` are given; keep one".into())
         }
+        (None, None) => finding(
+            &[keys.table, keys.synthetic, keys.path],
+            "neither `synthetic` nor `path` is given; give one".into(),
+        ),
+        (Some(_), None) if data.format.is_some() => finding(
+            &[keys.format, keys.synthetic, keys.path],
+            "a format belongs to a `path`, and this data is synthetic".into(),
+        ),
         _ => None,
     }
 }
@@ -263,7 +308,11 @@ fn format_is_known(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Findi
     if guess_format(data, dir).is_some() {
         return None;
     }
-    hinted(&[keys.path, keys.format], format!("the format of {path:?} is not known from its name"), "add format = \"text\" or \"tsv\"".into())
+    hinted(
+        &[keys.path, keys.format],
+        format!("the format of {path:?} is not known from its name"),
+        "add format = \"text\" or \"tsv\"".into(),
+    )
 }
 
 fn reviews_have_labels(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {

@@ -9,8 +9,10 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const PRESETS: [(&str, &str); 2] =
-    [("sentiment", include_str!("presets/sentiment.toml")), ("descriptiveness", include_str!("presets/descriptiveness.toml"))];
+const PRESETS: [(&str, &str); 2] = [
+    ("sentiment", include_str!("presets/sentiment.toml")),
+    ("descriptiveness", include_str!("presets/descriptiveness.toml")),
+];
 
 /// Reads, merges and checks a spec. Err: every mistake found, in the order of the file.
 pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
@@ -21,7 +23,15 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
         return Err(sorted(problems));
     }
     let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
-    let mut sheet = Sheet { file: path, dir: dir.clone(), options, files: Node::table(start_of(path)), set: Node::table(Origin::Default), bad: BTreeSet::new(), problems };
+    let mut sheet = Sheet {
+        file: path,
+        dir: dir.clone(),
+        options,
+        files: Node::table(start_of(path)),
+        set: Node::table(Origin::Default),
+        bad: BTreeSet::new(),
+        problems,
+    };
     for mut layer in layers {
         sheet.check_layer(&mut layer);
         merge(&mut sheet.files, &layer);
@@ -61,7 +71,11 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
         match base.canonicalize() {
             Err(error) => refuse(format!("{} cannot be read: {error}", base.display())),
             Ok(real) if above.iter().any(|(_, seen)| *seen == real) => {
-                let chain: Vec<String> = above.iter().map(|(shown, _)| shown.display().to_string()).chain([base.display().to_string()]).collect();
+                let chain: Vec<String> = above
+                    .iter()
+                    .map(|(shown, _)| shown.display().to_string())
+                    .chain([base.display().to_string()])
+                    .collect();
                 refuse(format!("goes round in a circle: {}", chain.join(" -> ")));
             }
             Ok(_) => read_chain(&base, above, layers, problems),
@@ -69,6 +83,9 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
     }
     layers.push(node);
 }
+
+/// Path, message and hint of an argument that cannot be read.
+type Refusal = (String, String, Option<String>);
 
 /// What the file and the command line say, while it is being checked.
 struct Sheet<'a> {
@@ -92,7 +109,9 @@ impl Sheet<'_> {
                 continue;
             }
             layer.remove(&mismatch.path);
-            self.bad.extend([Some(&mismatch.path), mismatch.meant.as_ref()].into_iter().flatten().map(|path| plain_path(path)));
+            self.bad.extend(
+                [Some(&mismatch.path), mismatch.meant.as_ref()].into_iter().flatten().map(|path| plain_path(path)),
+            );
             self.problems.push(mismatch.problem);
         }
     }
@@ -116,9 +135,13 @@ impl Sheet<'_> {
         self.set = set;
     }
 
-    fn read_argument(&self, argument: &str) -> Result<(Vec<String>, Node), (String, String, Option<String>)> {
+    fn read_argument(&self, argument: &str) -> Result<(Vec<String>, Node), Refusal> {
         let Some((key, text)) = argument.split_once('=') else {
-            return Err((argument.into(), "--set takes KEY=VALUE".into(), Some("for example --set policy.kl.target=8.0".into())));
+            return Err((
+                argument.into(),
+                "--set takes KEY=VALUE".into(),
+                Some("for example --set policy.kl.target=8.0".into()),
+            ));
         };
         let (key, text) = (key.trim(), text.trim());
         let path: Vec<String> = key.split('.').map(|part| part.trim().to_string()).collect();
@@ -131,13 +154,23 @@ impl Sheet<'_> {
         if let ("runs", Some(name)) = (path[0].as_str(), path.get(1))
             && self.files.get(&["runs", name]).is_none()
         {
-            return Err((key.into(), format!("there is no run {name:?}"), names_hint(name, &names(&self.files, "runs"), "runs")));
+            return Err((
+                key.into(),
+                format!("there is no run {name:?}"),
+                names_hint(name, &names(&self.files, "runs"), "runs"),
+            ));
         }
         let value = match (parse_value(text), schema_at(&path)) {
             (Ok(value), _) => value,
             (Err(_), Some(schema)) if wants_string(schema) => Value::String(text.into()),
             (Err(_), None) => Value::String(text.into()),
-            (Err(reason), Some(schema)) => return Err((key.into(), format!("expected {}, found {text:?}", expected(schema)), Some(format!("as TOML: {reason}")))),
+            (Err(reason), Some(schema)) => {
+                return Err((
+                    key.into(),
+                    format!("expected {}, found {text:?}", expected(schema)),
+                    Some(format!("as TOML: {reason}")),
+                ));
+            }
         };
         Ok((path, Node::from_json(&value, &Origin::CommandLine(format!("--set {key}={text}")))))
     }
@@ -208,7 +241,12 @@ impl Sheet<'_> {
     fn typed(&mut self, tree: &Node, variant: bool) -> Option<Spec> {
         let mismatches = check(tree);
         let complete = mismatches.is_empty();
-        self.problems.extend(mismatches.into_iter().filter(|mismatch| !self.bad.contains(&plain_path(&mismatch.path))).map(|mismatch| mismatch.problem));
+        self.problems.extend(
+            mismatches
+                .into_iter()
+                .filter(|mismatch| !self.bad.contains(&plain_path(&mismatch.path)))
+                .map(|mismatch| mismatch.problem),
+        );
         if !complete && !self.only_names_missing(tree) {
             return None;
         }
@@ -258,7 +296,8 @@ fn place(tree: &Node, keys: Vec<&'static str>, message: String, hint: Option<Str
             best = Some((score, key, node));
         }
     }
-    let (key, node) = best.map_or_else(|| (keys.first().copied().unwrap_or_default(), tree), |(_, key, node)| (key, node));
+    let (key, node) =
+        best.map_or_else(|| (keys.first().copied().unwrap_or_default(), tree), |(_, key, node)| (key, node));
     let origin = match &node.origin {
         // Nothing was written: the file as a whole is to blame.
         Origin::Default | Origin::Preset(_) => &tree.origin,
@@ -339,8 +378,13 @@ fn origins(spec: &Spec, tree: &Node) -> BTreeMap<String, Origin> {
     let value = serde_json::to_value(spec).unwrap_or_default();
     let resolved = Node::from_json(&value, &Origin::Default);
     let leaves = resolved.leaves();
-    let origin = |path: &str| tree.get(&path.split('.').collect::<Vec<_>>()).map_or(Origin::Default, |node| node.origin.clone());
-    leaves.into_iter().filter(|(path, _)| !path.starts_with("runs.")).map(|(path, _)| (path.clone(), origin(&path))).collect()
+    let origin =
+        |path: &str| tree.get(&path.split('.').collect::<Vec<_>>()).map_or(Origin::Default, |node| node.origin.clone());
+    leaves
+        .into_iter()
+        .filter(|(path, _)| !path.starts_with("runs."))
+        .map(|(path, _)| (path.clone(), origin(&path)))
+        .collect()
 }
 
 /// What a variant changes. A key that the variant lacks was dropped by another, so its whole table is written.

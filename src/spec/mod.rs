@@ -76,8 +76,17 @@ impl Default for Options {
 pub enum Origin {
     Default,
     Preset(String),
-    File { file: PathBuf, line: usize, column: usize },
-    Profile { name: String, file: PathBuf, line: usize, column: usize },
+    File {
+        file: PathBuf,
+        line: usize,
+        column: usize,
+    },
+    Profile {
+        name: String,
+        file: PathBuf,
+        line: usize,
+        column: usize,
+    },
     /// The argument, e.g. `--set policy.lr=1e-4`.
     CommandLine(String),
 }
@@ -88,7 +97,9 @@ impl fmt::Display for Origin {
             Self::Default => f.write_str("default"),
             Self::Preset(name) => write!(f, "preset {name}"),
             Self::File { file, line, column } => write!(f, "{}:{line}:{column}", file.display()),
-            Self::Profile { name, file, line, column } => write!(f, "profile {name} ({}:{line}:{column})", file.display()),
+            Self::Profile { name, file, line, column } => {
+                write!(f, "profile {name} ({}:{line}:{column})", file.display())
+            }
             Self::CommandLine(argument) => f.write_str(argument),
         }
     }

@@ -39,8 +39,7 @@ pub fn spec_schema() -> Value {
         "description": "Any part of a spec; laid over the rest when chosen by --profile.",
         "type": "object", "properties": profile, "additionalProperties": false,
     });
-    schema["properties"]["extends"] =
-        json!({ "description": "A spec that this one is laid over; relative to this file. Tables merge, anything else replaces.", "type": "string" });
+    schema["properties"]["extends"] = json!({ "description": "A spec that this one is laid over; relative to this file. Tables merge, anything else replaces.", "type": "string" });
     schema["properties"]["profile"] = json!({
         "description": "Named partial specs, chosen by --profile.",
         "type": "object", "propertyNames": names, "additionalProperties": { "$ref": "#/$defs/Profile" },
@@ -76,11 +75,11 @@ fn allow_partial(schema: &mut Value) {
 fn drop_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
-            if let Some(Value::Array(types)) = object.get("type") {
-                if let [one] = types.iter().filter(|name| *name != "null").collect::<Vec<_>>()[..] {
-                    let one = one.clone();
-                    object.insert("type".into(), one);
-                }
+            if let Some(Value::Array(types)) = object.get("type")
+                && let [one] = types.iter().filter(|name| *name != "null").collect::<Vec<_>>()[..]
+            {
+                let one = one.clone();
+                object.insert("type".into(), one);
             }
             if let Some(Value::Array(options)) = object.get("anyOf") {
                 let rest: Vec<Value> = options.iter().filter(|option| option["type"] != "null").cloned().collect();
@@ -115,10 +114,16 @@ pub fn write_schemas(dir: &Path) -> std::io::Result<()> {
 pub fn check_schemas(dir: &Path) -> Result<(), String> {
     let stale: Vec<String> = schemas()
         .iter()
-        .filter(|(name, schema)| std::fs::read_to_string(dir.join(name)).ok().as_deref() != Some(schema_text(schema).as_str()))
+        .filter(|(name, schema)| {
+            std::fs::read_to_string(dir.join(name)).ok().as_deref() != Some(schema_text(schema).as_str())
+        })
         .map(|(name, _)| dir.join(name).display().to_string())
         .collect();
-    if stale.is_empty() { Ok(()) } else { Err(format!("out of date: {}; write them with `runner schema`", stale.join(", "))) }
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("out of date: {}; write them with `runner schema`", stale.join(", ")))
+    }
 }
 
 fn cached() -> &'static (Value, Result<Validator, String>) {
@@ -134,7 +139,9 @@ fn cached() -> &'static (Value, Result<Validator, String>) {
 pub fn schema_at<S: AsRef<str>>(path: &[S]) -> Option<&'static Value> {
     let root = &cached().0;
     path.iter().try_fold(root, |schema, key| {
-        let next = schema["properties"].get(key.as_ref()).or_else(|| schema.get("additionalProperties").filter(|extra| extra.is_object()))?;
+        let next = schema["properties"]
+            .get(key.as_ref())
+            .or_else(|| schema.get("additionalProperties").filter(|extra| extra.is_object()))?;
         follow(root, next)
     })
 }
@@ -180,7 +187,9 @@ pub fn expected(schema: &Value) -> String {
 fn found(value: &Value) -> String {
     match value {
         Value::String(text) => format!("the string {}", short(&format!("{text:?}"))),
-        Value::Number(number) if number.is_f64() => format!("the number {number:?}", number = number.as_f64().unwrap_or_default()),
+        Value::Number(number) if number.is_f64() => {
+            format!("the number {number:?}", number = number.as_f64().unwrap_or_default())
+        }
         Value::Number(number) => format!("the integer {number}"),
         Value::Object(_) => "a table".into(),
         Value::Array(_) => "an array".into(),
@@ -200,7 +209,8 @@ fn quoted(words: &[&str]) -> String {
 pub fn did_you_mean<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<(String, String)> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
     let limit = 1 + word.chars().count() / 4;
-    let nearest = words.into_iter().map(|other| (strsim::damerau_levenshtein(&plain(word), &plain(other)), other)).min()?;
+    let nearest =
+        words.into_iter().map(|other| (strsim::damerau_levenshtein(&plain(word), &plain(other)), other)).min()?;
     (nearest.0 <= limit).then(|| (format!("did you mean {:?}?", nearest.1), nearest.1.to_string()))
 }
 
@@ -218,7 +228,9 @@ pub fn check(tree: &Node) -> Vec<Mismatch> {
     let value = tree.to_json();
     let mut out = Vec::new();
     match &cached().1 {
-        Err(error) => out.push(mismatch(tree, Vec::new(), format!("the program's own schema is broken: {error}"), None)),
+        Err(error) => {
+            out.push(mismatch(tree, Vec::new(), format!("the program's own schema is broken: {error}"), None))
+        }
         Ok(validator) => {
             for error in validator.iter_errors(&value) {
                 let path: Vec<String> = error.instance_path().as_str().split('/').skip(1).map(unescape).collect();
@@ -252,12 +264,21 @@ pub fn join_prefix<S: AsRef<str>>(prefix: &str, path: &[S]) -> String {
     path.iter().fold(prefix.to_string(), |all, key| join(&all, key.as_ref()))
 }
 
-fn explain(tree: &Node, path: Vec<String>, value: &Value, kind: &ValidationErrorKind, text: &str, out: &mut Vec<Mismatch>) {
+fn explain(
+    tree: &Node,
+    path: Vec<String>,
+    value: &Value,
+    kind: &ValidationErrorKind,
+    text: &str,
+    out: &mut Vec<Mismatch>,
+) {
     use ValidationErrorKind as Error;
     let schema = schema_at(&path).unwrap_or(&Value::Null);
     let wrong = || format!("expected {}, found {}", expected(schema), found(value));
     let (message, hint) = match kind {
-        Error::AdditionalProperties { unexpected } => return out.extend(unexpected.iter().map(|key| unknown_key(tree, &path, key, schema))),
+        Error::AdditionalProperties { unexpected } => {
+            return out.extend(unexpected.iter().map(|key| unknown_key(tree, &path, key, schema)));
+        }
         Error::Required { property } => {
             let key = property.as_str().unwrap_or_default();
             let path: Vec<String> = path.into_iter().chain([key.to_string()]).collect();
@@ -278,7 +299,9 @@ fn explain(tree: &Node, path: Vec<String>, value: &Value, kind: &ValidationError
         }
         Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
         Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
-        Error::Pattern { .. } => (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None),
+        Error::Pattern { .. } => {
+            (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None)
+        }
         _ => (text.to_string(), None),
     };
     out.push(mismatch(tree, path, message, hint));
@@ -290,13 +313,19 @@ fn plain(limit: &Value) -> String {
 }
 
 fn unquote(schema: &Value) -> Option<String> {
-    matches!(schema["type"].as_str(), Some("integer" | "number" | "boolean")).then(|| "write it without quotes".to_string())
+    matches!(schema["type"].as_str(), Some("integer" | "number" | "boolean"))
+        .then(|| "write it without quotes".to_string())
 }
 
 fn unknown_key(tree: &Node, path: &[String], key: &str, schema: &Value) -> Mismatch {
-    let known: Vec<&str> = schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+    let known: Vec<&str> =
+        schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
     let near = did_you_mean(key, known.iter().copied());
-    let hint = near.as_ref().map(|(hint, _)| hint.clone()).or_else(|| elsewhere(key)).or_else(|| Some(format!("valid keys: {}", known.join(", "))));
+    let hint = near
+        .as_ref()
+        .map(|(hint, _)| hint.clone())
+        .or_else(|| elsewhere(key))
+        .or_else(|| Some(format!("valid keys: {}", known.join(", "))));
     let whole: Vec<String> = path.iter().cloned().chain([key.to_string()]).collect();
     let meant = near.map(|(_, meant)| path.iter().cloned().chain([meant]).collect());
     Mismatch { meant, ..mismatch(tree, whole, "unknown key".into(), hint) }

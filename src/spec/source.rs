@@ -32,7 +32,9 @@ impl Node {
 
     pub fn from_json(value: &Value, origin: &Origin) -> Self {
         let kind = match value {
-            Value::Object(map) => Kind::Table(map.iter().map(|(key, value)| (key.clone(), Self::from_json(value, origin))).collect()),
+            Value::Object(map) => {
+                Kind::Table(map.iter().map(|(key, value)| (key.clone(), Self::from_json(value, origin))).collect())
+            }
             leaf => Kind::Leaf(leaf.clone()),
         };
         Self { kind, origin: origin.clone(), prefix: String::new() }
@@ -40,7 +42,9 @@ impl Node {
 
     pub fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Table(table) => Value::Object(table.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>()),
+            Kind::Table(table) => {
+                Value::Object(table.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>())
+            }
             Kind::Leaf(value) => value.clone(),
         }
     }
@@ -91,7 +95,9 @@ impl Node {
             (origin, _) => origin.clone(),
         };
         let kind = match &self.kind {
-            Kind::Table(table) => Kind::Table(table.iter().map(|(key, node)| (key.clone(), node.overlay(prefix, profile))).collect()),
+            Kind::Table(table) => {
+                Kind::Table(table.iter().map(|(key, node)| (key.clone(), node.overlay(prefix, profile))).collect())
+            }
             leaf => leaf.clone(),
         };
         let prefix = if matches!(origin, Origin::CommandLine(_)) { String::new() } else { prefix.to_string() };
@@ -133,7 +139,11 @@ const REPLACES_GAIN: (&str, &str, &str) = ("policy.kl", "horizon", "gain");
 
 /// The keys that a higher layer drops at `path` by setting `key`.
 pub fn replaced_by<'a>(path: &'a str, key: &'a str) -> impl Iterator<Item = &'static str> + 'a {
-    REPLACES.iter().chain([&REPLACES_GAIN]).filter(move |(table, setter, _)| *table == path && *setter == key).map(|(_, _, dropped)| *dropped)
+    REPLACES
+        .iter()
+        .chain([&REPLACES_GAIN])
+        .filter(move |(table, setter, _)| *table == path && *setter == key)
+        .map(|(_, _, dropped)| *dropped)
 }
 
 /// Lays `higher` over `lower`: tables merge, anything else replaces.
@@ -205,7 +215,10 @@ fn read_text(path: &Path) -> Result<String, Problem> {
         return Err(whole("is not a file".into(), Some("give the path of a .toml spec")));
     }
     if metadata.len() > LARGEST_FILE {
-        return Err(whole(format!("is {} bytes long, and a spec has at most {LARGEST_FILE}", metadata.len()), Some("is this a spec?")));
+        return Err(whole(
+            format!("is {} bytes long, and a spec has at most {LARGEST_FILE}", metadata.len()),
+            Some("is this a spec?"),
+        ));
     }
     let bytes = std::fs::read(path).map_err(|error| whole(format!("cannot be read: {error}"), None))?;
     String::from_utf8(bytes).map_err(|error| {
@@ -282,7 +295,9 @@ fn leaf(value: &DeValue<'_>) -> Result<Value, String> {
             .map(Value::Number)
             .ok_or_else(|| format!("{} is not a finite number", float.as_str())),
         DeValue::Datetime(_) => Err("a spec holds no dates".into()),
-        DeValue::Array(items) => items.iter().map(|item| leaf(item.get_ref())).collect::<Result<Vec<_>, _>>().map(Value::Array),
+        DeValue::Array(items) => {
+            items.iter().map(|item| leaf(item.get_ref())).collect::<Result<Vec<_>, _>>().map(Value::Array)
+        }
         DeValue::Table(table) => table
             .iter()
             .map(|(key, value)| Ok((key.get_ref().to_string(), leaf(value.get_ref())?)))
@@ -299,7 +314,9 @@ pub fn parse_value(text: &str) -> Result<Value, String> {
 
 pub fn problem_at(origin: &Origin, path: String, message: String, hint: Option<String>) -> Problem {
     let (file, line, column) = match origin {
-        Origin::File { file, line, column } | Origin::Profile { file, line, column, .. } => (Some(file.clone()), *line, *column),
+        Origin::File { file, line, column } | Origin::Profile { file, line, column, .. } => {
+            (Some(file.clone()), *line, *column)
+        }
         _ => (None, 0, 0),
     };
     Problem { file, line, column, path, message, hint }

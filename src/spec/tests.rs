@@ -16,7 +16,8 @@ fn load_text(text: &str, options: &Options) -> Result<Loaded, Vec<String>> {
     let path = dir.path().join("x.toml");
     std::fs::write(&path, text).map_err(|error| vec![error.to_string()])?;
     let prefix = format!("{}/", dir.path().display());
-    load(&path, options).map_err(|problems| problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect())
+    load(&path, options)
+        .map_err(|problems| problems.iter().map(|problem| problem.to_string().replace(&prefix, "")).collect())
 }
 
 /// The problems of a file that starts with a valid head of two lines.
@@ -45,7 +46,10 @@ fn smallest_spec_gets_defaults_and_preset() -> Outcome {
 fn every_preset_loads() -> Outcome {
     for preset in ["sentiment", "descriptiveness", "custom"] {
         let loaded = ok(&format!("task.preset = \"{preset}\""), &Options::default())?;
-        assert_eq!((loaded.spec.policy.kl.init, loaded.spec.policy.kl.target, loaded.spec.policy.kl.horizon), (0.15, 6.0, 10_000.0));
+        assert_eq!(
+            (loaded.spec.policy.kl.init, loaded.spec.policy.kl.target, loaded.spec.policy.kl.horizon),
+            (0.15, 6.0, 10_000.0)
+        );
     }
     Ok(())
 }
@@ -71,7 +75,10 @@ fn all_mistakes_at_once_each_in_its_place() {
 
 #[test]
 fn a_key_of_another_section_is_pointed_to() {
-    assert_eq!(problems("policy.target = 3"), ["x.toml:3:8: policy.target: unknown key; did you mean \"policy.kl.target\"?"]);
+    assert_eq!(
+        problems("policy.target = 3"),
+        ["x.toml:3:8: policy.target: unknown key; did you mean \"policy.kl.target\"?"]
+    );
 }
 
 #[test]
@@ -85,7 +92,10 @@ fn name_and_version_are_required() {
             "x.toml:2:1: policy.minibatches: a batch of 512 does not divide into 3 minibatches",
         ]
     );
-    assert_eq!(problems("model.dimensions = { layers = 1, heads = 1, width = 8 }"), ["x.toml:3:7: model.dimensions.context: this key is missing; give it an integer"]);
+    assert_eq!(
+        problems("model.dimensions = { layers = 1, heads = 1, width = 8 }"),
+        ["x.toml:3:7: model.dimensions.context: this key is missing; give it an integer"]
+    );
     let found = load_text("spec_version = 2\nname = \"a/b\"\n", &Options::default()).err().unwrap_or_default();
     assert_eq!(found[0], "x.toml:1:1: spec_version: must be at most 1, found 2");
     assert!(found[1].starts_with("x.toml:2:1: name: \"a/b\" is not a name"), "{found:?}");
@@ -93,9 +103,19 @@ fn name_and_version_are_required() {
 
 #[test]
 fn numbers_that_are_none_are_refused() {
-    let found = problems("policy.lr = nan\npolicy.gamma = inf\nseed = 99999999999999999999\nname2 = 1979-05-27\nevaluate.queries = 100000000000\n");
-    assert!(found[0].contains("policy.lr: NaN is not") || found[0].contains("policy.lr: nan is not a finite number"), "{found:?}");
-    assert!(found[1].contains("inf is not a finite number") && found[2].contains("too large") && found[3].contains("no dates"), "{found:?}");
+    let found = problems(
+        "policy.lr = nan\npolicy.gamma = inf\nseed = 99999999999999999999\nname2 = 1979-05-27\nevaluate.queries = 100000000000\n",
+    );
+    assert!(
+        found[0].contains("policy.lr: NaN is not") || found[0].contains("policy.lr: nan is not a finite number"),
+        "{found:?}"
+    );
+    assert!(
+        found[1].contains("inf is not a finite number")
+            && found[2].contains("too large")
+            && found[3].contains("no dates"),
+        "{found:?}"
+    );
     assert!(problems("evaluate.queries = 100000000000")[0].contains("must be at most 10000000"));
     assert!(problems("seed = -1")[0].contains("must be at least 0"));
 }
@@ -110,7 +130,8 @@ fn syntax_errors_are_reported_together() {
 #[test]
 fn bad_files_get_a_clear_error() -> Outcome {
     let dir = tempfile::tempdir()?;
-    let first = |path: &Path| load(path, &Options::default()).err().map(|problems| problems[0].to_string()).unwrap_or_default();
+    let first =
+        |path: &Path| load(path, &Options::default()).err().map(|problems| problems[0].to_string()).unwrap_or_default();
     assert!(first(&dir.path().join("none.toml")).ends_with("there is no such file"));
     assert!(first(dir.path()).contains("is not a file"));
     let path = dir.path().join("binary.toml");
@@ -126,9 +147,16 @@ fn bad_files_get_a_clear_error() -> Outcome {
 #[test]
 fn profile_beats_file_and_set_beats_profile() -> Outcome {
     let body = "[policy]\nlr = 1e-3\nepochs = 2\nepisodes = 512\n[profile.smoke.policy]\nlr = 2e-3\nepochs = 3\n";
-    let options = Options { profile: Some("smoke".into()), seed: Some(7), ..set(&["policy.lr=4e-3", "description=some words", "model.size=124M"]) };
+    let options = Options {
+        profile: Some("smoke".into()),
+        seed: Some(7),
+        ..set(&["policy.lr=4e-3", "description=some words", "model.size=124M"])
+    };
     let loaded = ok(body, &options)?;
-    assert_eq!((loaded.spec.policy.lr, loaded.spec.policy.epochs, loaded.spec.policy.episodes, loaded.spec.seed), (4e-3, 3, 512, 7));
+    assert_eq!(
+        (loaded.spec.policy.lr, loaded.spec.policy.epochs, loaded.spec.policy.episodes, loaded.spec.seed),
+        (4e-3, 3, 512, 7)
+    );
     assert_eq!(loaded.spec.model.size, ModelSize::M124);
     assert_eq!(loaded.spec.description, "some words");
     assert_eq!(loaded.origins["policy.lr"].to_string(), "--set policy.lr=4e-3");
@@ -142,11 +170,32 @@ fn profile_beats_file_and_set_beats_profile() -> Outcome {
 #[test]
 fn set_is_typed() {
     let found = |argument: &str| load_text(HEAD, &set(&[argument])).err().unwrap_or_default();
-    assert!(found("policy.lr=fast")[0].starts_with("command line: policy.lr: expected a number, found \"fast\""), "{:?}", found("policy.lr=fast"));
+    assert!(
+        found("policy.lr=fast")[0].starts_with("command line: policy.lr: expected a number, found \"fast\""),
+        "{:?}",
+        found("policy.lr=fast")
+    );
     assert_eq!(found("name=5"), ["command line: name: expected a string, found the integer 5"]);
-    assert_eq!(found("policy.tarket=x"), ["command line: policy.tarket: unknown key; valid keys: episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl"]);
-    assert_eq!(found("policy.minibatches=3"), ["command line: policy.minibatches: a batch of 512 does not divide into 3 minibatches"]);
-    for nonsense in ["policy", "=1", "a..b=1", "extends=\"x\"", "runs.x.seed=1", "policy.lr=1\npolicy.epochs=2", "policy=3", "policy.lr.x=1"] {
+    assert_eq!(
+        found("policy.tarket=x"),
+        [
+            "command line: policy.tarket: unknown key; valid keys: episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl"
+        ]
+    );
+    assert_eq!(
+        found("policy.minibatches=3"),
+        ["command line: policy.minibatches: a batch of 512 does not divide into 3 minibatches"]
+    );
+    for nonsense in [
+        "policy",
+        "=1",
+        "a..b=1",
+        "extends=\"x\"",
+        "runs.x.seed=1",
+        "policy.lr=1\npolicy.epochs=2",
+        "policy=3",
+        "policy.lr.x=1",
+    ] {
         assert_eq!(found(nonsense).len(), 1, "{nonsense}: {:?}", found(nonsense));
     }
 }
@@ -155,7 +204,10 @@ fn set_is_typed() {
 fn unknown_profile_lists_the_known() {
     let options = Options { profile: Some("smok".into()), ..Options::default() };
     let found = load_text(&format!("{HEAD}[profile.smoke]\n[profile.night]\n"), &options).err().unwrap_or_default();
-    assert_eq!(found, ["command line: there is no profile \"smok\" in x.toml; did you mean \"smoke\"? profiles: night, smoke"]);
+    assert_eq!(
+        found,
+        ["command line: there is no profile \"smok\" in x.toml; did you mean \"smoke\"? profiles: night, smoke"]
+    );
 }
 
 #[test]
@@ -184,7 +236,10 @@ fn runs_are_laid_over_the_base_and_survive_a_round_trip() -> Outcome {
     let loaded = ok(body, &set(&["policy.lr=0.25"]))?;
     let [(big, big_spec), (direct, direct_spec)] = &loaded.variants[..] else { return Err("two runs".into()) };
     assert_eq!((big.as_str(), direct.as_str()), ("big", "direct"));
-    assert_eq!((direct_spec.collect.schedule, direct_spec.collect.labels, direct_spec.policy.lr), (CollectSchedule::Direct, 100, 0.25));
+    assert_eq!(
+        (direct_spec.collect.schedule, direct_spec.collect.labels, direct_spec.policy.lr),
+        (CollectSchedule::Direct, 100, 0.25)
+    );
     assert_eq!((big_spec.model.dimensions, big_spec.policy.kl.gain, big_spec.policy.kl.horizon), (None, None, 5.0));
     assert!(big_spec.model.weights.pretrain.is_none() && big_spec.runs.is_empty());
     assert!(loaded.origins.contains_key("runs.direct.collect.schedule"));
@@ -198,8 +253,14 @@ fn runs_are_laid_over_the_base_and_survive_a_round_trip() -> Outcome {
 
 #[test]
 fn a_run_may_change_the_preset() -> Outcome {
-    let loaded = ok("[runs.d]\ntask.preset = \"descriptiveness\"\n[profile.p.runs.d]\npolicy.epochs = 9\n", &Options { profile: Some("p".into()), ..Options::default() })?;
-    assert_eq!((loaded.variants[0].1.task.preset, loaded.variants[0].1.policy.epochs), (TaskPreset::Descriptiveness, 9));
+    let loaded = ok(
+        "[runs.d]\ntask.preset = \"descriptiveness\"\n[profile.p.runs.d]\npolicy.epochs = 9\n",
+        &Options { profile: Some("p".into()), ..Options::default() },
+    )?;
+    assert_eq!(
+        (loaded.variants[0].1.task.preset, loaded.variants[0].1.policy.epochs),
+        (TaskPreset::Descriptiveness, 9)
+    );
     assert!(ok("[runs.d]\n[runs.e]\n", &set(&["runs.d.policy.epochs=2"]))?.variants[0].1.policy.epochs == 2);
     Ok(())
 }
@@ -209,8 +270,14 @@ fn extends_merges_tables_and_finds_cycles() -> Outcome {
     let dir = tempfile::tempdir()?;
     std::fs::create_dir(dir.path().join("base"))?;
     let file = dir.path().join("x.toml");
-    std::fs::write(dir.path().join("base/b.toml"), "spec_version = 1\nname = \"b\"\nreproduces = [\"table1\"]\n[policy]\nlr = 1e-3\nepochs = 2\n[task.data]\npath = \"\"\nformat = \"text\"\n")?;
-    std::fs::write(&file, "extends = \"base/b.toml\"\nname = \"x\"\n[policy]\nepochs = 3\n[task.data]\nsynthetic = \"storyworld\"\n")?;
+    std::fs::write(
+        dir.path().join("base/b.toml"),
+        "spec_version = 1\nname = \"b\"\nreproduces = [\"table1\"]\n[policy]\nlr = 1e-3\nepochs = 2\n[task.data]\npath = \"\"\nformat = \"text\"\n",
+    )?;
+    std::fs::write(
+        &file,
+        "extends = \"base/b.toml\"\nname = \"x\"\n[policy]\nepochs = 3\n[task.data]\nsynthetic = \"storyworld\"\n",
+    )?;
     let loaded = load(&file, &Options::default()).map_err(|problems| problems[0].to_string())?;
     assert_eq!((loaded.spec.name.as_str(), loaded.spec.policy.lr, loaded.spec.policy.epochs), ("x", 1e-3, 3));
     assert_eq!(loaded.spec.task.data, DataSpec { synthetic: Some(Synthetic::Storyworld), path: None, format: None });
@@ -231,20 +298,38 @@ fn extends_merges_tables_and_finds_cycles() -> Outcome {
 fn cross_field_rules() {
     let broken = [
         ("policy.episodes = 100", "policy.episodes: 100 episodes are no multiple of policy.batch_size = 512; take 512"),
-        ("policy.batch_size = 4\npolicy.episodes = 4", "policy.batch_size: whitening rewards needs minibatches of at least 8"),
-        ("task.query_length = 200\nlabeler.classifier.dimensions.context = 512", "task.query_length: query (200) and response (24) are 224 tokens, and the model's context is 128"),
-        ("model.size = \"small\"\ntask.query_length = 200", "task.query_length: the classifier's context is 128 tokens"),
+        (
+            "policy.batch_size = 4\npolicy.episodes = 4",
+            "policy.batch_size: whitening rewards needs minibatches of at least 8",
+        ),
+        (
+            "task.query_length = 200\nlabeler.classifier.dimensions.context = 512",
+            "task.query_length: query (200) and response (24) are 224 tokens, and the model's context is 128",
+        ),
+        (
+            "model.size = \"small\"\ntask.query_length = 200",
+            "task.query_length: the classifier's context is 128 tokens",
+        ),
         ("task.query_min_length = 65", "task.query_min_length: the shortest query (65)"),
         ("task.truncate_after = 24", "task.truncate_after: position 24 lies outside"),
-        ("model.dimensions = { layers = 1, heads = 3, width = 8, context = 128 }", "model.dimensions.width: a width of 8"),
+        (
+            "model.dimensions = { layers = 1, heads = 3, width = 8, context = 128 }",
+            "model.dimensions.width: a width of 8",
+        ),
         ("labeler.classifier.dimensions.heads = 7", "labeler.classifier.dimensions.heads: a width of 512"),
-        ("model.weights.pretrain.sequence_length = 129", "model.weights.pretrain.sequence_length: training sequences of 129"),
+        (
+            "model.weights.pretrain.sequence_length = 129",
+            "model.weights.pretrain.sequence_length: training sequences of 129",
+        ),
         ("collect.labels = 8", "collect.labels: a reward step takes 32"),
         ("evaluate.optimum_queries = 1000000", "evaluate.optimum_queries: 1000000 queries of 256"),
         ("policy.kl.init = 0.0", "policy.kl.init: an adaptive coefficient"),
         ("task.data = { path = \"\", synthetic = \"reviews\" }", "task.data.path: both"),
         ("task.data.format = \"text\"", "task.data.format: a format belongs to a `path`"),
-        ("task.data.path = \"/no/such/thing.txt\"", "task.data.path: there is no file or folder \"/no/such/thing.txt\""),
+        (
+            "task.data.path = \"/no/such/thing.txt\"",
+            "task.data.path: there is no file or folder \"/no/such/thing.txt\"",
+        ),
         ("labeler.reviews = { path = \"/no/such/thing.tsv\" }", "labeler.reviews.path: there is no file"),
         ("labeler.reviews = { path = \"/\" }", "labeler.reviews.path: reviews need labels"),
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
@@ -255,7 +340,11 @@ fn cross_field_rules() {
         let found = problems(body);
         assert!(found.len() == 1 && found[0].contains(wanted), "{body}: {found:?}");
     }
-    for fine in ["collect = { labels = 8, schedule = \"direct\" }", "policy.kl = { init = 0.0, schedule = \"constant\" }", "policy = { batch_size = 4, episodes = 4, whiten_rewards = false }"] {
+    for fine in [
+        "collect = { labels = 8, schedule = \"direct\" }",
+        "policy.kl = { init = 0.0, schedule = \"constant\" }",
+        "policy = { batch_size = 4, episodes = 4, whiten_rewards = false }",
+    ] {
         assert_eq!(problems(fine), [""; 0], "{fine}");
     }
 }
@@ -268,7 +357,8 @@ fn an_empty_path_is_wanted_only_by_a_run() -> Outcome {
     let found = load_text(&format!("{HEAD}{body}"), &run).err().unwrap_or_default();
     assert_eq!(found[0], "x.toml:3:11: task.data.path: no path is given; give it by --set task.data.path=PATH");
     assert_eq!(found.len(), 2);
-    let given = Options { check_files: false, for_run: true, ..set(&["task.data.path=books/", "labeler.reviews.path=r.tsv"]) };
+    let given =
+        Options { check_files: false, for_run: true, ..set(&["task.data.path=books/", "labeler.reviews.path=r.tsv"]) };
     assert_eq!(ok(body, &given)?.spec.task.data.path.as_deref(), Some("books/"));
     Ok(())
 }
@@ -305,14 +395,29 @@ fn resolved_default_loads_to_itself() -> Outcome {
 
 #[test]
 fn broken_text_never_panics() {
-    let body = format!("{HEAD}[policy.kl]\ntarget = 3.0\n[profile.s.runs.a]\nseed = 2\n[runs.a]\ntask.data = {{ path = \"é\", format = \"text\" }}\n[[x]]\n");
+    let body = format!(
+        "{HEAD}[policy.kl]\ntarget = 3.0\n[profile.s.runs.a]\nseed = 2\n[runs.a]\ntask.data = {{ path = \"é\", format = \"text\" }}\n[[x]]\n"
+    );
     for end in body.char_indices().map(|(index, _)| index) {
         let _ = load_text(&body[..end], &Options::default());
         let mut cut = body.clone();
         cut.remove(end);
         let _ = load_text(&cut, &Options { profile: Some("s".into()), ..set(&["runs.a.seed=3"]) });
     }
-    for odd in ["policy = 3", "runs = 3", "profile = []", "runs.a = 1", "profile.a.b = 1", "extends = 3", "[[policy]]\nlr = 1", "task.preset = 1", "'' = 1", "\"a.b\" = 1", "model.weights = {}", "reproduces = [1, {}]"] {
+    for odd in [
+        "policy = 3",
+        "runs = 3",
+        "profile = []",
+        "runs.a = 1",
+        "profile.a.b = 1",
+        "extends = 3",
+        "[[policy]]\nlr = 1",
+        "task.preset = 1",
+        "'' = 1",
+        "\"a.b\" = 1",
+        "model.weights = {}",
+        "reproduces = [1, {}]",
+    ] {
         let found = problems(odd);
         assert!(odd == "model.weights = {}" || !found.is_empty(), "{odd}: {found:?}");
     }

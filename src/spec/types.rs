@@ -172,7 +172,15 @@ pub struct PretrainSpec {
 
 impl Default for PretrainSpec {
     fn default() -> Self {
-        Self { vocabulary: 1024, passages: 20_000, steps: 600, batch_size: 32, sequence_length: 64, lr: 2e-3, warmup_steps: 50 }
+        Self {
+            vocabulary: 1024,
+            passages: 20_000,
+            steps: 600,
+            batch_size: 32,
+            sequence_length: 64,
+            lr: 2e-3,
+            warmup_steps: 50,
+        }
     }
 }
 
@@ -304,7 +312,13 @@ pub struct ClassifierSpec {
 
 impl Default for ClassifierSpec {
     fn default() -> Self {
-        Self { dimensions: Dimensions { layers: 6, heads: 8, width: 512, context: 128 }, reviews: 20_000, steps: 2_000, batch_size: 32, lr: 3e-4 }
+        Self {
+            dimensions: Dimensions { layers: 6, heads: 8, width: 512, context: 128 },
+            reviews: 20_000,
+            steps: 2_000,
+            batch_size: 32,
+            lr: 3e-4,
+        }
     }
 }
 
@@ -389,7 +403,15 @@ pub struct RewardSpec {
 
 impl Default for RewardSpec {
     fn default() -> Self {
-        Self { lr: 5e-5, batch_size: 32, epochs: 1, adam: AdamSpec::default(), normalize_samples: 256, target_mean: 0.0, target_std: 1.0 }
+        Self {
+            lr: 5e-5,
+            batch_size: 32,
+            epochs: 1,
+            adam: AdamSpec::default(),
+            normalize_samples: 256,
+            target_mean: 0.0,
+            target_std: 1.0,
+        }
     }
 }
 

@@ -27,7 +27,13 @@ const HELD_OUT: usize = 10;
 pub fn run(context: &Context, spec: &Spec, reference: &(Key, PathBuf)) -> Result<(Key, PathBuf), StageError> {
     let reviews = labelled_reviews(&spec.labeler.reviews, spec.labeler.classifier.reviews, 1)?;
     let text: String = reviews.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
-    let inputs = (&spec.labeler, spec.task.query_length + spec.task.response_length, blake3::hash(text.as_bytes()).to_hex().to_string(), reference.0.to_string(), spec.seed);
+    let inputs = (
+        &spec.labeler,
+        spec.task.query_length + spec.task.response_length,
+        blake3::hash(text.as_bytes()).to_hex().to_string(),
+        reference.0.to_string(),
+        spec.seed,
+    );
     let key = Key::new("classifier", VERSION, &inputs).map_err(|e| StageError::Input(e.to_string()))?;
     let path = context.artifact(None, &key, |work| train(context, spec, &reviews, &reference.1, &work.dir))?;
     Ok((key, path))
@@ -37,7 +43,10 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
     let c = &spec.labeler.classifier;
     let tokenizer = Tokenizer::load(reference)?;
     let length = spec.task.query_length + spec.task.response_length;
-    let rows = reviews.iter().map(|r| Ok((row(&tokenizer.encode(&r.text)?, length), r.positive))).collect::<Result<Vec<_>, StageError>>()?;
+    let rows = reviews
+        .iter()
+        .map(|r| Ok((row(&tokenizer.encode(&r.text)?, length), r.positive)))
+        .collect::<Result<Vec<_>, StageError>>()?;
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     for (i, r) in rows.into_iter().enumerate() {
         if i % HELD_OUT == 0 { held_out.push(r) } else { train.push(r) }
@@ -59,7 +68,8 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
         let n = signs.len();
         let device = model.trunk.device();
         // -log σ(±score): binary cross-entropy with the score as log-odds.
-        let signed = model.score(&Batch::new(&batch, &device)) * Tensor::<1>::from_data(TensorData::new(signs, [n]), &device);
+        let signed =
+            model.score(&Batch::new(&batch, &device)) * Tensor::<1>::from_data(TensorData::new(signs, [n]), &device);
         let loss = log_sigmoid(signed).mean().neg();
         let gradients = loss.backward();
         let lr = c.lr * (1.0 - step as f64 / c.steps as f64);

@@ -3,7 +3,7 @@
 
 use super::StageError;
 use super::context::Context;
-use super::scoring::{Rule, Scorer, ROWS};
+use super::scoring::{ROWS, Rule, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample};
@@ -39,7 +39,13 @@ pub fn uniforms(seed: u64, purpose: &str, step: u64, length: usize, rows: usize)
 }
 
 /// `k` samples per query from a language model, in passes of [`ROWS`] rows.
-pub fn sample_all(model: &Gpt2, spec: &Spec, queries: &[Query], k: usize, purpose: &str) -> Result<Vec<Vec<u32>>, StageError> {
+pub fn sample_all(
+    model: &Gpt2,
+    spec: &Spec,
+    queries: &[Query],
+    k: usize,
+    purpose: &str,
+) -> Result<Vec<Vec<u32>>, StageError> {
     let mut responses = Vec::with_capacity(queries.len() * k);
     for (i, chunk) in queries.chunks((ROWS / k).max(1)).enumerate() {
         let u = uniforms(spec.seed, purpose, i as u64, spec.task.response_length, chunk.len() * k);
@@ -66,7 +72,13 @@ pub struct Inputs<'a> {
 }
 
 /// The labels' directory and key.
-pub fn run(context: &Context, run: &str, spec: &Spec, upstream: &[String], inputs: &Inputs<'_>) -> Result<(Key, PathBuf), StageError> {
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    upstream: &[String],
+    inputs: &Inputs<'_>,
+) -> Result<(Key, PathBuf), StageError> {
     let parts = (&spec.collect, &spec.task, &spec.labeler, spec.seed, upstream);
     let key = Key::new("labels", VERSION, &parts).map_err(|e| StageError::Input(e.to_string()))?;
     let path = context.artifact(Some(run), &key, |work| collect(context, spec, inputs, &work.dir))?;
@@ -108,6 +120,8 @@ pub fn read(dir: &Path) -> Result<Vec<Comparison>, StageError> {
     let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
     text.lines()
         .enumerate()
-        .map(|(i, l)| serde_json::from_str(l).map_err(|e| StageError::Input(format!("{}:{}: {e}", path.display(), i + 1))))
+        .map(|(i, l)| {
+            serde_json::from_str(l).map_err(|e| StageError::Input(format!("{}:{}: {e}", path.display(), i + 1)))
+        })
         .collect()
 }

@@ -36,7 +36,9 @@ impl Context {
 
     /// A number from the stream, for functions that take a seed.
     pub fn seed(seed: u64, purpose: &str) -> u64 {
-        u64::from_le_bytes(blake3::hash(format!("{seed}/{purpose}").as_bytes()).as_bytes()[..8].try_into().unwrap_or([0; 8]))
+        u64::from_le_bytes(
+            blake3::hash(format!("{seed}/{purpose}").as_bytes()).as_bytes()[..8].try_into().unwrap_or([0; 8]),
+        )
     }
 
     /// Rows `start..start + count` of an endless sequence of shuffled epochs over `0..n`.
@@ -90,7 +92,13 @@ impl Context {
     ) -> Result<PathBuf, StageError> {
         let path = self.cache.path(key);
         let record = |seconds, cached| {
-            let record = StageRecord { run: run.map(str::to_string), stage: key.stage.into(), key: key.to_string(), seconds, cached };
+            let record = StageRecord {
+                run: run.map(str::to_string),
+                stage: key.stage.into(),
+                key: key.to_string(),
+                seconds,
+                cached,
+            };
             if let Ok(mut records) = self.records.lock() {
                 records.push(record);
             }
@@ -102,7 +110,8 @@ impl Context {
         }
         let started = Instant::now();
         tracing::info!("{}{}: started", run.map(|r| format!("{r}: ")).unwrap_or_default(), key.stage);
-        let work = self.cache.begin(key).map_err(StageError::io(&path))?.ok_or_else(|| StageError::Locked(path.clone()))?;
+        let work =
+            self.cache.begin(key).map_err(StageError::io(&path))?.ok_or_else(|| StageError::Locked(path.clone()))?;
         make(&work)?;
         let seconds = started.elapsed().as_secs_f64();
         let made = self.cache.finish(key, work, seconds).map_err(StageError::io(&path))?;

@@ -32,8 +32,15 @@ pub struct Inputs<'a> {
 }
 
 /// The evaluation's directory and key: evaluation.json and samples.jsonl.
-pub fn run(context: &Context, run: &str, spec: &Spec, policy: &Key, inputs: &Inputs<'_>) -> Result<(Key, PathBuf), StageError> {
-    let key = Key::new("evaluate", VERSION, &(&spec.evaluate, run, policy.to_string(), spec.seed)).map_err(|e| StageError::Input(e.to_string()))?;
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    policy: &Key,
+    inputs: &Inputs<'_>,
+) -> Result<(Key, PathBuf), StageError> {
+    let key = Key::new("evaluate", VERSION, &(&spec.evaluate, run, policy.to_string(), spec.seed))
+        .map_err(|e| StageError::Input(e.to_string()))?;
     let path = context.artifact(Some(run), &key, |work| evaluate(run, spec, inputs, &work.dir))?;
     Ok((key, path))
 }
@@ -49,7 +56,8 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let (responses, kls) = policy_samples(spec, inputs, &queries)?;
     let mock = |r: &[Vec<u32>]| c.mock.plain(c.rule, &queries, r);
     let (reference_mock, mock_scores) = (mock(&reference)?, mock(&responses)?);
-    let (reference_scores, scores) = (c.scorer.plain(c.rule, &queries, &reference)?, c.scorer.plain(c.rule, &queries, &responses)?);
+    let (reference_scores, scores) =
+        (c.scorer.plain(c.rule, &queries, &reference)?, c.scorer.plain(c.rule, &queries, &responses)?);
     let missing = responses.iter().filter(|r| c.rule.cut(r).is_none()).count();
     let direct = spec.collect.schedule == CollectSchedule::Direct;
     let reference_moments = moments(&reference_mock);
@@ -63,7 +71,11 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         reference: reference_moments,
         policy: moments(&mock_scores),
         contexts: (0..queries.len())
-            .map(|i| Row { reference: f64::from(reference_mock[i]), policy: f64::from(mock_scores[i]), kl: f64::from(kls[i]) })
+            .map(|i| Row {
+                reference: f64::from(reference_mock[i]),
+                policy: f64::from(mock_scores[i]),
+                kl: f64::from(kls[i]),
+            })
             .collect(),
         kl: moments(&kls),
         score_policy_r: (!direct).then(|| moments(&scores).mean),
@@ -89,31 +101,55 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         lines.push_str(&json(&sample)?);
         lines.push('\n');
     }
-    let write = |name: &str, text: &str| write_atomic(&dir.join(name), text.as_bytes()).map_err(StageError::io(dir.join(name)));
+    let write =
+        |name: &str, text: &str| write_atomic(&dir.join(name), text.as_bytes()).map_err(StageError::io(dir.join(name)));
     write("samples.jsonl", &lines)?;
     write("evaluation.json", &format!("{}\n", json(&evaluation)?))
 }
 
 /// `count` held-out queries, the same for every run of a seed.
 fn pick(spec: &Spec, held_out: &[Query], count: usize) -> Vec<Query> {
-    Context::shuffled(spec.seed, "evaluation queries", held_out.len(), 0, count).into_iter().map(|i| held_out[i].clone()).collect()
+    Context::shuffled(spec.seed, "evaluation queries", held_out.len(), 0, count)
+        .into_iter()
+        .map(|i| held_out[i].clone())
+        .collect()
 }
 
 /// One response of π per query and its summed logprob - ref_logprob.
-fn policy_samples(spec: &Spec, inputs: &Inputs<'_>, queries: &[Query]) -> Result<(Vec<Vec<u32>>, Vec<f32>), StageError> {
+fn policy_samples(
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    queries: &[Query],
+) -> Result<(Vec<Vec<u32>>, Vec<f32>), StageError> {
     let (mut responses, mut kls) = (Vec::new(), Vec::new());
     for (i, chunk) in queries.chunks(ROWS).enumerate() {
         let u = uniforms(spec.seed, "evaluation policy", i as u64, spec.task.response_length, chunk.len());
-        let args = Sampling { queries: chunk, k: 1, response_length: spec.task.response_length, temperature: spec.task.temperature, uniforms: &u, value_head: None };
+        let args = Sampling {
+            queries: chunk,
+            k: 1,
+            response_length: spec.task.response_length,
+            temperature: spec.task.temperature,
+            uniforms: &u,
+            value_head: None,
+        };
         let sampled = sample(&inputs.policy.trunk, &args)?;
         let reference = logprobs(inputs.common.reference, chunk, &sampled.responses, spec.task.temperature)?;
-        kls.extend(sampled.logprobs.iter().zip(&reference).map(|(a, b)| a.iter().zip(b).map(|(x, y)| x - y).sum::<f32>()));
+        kls.extend(
+            sampled.logprobs.iter().zip(&reference).map(|(a, b)| a.iter().zip(b).map(|(x, y)| x - y).sum::<f32>()),
+        );
         responses.extend(sampled.responses);
     }
     Ok((responses, kls))
 }
 
-fn frontier(spec: &Spec, reference: &Gpt2, mock: &Scorer, c: &policy::Inputs<'_>, held_out: &[Query], std: f64) -> Result<Vec<FrontierPoint>, StageError> {
+fn frontier(
+    spec: &Spec,
+    reference: &Gpt2,
+    mock: &Scorer,
+    c: &policy::Inputs<'_>,
+    held_out: &[Query],
+    std: f64,
+) -> Result<Vec<FrontierPoint>, StageError> {
     let queries = pick(spec, held_out, spec.evaluate.optimum_queries);
     let k = spec.evaluate.optimum_samples;
     let mut rewards = Vec::with_capacity(queries.len());

@@ -35,16 +35,24 @@ fn prepare(context: &Context, spec: &Spec) -> Result<Shared, StageError> {
     let rho = load_gpt2(&reference.1, &context.device)?;
     let longest = spec.task.query_length + spec.task.response_length;
     if longest > rho.dimensions().context {
-        return Err(StageError::Input(format!("task: query and response need {longest} positions; the model in model.weights.path has {}", rho.dimensions().context)));
+        return Err(StageError::Input(format!(
+            "task: query and response need {longest} positions; the model in model.weights.path has {}",
+            rho.dimensions().context
+        )));
     }
     let corpus = pretrain::corpus(spec)?;
-    let (train, held_out) = (queries(&corpus.train, &tokenizer, &spec.task)?, queries(&corpus.held_out, &tokenizer, &spec.task)?);
+    let (train, held_out) =
+        (queries(&corpus.train, &tokenizer, &spec.task)?, queries(&corpus.held_out, &tokenizer, &spec.task)?);
     tracing::info!("{} training and {} held-out queries", train.len(), held_out.len());
     let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
     if train.len() < spec.policy.batch_size || held_out.len() < needed {
         return Err(StageError::Input(format!(
             "task.data gives {} training and {} held-out queries of {}-{} tokens; {} and {needed} are needed: use more text, or lower policy.batch_size and evaluate.queries",
-            train.len(), held_out.len(), spec.task.query_min_length, spec.task.query_length, spec.policy.batch_size
+            train.len(),
+            held_out.len(),
+            spec.task.query_min_length,
+            spec.task.query_length,
+            spec.policy.batch_size
         )));
     }
     let labeler = Scorer { model: load_scalar(&mock.1, &context.device)?, normalization: RAW };
@@ -67,11 +75,13 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
 
 /// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's.
 fn direct_scorer(spec: &Spec, shared: &Shared) -> Result<Scorer, StageError> {
-    let picked = Context::shuffled(spec.seed, "normalization queries", shared.train.len(), 0, spec.reward.normalize_samples);
+    let picked =
+        Context::shuffled(spec.seed, "normalization queries", shared.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| shared.train[*i].clone()).collect();
     let responses = collect::sample_all(&shared.rho, spec, &queries, 1, "normalization samples")?;
     let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| shared.rule.row(q, r)).collect();
-    let fit = Normalization::fit(&raw_scores(&shared.labeler.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
+    let fit =
+        Normalization::fit(&raw_scores(&shared.labeler.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
     Ok(Scorer { normalization: fit, ..shared.labeler.clone() })
 }
 
@@ -86,7 +96,8 @@ fn variant(context: &Context, run: &str, spec: &Spec, s: &Shared) -> Result<(), 
             let inputs = collect::Inputs { reference: &s.rho, labeler: &s.labeler, rule: &s.rule, queries: &s.train };
             let labels = collect::run(context, run, spec, &upstream, &inputs)?;
             copy(&labels.1, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
-            let inputs = reward::Inputs { reference: &s.rho, rule: &s.rule, queries: &s.train, labels: &labels.1, end_of_text };
+            let inputs =
+                reward::Inputs { reference: &s.rho, rule: &s.rule, queries: &s.train, labels: &labels.1, end_of_text };
             let trained = reward::run(context, run, spec, &labels.0, &inputs)?;
             for file in ["config.json", "model.safetensors", "reward.json"] {
                 copy(&trained.1, file, run_dir.join("models/reward").join(file))?;
@@ -95,7 +106,14 @@ fn variant(context: &Context, run: &str, spec: &Spec, s: &Shared) -> Result<(), 
             (scorer, Some(Accuracy { correct: summary.correct, n: summary.n }), trained.0.to_string())
         }
     };
-    let common = || policy::Inputs { reference: &s.rho, scorer: &scorer, mock: &s.labeler, rule: &s.rule, queries: &s.train, end_of_text };
+    let common = || policy::Inputs {
+        reference: &s.rho,
+        scorer: &scorer,
+        mock: &s.labeler,
+        rule: &s.rule,
+        queries: &s.train,
+        end_of_text,
+    };
     let upstream = [upstream, vec![scorer_key]].concat();
     let trained = policy::run(context, run, spec, &upstream, &common())?;
     copy(&trained.1, "metrics.jsonl", run_dir.join("metrics.jsonl"))?;
@@ -106,7 +124,14 @@ fn variant(context: &Context, run: &str, spec: &Spec, s: &Shared) -> Result<(), 
     copy(&trained.1, "model.safetensors", model_dir.join("with_value_head.safetensors"))?;
     let perplexity = s.reference.1.join("perplexity.json");
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
-    let inputs = evaluate::Inputs { common: common(), tokenizer: &s.tokenizer, policy: &pi, held_out: &s.held_out, accuracy, perplexity };
+    let inputs = evaluate::Inputs {
+        common: common(),
+        tokenizer: &s.tokenizer,
+        policy: &pi,
+        held_out: &s.held_out,
+        accuracy,
+        perplexity,
+    };
     let evaluated = evaluate::run(context, run, spec, &trained.0, &inputs)?;
     for file in ["evaluation.json", "samples.jsonl"] {
         copy(&evaluated.1, file, run_dir.join(file))?;

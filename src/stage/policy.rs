@@ -37,7 +37,13 @@ pub struct Inputs<'a> {
 }
 
 /// π's directory and key: the policy with its value head, and metrics.jsonl.
-pub fn run(context: &Context, run: &str, spec: &Spec, upstream: &[String], inputs: &Inputs<'_>) -> Result<(Key, PathBuf), StageError> {
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    upstream: &[String],
+    inputs: &Inputs<'_>,
+) -> Result<(Key, PathBuf), StageError> {
     let parts = (&spec.policy, &spec.task, &spec.guards, spec.seed, upstream);
     let key = Key::new("policy", VERSION, &parts).map_err(|e| StageError::Input(e.to_string()))?;
     let path = context.artifact(Some(run), &key, |work| train(context, run, spec, inputs, &work.dir))?;
@@ -59,7 +65,8 @@ struct Rollout {
 impl Rollout {
     /// Mean over the batch of the summed logprob - ref_logprob, in nats per response.
     fn kl(&self) -> f64 {
-        let sum: f64 = self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
+        let sum: f64 =
+            self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
         sum / self.scores.len() as f64
     }
 }
@@ -68,7 +75,9 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let p = &spec.policy;
     let updates = p.episodes / p.batch_size;
     let width = inputs.reference.dimensions().width;
-    let mut model = ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) }.trainable();
+    let mut model =
+        ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) }
+            .trainable();
     let mut adam = Adam::new(p.adam);
     let mut kl_coef = p.kl.init;
     let mut first = 0;
@@ -82,7 +91,8 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     } else if metrics_path.exists() {
         cut(&metrics_path, 0).map_err(StageError::io(&metrics_path))?;
     }
-    let mut metrics = fs::File::options().create(true).append(true).open(&metrics_path).map_err(StageError::io(&metrics_path))?;
+    let mut metrics =
+        fs::File::options().create(true).append(true).open(&metrics_path).map_err(StageError::io(&metrics_path))?;
     let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef| -> Result<(), StageError> {
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
         checkpoint::save(&checkpoints, &State { updates, kl_coef, metrics_bytes }, model, adam)
@@ -117,7 +127,11 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         writeln!(metrics, "{}", json_line(&line)).map_err(StageError::io(&metrics_path))?;
         bar.set_message(format!("score {:.2} kl {kl:.2} β {kl_coef:.3}", mean(&rollout.mock_scores)));
         bar.inc(p.batch_size as u64);
-        tracing::debug!("{run} update {}: mock score {:.3} kl {kl:.3} β {kl_coef:.4}", update + 1, mean(&rollout.mock_scores));
+        tracing::debug!(
+            "{run} update {}: mock score {:.3} kl {kl:.3} β {kl_coef:.4}",
+            update + 1,
+            mean(&rollout.mock_scores)
+        );
         kl_coef = next_coefficient(&p.kl, kl_coef, kl, p.batch_size, episodes as f64 / p.episodes as f64);
         if let Some(error) = guarded.take() {
             return Err(error);
@@ -208,7 +222,8 @@ fn optimise(
     let mut sums: Line = Vec::new();
     let mut ratio_error = None;
     for epoch in 0..p.epochs {
-        let order = Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), p.batch_size, 0, p.batch_size);
+        let order =
+            Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), p.batch_size, 0, p.batch_size);
         for picked in order.chunks(size) {
             let part = |values: &[Vec<f32>]| -> Vec<Vec<f32>> { picked.iter().map(|i| values[*i].clone()).collect() };
             let (old_logprobs, values) = (part(&rollout.logprobs), part(&rollout.values));
@@ -225,8 +240,13 @@ fn optimise(
             let queries: Vec<Query> = picked.iter().map(|i| rollout.queries[*i].clone()).collect();
             let responses: Vec<Vec<u32>> = picked.iter().map(|i| rollout.responses[*i].clone()).collect();
             let batch = Batch::new(&joined(&queries, &responses), &device);
-            let hidden = Gpt2::response_hidden(model.trunk.hidden(&batch, None), spec.task.query_length, spec.task.response_length);
-            let (lp, _) = model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
+            let hidden = Gpt2::response_hidden(
+                model.trunk.hidden(&batch, None),
+                spec.task.query_length,
+                spec.task.response_length,
+            );
+            let (lp, _) =
+                model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
             let predicted = model.head.forward(hidden);
             let l = loss(lp, predicted.clone(), &fixed, &clip);
             let gradients = l.total.backward();
@@ -281,17 +301,35 @@ fn guard(spec: &Spec, kl: f64, statistics: &Line) -> Option<StageError> {
     let value = |name: &str| statistics.iter().find(|(n, _)| *n == name).map_or(0.0, |(_, v)| *v);
     let stop = |name, message| Some(StageError::Guard { name, message });
     if !kl.is_finite() || statistics.iter().any(|(_, v)| !v.is_finite()) {
-        return stop("nan", format!("a number is not finite (KL {kl}, loss {}); lower policy.lr", value("ppo/loss/total")));
+        return stop(
+            "nan",
+            format!("a number is not finite (KL {kl}, loss {}); lower policy.lr", value("ppo/loss/total")),
+        );
     }
     let ratio = value("ppo/ratio_error");
     if ratio > g.ratio_tolerance {
-        return stop("ratio", format!("the probability ratio on the first minibatch is off 1 by {ratio:.2e} (allowed {:.0e}): cached sampling and the full pass disagree on this device; try --device cpu", g.ratio_tolerance));
+        return stop(
+            "ratio",
+            format!(
+                "the probability ratio on the first minibatch is off 1 by {ratio:.2e} (allowed {:.0e}): cached sampling and the full pass disagree on this device; try --device cpu",
+                g.ratio_tolerance
+            ),
+        );
     }
     if kl < -g.negative_kl {
-        return stop("negative_kl", format!("KL is {kl:.3} nats; sampling and log-probabilities do not belong together"));
+        return stop(
+            "negative_kl",
+            format!("KL is {kl:.3} nats; sampling and log-probabilities do not belong together"),
+        );
     }
     if spec.policy.kl.schedule == KlSchedule::Adaptive && kl > g.kl_times_target * spec.policy.kl.target {
-        return stop("kl", format!("KL is {kl:.2} nats, more than {} times its target {}; raise policy.kl.init or lower policy.lr", g.kl_times_target, spec.policy.kl.target));
+        return stop(
+            "kl",
+            format!(
+                "KL is {kl:.2} nats, more than {} times its target {}; raise policy.kl.init or lower policy.lr",
+                g.kl_times_target, spec.policy.kl.target
+            ),
+        );
     }
     None
 }

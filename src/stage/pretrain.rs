@@ -5,7 +5,7 @@ use super::context::Context;
 use crate::data::source::documents;
 use crate::model::gpt2::{Batch, Gpt2, Weights};
 use crate::model::optimizer::Adam;
-use crate::model::sampling::{to_vec, targets};
+use crate::model::sampling::{targets, to_vec};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, read_config, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
@@ -26,14 +26,19 @@ pub struct Corpus {
 
 /// Reads or makes the task's text. One long document (a book) is split into a training and a held-out part.
 pub fn corpus(spec: &Spec) -> Result<Corpus, StageError> {
-    let passages = spec.model.weights.pretrain.as_ref().map_or_else(|| PretrainSpec::default().passages, |p| p.passages);
+    let passages =
+        spec.model.weights.pretrain.as_ref().map_or_else(|| PretrainSpec::default().passages, |p| p.passages);
     // The corpus is the same for all seeds of an experiment, like a real data set.
     let mut all = documents(&spec.task.data, passages, 0)?;
     if spec.task.data.path.is_some() {
         all = all.iter().flat_map(|d| pieces(d)).collect();
     }
     if all.len() < 2 * HELD_OUT {
-        return Err(StageError::Input(format!("task.data: only {} passages; at least {} are needed", all.len(), 2 * HELD_OUT)));
+        return Err(StageError::Input(format!(
+            "task.data: only {} passages; at least {} are needed",
+            all.len(),
+            2 * HELD_OUT
+        )));
     }
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     for (i, document) in all.into_iter().enumerate() {
@@ -82,7 +87,8 @@ fn import(context: &Context, dir: &Path) -> Result<(Key, PathBuf), StageError> {
     read_config(dir)?;
     let weights = dir.join("model.safetensors");
     let hash = hash_file(&weights).map_err(StageError::io(&weights))?;
-    let key = Key::new("import", VERSION, &(hash, &context.device_kind)).map_err(|e| StageError::Input(e.to_string()))?;
+    let key =
+        Key::new("import", VERSION, &(hash, &context.device_kind)).map_err(|e| StageError::Input(e.to_string()))?;
     let path = context.artifact(None, &key, |work| {
         for name in ["config.json", "model.safetensors", "tokenizer.json"] {
             publish(&dir.join(name), &work.dir.join(name)).map_err(StageError::io(dir.join(name)))?;
@@ -98,7 +104,11 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     let tokenizer = Tokenizer::train(corpus.train.iter().map(String::as_str), p.vocabulary)?;
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
     if train.len() <= p.sequence_length + 1 || held_out.len() <= p.sequence_length {
-        return Err(StageError::Input(format!("task.data: {} tokens are too few for sequences of {}", train.len(), p.sequence_length)));
+        return Err(StageError::Input(format!(
+            "task.data: {} tokens are too few for sequences of {}",
+            train.len(),
+            p.sequence_length
+        )));
     }
     let vocab = tokenizer.vocab();
     let init = Context::seed(spec.seed, "reference init");
@@ -107,7 +117,13 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     let bar = context.bar("pretrain", p.steps, "steps");
     for step in 0..p.steps {
         context.check_stop(step)?;
-        let offsets = Context::shuffled(spec.seed, "pretrain order", train.len() - p.sequence_length - 1, step * p.batch_size, p.batch_size);
+        let offsets = Context::shuffled(
+            spec.seed,
+            "pretrain order",
+            train.len() - p.sequence_length - 1,
+            step * p.batch_size,
+            p.batch_size,
+        );
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
         let loss = language_model_loss(&model, &rows);
         let gradients = loss.backward();
@@ -115,7 +131,10 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
         if step % 20 == 0 {
             let value = to_vec(loss.inner())?[0];
             if !value.is_finite() {
-                return Err(StageError::Guard { name: "nan", message: format!("pretraining loss is {value} at step {step}; lower model.weights.pretrain.lr") });
+                return Err(StageError::Guard {
+                    name: "nan",
+                    message: format!("pretraining loss is {value} at step {step}; lower model.weights.pretrain.lr"),
+                });
             }
             bar.set_message(format!("loss {value:.3}"));
             tracing::debug!("pretrain step {step}: loss {value:.4}");
@@ -175,5 +194,7 @@ fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> R
     let sum: f64 = frequency.iter().sum();
     let scored: Vec<u32> = rows.iter().flat_map(|r| r[1..].iter().copied()).collect();
     let unigram = -scored.iter().map(|t| (frequency[*t as usize] / sum).ln()).sum::<f64>() / scored.len() as f64;
-    Ok(json!({ "model": (total / count as f64).exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }))
+    Ok(
+        json!({ "model": (total / count as f64).exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }),
+    )
 }

@@ -40,8 +40,15 @@ pub struct Inputs<'a> {
 }
 
 /// r's directory and key.
-pub fn run(context: &Context, run: &str, spec: &Spec, labels: &Key, inputs: &Inputs<'_>) -> Result<(Key, PathBuf), StageError> {
-    let key = Key::new("reward", VERSION, &(&spec.reward, labels.to_string(), spec.seed)).map_err(|e| StageError::Input(e.to_string()))?;
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    labels: &Key,
+    inputs: &Inputs<'_>,
+) -> Result<(Key, PathBuf), StageError> {
+    let key = Key::new("reward", VERSION, &(&spec.reward, labels.to_string(), spec.seed))
+        .map_err(|e| StageError::Input(e.to_string()))?;
     let path = context.artifact(Some(run), &key, |work| train(context, spec, inputs, &work.dir))?;
     Ok((key, path))
 }
@@ -50,7 +57,8 @@ pub fn run(context: &Context, run: &str, spec: &Spec, labels: &Key, inputs: &Inp
 pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, Summary), StageError> {
     let path = dir.join("reward.json");
     let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
-    let summary: Summary = serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", path.display())))?;
+    let summary: Summary =
+        serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", path.display())))?;
     Ok((Scorer { model: load_scalar(dir, &context.device)?, normalization: summary.normalization }, summary))
 }
 
@@ -60,7 +68,12 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let held_out = labels.split_off(spec.collect.labels.min(labels.len()));
     let width = inputs.reference.dimensions().width;
     // r starts from ρ with a fresh head, every time it is trained (paper section 2.2).
-    let head = ScalarHead::init(width, 1.0 / ((width + 1) as f64).sqrt(), Context::seed(spec.seed, "reward head"), &context.device);
+    let head = ScalarHead::init(
+        width,
+        1.0 / ((width + 1) as f64).sqrt(),
+        Context::seed(spec.seed, "reward head"),
+        &context.device,
+    );
     let model = ScalarModel { trunk: inputs.reference.clone(), head };
 
     let rows = normalization_rows(spec, inputs)?;
@@ -84,7 +97,10 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         model = adam.update(model, &gradients, r.lr * (1.0 - step as f64 / steps as f64));
         final_loss = to_vec(l.inner())?[0];
         if !final_loss.is_finite() {
-            return Err(StageError::Guard { name: "nan", message: format!("reward loss is {final_loss} at step {step}; lower reward.lr") });
+            return Err(StageError::Guard {
+                name: "nan",
+                message: format!("reward loss is {final_loss} at step {step}; lower reward.lr"),
+            });
         }
         bar.set_message(format!("loss {final_loss:.3}"));
         bar.inc(1);
@@ -94,12 +110,20 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
     let correct = accuracy(spec, inputs.rule, &model, &held_out)?;
     let n = held_out.len() as u64;
-    tracing::info!("reward model agrees with the labeler on {correct} of {n} held-out comparisons (chance {:.0}%)", 100.0 / CANDIDATES as f64);
+    tracing::info!(
+        "reward model agrees with the labeler on {correct} of {n} held-out comparisons (chance {:.0}%)",
+        100.0 / CANDIDATES as f64
+    );
     // Worse than chance by two standard errors means a flipped sign, the authors' own bug (paper section 4.4).
     let chance = 1.0 / CANDIDATES as f64;
     let lowest = n as f64 * chance - 2.0 * (n as f64 * chance * (1.0 - chance)).sqrt();
     if (correct as f64) < lowest {
-        return Err(StageError::Guard { name: "reward_accuracy", message: format!("r picks the labeler's choice in {correct} of {n} held-out comparisons, worse than chance: is a sign flipped?") });
+        return Err(StageError::Guard {
+            name: "reward_accuracy",
+            message: format!(
+                "r picks the labeler's choice in {correct} of {n} held-out comparisons, worse than chance: is a sign flipped?"
+            ),
+        });
     }
     save_scalar(dir, &model, inputs.end_of_text)?;
     let summary = Summary { normalization: after, correct, n, final_loss };
@@ -118,7 +142,8 @@ fn folded(mut model: ScalarModel, n: Normalization) -> ScalarModel {
 
 /// Samples of ρ on queries of the task, truncated as in scoring.
 fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, StageError> {
-    let picked = Context::shuffled(spec.seed, "normalization queries", inputs.queries.len(), 0, spec.reward.normalize_samples);
+    let picked =
+        Context::shuffled(spec.seed, "normalization queries", inputs.queries.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let responses = sample_all(inputs.reference, spec, &queries, 1, "normalization samples")?;
     Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.rule.row(q, r)).collect())

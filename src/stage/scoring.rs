@@ -23,7 +23,10 @@ impl Rule {
     pub fn new(task: &TaskSpec, tokenizer: &crate::model::tokenizer::Tokenizer) -> Result<Self, StageError> {
         let truncates = tokenizer.ids_containing(&task.truncate_at)?;
         if !truncates.contains(&true) {
-            return Err(StageError::Input(format!("task.truncate_at: no token contains {:?}, so every response would miss it", task.truncate_at)));
+            return Err(StageError::Input(format!(
+                "task.truncate_at: no token contains {:?}, so every response would miss it",
+                task.truncate_at
+            )));
         }
         Ok(Self { truncates, after: task.truncate_after, missing_score: task.missing_score as f32 })
     }
@@ -63,6 +66,10 @@ impl Scorer {
     /// Scores as RL sees them: the fixed score where the truncation token is missing.
     pub fn scores(&self, rule: &Rule, queries: &[Query], responses: &[Vec<u32>]) -> Result<Vec<f32>, StageError> {
         let plain = self.plain(rule, queries, responses)?;
-        Ok(plain.into_iter().zip(responses).map(|(s, r)| if rule.cut(r).is_some() { s } else { rule.missing_score }).collect())
+        Ok(plain
+            .into_iter()
+            .zip(responses)
+            .map(|(s, r)| if rule.cut(r).is_some() { s } else { rule.missing_score })
+            .collect())
     }
 }

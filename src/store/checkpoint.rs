@@ -48,7 +48,8 @@ pub fn save(dir: &Path, state: &State, model: &ScalarModel, adam: &Adam) -> Resu
     }
     write_safetensors(&weights, &host)?;
     let blake3 = hash_file(&weights).map_err(StageError::io(&weights))?;
-    let text = serde_json::to_string_pretty(&Sealed { state: state.clone(), adam_step: adam.step, blake3 }).map_err(|e| StageError::Input(e.to_string()))?;
+    let text = serde_json::to_string_pretty(&Sealed { state: state.clone(), adam_step: adam.step, blake3 })
+        .map_err(|e| StageError::Input(e.to_string()))?;
     write_atomic(&seal, text.as_bytes()).map_err(StageError::io(&seal))?;
     for old in found(dir)?.iter().skip(KEEP) {
         let (weights, seal) = paths(dir, *old);
@@ -70,7 +71,12 @@ fn found(dir: &Path) -> Result<Vec<usize>, StageError> {
 }
 
 /// The newest intact checkpoint; `like` gives the model's shape.
-pub fn load(dir: &Path, like: &ScalarModel, spec: AdamSpec, device: &Device) -> Result<Option<(State, ScalarModel, Adam)>, StageError> {
+pub fn load(
+    dir: &Path,
+    like: &ScalarModel,
+    spec: AdamSpec,
+    device: &Device,
+) -> Result<Option<(State, ScalarModel, Adam)>, StageError> {
     for updates in found(dir)? {
         match read(dir, updates, like, spec, device) {
             Ok(loaded) => return Ok(Some(loaded)),
@@ -80,10 +86,17 @@ pub fn load(dir: &Path, like: &ScalarModel, spec: AdamSpec, device: &Device) -> 
     Ok(None)
 }
 
-fn read(dir: &Path, updates: usize, like: &ScalarModel, spec: AdamSpec, device: &Device) -> Result<(State, ScalarModel, Adam), StageError> {
+fn read(
+    dir: &Path,
+    updates: usize,
+    like: &ScalarModel,
+    spec: AdamSpec,
+    device: &Device,
+) -> Result<(State, ScalarModel, Adam), StageError> {
     let (weights, seal) = paths(dir, updates);
     let text = fs::read_to_string(&seal).map_err(StageError::io(&seal))?;
-    let sealed: Sealed = serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", seal.display())))?;
+    let sealed: Sealed =
+        serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", seal.display())))?;
     if hash_file(&weights).map_err(StageError::io(&weights))? != sealed.blake3 {
         return Err(StageError::Input(format!("{}: wrong checksum", weights.display())));
     }
@@ -104,7 +117,9 @@ fn read(dir: &Path, updates: usize, like: &ScalarModel, spec: AdamSpec, device: 
         Tensor::<1>::from_data(TensorData::new(values, [n]), device)
     };
     for (name, (_, m)) in first {
-        let (_, v) = second.remove(&name).ok_or_else(|| StageError::Input(format!("{}: adam.v.{name} is missing", weights.display())))?;
+        let (_, v) = second
+            .remove(&name)
+            .ok_or_else(|| StageError::Input(format!("{}: adam.v.{name} is missing", weights.display())))?;
         adam.moments.insert(name, (tensor(m), tensor(v)));
     }
     Ok((sealed.state, load_into(like.clone().frozen(), model, &weights, device)?, adam))
