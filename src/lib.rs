@@ -8,6 +8,7 @@ pub mod metric;
 pub mod model;
 pub mod report;
 pub mod rlhf;
+pub mod schemas;
 pub mod spec;
 pub mod stage;
 pub mod store;

@@ -52,6 +52,12 @@ enum Command {
         spec: PathBuf,
         #[command(flatten)]
         overrides: Overrides,
+        /// The device whose cached stages are looked up
+        #[arg(long, default_value = "auto")]
+        device: String,
+        /// Results directory (default: results/NAME of the spec); the stage cache is beside it
+        #[arg(long)]
+        out: Option<PathBuf>,
     },
     /// Spec differences first, then metrics: value, interval, difference, verdict
     Compare {
@@ -164,7 +170,9 @@ pub fn main() -> i32 {
         Command::Validate { specs, overrides, format } => {
             validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json)
         }
-        Command::Plan { spec, overrides } => plan::plan(&spec, &overrides.options(false)),
+        Command::Plan { spec, overrides, device, out } => {
+            plan::plan(&spec, &overrides.options(false), &device, out.as_deref())
+        }
         Command::Compare { dirs, format, tolerance } => compare::compare(&dirs, format, tolerance),
         Command::Report { dir } => report::report(&dir),
         Command::Ls => ls::ls(),

@@ -1,15 +1,26 @@
 //! `runner plan`: every value of the resolved spec with its origin, the stages, and what they will cost.
 
 use super::print_problems;
+use super::run::with_paths;
+use crate::model::device::choose;
 use crate::spec::{CollectSchedule, Dimensions, Options, Spec, load};
+use crate::stage::experiment::Keys;
+use crate::store::cache::{Cache, Key};
 use std::path::Path;
 
 /// Exit code 0, or 2 if the spec is wrong.
-pub fn plan(path: &Path, options: &Options) -> i32 {
+pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
     let loaded = match load(path, options) {
         Ok(loaded) => loaded,
         Err(problems) => {
             print_problems(&problems);
+            return 2;
+        }
+    };
+    let device = match choose(device) {
+        Ok(device) => device,
+        Err(e) => {
+            eprintln!("error: {e}");
             return 2;
         }
     };
@@ -19,11 +30,26 @@ pub fn plan(path: &Path, options: &Options) -> i32 {
         let value = tree.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default();
         println!("{:<60} # {origin}", format!("{key} = {value}"));
     }
-    for (name, spec) in &loaded.variants {
+    let out = out.map_or_else(|| Path::new("results").join(&loaded.spec.name), Path::to_path_buf);
+    let cache = Cache::beside(&out);
+    println!("\n# device {}, results in {}", device.name, out.display());
+    for (name, spec) in &with_paths(&loaded) {
         println!("\n# run {name}");
-        estimates(spec)
-            .iter()
-            .for_each(|(stage, flops, what)| println!("{stage:<12} {:>9.2} TFLOP   {what}", flops / 1e12));
+        let keys = Keys::new(spec, name, &device.kind());
+        if let Err(e) = &keys {
+            println!("stages cannot be looked up in the cache: {e}");
+        }
+        let keys: Vec<Key> = keys.map(|k| k.all().into_iter().cloned().collect()).unwrap_or_default();
+        for (stage, flops, what) in estimates(spec) {
+            // Weights that are given are imported instead of pretrained.
+            let state = match keys.iter().find(|k| k.stage == stage || (stage == "pretrain" && k.stage == "import")) {
+                Some(key) if cache.has(key) => format!("cached {key}"),
+                Some(key) if cache.has_begun(key) => format!("begun  {key}"),
+                Some(key) => format!("to do  {key}"),
+                None => String::new(),
+            };
+            println!("{stage:<12} {:>9.3} TFLOP   {what:<32} {state}", flops / 1e12);
+        }
         println!(
             "memory       {:>9.2} GB      weights, gradients and Adam moments of π, and ρ, r, r_s; activations of one minibatch",
             memory(spec) / 1e9

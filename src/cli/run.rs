@@ -11,7 +11,7 @@ use crate::store::cache::Cache;
 use crate::store::lock::Lock;
 use clap::Args;
 use std::fs::File;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -63,7 +63,12 @@ fn start_logging(level: &str) {
     // The libraries below us log at info; only their warnings matter here.
     let filter = |level: &str| EnvFilter::new(format!("warn,runner={level}"));
     let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));
-    let screen = fmt::layer().with_writer(std::io::stderr).with_target(false).without_time().with_filter(screen);
+    let screen = fmt::layer()
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .without_time()
+        .with_filter(screen);
     let file = fmt::layer().with_writer(|| LogFile).with_ansi(false).with_filter(filter("debug"));
     let _ = tracing_subscriber::registry().with(screen).with(file).try_init();
 }
@@ -172,12 +177,10 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     if let Ok(mut log) = LOG.lock() {
         *log = File::options().create(true).append(true).open(out.join("log.txt")).ok();
     }
-    let cache = std::env::var_os("RUNNER_CACHE")
-        .map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from);
     let context = Context {
         device: chosen.device.clone(),
-        device_kind: if chosen.driver.is_none() { "cpu".into() } else { chosen.name.clone() },
-        cache: Cache::new(cache),
+        device_kind: chosen.kind(),
+        cache: Cache::beside(out),
         out: out.to_path_buf(),
         progress: !args.no_progress,
         interrupted: Arc::clone(interrupted),
@@ -218,7 +221,7 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
 }
 
 /// The variants with their data and model paths made findable from where the program runs.
-fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
+pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
     let mut variants = loaded.variants.clone();
     for (_, spec) in &mut variants {
         let paths = [&mut spec.model.weights.path, &mut spec.task.data.path, &mut spec.labeler.reviews.path];

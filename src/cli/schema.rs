@@ -1,6 +1,6 @@
 //! `runner schema [--check]`: writes or checks `schemas/*.json`, which are made from the Rust types.
 
-use crate::spec::{check_schemas, schemas, write_schemas};
+use crate::schemas::{check_schemas, schemas, write_schemas};
 use std::path::Path;
 
 /// Works on `./schemas`; the exit code: 0 done, 1 out of date or not writable.

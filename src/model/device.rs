@@ -15,6 +15,13 @@ pub struct Chosen {
     pub driver: Option<String>,
 }
 
+impl Chosen {
+    /// Part of every artifact's key: results of different devices differ in rounding.
+    pub fn kind(&self) -> String {
+        if is_cpu(&self.device) { "cpu".into() } else { self.name.clone() }
+    }
+}
+
 /// A wgpu adapter that this build can use.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -29,6 +36,11 @@ pub struct Adapter {
 /// The CPU backend.
 pub fn cpu() -> Chosen {
     Chosen { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None }
+}
+
+/// Whether this is the CPU backend, with or without gradients.
+pub fn is_cpu(device: &Device) -> bool {
+    *device == Device::flex()
 }
 
 /// All wgpu adapters, in the order of `wgpu:N`.

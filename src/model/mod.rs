@@ -3,6 +3,7 @@
 pub mod device;
 pub mod gpt2;
 pub mod optimizer;
+pub mod parallel;
 pub mod sampling;
 pub mod tokenizer;
 pub mod weights;

@@ -1,8 +1,9 @@
 //! Adam over named weights, in both of the forms that RLHF implementations use (paper.md section 6).
 
-use super::gpt2::{Weight, Weights};
+use super::gpt2::Weights;
+use super::parallel::GradientMap;
 use crate::spec::{AdamForm, AdamSpec};
-use burn::tensor::{Gradients, Tensor};
+use burn::tensor::Tensor;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 
@@ -43,20 +44,15 @@ impl Adam {
     }
 
     /// Applies one step to every weight that has a gradient.
-    pub fn update<M: Weights>(&mut self, model: M, gradients: &Gradients, lr: f64) -> M {
+    pub fn update<M: Weights>(&mut self, model: M, mut gradients: GradientMap, lr: f64) -> M {
         self.step += 1;
         let result: Result<M, Infallible> = model.map_weights(&mut |name, weight| {
-            let gradient = match &weight {
-                Weight::Vector(t) => t.grad(gradients).map(Weight::Vector),
-                Weight::Matrix(t) => t.grad(gradients).map(Weight::Matrix),
-            };
-            let Some(gradient) = gradient else { return Ok(weight) };
-            let g = gradient.flatten();
-            let p = weight.clone().inner().flatten();
+            let Some(g) = gradients.remove(name) else { return Ok(weight) };
+            let p = weight.clone().flatten();
             let (m, v) = self.moments.remove(name).unwrap_or_else(|| (g.zeros_like(), g.zeros_like()));
             let (p, m, v) = adam_update(&self.spec, lr, self.step, p, g, m, v);
             self.moments.insert(name.to_string(), (m, v));
-            Ok(weight.inner().like(p).trainable())
+            Ok(weight.like(p))
         });
         match result {
             Ok(model) => model,

@@ -3,8 +3,12 @@
 
 use super::ModelError;
 use super::gpt2::{Batch, Gpt2, LayerCache, ScalarHead};
+use super::parallel::{map_shards, shard_rows};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Most rows in one pass, on any device.
+pub const SAMPLING_ROWS: usize = 256;
 
 /// What sampling returns; row `i` belongs to query `i / k`.
 #[derive(Debug, Clone)]
@@ -55,8 +59,27 @@ fn widen(cache: Tensor<4>, k: usize, capacity: usize) -> Tensor<4> {
     Tensor::zeros([q * k, h, capacity, d], &device).slice_assign([0..q * k, 0..h, 0..t, 0..d], repeated)
 }
 
-/// Samples `k` responses per query.
+/// Samples `k` responses per query, in shards of queries.
 pub fn sample(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
+    let indices: Vec<usize> = (0..args.queries.len()).collect();
+    let shards = map_shards(&indices, shard_rows(&model.device()).min(SAMPLING_ROWS) / args.k, |picked| {
+        let (first, last) = (picked[0], picked[picked.len() - 1]);
+        let uniforms: Vec<Vec<f32>> =
+            args.uniforms.iter().map(|row| row[first * args.k..(last + 1) * args.k].to_vec()).collect();
+        sample_shard(model, &Sampling { queries: &args.queries[first..=last], uniforms: &uniforms, ..*args })
+    })?;
+    let rows = args.queries.len() * args.k;
+    let mut all = Sampled { responses: vec![], logprobs: vec![], values: vec![], entropy: 0.0 };
+    for shard in shards {
+        all.entropy += shard.entropy * shard.responses.len() as f32 / rows as f32;
+        all.responses.extend(shard.responses);
+        all.logprobs.extend(shard.logprobs);
+        all.values.extend(shard.values);
+    }
+    Ok(all)
+}
+
+fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
     let device = model.device();
     let (k, length) = (args.k, args.response_length);
     let query_length = args.queries.first().map_or(0, Vec::len);
@@ -133,10 +156,16 @@ pub fn logprobs(
     temperature: f64,
 ) -> Result<Vec<Vec<f32>>, ModelError> {
     let (q, r) = (queries.first().map_or(0, Vec::len), responses.first().map_or(0, Vec::len));
-    let batch = Batch::new(&joined(queries, responses), &model.device());
-    let hidden = Gpt2::response_hidden(model.hidden(&batch, None), q, r);
-    let targets = targets(responses, &model.device());
-    Ok(rows(&to_vec(model.token_logprobs(hidden, targets, temperature).0)?, r))
+    let device = model.device();
+    let indices: Vec<usize> = (0..queries.len()).collect();
+    let shards = map_shards(&indices, shard_rows(&device).min(SAMPLING_ROWS), |picked| {
+        let range = picked[0]..picked[0] + picked.len();
+        let batch = Batch::new(&joined(&queries[range.clone()], &responses[range.clone()]), &device);
+        let hidden = Gpt2::response_hidden(model.hidden(&batch, None), q, r);
+        let (logprobs, _) = model.token_logprobs(hidden, targets(&responses[range], &device), temperature);
+        to_vec(logprobs)
+    })?;
+    Ok(rows(&shards.concat(), r))
 }
 
 /// Query and response as one row.

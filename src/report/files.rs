@@ -4,7 +4,6 @@
 //! they cannot read. A last line without its newline is a line still being written, and is left out.
 
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
@@ -214,6 +213,86 @@ pub struct Sample {
     pub reference_mock_score: Option<f64>,
 }
 
+/// One line of runs/RUN/metrics.jsonl: one PPO update, under the names of the released code where it has one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsLine {
+    /// Mean over the batch of the summed log π - log ρ, in nats per response.
+    #[serde(rename = "objective/kl")]
+    pub kl: f64,
+    /// β during this update.
+    #[serde(rename = "objective/kl_coef")]
+    pub kl_coef: f64,
+    /// Mean entropy of the sampling distributions, in nats per token.
+    #[serde(rename = "objective/entropy")]
+    pub entropy: f64,
+    /// Mean score that RL optimises: reward model (or r_s in direct mode) with the rule for missing truncation tokens.
+    #[serde(rename = "objective/score")]
+    pub score: f64,
+    /// Mean of the summed token rewards: score minus β times KL.
+    #[serde(rename = "objective/score_total")]
+    pub score_total: f64,
+    /// Mean log-odds under the mock labeler r_s.
+    #[serde(rename = "objective/mock_score")]
+    pub mock_score: f64,
+    /// Share of responses that hold the truncation token after its earliest position.
+    #[serde(rename = "objective/truncated")]
+    pub truncated: f64,
+    /// Mean of the values at sampling time.
+    #[serde(rename = "ppo/val/mean")]
+    pub value_mean: f64,
+    /// Variance of the values at sampling time.
+    #[serde(rename = "ppo/val/var")]
+    pub value_var: f64,
+    #[serde(rename = "ppo/loss/policy")]
+    pub loss_policy: f64,
+    #[serde(rename = "ppo/loss/value")]
+    pub loss_value: f64,
+    /// Policy loss plus vf_coef times value loss.
+    #[serde(rename = "ppo/loss/total")]
+    pub loss_total: f64,
+    /// 0.5 mean (log π - log π_old)².
+    #[serde(rename = "ppo/policy/approxkl")]
+    pub approxkl: f64,
+    /// Share of tokens whose probability ratio is clipped.
+    #[serde(rename = "ppo/policy/clipfrac")]
+    pub clipfrac: f64,
+    /// Share of tokens whose value is clipped.
+    #[serde(rename = "ppo/val/clipfrac")]
+    pub value_clipfrac: f64,
+    /// Mean of the values during optimisation.
+    #[serde(rename = "ppo/val/vpred")]
+    pub vpred: f64,
+    /// Mean squared difference of values and returns.
+    #[serde(rename = "ppo/val/error")]
+    pub value_error: f64,
+    #[serde(rename = "ppo/returns/mean")]
+    pub returns_mean: f64,
+    #[serde(rename = "ppo/returns/var")]
+    pub returns_var: f64,
+    /// 1 - value error / variance of the returns.
+    #[serde(rename = "ppo/val/var_explained")]
+    pub var_explained: f64,
+    /// Largest |ratio - 1| on the first minibatch: 0 to rounding if sampling and training agree.
+    #[serde(rename = "ppo/ratio_error")]
+    pub ratio_error: f64,
+    /// Learning rate of this update.
+    #[serde(rename = "ppo/lr")]
+    pub lr: f64,
+    /// Updates done, counting this one.
+    #[serde(rename = "elapsed/updates")]
+    pub updates: f64,
+    /// Episodes done, counting this update's.
+    #[serde(rename = "elapsed/episodes")]
+    pub episodes: f64,
+    /// Episodes per second since this process began.
+    #[serde(rename = "elapsed/fps")]
+    pub fps: f64,
+    /// Seconds since this process began training.
+    #[serde(rename = "elapsed/time")]
+    pub time: f64,
+}
+
 /// A file's text; bytes that are not UTF-8 are an error with their line.
 pub fn read_text(path: &Path) -> Result<String, ReportError> {
     let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
@@ -270,23 +349,10 @@ pub fn number(step: &Map<String, Value>, key: &str) -> Option<f64> {
     step.get(key).and_then(Value::as_f64).filter(|v| v.is_finite())
 }
 
-/// Writes under a temporary name beside the target, syncs, and renames: a reader sees the old file or the new one.
+/// Writes a whole file or nothing; a reader sees the old content or the new.
 pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
-    let fail = |source| ReportError::Write { path: path.to_owned(), source };
-    if let Some(parent) = path.parent() {
-        fs::create_dir_all(parent).map_err(fail)?;
-    }
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
-    let temporary = path.with_file_name(name);
-    let written = fs::File::create(&temporary)
-        .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
-        .and_then(|()| fs::rename(&temporary, path));
-    written.map_err(|source| {
-        // The error that matters is the one above.
-        let _ = fs::remove_file(&temporary);
-        fail(source)
-    })
+    crate::store::atomic::write_atomic(path, bytes)
+        .map_err(|source| ReportError::Write { path: path.to_owned(), source })
 }
 
 #[cfg(test)]

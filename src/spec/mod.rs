@@ -9,7 +9,7 @@ pub mod types;
 
 pub use check::guess_format;
 pub use load::load;
-pub use schema::{check_schemas, schemas, spec_schema, write_schemas};
+pub use schema::spec_schema;
 pub use types::*;
 
 use serde::Serialize;

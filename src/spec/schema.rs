@@ -5,7 +5,6 @@ use super::{Problem, Spec};
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
-use std::path::Path;
 use std::sync::OnceLock;
 
 /// Names that become folders.
@@ -93,36 +92,6 @@ fn drop_null(schema: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(drop_null),
         _ => {}
-    }
-}
-
-/// Every schema file of this project.
-pub fn schemas() -> Vec<(&'static str, Value)> {
-    vec![("spec.schema.json", spec_schema())]
-}
-
-fn schema_text(schema: &Value) -> String {
-    format!("{schema:#}\n")
-}
-
-pub fn write_schemas(dir: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(dir)?;
-    schemas().iter().try_for_each(|(name, schema)| std::fs::write(dir.join(name), schema_text(schema)))
-}
-
-/// Err: which files differ from the types.
-pub fn check_schemas(dir: &Path) -> Result<(), String> {
-    let stale: Vec<String> = schemas()
-        .iter()
-        .filter(|(name, schema)| {
-            std::fs::read_to_string(dir.join(name)).ok().as_deref() != Some(schema_text(schema).as_str())
-        })
-        .map(|(name, _)| dir.join(name).display().to_string())
-        .collect();
-    if stale.is_empty() {
-        Ok(())
-    } else {
-        Err(format!("out of date: {}; write them with `runner schema`", stale.join(", ")))
     }
 }
 

@@ -376,16 +376,6 @@ fn paths_are_found_beside_the_spec() -> Outcome {
 }
 
 #[test]
-fn schemas_are_written_and_checked() -> Outcome {
-    let dir = tempfile::tempdir()?;
-    assert!(check_schemas(dir.path()).is_err());
-    write_schemas(dir.path())?;
-    check_schemas(dir.path())?;
-    assert!(jsonschema::meta::is_valid(&spec_schema()));
-    Ok(())
-}
-
-#[test]
 fn resolved_default_loads_to_itself() -> Outcome {
     let loaded = ok("", &Options::default())?;
     let again = load_text(&resolved_toml(&loaded.spec), &Options::default()).map_err(|problems| problems.join("\n"))?;

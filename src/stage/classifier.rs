@@ -6,8 +6,10 @@ use super::context::Context;
 use super::scoring::raw_scores;
 use crate::data::queries::Query;
 use crate::data::source::{Labelled, labelled_reviews};
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel, Weights};
+use crate::model::ModelError;
+use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
+use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::save_scalar;
@@ -23,20 +25,27 @@ const VERSION: u32 = 1;
 /// One review in this many is held out to measure accuracy.
 const HELD_OUT: usize = 10;
 
-/// r_s's directory and key. It reads the same tokens as ρ.
-pub fn run(context: &Context, spec: &Spec, reference: &(Key, PathBuf)) -> Result<(Key, PathBuf), StageError> {
-    let reviews = labelled_reviews(&spec.labeler.reviews, spec.labeler.classifier.reviews, 1)?;
+/// What r_s depends on: its reviews, its sizes, and ρ's tokenizer.
+pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
+    let reviews = reviews(spec)?;
     let text: String = reviews.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
     let inputs = (
         &spec.labeler,
         spec.task.query_length + spec.task.response_length,
         blake3::hash(text.as_bytes()).to_hex().to_string(),
-        reference.0.to_string(),
+        reference.to_string(),
         spec.seed,
     );
-    let key = Key::new("classifier", VERSION, &inputs).map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(None, &key, |work| train(context, spec, &reviews, &reference.1, &work.dir))?;
-    Ok((key, path))
+    Ok(Key::new("classifier", VERSION, &inputs)?)
+}
+
+fn reviews(spec: &Spec) -> Result<Vec<Labelled>, StageError> {
+    Ok(labelled_reviews(&spec.labeler.reviews, spec.labeler.classifier.reviews, 1)?)
+}
+
+/// r_s's directory. It reads the same tokens as ρ, whose directory is `reference`.
+pub fn run(context: &Context, spec: &Spec, key: &Key, reference: &Path) -> Result<PathBuf, StageError> {
+    context.artifact(None, key, |work| train(context, spec, &reviews(spec)?, reference, &work.dir))
 }
 
 fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path, dir: &Path) -> Result<(), StageError> {
@@ -56,31 +65,31 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
     let mut model = ScalarModel {
         trunk: Gpt2::init(&c.dimensions, tokenizer.vocab(), seed("classifier init"), &context.device),
         head: ScalarHead::init(width, 1.0 / ((width + 1) as f64).sqrt(), seed("classifier head"), &context.device),
-    }
-    .trainable();
+    };
     let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
     let bar = context.bar("classifier", c.steps, "steps");
     for step in 0..c.steps {
         context.check_stop(step)?;
         let picked = Context::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
-        let batch: Vec<Query> = picked.iter().map(|i| train[*i].0.clone()).collect();
-        let signs: Vec<f32> = picked.iter().map(|i| if train[*i].1 { 1.0 } else { -1.0 }).collect();
-        let n = signs.len();
-        let device = model.trunk.device();
-        // -log σ(±score): binary cross-entropy with the score as log-odds.
-        let signed =
-            model.score(&Batch::new(&batch, &device)) * Tensor::<1>::from_data(TensorData::new(signs, [n]), &device);
-        let loss = log_sigmoid(signed).mean().neg();
-        let gradients = loss.backward();
+        let (gradients, losses) = gradients(&model, &picked, shard_rows(&context.device), |model, picked| {
+            let device = model.trunk.device();
+            let batch: Vec<Query> = picked.iter().map(|i| train[*i].0.clone()).collect();
+            let signs: Vec<f32> = picked.iter().map(|i| if train[*i].1 { 1.0 } else { -1.0 }).collect();
+            let signs = Tensor::<1>::from_data(TensorData::new(signs, [picked.len()]), &device);
+            // -log σ(±score): binary cross-entropy with the score as log-odds.
+            let signed = model.score(&Batch::new(&batch, &device)) * signs;
+            let loss = log_sigmoid(signed).sum().neg() / c.batch_size as f64;
+            let value = to_vec(loss.clone().inner())?[0];
+            Ok::<_, ModelError>((loss, value))
+        })?;
         let lr = c.lr * (1.0 - step as f64 / c.steps as f64);
-        model = adam.update(model, &gradients, lr);
+        model = adam.update(model, gradients, lr);
         if step % 20 == 0 {
-            bar.set_message(format!("loss {:.3}", to_vec(loss.inner())?[0]));
+            bar.set_message(format!("loss {:.3}", losses.iter().sum::<f32>()));
         }
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let model = model.frozen();
     save_scalar(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
     let held_rows: Vec<Query> = held_out.iter().map(|r| r.0.clone()).collect();

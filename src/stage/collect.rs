@@ -71,18 +71,14 @@ pub struct Inputs<'a> {
     pub queries: &'a [Query],
 }
 
-/// The labels' directory and key.
-pub fn run(
-    context: &Context,
-    run: &str,
-    spec: &Spec,
-    upstream: &[String],
-    inputs: &Inputs<'_>,
-) -> Result<(Key, PathBuf), StageError> {
-    let parts = (&spec.collect, &spec.task, &spec.labeler, spec.seed, upstream);
-    let key = Key::new("labels", VERSION, &parts).map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(Some(run), &key, |work| collect(context, spec, inputs, &work.dir))?;
-    Ok((key, path))
+/// What labels depend on; `upstream`: ρ and r_s.
+pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
+    Ok(Key::new("labels", VERSION, &(&spec.collect, &spec.task, &spec.labeler, spec.seed, upstream))?)
+}
+
+/// The labels' directory.
+pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+    context.artifact(Some(run), key, |work| collect(context, spec, inputs, &work.dir))
 }
 
 fn collect(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {

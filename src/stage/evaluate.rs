@@ -8,6 +8,8 @@ use super::policy;
 use super::scoring::{ROWS, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Gpt2, ScalarModel};
+use crate::model::device::is_cpu;
+use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
 use crate::report::files::{Accuracy, Context as Row, Evaluation, FrontierPoint, Moments, Perplexity, Sample};
@@ -31,18 +33,14 @@ pub struct Inputs<'a> {
     pub perplexity: Option<Perplexity>,
 }
 
-/// The evaluation's directory and key: evaluation.json and samples.jsonl.
-pub fn run(
-    context: &Context,
-    run: &str,
-    spec: &Spec,
-    policy: &Key,
-    inputs: &Inputs<'_>,
-) -> Result<(Key, PathBuf), StageError> {
-    let key = Key::new("evaluate", VERSION, &(&spec.evaluate, run, policy.to_string(), spec.seed))
-        .map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(Some(run), &key, |work| evaluate(run, spec, inputs, &work.dir))?;
-    Ok((key, path))
+/// What an evaluation depends on.
+pub fn key(spec: &Spec, run: &str, policy: &Key) -> Result<Key, StageError> {
+    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, run, policy.to_string(), spec.seed))?)
+}
+
+/// The evaluation's directory: evaluation.json and samples.jsonl.
+pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+    context.artifact(Some(run), key, |work| evaluate(run, spec, inputs, &work.dir))
 }
 
 fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
@@ -152,11 +150,16 @@ fn frontier(
 ) -> Result<Vec<FrontierPoint>, StageError> {
     let queries = pick(spec, held_out, spec.evaluate.optimum_queries);
     let k = spec.evaluate.optimum_samples;
-    let mut rewards = Vec::with_capacity(queries.len());
-    for (i, query) in queries.iter().enumerate() {
-        let responses = sample_all(reference, spec, std::slice::from_ref(query), k, &format!("optimum {i}"))?;
-        rewards.push(mock.plain(c.rule, &vec![query.clone(); k], &responses)?);
-    }
+    let numbered: Vec<(usize, &Query)> = queries.iter().enumerate().collect();
+    let at_once = if is_cpu(&reference.device()) { 1 } else { queries.len() };
+    let rewards = map_shards(&numbered, at_once, |shard| {
+        let one = |(i, query): &(usize, &Query)| {
+            let responses = sample_all(reference, spec, std::slice::from_ref(*query), k, &format!("optimum {i}"))?;
+            mock.plain(c.rule, &vec![(*query).clone(); k], &responses)
+        };
+        shard.iter().map(one).collect::<Result<Vec<_>, StageError>>()
+    })?
+    .concat();
     let point = |beta: f64| {
         let p = optimum(&rewards, beta * std);
         FrontierPoint { beta: p.beta, kl: p.kl, kl_se: p.kl_se, reward: p.reward, reward_se: p.reward_se }

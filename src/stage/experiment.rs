@@ -9,15 +9,55 @@ use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::report::files::{Accuracy, Perplexity, read_json};
+use crate::report::tensorboard::write_events;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{CollectSchedule, Spec};
 use crate::store::cache::{Key, publish};
 use std::path::{Path, PathBuf};
 
+/// The artifacts of one run, by what they depend on: known before any of them is made.
+#[derive(Debug, Clone)]
+pub struct Keys {
+    pub reference: Key,
+    pub classifier: Key,
+    /// Labels and reward model; direct mode has neither.
+    pub learned: Option<(Key, Key)>,
+    pub policy: Key,
+    pub evaluate: Key,
+}
+
+impl Keys {
+    pub fn new(spec: &Spec, run: &str, device_kind: &str) -> Result<Self, StageError> {
+        let reference = pretrain::key(spec, device_kind)?;
+        let classifier = classifier::key(spec, &reference)?;
+        let mut upstream = vec![reference.to_string(), classifier.to_string()];
+        let learned = match spec.collect.schedule {
+            CollectSchedule::Direct => None,
+            CollectSchedule::Offline => {
+                let labels = collect::key(spec, &upstream)?;
+                let reward = reward::key(spec, &labels)?;
+                Some((labels, reward))
+            }
+        };
+        upstream.push(match &learned {
+            Some((_, reward)) => reward.to_string(),
+            None => format!("direct {:?}", spec.reward),
+        });
+        let policy = policy::key(spec, &upstream)?;
+        let evaluate = evaluate::key(spec, run, &policy)?;
+        Ok(Self { reference, classifier, learned, policy, evaluate })
+    }
+
+    /// In the order in which they are made.
+    pub fn all(&self) -> Vec<&Key> {
+        let learned = self.learned.iter().flat_map(|(labels, reward)| [labels, reward]);
+        [&self.reference, &self.classifier].into_iter().chain(learned).chain([&self.policy, &self.evaluate]).collect()
+    }
+}
+
 /// What all runs of a spec with the same model, task and labeler share.
 struct Shared {
-    reference: (Key, PathBuf),
-    mock: (Key, PathBuf),
+    reference: PathBuf,
     tokenizer: Tokenizer,
     rho: Gpt2,
     labeler: Scorer,
@@ -28,11 +68,11 @@ struct Shared {
 
 const RAW: Normalization = Normalization { gain: 1.0, bias: 0.0 };
 
-fn prepare(context: &Context, spec: &Spec) -> Result<Shared, StageError> {
-    let reference = pretrain::run(context, spec)?;
-    let mock = classifier::run(context, spec, &reference)?;
-    let tokenizer = Tokenizer::load(&reference.1)?;
-    let rho = load_gpt2(&reference.1, &context.device)?;
+fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageError> {
+    let reference = pretrain::run(context, spec, &keys.reference)?;
+    let classifier = classifier::run(context, spec, &keys.classifier, &reference)?;
+    let tokenizer = Tokenizer::load(&reference)?;
+    let rho = load_gpt2(&reference, &context.device)?;
     let longest = spec.task.query_length + spec.task.response_length;
     if longest > rho.dimensions().context {
         return Err(StageError::Input(format!(
@@ -55,20 +95,21 @@ fn prepare(context: &Context, spec: &Spec) -> Result<Shared, StageError> {
             spec.policy.batch_size
         )));
     }
-    let labeler = Scorer { model: load_scalar(&mock.1, &context.device)?, normalization: RAW };
+    let labeler = Scorer { model: load_scalar(&classifier, &context.device)?, normalization: RAW };
     let rule = Rule::new(&spec.task, &tokenizer)?;
-    Ok(Shared { reference, mock, tokenizer, rho, labeler, rule, train, held_out })
+    Ok(Shared { reference, tokenizer, rho, labeler, rule, train, held_out })
 }
 
 /// Runs every variant of a spec; `publish` receives each run as soon as it is done.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
     for (name, spec) in variants {
-        let shared = prepare(context, spec)?;
+        let keys = Keys::new(spec, name, &context.device_kind)?;
+        let shared = prepare(context, spec, &keys)?;
         let copy = |from: PathBuf, to: PathBuf| publish(&from, &to).map_err(StageError::io(to));
         for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"] {
-            copy(shared.reference.1.join(file), context.out.join("models/reference").join(file))?;
+            copy(shared.reference.join(file), context.out.join("models/reference").join(file))?;
         }
-        variant(context, name, spec, &shared)?;
+        variant(context, name, spec, &keys, &shared)?;
     }
     Ok(())
 }
@@ -85,25 +126,24 @@ fn direct_scorer(spec: &Spec, shared: &Shared) -> Result<Scorer, StageError> {
     Ok(Scorer { normalization: fit, ..shared.labeler.clone() })
 }
 
-fn variant(context: &Context, run: &str, spec: &Spec, s: &Shared) -> Result<(), StageError> {
+fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<(), StageError> {
     let end_of_text = s.tokenizer.end_of_text();
-    let upstream = vec![s.reference.0.to_string(), s.mock.0.to_string()];
     let run_dir = context.out.join("runs").join(run);
     let copy = |from: &Path, name: &str, to: PathBuf| publish(&from.join(name), &to).map_err(StageError::io(to));
-    let (scorer, accuracy, scorer_key) = match spec.collect.schedule {
-        CollectSchedule::Direct => (direct_scorer(spec, s)?, None, format!("direct {:?}", spec.reward)),
-        CollectSchedule::Offline => {
+    let (scorer, accuracy) = match &keys.learned {
+        None => (direct_scorer(spec, s)?, None),
+        Some((labels_key, reward_key)) => {
             let inputs = collect::Inputs { reference: &s.rho, labeler: &s.labeler, rule: &s.rule, queries: &s.train };
-            let labels = collect::run(context, run, spec, &upstream, &inputs)?;
-            copy(&labels.1, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
+            let labels = collect::run(context, run, spec, labels_key, &inputs)?;
+            copy(&labels, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
             let inputs =
-                reward::Inputs { reference: &s.rho, rule: &s.rule, queries: &s.train, labels: &labels.1, end_of_text };
-            let trained = reward::run(context, run, spec, &labels.0, &inputs)?;
+                reward::Inputs { reference: &s.rho, rule: &s.rule, queries: &s.train, labels: &labels, end_of_text };
+            let trained = reward::run(context, run, spec, reward_key, &inputs)?;
             for file in ["config.json", "model.safetensors", "reward.json"] {
-                copy(&trained.1, file, run_dir.join("models/reward").join(file))?;
+                copy(&trained, file, run_dir.join("models/reward").join(file))?;
             }
-            let (scorer, summary) = reward::load(context, &trained.1)?;
-            (scorer, Some(Accuracy { correct: summary.correct, n: summary.n }), trained.0.to_string())
+            let (scorer, summary) = reward::load(context, &trained)?;
+            (scorer, Some(Accuracy { correct: summary.correct, n: summary.n }))
         }
     };
     let common = || policy::Inputs {
@@ -114,15 +154,15 @@ fn variant(context: &Context, run: &str, spec: &Spec, s: &Shared) -> Result<(), 
         queries: &s.train,
         end_of_text,
     };
-    let upstream = [upstream, vec![scorer_key]].concat();
-    let trained = policy::run(context, run, spec, &upstream, &common())?;
-    copy(&trained.1, "metrics.jsonl", run_dir.join("metrics.jsonl"))?;
-    let pi = load_scalar(&trained.1, &context.device)?;
+    let trained = policy::run(context, run, spec, &keys.policy, &common())?;
+    copy(&trained, "metrics.jsonl", run_dir.join("metrics.jsonl"))?;
+    write_events(&run_dir.join("metrics.jsonl"), &context.out.join("tensorboard").join(run))?;
+    let pi = load_scalar(&trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, end_of_text)?;
     s.tokenizer.save(&model_dir)?;
-    copy(&trained.1, "model.safetensors", model_dir.join("with_value_head.safetensors"))?;
-    let perplexity = s.reference.1.join("perplexity.json");
+    copy(&trained, "model.safetensors", model_dir.join("with_value_head.safetensors"))?;
+    let perplexity = s.reference.join("perplexity.json");
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
     let inputs = evaluate::Inputs {
         common: common(),
@@ -132,9 +172,9 @@ fn variant(context: &Context, run: &str, spec: &Spec, s: &Shared) -> Result<(), 
         accuracy,
         perplexity,
     };
-    let evaluated = evaluate::run(context, run, spec, &trained.0, &inputs)?;
+    let evaluated = evaluate::run(context, run, spec, &keys.evaluate, &inputs)?;
     for file in ["evaluation.json", "samples.jsonl"] {
-        copy(&evaluated.1, file, run_dir.join(file))?;
+        copy(&evaluated, file, run_dir.join(file))?;
     }
     Ok(())
 }

@@ -22,6 +22,10 @@ pub enum StageError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Report(#[from] crate::report::ReportError),
+    #[error("cannot be written as JSON: {0}")]
+    Json(#[from] serde_json::Error),
     #[error("{path}: {source}", path = path.display())]
     Io { path: PathBuf, source: std::io::Error },
     #[error("{0}")]

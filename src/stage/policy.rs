@@ -4,17 +4,18 @@
 use super::StageError;
 use super::collect::uniforms;
 use super::context::Context;
-use super::scoring::{ROWS, Rule, Scorer};
+use super::scoring::{Rule, Scorer};
 use crate::data::queries::Query;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel, Weights};
+use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
-use crate::model::sampling::{Sampling, joined, logprobs, sample, targets, to_vec};
+use crate::model::parallel::{gradients, shard_rows};
+use crate::model::sampling::{Sampled, Sampling, joined, logprobs, sample, targets, to_vec};
 use crate::model::weights::save_scalar;
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
 use crate::rlhf::kl::next_coefficient;
 use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
 use crate::spec::{KlSchedule, Spec};
-use crate::store::cache::Key;
+use crate::store::cache::{Key, publish};
 use crate::store::checkpoint::{self, State};
 use burn::tensor::Tensor;
 use serde_json::json;
@@ -36,18 +37,14 @@ pub struct Inputs<'a> {
     pub end_of_text: u32,
 }
 
-/// π's directory and key: the policy with its value head, and metrics.jsonl.
-pub fn run(
-    context: &Context,
-    run: &str,
-    spec: &Spec,
-    upstream: &[String],
-    inputs: &Inputs<'_>,
-) -> Result<(Key, PathBuf), StageError> {
-    let parts = (&spec.policy, &spec.task, &spec.guards, spec.seed, upstream);
-    let key = Key::new("policy", VERSION, &parts).map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(Some(run), &key, |work| train(context, run, spec, inputs, &work.dir))?;
-    Ok((key, path))
+/// What π depends on; `upstream`: ρ, r_s and the scorer.
+pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
+    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task, &spec.guards, spec.seed, upstream))?)
+}
+
+/// π's directory: the policy with its value head, and metrics.jsonl.
+pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+    context.artifact(Some(run), key, |work| train(context, run, spec, inputs, &work.dir))
 }
 
 /// One batch of episodes, `[rows]` or `[rows][response]`.
@@ -76,8 +73,7 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let updates = p.episodes / p.batch_size;
     let width = inputs.reference.dimensions().width;
     let mut model =
-        ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) }
-            .trainable();
+        ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) };
     let mut adam = Adam::new(p.adam);
     let mut kl_coef = p.kl.init;
     let mut first = 0;
@@ -86,13 +82,17 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
         tracing::info!("{run}: continuing after update {}", state.updates);
         (first, kl_coef) = (state.updates, state.kl_coef);
-        (model, adam) = (loaded.trainable(), optimizer);
+        (model, adam) = (loaded, optimizer);
         cut(&metrics_path, state.metrics_bytes).map_err(StageError::io(&metrics_path))?;
     } else if metrics_path.exists() {
         cut(&metrics_path, 0).map_err(StageError::io(&metrics_path))?;
     }
     let mut metrics =
         fs::File::options().create(true).append(true).open(&metrics_path).map_err(StageError::io(&metrics_path))?;
+    // The same lines in the results directory, for whoever watches.
+    let live_path = context.out.join("runs").join(run).join("metrics.jsonl");
+    publish(&metrics_path, &live_path).map_err(StageError::io(&live_path))?;
+    let mut live = fs::File::options().append(true).open(&live_path).map_err(StageError::io(&live_path))?;
     let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef| -> Result<(), StageError> {
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
         checkpoint::save(&checkpoints, &State { updates, kl_coef, metrics_bytes }, model, adam)
@@ -106,7 +106,7 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
             save(&model, &adam, update, kl_coef)?;
             return Err(StageError::Stopped { by, update });
         }
-        let rollout = roll_out(spec, inputs, &model.clone().frozen(), update)?;
+        let rollout = roll_out(spec, inputs, &model, update)?;
         let kl = rollout.kl();
         let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
         let lr = p.lr * (1.0 - update as f64 / updates as f64);
@@ -124,7 +124,9 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
             ("elapsed/fps", ((update + 1 - first) * p.batch_size) as f64 / time),
             ("elapsed/time", time),
         ]);
-        writeln!(metrics, "{}", json_line(&line)).map_err(StageError::io(&metrics_path))?;
+        let line = format!("{}\n", json_line(&line));
+        metrics.write_all(line.as_bytes()).map_err(StageError::io(&metrics_path))?;
+        live.write_all(line.as_bytes()).map_err(StageError::io(&live_path))?;
         bar.set_message(format!("score {:.2} kl {kl:.2} β {kl_coef:.3}", mean(&rollout.mock_scores)));
         bar.inc(p.batch_size as u64);
         tracing::debug!(
@@ -142,7 +144,7 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         }
     }
     bar.finish_and_clear();
-    Ok(save_scalar(dir, &model.frozen(), inputs.end_of_text)?)
+    Ok(save_scalar(dir, &model, inputs.end_of_text)?)
 }
 
 /// Shortens a file to its first `bytes`.
@@ -160,27 +162,16 @@ fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize
     let picked = Context::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let u = uniforms(spec.seed, "policy samples", update as u64, spec.task.response_length, n);
-    let (mut responses, mut lp, mut values, mut entropy) = (vec![], vec![], vec![], 0.0);
-    for (i, chunk) in queries.chunks(ROWS).enumerate() {
-        let u: Vec<Vec<f32>> = u.iter().map(|row| row[i * ROWS..i * ROWS + chunk.len()].to_vec()).collect();
-        let args = Sampling {
-            queries: chunk,
-            k: 1,
-            response_length: spec.task.response_length,
-            temperature: spec.task.temperature,
-            uniforms: &u,
-            value_head: Some(&model.head),
-        };
-        let sampled = sample(&model.trunk, &args)?;
-        entropy += sampled.entropy * chunk.len() as f32 / n as f32;
-        responses.extend(sampled.responses);
-        lp.extend(sampled.logprobs);
-        values.extend(sampled.values);
-    }
-    let mut ref_logprobs = Vec::with_capacity(n);
-    for (q, r) in queries.chunks(ROWS).zip(responses.chunks(ROWS)) {
-        ref_logprobs.extend(logprobs(inputs.reference, q, r, spec.task.temperature)?);
-    }
+    let args = Sampling {
+        queries: &queries,
+        k: 1,
+        response_length: spec.task.response_length,
+        temperature: spec.task.temperature,
+        uniforms: &u,
+        value_head: Some(&model.head),
+    };
+    let Sampled { responses, logprobs: lp, values, entropy } = sample(&model.trunk, &args)?;
+    let ref_logprobs = logprobs(inputs.reference, &queries, &responses, spec.task.temperature)?;
     let scores = inputs.scorer.scores(inputs.rule, &queries, &responses)?;
     let mock_scores = inputs.mock.plain(inputs.rule, &queries, &responses)?;
     Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
@@ -230,35 +221,53 @@ fn optimise(
             let rewards = if p.whiten_rewards { whiten(&part(rewards), false) } else { part(rewards) };
             let (advantages, returns) = gae(&rewards, &values, p.gamma, p.lam);
             let advantages = whiten(&advantages, true);
-            let device = model.trunk.device();
-            let fixed = Targets {
-                old_logprobs: flat(&old_logprobs, &device),
-                old_values: flat(&values, &device),
-                advantages: flat(&advantages, &device),
-                returns: flat(&returns, &device),
-            };
             let queries: Vec<Query> = picked.iter().map(|i| rollout.queries[*i].clone()).collect();
             let responses: Vec<Vec<u32>> = picked.iter().map(|i| rollout.responses[*i].clone()).collect();
-            let batch = Batch::new(&joined(&queries, &responses), &device);
-            let hidden = Gpt2::response_hidden(
-                model.trunk.hidden(&batch, None),
-                spec.task.query_length,
-                spec.task.response_length,
-            );
-            let (lp, _) =
-                model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
-            let predicted = model.head.forward(hidden);
-            let l = loss(lp, predicted.clone(), &fixed, &clip);
-            let gradients = l.total.backward();
-            let step = read(&l, predicted, &fixed, &moments(&returns))?;
-            ratio_error.get_or_insert(step[0].1);
-            for (i, (name, value)) in step.iter().enumerate().skip(1) {
-                match sums.get_mut(i - 1) {
-                    Some(sum) => sum.1 += value,
-                    None => sums.push((name, *value)),
-                }
+            let rows: Vec<usize> = (0..picked.len()).collect();
+            let (found, parts) = gradients(&model, &rows, shard_rows(&model.trunk.device()), |model, rows| {
+                let device = model.trunk.device();
+                let part = |values: &[Vec<f32>]| -> Vec<Vec<f32>> { rows.iter().map(|r| values[*r].clone()).collect() };
+                let fixed = Targets {
+                    old_logprobs: flat(&part(&old_logprobs), &device),
+                    old_values: flat(&part(&values), &device),
+                    advantages: flat(&part(&advantages), &device),
+                    returns: flat(&part(&returns), &device),
+                };
+                let queries: Vec<Query> = rows.iter().map(|r| queries[*r].clone()).collect();
+                let responses: Vec<Vec<u32>> = rows.iter().map(|r| responses[*r].clone()).collect();
+                let batch = Batch::new(&joined(&queries, &responses), &device);
+                let hidden = Gpt2::response_hidden(
+                    model.trunk.hidden(&batch, None),
+                    spec.task.query_length,
+                    spec.task.response_length,
+                );
+                let (lp, _) =
+                    model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
+                let predicted = model.head.forward(hidden);
+                let l = loss(lp, predicted.clone(), &fixed, &clip);
+                let weight = rows.len() as f64 / size as f64;
+                let statistics = read(&l, predicted, &fixed, weight)?;
+                Ok::<_, StageError>((l.total * weight, statistics))
+            })?;
+            let largest = parts.iter().map(|part| part.ratio_error).fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
+            ratio_error.get_or_insert(largest);
+            let mut step = parts[0].means.clone();
+            for part in &parts[1..] {
+                step.iter_mut().zip(&part.means).for_each(|(sum, (_, value))| sum.1 += value);
             }
-            model = adam.update(model, &gradients, lr);
+            let (mean, variance) = moments(&returns);
+            let error = step.iter().find(|(name, _)| *name == "ppo/val/error").map_or(f64::NAN, |(_, v)| *v);
+            step.extend([
+                ("ppo/returns/mean", mean),
+                ("ppo/returns/var", variance),
+                ("ppo/val/var_explained", 1.0 - error / variance.max(1e-12)),
+            ]);
+            if sums.is_empty() {
+                sums = step;
+            } else {
+                sums.iter_mut().zip(step).for_each(|(sum, (_, value))| sum.1 += value);
+            }
+            model = adam.update(model, found, lr);
         }
     }
     let steps = (p.epochs * p.minibatches) as f64;
@@ -267,8 +276,15 @@ fn optimise(
     Ok((model, sums))
 }
 
-/// One optimisation step's statistics; the first is the ratio error, which is not averaged.
-fn read(l: &Loss, values: Tensor<1>, fixed: &Targets, returns: &(f64, f64)) -> Result<Line, StageError> {
+/// What a shard adds to its step's statistics.
+struct Statistics {
+    /// Means over the shard times its share of the minibatch, so that they add up.
+    means: Line,
+    /// Largest |ratio - 1|.
+    ratio_error: f64,
+}
+
+fn read(l: &Loss, values: Tensor<1>, fixed: &Targets, weight: f64) -> Result<Statistics, StageError> {
     let inner = |t: &Tensor<1>| if t.is_autodiff() { t.clone().inner() } else { t.clone() };
     let values = inner(&values);
     let error = values.clone() - inner(&fixed.returns);
@@ -278,21 +294,17 @@ fn read(l: &Loss, values: Tensor<1>, fixed: &Targets, returns: &(f64, f64)) -> R
     tensors.push(values.mean());
     tensors.push(error);
     let v: Vec<f64> = to_vec(Tensor::cat(tensors, 0))?.into_iter().map(f64::from).collect();
-    let (mean, variance) = *returns;
-    Ok(vec![
-        ("ppo/ratio_error", v[0]),
-        ("ppo/loss/policy", v[1]),
-        ("ppo/loss/value", v[2]),
-        ("ppo/loss/total", v[3]),
-        ("ppo/policy/approxkl", v[4]),
-        ("ppo/policy/clipfrac", v[5]),
-        ("ppo/val/clipfrac", v[6]),
-        ("ppo/val/vpred", v[7]),
-        ("ppo/val/error", v[8]),
-        ("ppo/returns/mean", mean),
-        ("ppo/returns/var", variance),
-        ("ppo/val/var_explained", 1.0 - v[8] / variance.max(1e-12)),
-    ])
+    let names = [
+        "ppo/loss/policy",
+        "ppo/loss/value",
+        "ppo/loss/total",
+        "ppo/policy/approxkl",
+        "ppo/policy/clipfrac",
+        "ppo/val/clipfrac",
+        "ppo/val/vpred",
+        "ppo/val/error",
+    ];
+    Ok(Statistics { means: names.into_iter().zip(v[1..].iter().map(|v| v * weight)).collect(), ratio_error: v[0] })
 }
 
 /// What must be true after every update; the authors' andon cord, pulled by the program.

@@ -3,10 +3,12 @@
 use super::StageError;
 use super::context::Context;
 use crate::data::source::documents;
-use crate::model::gpt2::{Batch, Gpt2, Weights};
+use crate::model::gpt2::{Batch, Gpt2};
 use crate::model::optimizer::Adam;
+use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::{targets, to_vec};
 use crate::model::tokenizer::Tokenizer;
+use crate::model::ModelError;
 use crate::model::weights::{load_gpt2, read_config, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
@@ -62,16 +64,25 @@ fn pieces(document: &str) -> Vec<String> {
     pieces
 }
 
-/// ρ's directory in the cache and the key that later stages depend on.
-pub fn run(context: &Context, spec: &Spec) -> Result<(Key, PathBuf), StageError> {
+/// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
+pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     if let Some(path) = &spec.model.weights.path {
-        return import(context, Path::new(path));
+        let dir = Path::new(path);
+        read_config(dir)?;
+        let weights = dir.join("model.safetensors");
+        let hash = hash_file(&weights).map_err(StageError::io(&weights))?;
+        return Ok(Key::new("import", VERSION, &(hash, device_kind))?);
+    }
+    Ok(Key::new("pretrain", VERSION, &(&spec.model, &spec.task.data, fingerprint(spec)?, spec.seed, device_kind))?)
+}
+
+/// ρ's directory in the cache.
+pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageError> {
+    if let Some(path) = &spec.model.weights.path {
+        return import(context, Path::new(path), key);
     }
     let pretrain = spec.model.weights.pretrain.clone().unwrap_or_default();
-    let inputs = (&spec.model, &spec.task.data, fingerprint(spec)?, spec.seed, &context.device_kind);
-    let key = Key::new("pretrain", VERSION, &inputs).map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(None, &key, |work| train(context, spec, &pretrain, &work.dir))?;
-    Ok((key, path))
+    context.artifact(None, key, |work| train(context, spec, &pretrain, &work.dir))
 }
 
 /// Size and time of data files stand for their content.
@@ -83,20 +94,14 @@ fn fingerprint(spec: &Spec) -> Result<Option<String>, StageError> {
 }
 
 /// Copies a model directory into the cache, so that results do not depend on a path that may change.
-fn import(context: &Context, dir: &Path) -> Result<(Key, PathBuf), StageError> {
-    read_config(dir)?;
-    let weights = dir.join("model.safetensors");
-    let hash = hash_file(&weights).map_err(StageError::io(&weights))?;
-    let key =
-        Key::new("import", VERSION, &(hash, &context.device_kind)).map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(None, &key, |work| {
+fn import(context: &Context, dir: &Path, key: &Key) -> Result<PathBuf, StageError> {
+    context.artifact(None, key, |work| {
         for name in ["config.json", "model.safetensors", "tokenizer.json"] {
             publish(&dir.join(name), &work.dir.join(name)).map_err(StageError::io(dir.join(name)))?;
         }
         Tokenizer::load(&work.dir)?.save(&work.dir)?;
         load_gpt2(&work.dir, &context.device).map(|_| ()).map_err(StageError::from)
-    })?;
-    Ok((key, path))
+    })
 }
 
 fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result<(), StageError> {
@@ -112,7 +117,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     }
     let vocab = tokenizer.vocab();
     let init = Context::seed(spec.seed, "reference init");
-    let mut model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device).trainable();
+    let mut model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
     let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 });
     let bar = context.bar("pretrain", p.steps, "steps");
     for step in 0..p.steps {
@@ -125,11 +130,14 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             p.batch_size,
         );
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
-        let loss = language_model_loss(&model, &rows);
-        let gradients = loss.backward();
-        model = adam.update(model, &gradients, learning_rate(p, step));
+        let (gradients, losses) = gradients(&model, &rows, shard_rows(&context.device), |model, rows| {
+            let loss = language_model_loss(model, rows) * (rows.len() as f64 / p.batch_size as f64);
+            let value = to_vec(loss.clone().inner())?[0];
+            Ok::<_, ModelError>((loss, value))
+        })?;
+        model = adam.update(model, gradients, learning_rate(p, step));
         if step % 20 == 0 {
-            let value = to_vec(loss.inner())?[0];
+            let value: f32 = losses.iter().sum();
             if !value.is_finite() {
                 return Err(StageError::Guard {
                     name: "nan",
@@ -142,11 +150,15 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let model = model.frozen();
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
     let perplexity = perplexity(&model, &train, &held_out, p.sequence_length)?;
-    tracing::info!("held-out perplexity {perplexity}");
+    tracing::info!(
+        "held-out perplexity {:.2} over {} tokens (token frequencies alone: {:.0}; vocabulary: {vocab})",
+        perplexity["model"].as_f64().unwrap_or(f64::NAN),
+        perplexity["tokens"],
+        perplexity["unigram"].as_f64().unwrap_or(f64::NAN)
+    );
     let path = dir.join("perplexity.json");
     write_atomic(&path, format!("{perplexity:#}\n").as_bytes()).map_err(StageError::io(path))
 }
@@ -183,11 +195,10 @@ fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1>
 /// Held-out perplexity beside what knowing only token frequencies, or nothing, gives.
 fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> Result<serde_json::Value, StageError> {
     let rows: Vec<&[u32]> = held_out.windows(length + 1).step_by(length).take(256).collect();
-    let (mut total, mut count) = (0.0, 0usize);
-    for chunk in rows.chunks(32) {
-        total += f64::from(to_vec(language_model_loss(model, chunk))?[0]) * chunk.len() as f64;
-        count += chunk.len();
-    }
+    let sums = map_shards(&rows, shard_rows(&model.device()).min(32), |rows| {
+        Ok::<_, ModelError>(f64::from(to_vec(language_model_loss(model, rows))?[0]) * rows.len() as f64)
+    })?;
+    let loss = sums.iter().sum::<f64>() / rows.len() as f64;
     let vocab = model.vocab();
     let mut frequency = vec![1.0f64; vocab];
     train.iter().for_each(|t| frequency[*t as usize] += 1.0);
@@ -195,6 +206,6 @@ fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> R
     let scored: Vec<u32> = rows.iter().flat_map(|r| r[1..].iter().copied()).collect();
     let unigram = -scored.iter().map(|t| (frequency[*t as usize] / sum).ln()).sum::<f64>() / scored.len() as f64;
     Ok(
-        json!({ "model": (total / count as f64).exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }),
+        json!({ "model": loss.exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }),
     )
 }

@@ -6,8 +6,10 @@ use super::collect::{CANDIDATES, Comparison, read, sample_all};
 use super::context::Context;
 use super::scoring::{Rule, Scorer, raw_scores};
 use crate::data::queries::Query;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel, Weights};
+use crate::model::ModelError;
+use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
+use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::weights::{load_scalar, save_scalar};
 use crate::rlhf::reward::{Normalization, argmax, loss};
@@ -39,18 +41,14 @@ pub struct Inputs<'a> {
     pub end_of_text: u32,
 }
 
-/// r's directory and key.
-pub fn run(
-    context: &Context,
-    run: &str,
-    spec: &Spec,
-    labels: &Key,
-    inputs: &Inputs<'_>,
-) -> Result<(Key, PathBuf), StageError> {
-    let key = Key::new("reward", VERSION, &(&spec.reward, labels.to_string(), spec.seed))
-        .map_err(|e| StageError::Input(e.to_string()))?;
-    let path = context.artifact(Some(run), &key, |work| train(context, spec, inputs, &work.dir))?;
-    Ok((key, path))
+/// What r depends on.
+pub fn key(spec: &Spec, labels: &Key) -> Result<Key, StageError> {
+    Ok(Key::new("reward", VERSION, &(&spec.reward, labels.to_string(), spec.seed))?)
+}
+
+/// r's directory.
+pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+    context.artifact(Some(run), key, |work| train(context, spec, inputs, &work.dir))
 }
 
 /// Loads r with its normalisation.
@@ -78,7 +76,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
 
     let rows = normalization_rows(spec, inputs)?;
     let before = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
-    let mut model = folded(model, before).trainable();
+    let mut model = folded(model, before);
 
     let mut adam = Adam::new(r.adam);
     let steps = (labels.len() * r.epochs).div_ceil(r.batch_size);
@@ -88,14 +86,19 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         context.check_stop(step)?;
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
         let picked = Context::shuffled(spec.seed, "reward order", labels.len(), step * r.batch_size, count);
-        let batch: Vec<Query> = picked.iter().flat_map(|i| candidate_rows(spec, inputs.rule, &labels[*i])).collect();
-        let best: Vec<i32> = picked.iter().map(|i| labels[*i].best as i32).collect();
-        let device = model.trunk.device();
-        let rewards = model.score(&Batch::new(&batch, &device)).reshape([count, CANDIDATES]);
-        let l = loss(rewards, Tensor::<1, Int>::from_data(TensorData::new(best, [count]), &device));
-        let gradients = l.backward();
-        model = adam.update(model, &gradients, r.lr * (1.0 - step as f64 / steps as f64));
-        final_loss = to_vec(l.inner())?[0];
+        let comparisons = (shard_rows(&context.device) / CANDIDATES).max(1);
+        let (gradients, losses) = gradients(&model, &picked, comparisons, |model, picked| {
+            let device = model.trunk.device();
+            let rows: Vec<Query> = picked.iter().flat_map(|i| candidate_rows(spec, inputs.rule, &labels[*i])).collect();
+            let best: Vec<i32> = picked.iter().map(|i| labels[*i].best as i32).collect();
+            let rewards = model.score(&Batch::new(&rows, &device)).reshape([picked.len(), CANDIDATES]);
+            let best = Tensor::<1, Int>::from_data(TensorData::new(best, [picked.len()]), &device);
+            let loss = loss(rewards, best) * (picked.len() as f64 / count as f64);
+            let value = to_vec(loss.clone().inner())?[0];
+            Ok::<_, ModelError>((loss, value))
+        })?;
+        model = adam.update(model, gradients, r.lr * (1.0 - step as f64 / steps as f64));
+        final_loss = losses.iter().sum();
         if !final_loss.is_finite() {
             return Err(StageError::Guard {
                 name: "nan",
@@ -106,7 +109,6 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let model = model.frozen();
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
     let correct = accuracy(spec, inputs.rule, &model, &held_out)?;
     let n = held_out.len() as u64;

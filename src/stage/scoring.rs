@@ -4,6 +4,7 @@
 use super::StageError;
 use crate::data::queries::{Query, truncate};
 use crate::model::gpt2::{Batch, ScalarModel};
+use crate::model::parallel::{map_shards, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::rlhf::reward::Normalization;
 use crate::spec::TaskSpec;
@@ -43,11 +44,9 @@ impl Rule {
 
 /// Raw scores of token rows, in passes of [`ROWS`].
 pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, StageError> {
-    let mut scores = Vec::with_capacity(rows.len());
-    for chunk in rows.chunks(ROWS) {
-        scores.extend(to_vec(model.score(&Batch::new(chunk, &model.trunk.device())))?);
-    }
-    Ok(scores)
+    let device = model.trunk.device();
+    let scores = map_shards(rows, shard_rows(&device).min(ROWS), |rows| to_vec(model.score(&Batch::new(rows, &device))))?;
+    Ok(scores.concat())
 }
 
 /// A scorer of responses: the trained reward model, or r_s itself in direct mode.

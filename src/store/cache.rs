@@ -59,6 +59,12 @@ impl Cache {
         Self { root: root.into() }
     }
 
+    /// The cache of a results directory: `RUNNER_CACHE`, or `.cache` beside it.
+    pub fn beside(out: &Path) -> Self {
+        let dir = std::env::var_os("RUNNER_CACHE");
+        Self::new(dir.map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from))
+    }
+
     /// Where the artifact is, or will be.
     pub fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.to_string())
@@ -83,6 +89,16 @@ impl Cache {
             fs::rename(&dir, aside)?;
         }
         Ok(None)
+    }
+
+    /// Whether the artifact is finished, without checking its files.
+    pub fn has(&self, key: &Key) -> bool {
+        self.path(key).join(SEAL).exists()
+    }
+
+    /// Whether its work directory holds an unfinished one.
+    pub fn has_begun(&self, key: &Key) -> bool {
+        self.root.join(format!("{key}.partial")).exists()
     }
 
     /// Opens the work directory of an unfinished artifact; `Ok(None)` if another process is at it.

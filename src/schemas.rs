@@ -1,0 +1,62 @@
+//! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
+
+use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
+use crate::spec::spec_schema;
+use crate::stage::collect::Comparison;
+use serde_json::Value;
+use std::path::Path;
+
+/// File name and schema.
+pub fn schemas() -> Vec<(&'static str, Value)> {
+    vec![
+        ("spec.schema.json", spec_schema()),
+        ("manifest.schema.json", schemars::schema_for!(Manifest).to_value()),
+        ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
+        ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
+        ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("table.schema.json", schemars::schema_for!(Table).to_value()),
+        ("labels.schema.json", schemars::schema_for!(Comparison).to_value()),
+    ]
+}
+
+fn text(schema: &Value) -> String {
+    format!("{schema:#}\n")
+}
+
+/// Writes all of them into `dir`.
+pub fn write_schemas(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    schemas().iter().try_for_each(|(name, schema)| std::fs::write(dir.join(name), text(schema)))
+}
+
+/// Err: which files differ from the types.
+pub fn check_schemas(dir: &Path) -> Result<(), String> {
+    let stale: Vec<String> = schemas()
+        .iter()
+        .filter(|(name, schema)| {
+            std::fs::read_to_string(dir.join(name)).ok().as_deref() != Some(text(schema).as_str())
+        })
+        .map(|(name, _)| dir.join(name).display().to_string())
+        .collect();
+    if stale.is_empty() {
+        Ok(())
+    } else {
+        Err(format!("out of date: {}; write them with `runner schema`", stale.join(", ")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schemas_are_written_checked_and_valid() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        assert!(check_schemas(dir.path()).is_err());
+        write_schemas(dir.path()).expect("written");
+        check_schemas(dir.path()).expect("just written");
+        std::fs::write(dir.path().join("table.schema.json"), "{}").expect("written");
+        assert!(check_schemas(dir.path()).is_err_and(|m| m.contains("table.schema.json")));
+        assert!(schemas().iter().all(|(_, schema)| jsonschema::meta::is_valid(schema)));
+    }
+}

@@ -1,0 +1,281 @@
+//! The program from outside: whole runs of the quickstart's smoke profile, kills and damage, wrong input.
+
+use assert_cmd::Command;
+use predicates::prelude::*;
+use serde_json::Value;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+const SPEC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/specs/quickstart.toml");
+/// Enough updates for a kill to land between two of them.
+const LONGER: [&str; 4] = ["--set", "policy.episodes=320", "--set", "policy.checkpoint_every=3"];
+
+/// A directory to work in, with its own stage cache.
+struct Place {
+    dir: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary directory") }
+    }
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+    fn runner(&self) -> Command {
+        let mut command = Command::cargo_bin("runner").expect("the program");
+        command.current_dir(self.dir.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
+        command
+    }
+    /// The quickstart's smoke profile on the CPU into `out`, one run of it.
+    fn smoke(&self, out: &str) -> Command {
+        let mut command = self.runner();
+        command.args([SPEC, "--profile", "smoke", "--device", "cpu", "--out", out]);
+        command
+    }
+    fn spawn(&self, out: &str, more: &[&str]) -> Child {
+        std::process::Command::new(assert_cmd::cargo::cargo_bin!("runner"))
+            .current_dir(self.dir.path())
+            .args([SPEC, "--profile", "smoke", "--device", "cpu", "--out", out])
+            .args(more)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started")
+    }
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
+        .expect("JSON")
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|l| serde_json::from_str(l).expect("a JSON line")).collect()
+}
+
+/// Metrics without the two that measure time.
+fn timeless(path: &Path) -> Vec<Value> {
+    let mut all = lines(path);
+    for line in &mut all {
+        let line = line.as_object_mut().expect("an object");
+        assert!(line.remove("elapsed/time").is_some() && line.remove("elapsed/fps").is_some());
+    }
+    all
+}
+
+/// Waits until the file has that many lines.
+fn wait_for_lines(path: &Path, count: usize) {
+    let started = Instant::now();
+    while fs::read_to_string(path).map_or(0, |t| t.lines().count()) < count {
+        assert!(started.elapsed() < Duration::from_secs(120), "{} never had {count} lines", path.display());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Every file of a finished run that has to be the same after any interruption.
+fn assert_same_results(a: &Path, b: &Path) {
+    for run in ["direct", "labels_2k"] {
+        for file in ["models/policy/model.safetensors", "models/policy/with_value_head.safetensors", "samples.jsonl", "evaluation.json"] {
+            let read = |dir: &Path| fs::read(dir.join("runs").join(run).join(file)).expect("a file of the run");
+            assert!(read(a) == read(b), "{run}/{file} differs");
+        }
+        let metrics = |dir: &Path| timeless(&dir.join("runs").join(run).join("metrics.jsonl"));
+        assert_eq!(metrics(a), metrics(b), "{run}");
+    }
+}
+
+#[test]
+fn a_run_makes_everything_and_the_same_command_reuses_it() {
+    let place = Place::new();
+    place.smoke("a").assert().success().stdout(predicate::str::contains("| direct"));
+    let out = place.path("a");
+    for file in [
+        "spec.toml", "manifest.json", "report.html", "log.txt", "tables/scores.json", "tables/scores.md", "plots/figure2.svg",
+        "plots/figure3.svg", "models/reference/config.json", "models/reference/tokenizer.json", "labels/labels_2k.jsonl",
+        "runs/direct/models/policy/model.safetensors", "runs/labels_2k/models/reward/model.safetensors", "tensorboard/direct/events.out.tfevents.0000000000.runner",
+    ] {
+        assert!(out.join(file).exists(), "{file} is missing");
+    }
+    let schema = |name: &str| {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("schemas").join(name);
+        jsonschema::validator_for(&json(&file)).expect("a schema")
+    };
+    let check = |name: &str, values: Vec<Value>| {
+        let schema = schema(name);
+        assert!(!values.is_empty(), "nothing to check against {name}");
+        values.iter().for_each(|v| assert!(schema.is_valid(v), "{name}: {:?}", schema.iter_errors(v).next()));
+    };
+    check("manifest.schema.json", vec![json(&out.join("manifest.json"))]);
+    check("table.schema.json", vec![json(&out.join("tables/scores.json"))]);
+    check("labels.schema.json", lines(&out.join("labels/labels_2k.jsonl")));
+    for run in ["direct", "labels_2k"] {
+        let run = out.join("runs").join(run);
+        check("metrics.schema.json", lines(&run.join("metrics.jsonl")));
+        check("samples.schema.json", lines(&run.join("samples.jsonl")));
+        check("evaluation.schema.json", vec![json(&run.join("evaluation.json"))]);
+    }
+    let resolved: toml::Value = toml::from_str(&fs::read_to_string(out.join("spec.toml")).expect("spec")).expect("TOML");
+    check("spec.schema.json", vec![serde_json::to_value(resolved).expect("a tree")]);
+    // On the first minibatch old and new probabilities are the same up to rounding.
+    assert!(lines(&out.join("runs/direct/metrics.jsonl")).iter().all(|l| l["ppo/ratio_error"].as_f64().expect("a number") < 1e-4));
+
+    place.smoke("a").assert().success();
+    let manifest = json(&out.join("manifest.json"));
+    assert!(manifest["stages"].as_array().expect("stages").iter().all(|s| s["cached"] == true), "{manifest}");
+    // Another directory beside it shares the cache.
+    place.smoke("b").assert().success();
+    assert_same_results(&out, &place.path("b"));
+    place.runner().args(["compare", "a", "b"]).assert().success();
+    place.runner().args(["compare", "a", "nowhere"]).assert().failure().stderr(predicate::str::contains("nowhere"));
+    fs::remove_file(out.join("report.html")).expect("removed");
+    place.runner().args(["report", "a"]).assert().success();
+    assert!(out.join("report.html").exists());
+    let plan = place.runner().args(["plan", SPEC, "--profile", "smoke", "--device", "cpu", "--out", "a"]).assert().success();
+    plan.stdout(predicate::str::contains("cached pretrain-").and(predicate::str::contains("to do").not()).and(predicate::str::contains("# profile smoke")));
+}
+
+#[test]
+fn a_killed_run_ends_with_the_bytes_of_an_uninterrupted_one() {
+    let place = Place::new();
+    place.smoke("whole").args(LONGER).env("RUNNER_CACHE", place.path("cache-whole")).assert().success();
+    for at in [1, 4, 17] {
+        let mut child = place.spawn("killed", &LONGER);
+        wait_for_lines(&place.path("killed/runs/direct/metrics.jsonl"), at);
+        child.kill().expect("killed");
+        child.wait().expect("ended");
+    }
+    place.smoke("killed").args(LONGER).assert().success();
+    assert_same_results(&place.path("whole"), &place.path("killed"));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_passed_over() {
+    let place = Place::new();
+    place.smoke("whole").args(LONGER).env("RUNNER_CACHE", place.path("cache-whole")).assert().success();
+    let mut child = place.spawn("hurt", &LONGER);
+    wait_for_lines(&place.path("hurt/runs/direct/metrics.jsonl"), 10);
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    let work = fs::read_dir(place.path(".cache")).expect("the cache").flatten().map(|e| e.path());
+    let partial = work.into_iter().find(|p| p.to_string_lossy().ends_with(".partial") && p.to_string_lossy().contains("policy-"));
+    let mut saved: Vec<PathBuf> = fs::read_dir(partial.expect("an unfinished policy").join("checkpoints")).expect("checkpoints")
+        .flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "safetensors")).collect();
+    saved.sort();
+    assert_eq!(saved.len(), 2, "two checkpoints are kept");
+    let bytes = fs::read(&saved[1]).expect("a checkpoint");
+    fs::write(&saved[1], &bytes[..bytes.len() / 2]).expect("cut");
+    place.smoke("hurt").args(LONGER).assert().success().stderr(predicate::str::contains("is damaged"));
+    assert_same_results(&place.path("whole"), &place.path("hurt"));
+}
+
+#[test]
+fn a_stop_file_ends_with_code_4_and_the_same_command_continues() {
+    let place = Place::new();
+    let mut child = place.spawn("a", &LONGER);
+    wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 2);
+    fs::write(place.path("a/stop"), "").expect("written");
+    assert_eq!(child.wait().expect("ended").code(), Some(4));
+    assert_eq!(json(&place.path("a/manifest.json"))["state"], "stopped");
+    place.smoke("a").args(LONGER).assert().code(4).stderr(predicate::str::contains("remove it to continue"));
+    fs::remove_file(place.path("a/stop")).expect("removed");
+    place.smoke("a").args(LONGER).assert().success();
+    assert_eq!(lines(&place.path("a/runs/direct/metrics.jsonl")).len(), 40);
+}
+
+#[test]
+fn a_second_runner_is_kept_out_of_a_directory() {
+    let place = Place::new();
+    let mut child = place.spawn("a", &["--set", "policy.episodes=8000"]);
+    wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 1);
+    place.smoke("a").args(["--set", "policy.episodes=8000"]).assert().code(1).stderr(predicate::str::contains("another runner"));
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+}
+
+#[test]
+fn results_of_another_spec_are_never_overwritten() {
+    let place = Place::new();
+    place.smoke("a").assert().success();
+    let model = place.path("a/runs/direct/models/policy/model.safetensors");
+    let before = fs::read(&model).expect("a model");
+    place.smoke("a").args(["--seed", "2"]).assert().code(2).stderr(predicate::str::contains("another spec"));
+    assert!(before == fs::read(&model).expect("still there"));
+    place.smoke("a").args(["--seed", "2", "--fresh"]).assert().success().stderr(predicate::str::contains("a.old-1"));
+    assert!(before == fs::read(place.path("a.old-1/runs/direct/models/policy/model.safetensors")).expect("kept"));
+    assert!(before != fs::read(&model).expect("a new model"));
+    fs::create_dir(place.path("mine")).expect("made");
+    fs::write(place.path("mine/thesis.tex"), "years of work").expect("written");
+    place.smoke("mine").assert().code(2).stderr(predicate::str::contains("not a results directory"));
+    assert_eq!(fs::read_dir(place.path("mine")).expect("listed").count(), 1);
+}
+
+#[test]
+fn a_guard_stops_with_code_4_and_says_why() {
+    let place = Place::new();
+    place.smoke("a").args(["--set", "policy.lr=0.5"]).assert().code(4).stderr(predicate::str::contains("guard `"));
+}
+
+#[test]
+fn wrong_specs_are_explained_all_at_once() {
+    let place = Place::new();
+    let write = |name: &str, bytes: &[u8]| fs::write(place.path(name), bytes).expect("written");
+    write("not.toml", b"spec_version = = 1");
+    write("binary.toml", &[0, 159, 146, 150, 255]);
+    write("empty.toml", b"");
+    write("keys.toml", b"spec_version = 1\nname = \"k\"\n[policy]\nepisode = 3\nlr = -1.0\nbatch_size = 99999999999999999999\n");
+    write("nan.toml", b"spec_version = 1\nname = \"n\"\n[policy]\nlr = nan\n[policy.kl]\ntarget = inf\n");
+    write("data.toml", b"spec_version = 1\nname = \"d\"\n[task.data]\npath = \"nowhere.txt\"\n");
+    write("ring.toml", b"extends = \"ring.toml\"\nspec_version = 1\nname = \"r\"\n");
+    let files = ["not.toml", "binary.toml", "empty.toml", "keys.toml", "nan.toml", "data.toml", "ring.toml", "missing.toml", "."];
+    let all = place.runner().arg("validate").args(files).assert().code(2);
+    let text = String::from_utf8_lossy(&all.get_output().stdout).into_owned();
+    for file in files {
+        assert!(text.lines().any(|l| l.starts_with(file)), "{file} is not named in:\n{text}");
+    }
+    assert!(text.contains("keys.toml:4:1: policy.episode: unknown key; did you mean \"episodes\"?"), "{text}");
+    assert!(text.contains("nan.toml:4:") && text.contains("nan.toml:6:"), "{text}");
+    for file in files {
+        let one = place.runner().args(["run", file, "--device", "cpu"]).assert().code(2);
+        one.stderr(predicate::str::contains("panicked").not().and(predicate::str::contains("error")));
+    }
+    assert!(!place.path("results").exists(), "a wrong spec leaves nothing behind");
+}
+
+#[test]
+fn wrong_data_are_explained() {
+    let place = Place::new();
+    let spec = "spec_version = 1\nname = \"d\"\nextends = \"SPEC\"\n[task.data]\npath = \"DATA\"\n".replace("SPEC", SPEC);
+    for (name, bytes) in [("empty.txt", &b""[..]), ("binary.txt", &[0xff, 0xfe, 0, 1, 2, 0xff]), ("short.txt", b"Too short."), ("broken.jsonl", b"{\"text\": \"ok\"}\n{oops\n")] {
+        fs::write(place.path(name), bytes).expect("written");
+        fs::write(place.path("d.toml"), spec.replace("DATA", name).replace("synthetic", "# ")).expect("written");
+        let run = place.runner().args(["d.toml", "--profile", "smoke", "--device", "cpu"]).assert().failure();
+        let text = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
+        assert!(!text.contains("panicked") && (text.contains(name) || text.contains("task.data")), "{name}: {text}");
+    }
+}
+
+#[test]
+fn values_from_the_command_line_are_typed() {
+    let place = Place::new();
+    let plan = |set: &str| place.runner().args(["plan", SPEC, "--device", "cpu", "--set", set]).assert();
+    plan("policy.lr=2e-5").success().stdout(predicate::str::is_match("policy.lr = 2e-0?5 +# command line").expect("a pattern"));
+    plan("policy.lr=fast").code(2).stderr(predicate::str::contains("policy.lr"));
+    plan("policy.batch_size=63").code(2);
+    plan("nonsense").code(2);
+}
+
+#[test]
+fn small_commands_work() {
+    let place = Place::new();
+    for arguments in [&["--help"][..], &["run", "--help"], &["--version"], &["completions", "bash"], &["ls"]] {
+        place.runner().args(arguments).assert().success();
+    }
+    place.runner().arg("no-such-spec.toml").assert().code(2);
+    place.runner().arg("--no-such-option").assert().code(2);
+    place.runner().args([SPEC, "--device", "abacus"]).assert().code(2).stderr(predicate::str::contains("abacus"));
+    Command::cargo_bin("runner").expect("the program").current_dir(env!("CARGO_MANIFEST_DIR")).args(["schema", "--check"]).assert().success();
+}
