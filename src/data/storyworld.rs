@@ -925,7 +925,7 @@ mod tests {
     fn sentiments_mix() {
         let all: Vec<Polarity> = passages(2000).into_iter().flatten().map(|(_, p)| p).collect();
         let share = |p| all.iter().filter(|&&q| q == p).count() as f64 / all.len() as f64;
-        assert!((0.27..0.33).contains(&share(Polarity::Positive)));
-        assert!((0.27..0.33).contains(&share(Polarity::Negative)));
+        assert!((0.18..0.22).contains(&share(Polarity::Positive)));
+        assert!((0.18..0.22).contains(&share(Polarity::Negative)));
     }
 }

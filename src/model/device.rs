@@ -177,7 +177,7 @@ pub fn self_test(device: &Device) -> Result<SelfTest, ModelError> {
         let model = build(d).trainable();
         let batch = Batch::new(&joined(&rows, &sampled.responses), &model.device());
         let hidden = Gpt2::response_hidden(model.hidden(&batch, None), 3, 3);
-        let (lp, _) = model.token_logprobs(hidden, targets(&sampled.responses, &model.device()), 0.7);
+        let lp = model.token_logprobs(hidden, targets(&sampled.responses, &model.device()), 0.7);
         let gradients = lp.mean().backward();
         to_vec(model.wpe.grad(&gradients).ok_or_else(|| ModelError::Device("no gradient".into()))?)
     };

@@ -4,7 +4,8 @@
 //! position is masked out of attention and does not advance the position index.
 
 use crate::spec::Dimensions;
-use burn::tensor::activation::{log_softmax, sigmoid, softmax};
+use super::device::is_cpu;
+use super::fused::{self, attend, attention, gelu, split_heads, token_logprobs};
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
@@ -108,7 +109,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        burn::tensor::module::layer_norm(x, self.weight.clone(), Some(self.bias.clone()), LAYER_NORM_EPSILON)
+        fused::layer_norm(x, self.weight.clone(), self.bias.clone(), LAYER_NORM_EPSILON)
     }
 }
 
@@ -142,8 +143,11 @@ pub struct Batch {
     pub ids: Tensor<2, Int>,
     /// `[batch, time]`: number of real tokens before each position.
     pub positions: Tensor<2, Int>,
-    /// `[batch, 1, time, time]`, added to attention scores: 0 where key ≤ query and the key is real.
-    pub bias: Tensor<4>,
+    /// `[batch, time]`: 1 at real tokens, 0 at padding.
+    pub real: Tensor<2, Int>,
+    /// `[batch, 1, time, time]`, added to attention scores: 0 where key ≤ query and the key is real. The CPU's fused
+    /// attention needs `real` alone.
+    pub bias: Option<Tensor<4>>,
     /// Index of the last real token of each row.
     pub last: Vec<usize>,
 }
@@ -154,7 +158,7 @@ impl Batch {
         let (b, t) = (rows.len(), rows.first().map_or(0, Vec::len));
         let mut ids = vec![0i32; b * t];
         let mut positions = vec![0i32; b * t];
-        let mut bias = vec![MASKED; b * t * t];
+        let mut real = vec![0i32; b * t];
         let mut last = vec![0; b];
         for (r, row) in rows.iter().enumerate() {
             let mut seen = 0;
@@ -162,32 +166,30 @@ impl Batch {
                 positions[r * t + i] = seen;
                 if let Some(token) = token {
                     ids[r * t + i] = *token as i32;
+                    real[r * t + i] = 1;
                     last[r] = i;
                     seen += 1;
                 }
-                for (j, key) in row.iter().enumerate().take(i + 1) {
-                    if key.is_some() || i == j {
-                        bias[(r * t + i) * t + j] = 0.0;
-                    }
-                }
             }
         }
+        let bias = (!is_cpu(device)).then(|| {
+            let mut bias = vec![MASKED; b * t * t];
+            for (at, bias) in bias.iter_mut().enumerate() {
+                let (r, i, j) = (at / (t * t), at / t % t, at % t);
+                if j <= i && (real[r * t + j] == 1 || i == j) {
+                    *bias = 0.0;
+                }
+            }
+            Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device)
+        });
         Self {
             ids: Tensor::from_data(TensorData::new(ids, [b, t]), device),
             positions: Tensor::from_data(TensorData::new(positions, [b, t]), device),
-            bias: Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device),
+            real: Tensor::from_data(TensorData::new(real, [b, t]), device),
+            bias,
             last,
         }
     }
-}
-
-/// GELU with the tanh approximation, written as x·σ(2√(2/π)(x + 0.044715 x³)): the same function, and the
-/// sigmoid form is several times faster on the CPU backend than `gelu_approximate`.
-fn gelu<const D: usize>(x: Tensor<D>) -> Tensor<D> {
-    const C: f64 = 1.595_769_121_605_730_8;
-    let square = x.clone() * x.clone();
-    let z = x.clone() * (square * (0.044715 * C) + C);
-    x * sigmoid(z)
 }
 
 /// Keys and values of one layer: `[batch, heads, capacity, head width]`, allocated once.
@@ -245,22 +247,6 @@ impl Gpt2 {
         x.reshape([b * t, self.wte.dims()[1]])
     }
 
-    /// Splits `[batch * time, 3 * width]` into q, k, v, each `[batch, heads, time, head width]`.
-    fn split(&self, qkv: Tensor<2>, b: usize, t: usize) -> [Tensor<4>; 3] {
-        let width = qkv.dims()[1] / 3;
-        let head = width / self.heads;
-        [0, 1, 2].map(|j| {
-            qkv.clone().slice([0..b * t, j * width..(j + 1) * width]).reshape([b, t, self.heads, head]).swap_dims(1, 2)
-        })
-    }
-
-    /// softmax(q kᵀ / √d + bias) v, back to `[batch * time, width]`.
-    fn attend(&self, q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Tensor<4>) -> Tensor<2> {
-        let [b, h, t, head] = q.dims();
-        let scores = (q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)) + bias;
-        softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape([b * t, h * head])
-    }
-
     fn mlp(block: &Block, x: Tensor<2>) -> Tensor<2> {
         let y = block.c_fc.forward(block.ln_2.forward(x.clone()));
         x + block.mlp_proj.forward(gelu(y))
@@ -271,13 +257,14 @@ impl Gpt2 {
     pub fn hidden(&self, batch: &Batch, mut caches: Option<&mut Vec<LayerCache>>) -> Tensor<3> {
         let [b, t] = batch.ids.dims();
         let mut x = self.embed(batch.ids.clone(), batch.positions.clone());
-        for (i, block) in self.blocks.iter().enumerate() {
-            let [q, k, v] = self.split(block.c_attn.forward(block.ln_1.forward(x.clone())), b, t);
+        for block in &self.blocks {
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
             if let Some(caches) = caches.as_deref_mut() {
-                caches.push(LayerCache { keys: k.clone(), values: v.clone() });
-                debug_assert_eq!(caches.len(), i + 1);
+                let [_, keys, values] = split_heads(qkv.clone(), b, t, self.heads);
+                caches.push(LayerCache { keys, values });
             }
-            x = x + block.attn_proj.forward(self.attend(q, k, v, batch.bias.clone()));
+            let attended = attention(qkv, batch.real.clone(), batch.bias.clone(), self.heads);
+            x = x + block.attn_proj.forward(attended);
             x = Self::mlp(block, x);
         }
         let width = self.wte.dims()[1];
@@ -298,12 +285,12 @@ impl Gpt2 {
         let mut x = self.embed(ids, positions);
         let old = std::mem::take(caches);
         for (block, cache) in self.blocks.iter().zip(old) {
-            let [q, k, v] = self.split(block.c_attn.forward(block.ln_1.forward(x.clone())), b, 1);
+            let [q, k, v] = split_heads(block.c_attn.forward(block.ln_1.forward(x.clone())), b, 1, self.heads);
             let [_, h, _, d] = k.dims();
             let keys = cache.keys.slice_assign([0..b, 0..h, at..at + 1, 0..d], k);
             let values = cache.values.slice_assign([0..b, 0..h, at..at + 1, 0..d], v);
             let seen = |t: &Tensor<4>| t.clone().slice([0..b, 0..h, 0..at + 1, 0..d]);
-            x = x + block.attn_proj.forward(self.attend(q, seen(&keys), seen(&values), bias.clone()));
+            x = x + block.attn_proj.forward(attend(q, seen(&keys), seen(&values), bias.clone()));
             x = Self::mlp(block, x);
             caches.push(LayerCache { keys, values });
         }
@@ -322,17 +309,9 @@ impl Gpt2 {
         hidden.slice([0..b, query - 1..query + response - 1, 0..w]).reshape([b * response, w])
     }
 
-    /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]`, and the log
-    /// distribution `[rows, vocab]` they come from.
-    pub fn token_logprobs(
-        &self,
-        hidden: Tensor<2>,
-        targets: Tensor<1, Int>,
-        temperature: f64,
-    ) -> (Tensor<1>, Tensor<2>) {
-        let n = targets.dims()[0];
-        let logprobs = log_softmax(self.logits(hidden) / temperature, 1);
-        (logprobs.clone().gather(1, targets.reshape([n, 1])).reshape([n]), logprobs)
+    /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
+    pub fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
+        token_logprobs(self.logits(hidden), targets, temperature)
     }
 }
 

@@ -1,6 +1,8 @@
 //! GPT-2 in burn: the transformer, its scalar heads, sampling, weights on disk, tokenizer and devices.
 
+mod cpu_kernels;
 pub mod device;
+pub mod fused;
 pub mod gpt2;
 pub mod optimizer;
 pub mod parallel;

@@ -162,7 +162,7 @@ pub fn logprobs(
         let range = picked[0]..picked[0] + picked.len();
         let batch = Batch::new(&joined(&queries[range.clone()], &responses[range.clone()]), &device);
         let hidden = Gpt2::response_hidden(model.hidden(&batch, None), q, r);
-        let (logprobs, _) = model.token_logprobs(hidden, targets(&responses[range], &device), temperature);
+        let logprobs = model.token_logprobs(hidden, targets(&responses[range], &device), temperature);
         to_vec(logprobs)
     })?;
     Ok(rows(&shards.concat(), r))

@@ -241,7 +241,7 @@ fn optimise(
                     spec.task.query_length,
                     spec.task.response_length,
                 );
-                let (lp, _) =
+                let lp =
                     model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
                 let predicted = model.head.forward(hidden);
                 let l = loss(lp, predicted.clone(), &fixed, &clip);

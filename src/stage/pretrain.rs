@@ -16,7 +16,7 @@ use crate::store::cache::{Key, publish};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Every tenth document is held out of training.
 const HELD_OUT: usize = 10;
 
@@ -189,7 +189,7 @@ fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1>
     let outputs: Vec<Vec<u32>> = rows.iter().map(|r| r[1..].to_vec()).collect();
     let device = model.device();
     let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&inputs, &device), None), 1, length);
-    model.token_logprobs(hidden, targets(&outputs, &device), 1.0).0.mean().neg()
+    model.token_logprobs(hidden, targets(&outputs, &device), 1.0).mean().neg()
 }
 
 /// Held-out perplexity beside what knowing only token frequencies, or nothing, gives.
