@@ -13,10 +13,11 @@ use crate::model::weights::{load_gpt2, read_config, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::{Key, publish};
+use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Every tenth document is held out of training.
 const HELD_OUT: usize = 10;
 
@@ -71,7 +72,9 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
         read_config(dir)?;
         let weights = dir.join("model.safetensors");
         let hash = hash_file(&weights).map_err(StageError::io(&weights))?;
-        return Ok(Key::new("import", VERSION, &(hash, device_kind))?);
+        let tokenizer = dir.join("tokenizer.json");
+        let tokenizer = hash_file(&tokenizer).map_err(StageError::io(&tokenizer))?;
+        return Ok(Key::new("import", VERSION, &(hash, tokenizer, &spec.task.data, fingerprint(spec)?, device_kind))?);
     }
     Ok(Key::new("pretrain", VERSION, &(&spec.model, &spec.task.data, fingerprint(spec)?, spec.seed, device_kind))?)
 }
@@ -79,7 +82,7 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
 /// ρ's directory in the cache.
 pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageError> {
     if let Some(path) = &spec.model.weights.path {
-        return import(context, Path::new(path), key);
+        return context.artifact(None, key, |work| import(context, spec, Path::new(path), &work.dir));
     }
     let pretrain = spec.model.weights.pretrain.clone().unwrap_or_default();
     context.artifact(None, key, |work| train(context, spec, &pretrain, &work.dir))
@@ -93,15 +96,19 @@ fn fingerprint(spec: &Spec) -> Result<Option<String>, StageError> {
     Ok(Some(blake3::hash(documents.join("\u{0}").as_bytes()).to_hex().to_string()))
 }
 
-/// Copies a model directory into the cache, so that results do not depend on a path that may change.
-fn import(context: &Context, dir: &Path, key: &Key) -> Result<PathBuf, StageError> {
-    context.artifact(None, key, |work| {
-        for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-            publish(&dir.join(name), &work.dir.join(name)).map_err(StageError::io(dir.join(name)))?;
-        }
-        Tokenizer::load(&work.dir)?.save(&work.dir)?;
-        load_gpt2(&work.dir, &context.device).map(|_| ()).map_err(StageError::from)
-    })
+/// Copies a model directory into the cache, so that results do not depend on a path that may change, and measures
+/// how well the model knows the task's text.
+fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(), StageError> {
+    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
+        publish(&from.join(name), &dir.join(name)).map_err(StageError::io(from.join(name)))?;
+    }
+    let tokenizer = Tokenizer::load(dir)?;
+    tokenizer.save(dir)?;
+    let model = load_gpt2(dir, &context.device)?;
+    let corpus = corpus(spec)?;
+    let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
+    let length = PretrainSpec::default().sequence_length.min(model.dimensions().context);
+    save_perplexity(&model, &train, &held_out, length, dir)
 }
 
 fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result<(), StageError> {
@@ -122,13 +129,9 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     let bar = context.bar("pretrain", p.steps, "steps");
     for step in 0..p.steps {
         context.check_stop(step)?;
-        let offsets = Context::shuffled(
-            spec.seed,
-            "pretrain order",
-            train.len() - p.sequence_length - 1,
-            step * p.batch_size,
-            p.batch_size,
-        );
+        let mut rng = Context::stream(spec.seed, "pretrain offsets", step as u64);
+        let offsets: Vec<usize> =
+            (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
         let (gradients, losses) = gradients(&model, &rows, shard_rows(&context.device), |model, rows| {
             let loss = language_model_loss(model, rows) * (rows.len() as f64 / p.batch_size as f64);
@@ -152,12 +155,23 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     bar.finish_and_clear();
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
-    let perplexity = perplexity(&model, &train, &held_out, p.sequence_length)?;
+    save_perplexity(&model, &train, &held_out, p.sequence_length, dir)
+}
+
+fn save_perplexity(
+    model: &Gpt2,
+    train: &[u32],
+    held_out: &[u32],
+    length: usize,
+    dir: &Path,
+) -> Result<(), StageError> {
+    let perplexity = perplexity(model, train, held_out, length)?;
     tracing::info!(
-        "held-out perplexity {:.2} over {} tokens (token frequencies alone: {:.0}; vocabulary: {vocab})",
+        "held-out perplexity {:.2} over {} tokens (token frequencies alone: {:.0}; vocabulary: {})",
         perplexity["model"].as_f64().unwrap_or(f64::NAN),
         perplexity["tokens"],
-        perplexity["unigram"].as_f64().unwrap_or(f64::NAN)
+        perplexity["unigram"].as_f64().unwrap_or(f64::NAN),
+        model.vocab()
     );
     let path = dir.join("perplexity.json");
     write_atomic(&path, format!("{perplexity:#}\n").as_bytes()).map_err(StageError::io(path))
