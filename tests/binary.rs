@@ -242,6 +242,8 @@ fn results_of_another_spec_are_never_overwritten() {
     place.smoke("a").args(["--seed", "2", "--fresh"]).assert().success().stderr(predicate::str::contains("a.old-1"));
     assert!(before == fs::read(place.path("a.old-1/runs/direct/models/policy/model.safetensors")).expect("kept"));
     assert!(before != fs::read(&model).expect("a new model"));
+    fs::write(place.path("a/REFERENCE"), "").expect("written");
+    place.smoke("a").args(["--seed", "3", "--fresh"]).assert().code(2).stderr(predicate::str::contains("reference"));
     fs::create_dir(place.path("mine")).expect("made");
     fs::write(place.path("mine/thesis.tex"), "years of work").expect("written");
     place.smoke("mine").assert().code(2).stderr(predicate::str::contains("not a results directory"));

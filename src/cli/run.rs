@@ -134,7 +134,7 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
     for (loaded, seeded) in jobs {
         let name =
             if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
-        let out = args.out.clone().unwrap_or_else(|| Path::new("results").join(name));
+        let out = args.out.clone().unwrap_or_else(|| beside_reference(Path::new("results").join(name)));
         let this = run_one(args, &loaded, &out, &chosen, &interrupted);
         code = if code == 0 { this } else { code };
         if interrupted.load(Ordering::SeqCst) {
@@ -142,6 +142,20 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         }
     }
     code
+}
+
+/// Marks results that came with the program, to compare with; nothing is run into such a directory.
+const REFERENCE: &str = "REFERENCE";
+
+/// `DIR-mine` where `DIR` is a reference, else `DIR`.
+fn beside_reference(dir: PathBuf) -> PathBuf {
+    if !dir.join(REFERENCE).exists() {
+        return dir;
+    }
+    let mut mine = dir.clone().into_os_string();
+    mine.push("-mine");
+    eprintln!("{} is a reference to compare with; writing to {}", dir.display(), Path::new(&mine).display());
+    mine.into()
 }
 
 /// The device, after it has passed the known-answer test.
@@ -247,6 +261,9 @@ fn finish(out: &Path) -> i32 {
 
 /// Makes sure that `out` is empty or belongs to this spec, and writes spec.toml into it.
 fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, String)> {
+    if out.join(REFERENCE).exists() {
+        return Err((2, format!("{} is a reference to compare with; use another --out", out.display())));
+    }
     let text = resolved_toml(&loaded.spec);
     let path = out.join("spec.toml");
     let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));

@@ -27,7 +27,7 @@ pub fn review(rng: &mut impl Rng) -> Review {
 }
 
 /// Log-odds of a good rating that each charged sentence adds.
-const GAIN: f64 = 2.0;
+const GAIN: f64 = 4.0;
 
 /// The rating: the balance of charged sentences and the rater's mood, cut at fixed thresholds.
 fn stars(polarities: &[Polarity], mood: f64) -> u8 {
