@@ -33,9 +33,7 @@ pub fn write_schemas(dir: &Path) -> std::io::Result<()> {
 pub fn check_schemas(dir: &Path) -> Result<(), String> {
     let stale: Vec<String> = schemas()
         .iter()
-        .filter(|(name, schema)| {
-            std::fs::read_to_string(dir.join(name)).ok().as_deref() != Some(text(schema).as_str())
-        })
+        .filter(|(name, schema)| std::fs::read_to_string(dir.join(name)).ok().as_deref() != Some(text(schema).as_str()))
         .map(|(name, _)| dir.join(name).display().to_string())
         .collect();
     if stale.is_empty() {

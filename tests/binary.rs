@@ -48,8 +48,7 @@ impl Place {
 }
 
 fn json(path: &Path) -> Value {
-    serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())))
-        .expect("JSON")
+    serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).expect("JSON")
 }
 
 fn lines(path: &Path) -> Vec<Value> {
@@ -79,7 +78,12 @@ fn wait_for_lines(path: &Path, count: usize) {
 /// Every file of a finished run that has to be the same after any interruption.
 fn assert_same_results(a: &Path, b: &Path) {
     for run in ["direct", "labels_2k"] {
-        for file in ["models/policy/model.safetensors", "models/policy/with_value_head.safetensors", "samples.jsonl", "evaluation.json"] {
+        for file in [
+            "models/policy/model.safetensors",
+            "models/policy/with_value_head.safetensors",
+            "samples.jsonl",
+            "evaluation.json",
+        ] {
             let read = |dir: &Path| fs::read(dir.join("runs").join(run).join(file)).expect("a file of the run");
             assert!(read(a) == read(b), "{run}/{file} differs");
         }
@@ -94,9 +98,20 @@ fn a_run_makes_everything_and_the_same_command_reuses_it() {
     place.smoke("a").assert().success().stdout(predicate::str::contains("| direct"));
     let out = place.path("a");
     for file in [
-        "spec.toml", "manifest.json", "report.html", "log.txt", "tables/scores.json", "tables/scores.md", "plots/figure2.svg",
-        "plots/figure3.svg", "models/reference/config.json", "models/reference/tokenizer.json", "labels/labels_2k.jsonl",
-        "runs/direct/models/policy/model.safetensors", "runs/labels_2k/models/reward/model.safetensors", "tensorboard/direct/events.out.tfevents.0000000000.runner",
+        "spec.toml",
+        "manifest.json",
+        "report.html",
+        "log.txt",
+        "tables/scores.json",
+        "tables/scores.md",
+        "plots/figure2.svg",
+        "plots/figure3.svg",
+        "models/reference/config.json",
+        "models/reference/tokenizer.json",
+        "labels/labels_2k.jsonl",
+        "runs/direct/models/policy/model.safetensors",
+        "runs/labels_2k/models/reward/model.safetensors",
+        "tensorboard/direct/events.out.tfevents.0000000000.runner",
     ] {
         assert!(out.join(file).exists(), "{file} is missing");
     }
@@ -118,10 +133,15 @@ fn a_run_makes_everything_and_the_same_command_reuses_it() {
         check("samples.schema.json", lines(&run.join("samples.jsonl")));
         check("evaluation.schema.json", vec![json(&run.join("evaluation.json"))]);
     }
-    let resolved: toml::Value = toml::from_str(&fs::read_to_string(out.join("spec.toml")).expect("spec")).expect("TOML");
+    let resolved: toml::Value =
+        toml::from_str(&fs::read_to_string(out.join("spec.toml")).expect("spec")).expect("TOML");
     check("spec.schema.json", vec![serde_json::to_value(resolved).expect("a tree")]);
     // On the first minibatch old and new probabilities are the same up to rounding.
-    assert!(lines(&out.join("runs/direct/metrics.jsonl")).iter().all(|l| l["ppo/ratio_error"].as_f64().expect("a number") < 1e-4));
+    assert!(
+        lines(&out.join("runs/direct/metrics.jsonl"))
+            .iter()
+            .all(|l| l["ppo/ratio_error"].as_f64().expect("a number") < 1e-4)
+    );
 
     place.smoke("a").assert().success();
     let manifest = json(&out.join("manifest.json"));
@@ -134,8 +154,13 @@ fn a_run_makes_everything_and_the_same_command_reuses_it() {
     fs::remove_file(out.join("report.html")).expect("removed");
     place.runner().args(["report", "a"]).assert().success();
     assert!(out.join("report.html").exists());
-    let plan = place.runner().args(["plan", SPEC, "--profile", "smoke", "--device", "cpu", "--out", "a"]).assert().success();
-    plan.stdout(predicate::str::contains("cached pretrain-").and(predicate::str::contains("to do").not()).and(predicate::str::contains("# profile smoke")));
+    let plan =
+        place.runner().args(["plan", SPEC, "--profile", "smoke", "--device", "cpu", "--out", "a"]).assert().success();
+    plan.stdout(
+        predicate::str::contains("cached pretrain-")
+            .and(predicate::str::contains("to do").not())
+            .and(predicate::str::contains("# profile smoke")),
+    );
 }
 
 #[test]
@@ -161,9 +186,14 @@ fn a_damaged_checkpoint_is_passed_over() {
     child.kill().expect("killed");
     child.wait().expect("ended");
     let work = fs::read_dir(place.path(".cache")).expect("the cache").flatten().map(|e| e.path());
-    let partial = work.into_iter().find(|p| p.to_string_lossy().ends_with(".partial") && p.to_string_lossy().contains("policy-"));
-    let mut saved: Vec<PathBuf> = fs::read_dir(partial.expect("an unfinished policy").join("checkpoints")).expect("checkpoints")
-        .flatten().map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "safetensors")).collect();
+    let partial =
+        work.into_iter().find(|p| p.to_string_lossy().ends_with(".partial") && p.to_string_lossy().contains("policy-"));
+    let mut saved: Vec<PathBuf> = fs::read_dir(partial.expect("an unfinished policy").join("checkpoints"))
+        .expect("checkpoints")
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "safetensors"))
+        .collect();
     saved.sort();
     assert_eq!(saved.len(), 2, "two checkpoints are kept");
     let bytes = fs::read(&saved[1]).expect("a checkpoint");
@@ -191,7 +221,12 @@ fn a_second_runner_is_kept_out_of_a_directory() {
     let place = Place::new();
     let mut child = place.spawn("a", &["--set", "policy.episodes=8000"]);
     wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 1);
-    place.smoke("a").args(["--set", "policy.episodes=8000"]).assert().code(1).stderr(predicate::str::contains("another runner"));
+    place
+        .smoke("a")
+        .args(["--set", "policy.episodes=8000"])
+        .assert()
+        .code(1)
+        .stderr(predicate::str::contains("another runner"));
     child.kill().expect("killed");
     child.wait().expect("ended");
 }
@@ -226,11 +261,24 @@ fn wrong_specs_are_explained_all_at_once() {
     write("not.toml", b"spec_version = = 1");
     write("binary.toml", &[0, 159, 146, 150, 255]);
     write("empty.toml", b"");
-    write("keys.toml", b"spec_version = 1\nname = \"k\"\n[policy]\nepisode = 3\nlr = -1.0\nbatch_size = 99999999999999999999\n");
+    write(
+        "keys.toml",
+        b"spec_version = 1\nname = \"k\"\n[policy]\nepisode = 3\nlr = -1.0\nbatch_size = 99999999999999999999\n",
+    );
     write("nan.toml", b"spec_version = 1\nname = \"n\"\n[policy]\nlr = nan\n[policy.kl]\ntarget = inf\n");
     write("data.toml", b"spec_version = 1\nname = \"d\"\n[task.data]\npath = \"nowhere.txt\"\n");
     write("ring.toml", b"extends = \"ring.toml\"\nspec_version = 1\nname = \"r\"\n");
-    let files = ["not.toml", "binary.toml", "empty.toml", "keys.toml", "nan.toml", "data.toml", "ring.toml", "missing.toml", "."];
+    let files = [
+        "not.toml",
+        "binary.toml",
+        "empty.toml",
+        "keys.toml",
+        "nan.toml",
+        "data.toml",
+        "ring.toml",
+        "missing.toml",
+        ".",
+    ];
     let all = place.runner().arg("validate").args(files).assert().code(2);
     let text = String::from_utf8_lossy(&all.get_output().stdout).into_owned();
     for file in files {
@@ -248,8 +296,14 @@ fn wrong_specs_are_explained_all_at_once() {
 #[test]
 fn wrong_data_are_explained() {
     let place = Place::new();
-    let spec = "spec_version = 1\nname = \"d\"\nextends = \"SPEC\"\n[task.data]\npath = \"DATA\"\n".replace("SPEC", SPEC);
-    for (name, bytes) in [("empty.txt", &b""[..]), ("binary.txt", &[0xff, 0xfe, 0, 1, 2, 0xff]), ("short.txt", b"Too short."), ("broken.jsonl", b"{\"text\": \"ok\"}\n{oops\n")] {
+    let spec =
+        "spec_version = 1\nname = \"d\"\nextends = \"SPEC\"\n[task.data]\npath = \"DATA\"\n".replace("SPEC", SPEC);
+    for (name, bytes) in [
+        ("empty.txt", &b""[..]),
+        ("binary.txt", &[0xff, 0xfe, 0, 1, 2, 0xff]),
+        ("short.txt", b"Too short."),
+        ("broken.jsonl", b"{\"text\": \"ok\"}\n{oops\n"),
+    ] {
         fs::write(place.path(name), bytes).expect("written");
         fs::write(place.path("d.toml"), spec.replace("DATA", name).replace("synthetic", "# ")).expect("written");
         let run = place.runner().args(["d.toml", "--profile", "smoke", "--device", "cpu"]).assert().failure();
@@ -262,7 +316,9 @@ fn wrong_data_are_explained() {
 fn values_from_the_command_line_are_typed() {
     let place = Place::new();
     let plan = |set: &str| place.runner().args(["plan", SPEC, "--device", "cpu", "--set", set]).assert();
-    plan("policy.lr=2e-5").success().stdout(predicate::str::is_match("policy.lr = 2e-0?5 +# command line").expect("a pattern"));
+    plan("policy.lr=2e-5")
+        .success()
+        .stdout(predicate::str::is_match("policy.lr = 2e-0?5 +# command line").expect("a pattern"));
     plan("policy.lr=fast").code(2).stderr(predicate::str::contains("policy.lr"));
     plan("policy.batch_size=63").code(2);
     plan("nonsense").code(2);
@@ -277,5 +333,10 @@ fn small_commands_work() {
     place.runner().arg("no-such-spec.toml").assert().code(2);
     place.runner().arg("--no-such-option").assert().code(2);
     place.runner().args([SPEC, "--device", "abacus"]).assert().code(2).stderr(predicate::str::contains("abacus"));
-    Command::cargo_bin("runner").expect("the program").current_dir(env!("CARGO_MANIFEST_DIR")).args(["schema", "--check"]).assert().success();
+    Command::cargo_bin("runner")
+        .expect("the program")
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .args(["schema", "--check"])
+        .assert()
+        .success();
 }

@@ -412,10 +412,9 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
     fn fused_token_logprobs(logits: FloatTensor<Self>, targets: IntTensor<Self>, scale: f64) -> FloatTensor<Self> {
         let (logits, node) = logits.into_parts();
         match TokenLogprobsGradient.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish(
-                (logits.clone(), targets.clone(), scale),
-                Flex::fused_token_logprobs(logits, targets, scale),
-            ),
+            OpsKind::Tracked(op) => {
+                op.finish((logits.clone(), targets.clone(), scale), Flex::fused_token_logprobs(logits, targets, scale))
+            }
             OpsKind::UnTracked(op) => op.finish(Flex::fused_token_logprobs(logits, targets, scale)),
         }
     }
@@ -490,7 +489,8 @@ mod tests {
             let found = (f(w.clone(), b.clone()) * random([5, 37], 6)).sum().backward();
             [w, b].map(|t| to_vec(t.grad(&found).expect("a gradient")).expect("values")).concat()
         };
-        let normal = |x: Tensor<2>| layer_norm(x, Tensor::ones([37], &w.device()), Tensor::zeros([37], &w.device()), 1e-5);
+        let normal =
+            |x: Tensor<2>| layer_norm(x, Tensor::ones([37], &w.device()), Tensor::zeros([37], &w.device()), 1e-5);
         let a = gradient(&|w, b| layer_norm(x.clone(), w, b, 1e-5));
         let b = gradient(&|w, b| normal(x.clone()).detach() * w.unsqueeze::<2>() + b.unsqueeze::<2>());
         assert!(largest_difference(&a, &b) < 1e-5, "{}", largest_difference(&a, &b));
@@ -499,9 +499,7 @@ mod tests {
     #[test]
     fn token_logprobs_are_log_softmax_and_gather() {
         let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![0, 50, 17, 3], [4]), &Device::flex().autodiff());
-        let plain = |x: Tensor<2>| {
-            log_softmax(x / 0.7, 1).gather(1, targets.clone().reshape([4, 1])).reshape([4])
-        };
+        let plain = |x: Tensor<2>| log_softmax(x / 0.7, 1).gather(1, targets.clone().reshape([4, 1])).reshape([4]);
         same(&(random([4, 51], 7) * 4.0), |x| token_logprobs(x, targets.clone(), 0.7), plain);
     }
 

@@ -249,7 +249,8 @@ fn optimise(
                 let statistics = read(&l, predicted, &fixed, weight)?;
                 Ok::<_, StageError>((l.total * weight, statistics))
             })?;
-            let largest = parts.iter().map(|part| part.ratio_error).fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
+            let largest =
+                parts.iter().map(|part| part.ratio_error).fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
             ratio_error.get_or_insert(largest);
             let mut step = parts[0].means.clone();
             for part in &parts[1..] {

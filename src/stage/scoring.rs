@@ -45,7 +45,8 @@ impl Rule {
 /// Raw scores of token rows, in passes of [`ROWS`].
 pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, StageError> {
     let device = model.trunk.device();
-    let scores = map_shards(rows, shard_rows(&device).min(ROWS), |rows| to_vec(model.score(&Batch::new(rows, &device))))?;
+    let scores =
+        map_shards(rows, shard_rows(&device).min(ROWS), |rows| to_vec(model.score(&Batch::new(rows, &device))))?;
     Ok(scores.concat())
 }
 
