@@ -1,6 +1,7 @@
 //! Product reviews with star ratings, from a grammar of their own that shares its sentiment words with the stories.
 //! A sentiment classifier trained on them therefore transfers to stories it has never seen.
 
+use super::storyworld::Plot;
 use super::words::{Polarity, Words, fill, finish, pick, sentiment};
 use rand::{Rng, RngExt, seq::IndexedRandom};
 
@@ -26,7 +27,7 @@ pub fn review(rng: &mut impl Rng) -> Review {
 }
 
 /// Log-odds of a good rating that each charged sentence adds.
-const GAIN: f64 = 1.0;
+const GAIN: f64 = 2.0;
 
 /// The rating: the balance of charged sentences and the rater's mood, cut at fixed thresholds.
 fn stars(polarities: &[Polarity], mood: f64) -> u8 {
@@ -43,12 +44,15 @@ fn stars(polarities: &[Polarity], mood: f64) -> u8 {
 
 /// The sentences of a review, each with its sentiment.
 fn tell(rng: &mut impl Rng) -> Vec<(String, Polarity)> {
-    let Some(kind) = KINDS.choose(rng) else {
+    // Half of all reviews are of stories, and tell some of the plot.
+    let plot = if rng.random_bool(0.5) { Plot::new(rng) } else { None };
+    let kinds = if plot.is_some() { STORIES } else { KINDS };
+    let Some(kind) = kinds.choose(rng) else {
         return Vec::new();
     };
     let mut used = Vec::new();
     let product = pick(rng, kind.products, &mut used);
-    let mut writer = Writer { kind, product, sister: true, used };
+    let mut writer = Writer { kind, plot, product, sister: true, used };
     // How likely a charged sentence is to be positive: leaning reviews and mixed ones.
     let lean = [0.02, 0.25, 0.5, 0.75, 0.98].choose(rng).copied().unwrap_or(0.5);
     let count = rng.random_range(2..=5);
@@ -60,7 +64,7 @@ fn tell(rng: &mut impl Rng) -> Vec<(String, Polarity)> {
 }
 
 /// Chance that a review's sentence carries no sentiment.
-const NEUTRAL_SHARE: f64 = 0.2;
+const NEUTRAL_SHARE: f64 = 0.4;
 
 /// A sentiment for one sentence.
 fn draw(rng: &mut impl Rng, lean: f64) -> Polarity {
@@ -76,6 +80,8 @@ fn draw(rng: &mut impl Rng, lean: f64) -> Polarity {
 /// One review in the making.
 struct Writer {
     kind: &'static Kind,
+    /// What a reviewed story tells.
+    plot: Option<Plot>,
     product: &'static str,
     /// Whether the relative last mentioned is a woman.
     sister: bool,
@@ -84,6 +90,9 @@ struct Writer {
 
 impl Writer {
     fn sentence(&mut self, rng: &mut impl Rng, polarity: Polarity, first: bool) -> String {
+        if let (Some(plot), Polarity::Neutral, false) = (&mut self.plot, polarity, first) {
+            return plot.sentence(rng);
+        }
         let list = if polarity == Polarity::Neutral {
             if first { NEUTRAL_OPENINGS } else { NEUTRAL }
         } else if first {
@@ -205,11 +214,6 @@ const KINDS: &[Kind] = &[
         ],
     },
     Kind {
-        products: &["novel", "cookbook", "film", "board game", "music album", "puzzle"],
-        parts: &["story", "cover", "ending", "plot", "print"],
-        charged: &["the {part} was {event}", "the main character is {character}", "the second half was {event}"],
-    },
-    Kind {
         products: &["tent", "backpack", "sleeping bag", "bicycle", "canoe", "pair of boots"],
         parts: &["zipper", "strap", "fabric", "frame", "pocket"],
         charged: &[
@@ -230,6 +234,13 @@ const KINDS: &[Kind] = &[
         charged: &["the {part} makes me {mood}", "my puppy is {creature} on it", "our bedroom looks {setting} now"],
     },
 ];
+
+/// Products that tell a story.
+const STORIES: &[Kind] = &[Kind {
+    products: &["novel", "film", "play", "comic book", "audio book", "picture book"],
+    parts: &["story", "cover", "ending", "plot", "print"],
+    charged: &["the {part} was {event}", "the main character is {character}", "the second half was {event}"],
+}];
 
 const STAFF: Words = &["seller", "driver", "clerk", "manager", "courier", "shop owner", "help desk"];
 const SERVICES: Words = &["delivery", "return process", "service", "phone call", "repair", "purchase"];
@@ -291,7 +302,7 @@ mod tests {
     #[test]
     fn every_story_word_occurs_with_its_polarity() {
         let plain = |text: &str| format!(" {}", text.to_lowercase().replace(['.', ','], " "));
-        let all: Vec<(String, u8)> = reviews(8000).iter().map(|r| (plain(&r.text), r.stars)).collect();
+        let all: Vec<(String, u8)> = reviews(40_000).iter().map(|r| (plain(&r.text), r.stars)).collect();
         let mean = |word: &str| {
             let head = word.split(" {").next().unwrap_or(word).to_lowercase();
             let probe = format!(" {head} ");
@@ -301,8 +312,8 @@ mod tests {
             hits.iter().sum::<f64>() / hits.len() as f64
         };
         for pair in PAIRS {
-            pair.positive.iter().for_each(|w| assert!(mean(w) > 3.15, "{w}"));
-            pair.negative.iter().for_each(|w| assert!(mean(w) < 2.85, "{w}"));
+            pair.positive.iter().for_each(|w| assert!(mean(w) > 3.1, "{w}"));
+            pair.negative.iter().for_each(|w| assert!(mean(w) < 2.9, "{w}"));
         }
     }
 }

@@ -18,11 +18,11 @@ pub(crate) enum Polarity {
 }
 
 impl Polarity {
-    /// Draws a sentiment: 20% positive, 20% negative, 60% neutral.
+    /// Draws a sentiment: 15% positive, 15% negative, 70% neutral.
     pub(crate) fn draw(rng: &mut impl Rng) -> Self {
-        match rng.random_range(0..10) {
-            0..2 => Self::Positive,
-            2..4 => Self::Negative,
+        match rng.random_range(0..20) {
+            0..3 => Self::Positive,
+            3..6 => Self::Negative,
             _ => Self::Neutral,
         }
     }

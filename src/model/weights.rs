@@ -37,7 +37,7 @@ pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
         width: number("n_embd")?,
         context: number("n_positions")?,
     };
-    if dimensions.width % dimensions.heads != 0 {
+    if !dimensions.width.is_multiple_of(dimensions.heads) {
         return Err(ModelError::file(&path, "`n_embd` is not a multiple of `n_head`"));
     }
     Ok(Config { dimensions, vocab: number("vocab_size")? })

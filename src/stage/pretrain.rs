@@ -17,7 +17,7 @@ use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Every tenth document is held out of training.
 const HELD_OUT: usize = 10;
 
