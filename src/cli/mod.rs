@@ -4,6 +4,7 @@
 pub mod compare;
 pub mod doctor;
 pub mod ls;
+pub mod math;
 pub mod plan;
 pub mod report;
 pub mod run;
@@ -76,6 +77,12 @@ enum Command {
     Ls,
     /// Devices and backends found, with a numeric self-test of each
     Doctor,
+    /// One numeric kernel on JSON: reads an object from standard input, prints one (`runner math OP < in.json`)
+    #[command(after_help = math::help())]
+    Math {
+        #[arg(value_parser = math::parser(), hide_possible_values = true)]
+        op: String,
+    },
     /// Write schemas/*.json from the program's types
     Schema {
         /// Only check that they are up to date
@@ -177,6 +184,7 @@ pub fn main() -> i32 {
         Command::Report { dir } => report::report(&dir),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
+        Command::Math { op } => math::math(&op),
         Command::Schema { check } => schema::schema(check),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "runner", &mut std::io::stdout());

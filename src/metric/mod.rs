@@ -1,3 +1,7 @@
-//! Statistics of results: intervals and tests that go beside every number in a table.
+//! Statistics of results and measures of text: what goes beside every number in a table.
 
+pub mod agreement;
 pub mod interval;
+pub mod rouge;
+pub mod stem;
+pub mod text;

@@ -4,6 +4,7 @@ mod cpu_kernels;
 pub mod device;
 pub mod fused;
 pub mod gpt2;
+pub mod gpt2_tokenizer;
 pub mod optimizer;
 pub mod parallel;
 pub mod sampling;

@@ -2,6 +2,7 @@
 
 pub mod advantages;
 pub mod kl;
+pub mod labels;
 pub mod optimum;
 pub mod ppo;
 pub mod reward;

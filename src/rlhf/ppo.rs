@@ -42,8 +42,11 @@ pub fn loss(logprobs: Tensor<1>, values: Tensor<1>, t: &Targets, clip: &Clip) ->
     let clipfrac = clipped.clone().inner_or_self().greater(unclipped.clone().inner_or_self()).float().mean();
     let policy = unclipped.max_pair(clipped).mean();
 
-    let offset = (values.clone() - t.old_values.clone()).clamp(-clip.cliprange_value, clip.cliprange_value);
-    let clipped_values = t.old_values.clone() + offset;
+    // Not old + clamp(values - old): that rounds, and would count unclipped values as clipped.
+    let clipped_values = values
+        .clone()
+        .max_pair(t.old_values.clone() - clip.cliprange_value)
+        .min_pair(t.old_values.clone() + clip.cliprange_value);
     let square = |v: Tensor<1>| {
         let d = v - t.returns.clone();
         d.clone() * d

@@ -22,7 +22,11 @@ impl Normalization {
         let n = raw.len().max(1) as f64;
         let mean = raw.iter().map(|r| f64::from(*r)).sum::<f64>() / n;
         let variance = raw.iter().map(|r| (f64::from(*r) - mean).powi(2)).sum::<f64>() / n;
-        let gain = target_std / variance.sqrt().max(1e-12);
+        Self::from_moments(mean, variance.sqrt(), target_mean, target_std)
+    }
+    /// The same from the mean and population standard deviation of the raw rewards.
+    pub fn from_moments(mean: f64, std: f64, target_mean: f64, target_std: f64) -> Self {
+        let gain = target_std / std.max(1e-12);
         Self { gain, bias: target_mean - gain * mean }
     }
     pub fn apply(&self, raw: f32) -> f32 {

@@ -24,7 +24,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// Everything PPO needs.
 pub struct Inputs<'a> {

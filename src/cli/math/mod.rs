@@ -1,0 +1,183 @@
+//! `runner math OP < in.json`: one numeric kernel on JSON, so that any language can check our numbers. Every operation
+//! calls the function that training or evaluation calls; here is only reading and printing.
+
+mod input;
+mod rl;
+mod text;
+
+use clap::builder::{PossibleValue, PossibleValuesParser};
+use input::{Input, MathError};
+use serde_json::{Map, Value};
+use std::io::Read;
+
+/// One operation: its fields with their shapes, and what comes out.
+struct Op {
+    name: &'static str,
+    fields: &'static [&'static str],
+    /// Shapes, units and rules, for `--help`.
+    help: &'static str,
+    run: fn(&Input) -> Result<Map<String, Value>, MathError>,
+}
+
+const OPS: &[Op] = &[
+    Op {
+        name: "whiten",
+        fields: &["values", "shift_mean"],
+        help: "values [rows][response], shift_mean true|false -> values; biased variance + 1e-8, mean kept unless shifted",
+        run: rl::whiten,
+    },
+    Op {
+        name: "gae",
+        fields: &["rewards", "values", "gamma", "lam"],
+        help: "rewards, values [rows][response] -> advantages, returns (= advantages + values)",
+        run: rl::gae,
+    },
+    Op {
+        name: "token_rewards",
+        fields: &["scores", "logprobs", "ref_logprobs", "kl_coef"],
+        help: "scores [rows], logprobs, ref_logprobs [rows][response] -> rewards: -kl_coef (logprob - ref_logprob), the score added on the last token",
+        run: rl::token_rewards,
+    },
+    Op {
+        name: "ppo_loss",
+        fields: &[
+            "logprobs",
+            "old_logprobs",
+            "advantages",
+            "values",
+            "old_values",
+            "returns",
+            "cliprange",
+            "cliprange_value",
+            "vf_coef",
+        ],
+        help: "arrays [rows][response] -> loss (= policy_loss + vf_coef value_loss), policy_loss, value_loss, clipfrac, value_clipfrac, approxkl",
+        run: rl::ppo_loss,
+    },
+    Op {
+        name: "kl_controller",
+        fields: &["schedule", "init", "target", "gain", "horizon", "kls", "episodes_per_update", "end"],
+        help: "schedule constant|adaptive|linear, kls [updates] (nats) -> coefs [updates]: the coefficient after seeing each kl, so without init. adaptive: target, and gain (the paper's form) or horizon with episodes_per_update (the released code's). linear: from init to end (default 0) over all the updates",
+        run: rl::kl_controller,
+    },
+    Op {
+        name: "reward_loss",
+        fields: &["rewards", "best"],
+        help: "rewards [comparisons][candidates], best [comparisons] (indices from 0) -> loss (nats), accuracy (share whose largest reward is the best; the first of equals)",
+        run: rl::reward_loss,
+    },
+    Op {
+        name: "reward_norm",
+        fields: &["mean", "std", "target_mean", "target_std"],
+        help: "mean and (population) standard deviation of raw rewards, and the wanted ones -> gain, bias",
+        run: rl::reward_norm,
+    },
+    Op {
+        name: "truncate",
+        fields: &["responses", "truncate_token", "truncate_after", "padding"],
+        help: "responses [rows][response] of ids -> responses with padding after the first truncate_token at or after position truncate_after, valid [rows]: whether there is one",
+        run: rl::truncate,
+    },
+    Op {
+        name: "adam",
+        fields: &["params", "grads", "lrs", "beta1", "beta2", "epsilon", "form"],
+        help: "params [n], grads [steps][n], lrs [steps], form tensorflow|torch (where epsilon stands) -> params [n] after all steps",
+        run: rl::adam,
+    },
+    Op {
+        name: "label_schedule",
+        fields: &["initial", "total", "episodes", "at"],
+        help: "at: an episode or a list of them -> labels wanted by then, not rounded: initial + (total - initial)(1 - (1 - at/episodes)^2)",
+        run: rl::label_schedule,
+    },
+    Op {
+        name: "optimum",
+        fields: &["rewards", "betas"],
+        help: "rewards [contexts][samples of the reference policy], betas -> kl (nats), reward, one per beta, of the best policy",
+        run: rl::optimum,
+    },
+    Op {
+        name: "rouge",
+        fields: &["prediction", "reference", "stemmer"],
+        help: "texts, stemmer true|false (default false) -> rouge1, rouge2, rougeL: precision, recall, f1 (0 to 1), as google's rouge-score",
+        run: text::rouge,
+    },
+    Op {
+        name: "tokenize",
+        fields: &["text"],
+        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is id 50256",
+        run: text::tokenize,
+    },
+    Op {
+        name: "detokenize",
+        fields: &["ids"],
+        help: "ids of GPT-2 -> text, U+FFFD for bytes that are not UTF-8",
+        run: text::detokenize,
+    },
+    Op {
+        name: "sentences",
+        fields: &["text"],
+        help: "-> sentences: Unicode's annex 29, and a line break ends one; pieces without a letter or digit are dropped",
+        run: text::sentences,
+    },
+    Op { name: "lead3", fields: &["text"], help: "-> summary: the first three sentences", run: text::lead3 },
+    Op {
+        name: "novelty",
+        fields: &["source", "summary"],
+        help: "-> ngram1..ngram4, sentence: shares (0 to 1) of the summary's n-grams and sentences, repeats counted, whose lower-cased words do not occur in this order in the source; null where the summary has none",
+        run: text::novelty,
+    },
+    Op {
+        name: "agreement",
+        fields: &["answers"],
+        help: "answers [items][raters] of numbers, texts, true|false or null (no answer) -> percent (0 to 100) of pairs of answers to the same item that agree, kappa (Fleiss'; null where all answers are the same)",
+        run: text::agreement,
+    },
+    Op {
+        name: "interval",
+        fields: &["wins", "n"],
+        help: "whole numbers -> low, high: Wilson's 95% interval of the share",
+        run: text::interval,
+    },
+];
+
+/// The operations for `runner math --help`.
+pub fn help() -> String {
+    let ops: Vec<String> =
+        OPS.iter().map(|op| format!("  {} {{{}}}\n      {}", op.name, op.fields.join(", "), op.help)).collect();
+    format!(
+        "Operations, each {{fields}} of its object:\n{}\n\nArrays are nested lists, row-major. Arrays of numbers are computed in 32-bit floats, as in training (so about 7 digits), \
+         single numbers, coefficients and everything about text in 64-bit.\nExample: echo '{{\"wins\": 8, \"n\": 10}}' | runner math interval",
+        ops.join("\n")
+    )
+}
+
+/// What `OP` may be; a wrong name gets the nearest one.
+pub fn parser() -> PossibleValuesParser {
+    PossibleValuesParser::new(OPS.iter().map(|op| PossibleValue::new(op.name)))
+}
+
+/// Runs one operation from standard input to standard output; returns the exit code.
+pub fn math(name: &str) -> i32 {
+    let Some(op) = OPS.iter().find(|op| op.name == name) else {
+        eprintln!("error: no operation `{name}`; `runner math --help` lists them");
+        return 2;
+    };
+    let result = read().and_then(|text| Input::new(&text, op.fields)).and_then(|input| (op.run)(&input));
+    match result {
+        Ok(output) => {
+            println!("{}", Value::Object(output));
+            0
+        }
+        Err(e) => {
+            eprintln!("error: runner math {name}: {}", super::chain(&e));
+            2
+        }
+    }
+}
+
+fn read() -> Result<String, MathError> {
+    let mut bytes = Vec::new();
+    std::io::stdin().read_to_end(&mut bytes).map_err(MathError::Read)?;
+    String::from_utf8(bytes).map_err(|e| MathError::Utf8(e.utf8_error().valid_up_to()))
+}
