@@ -3,9 +3,9 @@
 //! Shapes: `batch` rows, `time` positions, `width` channels, `vocab` tokens. Rows are left-padded: a padded
 //! position is masked out of attention and does not advance the position index.
 
-use crate::spec::Dimensions;
 use super::device::is_cpu;
 use super::fused::{self, attend, attention, gelu, split_heads, token_logprobs};
+use crate::spec::Dimensions;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};

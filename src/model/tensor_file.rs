@@ -71,7 +71,11 @@ impl TensorFile {
         let mut at = 0;
         for ((begin, end), name) in all {
             if begin != at {
-                return Err(ModelError::tensor(&self.path, name, "overlaps another, or follows a gap; fetch the file again"));
+                return Err(ModelError::tensor(
+                    &self.path,
+                    name,
+                    "overlaps another, or follows a gap; fetch the file again",
+                ));
             }
             let end_in_file = (end as u64).saturating_add(self.data);
             if end_in_file > length {

@@ -98,12 +98,7 @@ pub fn load_scalar(dir: &Path, device: &Device) -> Result<ScalarModel, ModelErro
 }
 
 fn config_of(model: &Gpt2) -> Config {
-    Config {
-        dimensions: model.dimensions(),
-        vocab: model.vocab(),
-        layer_norm_epsilon: model.ln_f.epsilon,
-        tied: true,
-    }
+    Config { dimensions: model.dimensions(), vocab: model.vocab(), layer_norm_epsilon: model.ln_f.epsilon, tied: true }
 }
 
 /// Writes a language model's config and weights; `end_of_text` is the id of `<|endoftext|>`.

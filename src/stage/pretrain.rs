@@ -3,14 +3,14 @@
 use super::StageError;
 use super::context::Context;
 use crate::data::source::documents;
+use crate::model::ModelError;
+use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::{targets, to_vec};
-use crate::model::tokenizer::Tokenizer;
-use crate::model::ModelError;
-use crate::model::config::read_config;
 use crate::model::tensor_file::weight_files;
+use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
@@ -164,13 +164,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     save_perplexity(&model, &train, &held_out, p.sequence_length, dir)
 }
 
-fn save_perplexity(
-    model: &Gpt2,
-    train: &[u32],
-    held_out: &[u32],
-    length: usize,
-    dir: &Path,
-) -> Result<(), StageError> {
+fn save_perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize, dir: &Path) -> Result<(), StageError> {
     let perplexity = perplexity(model, train, held_out, length)?;
     tracing::info!(
         "held-out perplexity {:.2} over {} tokens (token frequencies alone: {:.0}; vocabulary: {})",
@@ -225,7 +219,5 @@ fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> R
     let sum: f64 = frequency.iter().sum();
     let scored: Vec<u32> = rows.iter().flat_map(|r| r[1..].iter().copied()).collect();
     let unigram = -scored.iter().map(|t| (frequency[*t as usize] / sum).ln()).sum::<f64>() / scored.len() as f64;
-    Ok(
-        json!({ "model": loss.exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }),
-    )
+    Ok(json!({ "model": loss.exp(), "unigram": unigram.exp(), "uniform": vocab as f64, "tokens": scored.len() }))
 }
