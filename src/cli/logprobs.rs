@@ -1,11 +1,12 @@
 //! `runner logprobs`: per-token log-probabilities of responses under any model directory, JSON lines in and out.
 
-use super::model::{Failure, open, temperature};
+use super::model::{Failure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::logprobs_of_pairs;
 use crate::model::tokenizer::Tokenizer;
 use crate::store::atomic::write_atomic_with;
 use clap::Args;
+use serde::Serialize;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::fs::File;
@@ -35,6 +36,12 @@ pub struct LogprobsArgs {
     /// Write here (only once every line is done) and not to standard output
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+}
+
+/// A line of output; float32 are printed with the digits they have.
+#[derive(Serialize)]
+struct Scored<'a> {
+    logprobs: &'a [f32],
 }
 
 /// The input with what its error messages need.
@@ -182,8 +189,7 @@ fn score_all(model: &Gpt2, args: &LogprobsArgs, lines: &mut Lines, out: &mut dyn
                     lines.name
                 )));
             }
-            let text = serde_json::json!({ "logprobs": logprobs }).to_string();
-            writeln!(out, "{text}").map_err(Failure::Output)?;
+            write_line(out, &Scored { logprobs: &logprobs })?;
         }
         out.flush().map_err(Failure::Output)?;
         if let Some(failure) = wrong {

@@ -3,7 +3,8 @@
 use super::run::ready_device;
 use crate::model::gpt2::Gpt2;
 use crate::model::weights::load_gpt2;
-use std::io;
+use serde::Serialize;
+use std::io::{self, Write};
 use std::path::Path;
 
 /// Why a command stopped.
@@ -47,4 +48,10 @@ pub fn temperature(text: &str) -> Result<f64, String> {
         Ok(t) if t.is_finite() && t > 0.0 => Ok(t),
         _ => Err("expected a number above 0".into()),
     }
+}
+
+/// Writes one JSON line.
+pub fn write_line(out: &mut dyn Write, line: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(line).map_err(|e| Failure::Run(e.to_string()))?;
+    writeln!(out, "{text}").map_err(Failure::Output)
 }

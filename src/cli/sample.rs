@@ -1,13 +1,14 @@
 //! `runner sample`: continuations of a prompt under any model directory, drawn as the trainer draws them: from the whole
 //! vocabulary, of a fixed length, continuing through `<|endoftext|>`.
 
-use super::model::{Failure, open, temperature};
+use super::model::{Failure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample as draw};
 use crate::model::tokenizer::Tokenizer;
 use crate::stage::context::Context;
 use clap::{Args, ValueEnum};
 use rand::RngExt;
+use serde::Serialize;
 use std::io::{self, Write};
 use std::path::PathBuf;
 
@@ -51,6 +52,15 @@ enum Format {
     Json,
 }
 
+/// A sample with --format json.
+#[derive(Serialize)]
+struct Line<'a> {
+    query: &'a [u32],
+    response: &'a [u32],
+    text: &'a str,
+    logprobs: &'a [f32],
+}
+
 /// Exit code 0 done, 2 for a wrong model or prompt, 1 where computing or writing fails.
 pub fn sample(args: &SampleArgs) -> i32 {
     super::model::exit_code(run(args))
@@ -82,15 +92,13 @@ fn run(args: &SampleArgs) -> Result<(), Failure> {
         let sampled = samples(&model, args, &query, first, SHARED.min(k - first))?;
         for (i, (response, logprobs)) in sampled.responses.iter().zip(&sampled.logprobs).enumerate() {
             let text = tokenizer.decode(response).map_err(|e| Failure::Run(e.to_string()))?;
-            let line = match args.format {
-                Format::Json => {
-                    serde_json::json!({ "query": query, "response": response, "text": text, "logprobs": logprobs })
-                        .to_string()
+            match args.format {
+                Format::Json => write_line(&mut out, &Line { query: &query, response, text: &text, logprobs })?,
+                Format::Text if k == 1 => writeln!(out, "{}{text}", args.prompt).map_err(Failure::Output)?,
+                Format::Text => {
+                    writeln!(out, "--- {} of {k}\n{}{text}", first + i + 1, args.prompt).map_err(Failure::Output)?
                 }
-                Format::Text if k == 1 => format!("{}{text}", args.prompt),
-                Format::Text => format!("--- {} of {k}\n{}{text}", first + i + 1, args.prompt),
-            };
-            writeln!(out, "{line}").map_err(Failure::Output)?;
+            }
         }
         out.flush().map_err(Failure::Output)?;
     }
