@@ -66,7 +66,7 @@ def padded(model, rows, temperature):
 def variants(model, work):
     """The model in every layout and number type that we read."""
     model.save_pretrained(work / "float32")
-    model.save_pretrained(work / "sharded", max_shard_size=f"{sum(p.numel() for p in model.parameters()) * 4 // 3}B")
+    model.save_pretrained(work / "sharded", max_shard_size=sum(p.numel() for p in model.parameters()) * 4 // 3)
     model.save_pretrained(work / "unprefixed")
     file = work / "unprefixed/model.safetensors"
     save_file({n.removeprefix("transformer."): t for n, t in load_file(file).items()}, file, metadata={"format": "pt"})
@@ -75,24 +75,29 @@ def variants(model, work):
     return ["float32", "sharded", "unprefixed", "float16", "bfloat16"]
 
 
-def check_reading(runner, layers, heads, width, vocab, context, count):
+def check_reading(runner, layers, heads, width, vocab, context, count, std=0.15):
     rng = random.Random(layers * width)
     ids = lambda n: [rng.randrange(vocab) for _ in range(n)]
     rows = [(ids(rng.randint(1, context // 2)), ids(rng.randint(1, context // 4))) for _ in range(count - 2)]
     rows += [(ids(context - 1), ids(1)), (ids(1), ids(context - 1))]
     with tempfile.TemporaryDirectory() as work:
+        print(f"-- {layers}x{width}, vocabulary {vocab}, weights of standard deviation {std}")
         work = Path(work)
-        for name in variants(random_model(layers, heads, width, vocab, context, seed=width), work):
+        for name in variants(random_model(layers, heads, width, vocab, context, seed=width, std=std), work):
             model = AutoModelForCausalLM.from_pretrained(work / name, dtype=torch.float32).eval()
             for temperature in (1.0, 0.7) if name == "float32" else (1.0,):
                 expected = [logprobs(model, q, r, temperature) for q, r in rows]
                 what = f"{layers}x{width} {name}, temperature {temperature}"
                 report(f"{what}, {count} lines of mixed lengths", largest(ours(runner, work / name, rows, temperature), expected))
             if name == "float32":
+                exact = AutoModelForCausalLM.from_pretrained(work / name, dtype=torch.float64).eval()
+                exact = [logprobs(exact, q, r, 0.7) for q, r in rows]
+                theirs, own = largest(expected, exact), largest(ours(runner, work / name, rows, 0.7), exact)
+                print(f"     against float64: transformers' float32 {theirs:.2e}, ours {own:.2e}")
                 alone = [ours(runner, work / name, [row])[0] for row in rows[:3]]
-                report(f"{what}, each line alone", largest(alone, [logprobs(model, q, r, 1.0) for q, r in rows[:3]]))
+                report(f"{layers}x{width} {name}, each line alone", largest(alone, [logprobs(model, q, r, 1.0) for q, r in rows[:3]]))
                 small = [row for row in rows if len(row[0]) + len(row[1]) < context][:8]
-                report(f"{what}, transformers' own padded batch", largest(ours(runner, work / name, small), padded(model, small, 1.0)))
+                report(f"{layers}x{width} {name}, transformers' own padded batch", largest(ours(runner, work / name, small), padded(model, small, 1.0)))
 
 
 def check_written(runner, directory):
@@ -141,7 +146,8 @@ def main():
     check_reading(args.runner, 2, 4, 64, 1000, 128, 40)
     check_reading(args.runner, 4, 4, 128, 5000, 128, 600)
     if args.large:
-        check_reading(args.runner, 12, 12, 768, 50257, 1024, 6)
+        # Wider models need smaller weights: at 0.15 the attention is so sharp that float32 itself is off by 1e-3.
+        check_reading(args.runner, 12, 12, 768, 50257, 1024, 6, std=0.04)
     sys.exit(failed)
 
 

@@ -67,7 +67,7 @@ fn parse(value: &Value) -> Result<Config, String> {
         width: number("n_embd")?,
         context: number(context)?,
     };
-    if dimensions.width % dimensions.heads != 0 {
+    if !dimensions.width.is_multiple_of(dimensions.heads) {
         return Err("`n_embd` is not a multiple of `n_head`".into());
     }
     if !value["n_inner"].is_null() && number("n_inner")? != 4 * dimensions.width {

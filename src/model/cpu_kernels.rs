@@ -41,7 +41,7 @@ fn exp(x: f32) -> f32 {
     let p = p * f + 8.333_452e-3;
     let p = p * f + 4.166_579_6e-2;
     let p = p * f + 1.666_666_5e-1;
-    let p = p * f + 5.000_000_1e-1;
+    let p = p * f + 5e-1;
     let y = p * f * f + f + 1.0;
     y * f32::from_bits(((n as i32 + 127) as u32) << 23)
 }
@@ -97,7 +97,7 @@ fn row_moments(x: &[f32], epsilon: f32) -> (f32, f32) {
 }
 
 /// 2√(2/π)
-const GELU_SCALE: f32 = 1.595_769_1;
+const GELU_SCALE: f32 = 1.595_769;
 const GELU_CUBIC: f32 = 0.044715;
 
 vectorized! {
