@@ -18,7 +18,7 @@ const LINES: usize = 512;
 
 #[derive(Args)]
 #[command(
-    after_help = "Each line of FILE is {\"query\": ..., \"response\": ...}, both as text or as a list of token ids; other keys are\nignored. Each line of output is {\"logprobs\": [...]}: log π(response[t] | query, response[..t]) in nats, one number per\nresponse token, the logits divided by the temperature as they are in training. Lines may have any lengths.\n\nExamples:\n  runner logprobs --model results/mine/models/reference --input pairs.jsonl > out.jsonl\n  echo '{\"query\": \"I went to the\", \"response\": \" park.\"}' | runner logprobs --model DIR --input - --temperature 0.7\n  runner sample --model DIR --prompt 'Once' --format json | runner logprobs --model DIR --input -"
+    after_help = "Each line of FILE is {\"query\": ..., \"response\": ...}, both as text or as a list of token ids; other keys are ignored. Each line of output is {\"logprobs\": [...]}: log π(response[t] | query, response[..t]) in nats, one number per response token, the logits divided by the temperature as they are in training. Lines may have any lengths.\n\nExamples:\n  runner logprobs --model results/mine/models/reference --input pairs.jsonl > out.jsonl\n  echo '{\"query\": \"I went to the\", \"response\": \" park.\"}' | runner logprobs --model DIR --input - --temperature 0.7\n  runner sample --model DIR --prompt 'Once' --format json | runner logprobs --model DIR --input -"
 )]
 pub struct LogprobsArgs {
     /// Model directory: config.json, model.safetensors (or shards), tokenizer.json where lines hold text

@@ -17,14 +17,14 @@ const SHARED: usize = 16;
 
 #[derive(Args)]
 #[command(
-    after_help = "The same seed gives the same samples on the same device, and the first samples do not depend on -k.\n--format json prints one line per sample: {\"query\": ids, \"response\": ids, \"text\": ..., \"logprobs\": [...]}, which\n`runner logprobs --input -` reads.\n\nExample:\n  runner sample --model results/mine/runs/labels_2k/models/policy --prompt 'I went to the park.' -k 4 --temperature 0.7"
+    after_help = "The same seed gives the same samples on the same device, and the first samples do not depend on -k. --format json prints one line per sample: {\"query\": ids, \"response\": ids, \"text\": ..., \"logprobs\": [...]}, which `runner logprobs --input -` reads.\n\nExample:\n  runner sample --model results/mine/runs/labels_2k/models/policy --prompt 'I went to the park.' -k 4 --temperature 0.7"
 )]
 pub struct SampleArgs {
     /// Model directory: config.json, model.safetensors (or shards), tokenizer.json
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
     /// What to continue; empty: start from <|endoftext|>
-    #[arg(long, value_name = "TEXT")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
     /// Number of samples
     #[arg(short, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
