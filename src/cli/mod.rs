@@ -3,11 +3,14 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod logprobs;
 pub mod ls;
 pub mod math;
+pub mod model;
 pub mod plan;
 pub mod report;
 pub mod run;
+pub mod sample;
 pub mod schema;
 pub mod validate;
 
@@ -73,6 +76,10 @@ enum Command {
     },
     /// Draw the tables, plots and page of a results directory again
     Report { dir: PathBuf },
+    /// Continuations of a prompt under a model directory
+    Sample(sample::SampleArgs),
+    /// Per-token log-probabilities of responses under a model directory, JSON lines in and out
+    Logprobs(logprobs::LogprobsArgs),
     /// Specs here and the runs in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
@@ -182,6 +189,8 @@ pub fn main() -> i32 {
         }
         Command::Compare { dirs, format, tolerance } => compare::compare(&dirs, format, tolerance),
         Command::Report { dir } => report::report(&dir),
+        Command::Sample(args) => sample::sample(&args),
+        Command::Logprobs(args) => logprobs::logprobs(&args),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
         Command::Math { op } => math::math(&op),

@@ -159,7 +159,7 @@ fn beside_reference(dir: PathBuf) -> PathBuf {
 }
 
 /// The device, after it has passed the known-answer test.
-fn ready_device(name: &str) -> Result<Chosen, String> {
+pub fn ready_device(name: &str) -> Result<Chosen, String> {
     let chosen = choose(name).map_err(|e| chain(&e))?;
     let test = self_test(&chosen.device).map_err(|e| chain(&e))?;
     if !test.passed() {

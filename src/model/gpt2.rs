@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// LayerNorm epsilon of the released code.
-const LAYER_NORM_EPSILON: f64 = 1e-5;
+pub const LAYER_NORM_EPSILON: f64 = 1e-5;
 /// Added to the attention scores of masked positions.
 const MASKED: f32 = -1e9;
 
@@ -105,11 +105,12 @@ impl Linear {
 pub struct LayerNorm {
     pub weight: Tensor<1>,
     pub bias: Tensor<1>,
+    pub epsilon: f64,
 }
 
 impl LayerNorm {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::layer_norm(x, self.weight.clone(), self.bias.clone(), LAYER_NORM_EPSILON)
+        fused::layer_norm(x, self.weight.clone(), self.bias.clone(), self.epsilon)
     }
 }
 
@@ -141,7 +142,8 @@ pub struct Gpt2 {
 pub struct Batch {
     /// `[batch, time]`; padding replaced by token 0.
     pub ids: Tensor<2, Int>,
-    /// `[batch, time]`: number of real tokens before each position.
+    /// `[batch, time]`: number of real tokens before each real one. Padding's positions are never seen; they stay inside
+    /// the context however long the row is.
     pub positions: Tensor<2, Int>,
     /// `[batch, time]`: 1 at real tokens, 0 at padding.
     pub real: Tensor<2, Int>,
@@ -163,7 +165,7 @@ impl Batch {
         for (r, row) in rows.iter().enumerate() {
             let mut seen = 0;
             for (i, token) in row.iter().enumerate() {
-                positions[r * t + i] = seen;
+                positions[r * t + i] = if token.is_some() { seen } else { (seen - 1).max(0) };
                 if let Some(token) = token {
                     ids[r * t + i] = *token as i32;
                     real[r * t + i] = 1;
@@ -205,7 +207,11 @@ impl Gpt2 {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let projection = 0.02 / (2.0 * d.layers as f64).sqrt();
         let w = d.width;
-        let norm = || LayerNorm { weight: Tensor::ones([w], device), bias: Tensor::zeros([w], device) };
+        let norm = || LayerNorm {
+            weight: Tensor::ones([w], device),
+            bias: Tensor::zeros([w], device),
+            epsilon: LAYER_NORM_EPSILON,
+        };
         let linear = |i: usize, o: usize, std: f64, rng: &mut ChaCha8Rng| Linear {
             weight: normal([i, o], std, rng, device),
             bias: Tensor::zeros([o], device),
@@ -224,6 +230,31 @@ impl Gpt2 {
             wte: normal([vocab, w], 0.02, &mut rng, device),
             wpe: normal([d.context, w], 0.01, &mut rng, device),
             blocks,
+            ln_f: norm(),
+            heads: d.heads,
+        }
+    }
+
+    /// A model whose weights are still to be loaded: every tensor is one number spread over its shape, so that it takes
+    /// no memory.
+    pub fn blank(d: &Dimensions, vocab: usize, epsilon: f64, device: &Device) -> Self {
+        let w = d.width;
+        let vector = |n: usize| Tensor::<1>::zeros([1], device).expand([n]);
+        let matrix = |a: usize, b: usize| Tensor::<2>::zeros([1, 1], device).expand([a, b]);
+        let norm = || LayerNorm { weight: vector(w), bias: vector(w), epsilon };
+        let linear = |i: usize, o: usize| Linear { weight: matrix(i, o), bias: vector(o) };
+        let block = || Block {
+            ln_1: norm(),
+            c_attn: linear(w, 3 * w),
+            attn_proj: linear(w, w),
+            ln_2: norm(),
+            c_fc: linear(w, 4 * w),
+            mlp_proj: linear(4 * w, w),
+        };
+        Self {
+            wte: matrix(vocab, w),
+            wpe: matrix(d.context, w),
+            blocks: (0..d.layers).map(|_| block()).collect(),
             ln_f: norm(),
             heads: d.heads,
         }
@@ -410,6 +441,7 @@ fn layer_norm<E>(l: LayerNorm, name: &str, f: Map<'_, E>) -> Result<LayerNorm, E
     Ok(LayerNorm {
         weight: vector(l.weight, &format!("{name}.weight"), f)?,
         bias: vector(l.bias, &format!("{name}.bias"), f)?,
+        epsilon: l.epsilon,
     })
 }
 

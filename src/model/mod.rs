@@ -1,5 +1,6 @@
 //! GPT-2 in burn: the transformer, its scalar heads, sampling, weights on disk, tokenizer and devices.
 
+pub mod config;
 mod cpu_kernels;
 pub mod device;
 pub mod fused;
@@ -8,6 +9,7 @@ pub mod gpt2_tokenizer;
 pub mod optimizer;
 pub mod parallel;
 pub mod sampling;
+pub mod tensor_file;
 pub mod tokenizer;
 pub mod weights;
 
@@ -32,5 +34,9 @@ impl ModelError {
     /// A problem with a file as a whole.
     pub fn file(path: impl Into<PathBuf>, message: impl std::fmt::Display) -> Self {
         Self::File { path: path.into(), message: message.to_string() }
+    }
+    /// A problem with one tensor of a file.
+    pub fn tensor(path: impl Into<PathBuf>, tensor: &str, message: impl Into<String>) -> Self {
+        Self::Tensor { path: path.into(), tensor: tensor.into(), message: message.into() }
     }
 }

@@ -9,6 +9,10 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Most rows in one pass, on any device.
 pub const SAMPLING_ROWS: usize = 256;
+/// Most logits held at once when log-probabilities are computed (256 MiB).
+const LOGITS: usize = 1 << 26;
+/// Most tokens in one pass over pairs of mixed lengths, padding included.
+const PASS_TOKENS: usize = 1 << 13;
 
 /// What sampling returns; row `i` belongs to query `i / k`.
 #[derive(Debug, Clone)]
@@ -148,34 +152,100 @@ fn cache_bias(queries: &[Vec<Option<u32>>], k: usize, capacity: usize, device: &
     Tensor::from_data(TensorData::new(bias, [queries.len() * k, 1, 1, capacity]), device)
 }
 
-/// Log-probabilities of given responses in one pass without a gradient graph: `[rows][response]`.
+/// Log-probabilities of given responses without a gradient graph: one number per response token. Queries are padded on
+/// the left to the longest, responses on the right; neither padding is seen by a real token.
 pub fn logprobs(
     model: &Gpt2,
     queries: &[Vec<Option<u32>>],
     responses: &[Vec<u32>],
     temperature: f64,
 ) -> Result<Vec<Vec<f32>>, ModelError> {
-    let (q, r) = (queries.first().map_or(0, Vec::len), responses.first().map_or(0, Vec::len));
     let device = model.device();
     let indices: Vec<usize> = (0..queries.len()).collect();
     let shards = map_shards(&indices, shard_rows(&device).min(SAMPLING_ROWS), |picked| {
         let range = picked[0]..picked[0] + picked.len();
-        let batch = Batch::new(&joined(&queries[range.clone()], &responses[range.clone()]), &device);
-        let hidden = Gpt2::response_hidden(model.hidden(&batch, None), q, r);
-        let logprobs = model.token_logprobs(hidden, targets(&responses[range], &device), temperature);
-        to_vec(logprobs)
+        let (queries, responses) = (&queries[range.clone()], &responses[range]);
+        let (q, r) = (longest(queries), longest(responses));
+        let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&joined(queries, responses), &device), None), q, r);
+        let logprobs = head_logprobs(model, hidden, targets(responses, &device), temperature)?;
+        Ok(logprobs.chunks(r.max(1)).zip(responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
     })?;
-    Ok(rows(&shards.concat(), r))
+    Ok(shards.concat())
 }
 
-/// Query and response as one row.
+/// [`Gpt2::token_logprobs`] read to the host, in pieces that keep the logits small: `[rows, width]`, `[rows]`.
+fn head_logprobs(
+    model: &Gpt2,
+    hidden: Tensor<2>,
+    targets: Tensor<1, Int>,
+    temperature: f64,
+) -> Result<Vec<f32>, ModelError> {
+    let [n, width] = hidden.dims();
+    let piece = (LOGITS / model.vocab()).clamp(1, n.max(1));
+    let mut all = Vec::with_capacity(n);
+    for from in (0..n).step_by(piece) {
+        let to = (from + piece).min(n);
+        let (hidden, targets) = (hidden.clone().slice([from..to, 0..width]), targets.clone().slice(from..to));
+        all.extend(to_vec(model.token_logprobs(hidden, targets, temperature))?);
+    }
+    Ok(all)
+}
+
+/// [`logprobs`] of pairs of query and response of any lengths: similar lengths go together, in passes of a bounded number
+/// of tokens; results are in the order of the pairs.
+pub fn logprobs_of_pairs(
+    model: &Gpt2,
+    pairs: &[(Vec<u32>, Vec<u32>)],
+    temperature: f64,
+) -> Result<Vec<Vec<f32>>, ModelError> {
+    let mut order: Vec<usize> = (0..pairs.len()).collect();
+    order.sort_by_key(|i| (pairs[*i].0.len(), pairs[*i].1.len()));
+    let mut results = vec![Vec::new(); pairs.len()];
+    let mut rest = order.as_slice();
+    while !rest.is_empty() {
+        let (mut rows, mut q, mut r) = (0, 0, 0);
+        for i in rest {
+            (q, r) = (q.max(pairs[*i].0.len()), r.max(pairs[*i].1.len()));
+            if rows > 0 && (rows + 1) * (q + r) > PASS_TOKENS {
+                break;
+            }
+            rows += 1;
+        }
+        let (now, later) = rest.split_at(rows);
+        let queries: Vec<Vec<Option<u32>>> =
+            now.iter().map(|i| pairs[*i].0.iter().map(|t| Some(*t)).collect()).collect();
+        let responses: Vec<Vec<u32>> = now.iter().map(|i| pairs[*i].1.clone()).collect();
+        for (i, row) in now.iter().zip(logprobs(model, &queries, &responses, temperature)?) {
+            results[*i] = row;
+        }
+        rest = later;
+    }
+    Ok(results)
+}
+
+fn longest<T>(rows: &[Vec<T>]) -> usize {
+    rows.iter().map(Vec::len).max().unwrap_or(0)
+}
+
+/// Query and response as one row each, padded on the left and on the right to equal length.
 pub fn joined(queries: &[Vec<Option<u32>>], responses: &[Vec<u32>]) -> Vec<Vec<Option<u32>>> {
-    queries.iter().zip(responses).map(|(q, r)| q.iter().copied().chain(r.iter().map(|t| Some(*t))).collect()).collect()
+    let (q, r) = (longest(queries), longest(responses));
+    let padding = |n: usize| std::iter::repeat_n(None, n);
+    let row = |(x, y): (&Vec<Option<u32>>, &Vec<u32>)| {
+        padding(q - x.len())
+            .chain(x.iter().copied())
+            .chain(y.iter().map(|t| Some(*t)))
+            .chain(padding(r - y.len()))
+            .collect()
+    };
+    queries.iter().zip(responses).map(row).collect()
 }
 
-/// Response tokens as `[rows * response]`.
+/// Response tokens as `[rows * response]`; 0 where a response is shorter than the longest.
 pub fn targets(responses: &[Vec<u32>], device: &Device) -> Tensor<1, Int> {
-    let flat: Vec<i32> = responses.iter().flatten().map(|t| *t as i32).collect();
+    let r = longest(responses);
+    let flat: Vec<i32> =
+        responses.iter().flat_map(|y| y.iter().map(|t| *t as i32).chain(std::iter::repeat_n(0, r - y.len()))).collect();
     let n = flat.len();
     ints(flat, [n], device)
 }

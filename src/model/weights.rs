@@ -1,182 +1,118 @@
-//! Weights on disk in Hugging Face's GPT-2 layout (config.json + model.safetensors), so that transformers loads
-//! what we write and we load what it writes. A scalar model adds `score.weight` [width, 1] and `score.bias` [1].
+//! Model directories in Hugging Face's GPT-2 layout, so that transformers loads what we write and we load what it
+//! writes: config.json, model.safetensors (or shards with model.safetensors.index.json) and the tokenizer's files.
+//!
+//! A language model's tensors are `wte.weight` `[vocab, width]`, `wpe.weight` `[context, width]`, `ln_f.{weight,bias}`
+//! `[width]`, and for each layer N `h.N.ln_1`, `h.N.ln_2` `.{weight,bias}` `[width]`, `h.N.attn.c_attn` `[width, 3·width]`,
+//! `h.N.attn.c_proj` `[width, width]`, `h.N.mlp.c_fc` `[width, 4·width]`, `h.N.mlp.c_proj` `[4·width, width]`
+//! `.{weight,bias}`; linear weights are `[in, out]` (GPT-2's Conv1D). We read float32, float16 and bfloat16, with and
+//! without the prefix `transformer.`, ignore the buffers `h.N.attn.{bias,masked_bias}`, accept a `lm_head.weight` that
+//! equals `wte.weight`, and write float32 without prefix.
+//!
+//! A scalar model (reward model, classifier, policy with value head) has the same tensors with the prefix
+//! `transformer.`, and `score.weight` `[1, width]`, `score.bias` `[1]`: its value is `score.weight · h + score.bias` for
+//! the final hidden state h after `ln_f`. transformers' GPT2ForSequenceClassification loads it and leaves out the bias.
+//! docs/formats.md says the same for people without the source.
 
 use super::ModelError;
+use super::config::{Architecture, Config, read_config, write_config};
 use super::gpt2::{Gpt2, ScalarHead, ScalarModel, Weight, Weights};
-use crate::spec::Dimensions;
-use crate::store::atomic::write_atomic;
+use super::tensor_file::{Tensors, write_tensors};
 use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde_json::json;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-/// A model directory's config.json as far as it concerns us.
-#[derive(Debug, Clone, Copy)]
-pub struct Config {
-    pub dimensions: Dimensions,
-    pub vocab: usize,
-}
+const LM_HEAD: &str = "lm_head.weight";
+const SCORE: &str = "score.weight";
 
-/// Reads config.json.
-pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
-    let path = dir.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|e| ModelError::file(&path, e))?;
-    let number = |key: &str| {
-        value[key].as_u64().filter(|n| (1..=1 << 24).contains(n)).map(|n| n as usize).ok_or_else(|| {
-            ModelError::file(
-                &path,
-                format!("`{key}` is missing or not a positive whole number; is this a GPT-2 model?"),
-            )
-        })
-    };
-    let dimensions = Dimensions {
-        layers: number("n_layer")?,
-        heads: number("n_head")?,
-        width: number("n_embd")?,
-        context: number("n_positions")?,
-    };
-    if !dimensions.width.is_multiple_of(dimensions.heads) {
-        return Err(ModelError::file(&path, "`n_embd` is not a multiple of `n_head`"));
-    }
-    Ok(Config { dimensions, vocab: number("vocab_size")? })
-}
-
-/// Writes config.json as transformers expects it; `end_of_text` is the id of `<|endoftext|>`.
-pub fn write_config(dir: &Path, d: &Dimensions, vocab: usize, end_of_text: u32) -> Result<(), ModelError> {
-    let config = json!({
-        "architectures": ["GPT2LMHeadModel"], "model_type": "gpt2", "activation_function": "gelu_new",
-        "n_layer": d.layers, "n_head": d.heads, "n_embd": d.width, "n_positions": d.context, "n_ctx": d.context,
-        "vocab_size": vocab, "layer_norm_epsilon": 1e-5, "tie_word_embeddings": true,
-        "bos_token_id": end_of_text, "eos_token_id": end_of_text,
-        "attn_pdrop": 0.0, "embd_pdrop": 0.0, "resid_pdrop": 0.0, "torch_dtype": "float32",
-    });
-    let path = dir.join("config.json");
-    write_atomic(&path, format!("{config:#}\n").as_bytes()).map_err(|e| ModelError::file(&path, e))
-}
-
-/// Host copies of named tensors: name -> (shape, values).
-pub type Host = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
-
-/// Copies all weights to the host.
-pub fn to_host<M: Weights>(model: M) -> Result<Host, ModelError> {
-    let mut host = Host::new();
-    model.map_weights(&mut |name, weight: Weight| -> Result<Weight, ModelError> {
-        let flat = super::sampling::to_vec(weight.clone().inner().flatten())?;
-        host.insert(name.to_string(), (weight.shape(), flat));
+/// All weights by name; the tensors stay where they are.
+pub fn named<M: Weights>(model: M, prefix: &str) -> BTreeMap<String, Weight> {
+    let mut all = BTreeMap::new();
+    let visited: Result<M, std::convert::Infallible> = model.map_weights(&mut |name, weight: Weight| {
+        all.insert(format!("{prefix}{name}"), weight.clone());
         Ok(weight)
-    })?;
-    Ok(host)
+    });
+    drop(visited);
+    all
 }
 
-/// Writes named float32 tensors as one safetensors file, atomically.
-pub fn write_safetensors(path: &Path, host: &Host) -> Result<(), ModelError> {
-    let bytes: BTreeMap<&String, (&Vec<usize>, Vec<u8>)> =
-        host.iter().map(|(n, (s, v))| (n, (s, v.iter().flat_map(|x| x.to_le_bytes()).collect()))).collect();
-    let views = bytes
-        .iter()
-        .map(|(n, (s, b))| Ok((n.as_str(), TensorView::new(Dtype::F32, s.to_vec(), b)?)))
-        .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
-        .map_err(|e| ModelError::file(path, e))?;
-    let metadata = Some([("format".to_string(), "pt".to_string())].into());
-    let data = safetensors::serialize(views, metadata).map_err(|e| ModelError::file(path, e))?;
-    write_atomic(path, &data).map_err(|e| ModelError::file(path, e))
-}
-
-/// Reads a safetensors file (float32, float16 or bfloat16) as named float32 tensors; a leading
-/// `transformer.` is dropped, attention-mask buffers and a tied `lm_head.weight` are skipped.
-pub fn read_safetensors(path: &Path) -> Result<Host, ModelError> {
-    let file = std::fs::File::open(path).map_err(|e| ModelError::file(path, e))?;
-    // SAFETY: the map is read-only and dropped before return; a file that another process truncates meanwhile
-    // is outside what any reader can defend against, and results files are only ever replaced by rename.
-    let map = unsafe { memmap2::Mmap::map(&file) }.map_err(|e| ModelError::file(path, e))?;
-    let tensors = SafeTensors::deserialize(&map).map_err(|e| {
-        ModelError::file(path, format!("not a complete safetensors file ({e}); fetch or write it again"))
-    })?;
-    let mut host = Host::new();
-    for (name, view) in tensors.tensors() {
-        let name = name.strip_prefix("transformer.").unwrap_or(&name).to_string();
-        if name == "lm_head.weight" || name.ends_with(".attn.bias") || name.ends_with(".attn.masked_bias") {
-            continue;
+/// Replaces every weight of `blank` by the tensor `prefix` + its name. Missing tensors and wrong shapes are errors that
+/// name the tensor, found before anything is read; so are tensors with the prefix that belong to no weight.
+pub fn load_into<M: Weights + Clone>(
+    blank: M,
+    tensors: &Tensors,
+    prefix: &str,
+    device: &Device,
+) -> Result<M, ModelError> {
+    let expected = named(blank.clone(), prefix);
+    for (name, weight) in &expected {
+        let (found, wanted) = (tensors.shape(name)?, weight.shape());
+        // A scalar head's [width, 1] is written as [1, width], like torch's Linear: the same numbers in the same order.
+        let transposed = name.ends_with(SCORE) && found.iter().rev().eq(&wanted);
+        if found != wanted && !transposed {
+            return Err(tensors.error(name, format!("has shape {found:?}; expected {wanted:?} from config.json")));
         }
-        let values =
-            decode(&view).map_err(|message| ModelError::Tensor { path: path.into(), tensor: name.clone(), message })?;
-        host.insert(name, (view.shape().to_vec(), values));
     }
-    Ok(host)
-}
-
-fn decode(view: &TensorView<'_>) -> Result<Vec<f32>, String> {
-    let data = view.data();
-    let halves = || data.chunks_exact(2).map(|c| u16::from_le_bytes([c[0], c[1]]));
-    match view.dtype() {
-        Dtype::F32 => Ok(data.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]])).collect()),
-        Dtype::BF16 => Ok(halves().map(|h| f32::from_bits(u32::from(h) << 16)).collect()),
-        Dtype::F16 => Ok(halves().map(f16_to_f32).collect()),
-        other => Err(format!("has type {other:?}; expected float32, float16 or bfloat16")),
+    let extra = tensors.names().find(|n| n.starts_with(prefix) && *n != LM_HEAD && !expected.contains_key(*n));
+    if let Some(extra) = extra {
+        let hint = if extra.starts_with("score.") { " (this is a reward model or classifier)" } else { "" };
+        return Err(tensors.error(extra, format!("does not belong to this model{hint}")));
     }
-}
-
-/// IEEE half to single precision, exactly.
-fn f16_to_f32(h: u16) -> f32 {
-    let (sign, exponent, fraction) = (h >> 15, (h >> 10) & 31, f32::from(h & 1023));
-    let magnitude = match exponent {
-        0 => fraction * 2f32.powi(-24),
-        31 if fraction == 0.0 => f32::INFINITY,
-        31 => f32::NAN,
-        e => (1.0 + fraction / 1024.0) * 2f32.powi(i32::from(e) - 15),
-    };
-    if sign == 1 { -magnitude } else { magnitude }
-}
-
-/// Replaces every weight of `model` by the tensor of the same name; wrong shapes, missing and extra tensors
-/// are errors that name the tensor.
-pub fn load_into<M: Weights>(model: M, mut host: Host, path: &Path, device: &Device) -> Result<M, ModelError> {
-    let error =
-        |tensor: &str, message: String| ModelError::Tensor { path: path.into(), tensor: tensor.into(), message };
-    let model = model.map_weights(&mut |name, weight| {
-        let (shape, values) = host.remove(name).ok_or_else(|| error(name, "is missing".into()))?;
-        if shape != weight.shape() {
-            return Err(error(name, format!("has shape {shape:?}; expected {:?}", weight.shape())));
-        }
+    drop(expected);
+    blank.map_weights(&mut |name, weight| {
+        let values = tensors.read(&format!("{prefix}{name}"))?;
         let n = values.len();
         Ok(weight.inner().like(Tensor::from_data(TensorData::new(values, [n]), device)))
-    })?;
-    match host.keys().next() {
-        Some(extra) => Err(error(extra, "does not belong to this model".into())),
-        None => Ok(model),
+    })
+}
+
+/// GPT-2's head is its token embedding; a file that holds a different one is another model.
+fn check_head(tensors: &Tensors, config: &Config) -> Result<(), ModelError> {
+    match tensors.names().any(|n| n == LM_HEAD) {
+        true if !tensors.same("wte.weight", LM_HEAD)? => {
+            Err(tensors.error(LM_HEAD, "differs from wte.weight: models with an untied head are not supported"))
+        }
+        false if !config.tied => {
+            Err(tensors.error(LM_HEAD, "is missing, and config.json has `tie_word_embeddings` false"))
+        }
+        _ => Ok(()),
     }
 }
 
 /// A language model from a directory.
 pub fn load_gpt2(dir: &Path, device: &Device) -> Result<Gpt2, ModelError> {
     let config = read_config(dir)?;
-    let path = dir.join("model.safetensors");
-    let host = read_safetensors(&path)?;
-    load_into(Gpt2::init(&config.dimensions, config.vocab, 0, device), host, &path, device)
+    let tensors = Tensors::open_dir(dir)?;
+    check_head(&tensors, &config)?;
+    let blank = Gpt2::blank(&config.dimensions, config.vocab, config.layer_norm_epsilon, device);
+    load_into(blank, &tensors, "", device)
 }
 
 /// A reward model or classifier from a directory.
 pub fn load_scalar(dir: &Path, device: &Device) -> Result<ScalarModel, ModelError> {
     let config = read_config(dir)?;
-    let path = dir.join("model.safetensors");
-    let host = read_safetensors(&path)?;
     let blank = ScalarModel {
-        trunk: Gpt2::init(&config.dimensions, config.vocab, 0, device),
+        trunk: Gpt2::blank(&config.dimensions, config.vocab, config.layer_norm_epsilon, device),
         head: ScalarHead::init(config.dimensions.width, 0.0, 0, device),
     };
-    load_into(blank, host, &path, device)
+    load_into(blank, &Tensors::open_dir(dir)?, "", device)
 }
 
-/// Writes a language model's config and weights.
+fn config_of(model: &Gpt2) -> Config {
+    Config { dimensions: model.dimensions(), vocab: model.vocab(), layer_norm_epsilon: model.ln_f.epsilon, tied: true }
+}
+
+/// Writes a language model's config and weights; `end_of_text` is the id of `<|endoftext|>`.
 pub fn save_gpt2(dir: &Path, model: &Gpt2, end_of_text: u32) -> Result<(), ModelError> {
-    write_config(dir, &model.dimensions(), model.vocab(), end_of_text)?;
-    write_safetensors(&dir.join("model.safetensors"), &to_host(model.clone())?)
+    write_config(dir, &config_of(model), Architecture::LanguageModel, end_of_text)?;
+    write_tensors(&dir.join("model.safetensors"), &named(model.clone(), ""))
 }
 
 /// Writes a scalar model's config and weights.
 pub fn save_scalar(dir: &Path, model: &ScalarModel, end_of_text: u32) -> Result<(), ModelError> {
-    write_config(dir, &model.trunk.dimensions(), model.trunk.vocab(), end_of_text)?;
-    write_safetensors(&dir.join("model.safetensors"), &to_host(model.clone())?)
+    write_config(dir, &config_of(&model.trunk), Architecture::Scalar, end_of_text)?;
+    let mut tensors = named(model.trunk.clone(), "transformer.");
+    let width = model.trunk.dimensions().width;
+    tensors.insert(SCORE.into(), Weight::Matrix(model.head.weight.clone().reshape([1, width])));
+    tensors.insert("score.bias".into(), Weight::Vector(model.head.bias.clone()));
+    write_tensors(&dir.join("model.safetensors"), &tensors)
 }

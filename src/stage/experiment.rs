@@ -142,6 +142,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
             for file in ["config.json", "model.safetensors", "reward.json"] {
                 copy(&trained, file, run_dir.join("models/reward").join(file))?;
             }
+            s.tokenizer.save(&run_dir.join("models/reward"))?;
             let (scorer, summary) = reward::load(context, &trained)?;
             (scorer, Some(Accuracy { correct: summary.correct, n: summary.n }))
         }

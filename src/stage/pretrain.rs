@@ -4,15 +4,17 @@ use super::StageError;
 use super::context::Context;
 use crate::data::source::documents;
 use crate::model::ModelError;
+use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::{targets, to_vec};
+use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::{load_gpt2, read_config, save_gpt2};
+use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
-use crate::store::cache::{Key, publish};
+use crate::store::cache::Key;
 use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -70,11 +72,10 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     if let Some(path) = &spec.model.weights.path {
         let dir = Path::new(path);
         read_config(dir)?;
-        let weights = dir.join("model.safetensors");
-        let hash = hash_file(&weights).map_err(StageError::io(&weights))?;
-        let tokenizer = dir.join("tokenizer.json");
-        let tokenizer = hash_file(&tokenizer).map_err(StageError::io(&tokenizer))?;
-        return Ok(Key::new("import", VERSION, &(hash, tokenizer, &spec.task.data, fingerprint(spec)?, device_kind))?);
+        let mut files = weight_files(dir)?;
+        files.extend(["config.json", "tokenizer.json"].map(|name| dir.join(name)));
+        let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
+        return Ok(Key::new("import", VERSION, &(hashes, &spec.task.data, fingerprint(spec)?, device_kind))?);
     }
     Ok(Key::new("pretrain", VERSION, &(&spec.model, &spec.task.data, fingerprint(spec)?, spec.seed, device_kind))?)
 }
@@ -96,15 +97,20 @@ fn fingerprint(spec: &Spec) -> Result<Option<String>, StageError> {
     Ok(Some(blake3::hash(documents.join("\u{0}").as_bytes()).to_hex().to_string()))
 }
 
-/// Copies a model directory into the cache, so that results do not depend on a path that may change, and measures
-/// how well the model knows the task's text.
+/// Reads a model directory of any layout and number type, and writes it into the cache in ours, so that results do not
+/// depend on a path that may change; measures how well the model knows the task's text.
 fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(), StageError> {
-    for name in ["config.json", "model.safetensors", "tokenizer.json"] {
-        publish(&from.join(name), &dir.join(name)).map_err(StageError::io(from.join(name)))?;
-    }
-    let tokenizer = Tokenizer::load(dir)?;
+    let tokenizer = Tokenizer::load(from)?;
     tokenizer.save(dir)?;
-    let model = load_gpt2(dir, &context.device)?;
+    let model = load_gpt2(from, &context.device)?;
+    if tokenizer.vocab() > model.vocab() {
+        return Err(StageError::Input(format!(
+            "model.weights.path: the tokenizer has {} tokens, the model {}",
+            tokenizer.vocab(),
+            model.vocab()
+        )));
+    }
+    save_gpt2(dir, &model, tokenizer.end_of_text())?;
     let corpus = corpus(spec)?;
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
     let length = PretrainSpec::default().sequence_length.min(model.dimensions().context);

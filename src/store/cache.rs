@@ -1,7 +1,7 @@
 //! The stage cache: an artifact is a directory named by the hash of everything that determines its content, so
 //! two specs that share a stage do the work once, and a finished stage is never done again.
 
-use super::atomic::{hash_file, sync_directory, write_atomic};
+use super::atomic::{hash_file, sync_directory, write_atomic, write_atomic_with};
 use super::lock::Lock;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -131,5 +131,6 @@ impl Cache {
 
 /// Copies an artifact's file into a results directory, atomically.
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
-    write_atomic(to, &fs::read(from)?)
+    let mut source = fs::File::open(from)?;
+    write_atomic_with(to, |file| io::copy(&mut source, file).map(|_| ()))
 }

@@ -2,10 +2,10 @@
 //! the first one's hash. A damaged checkpoint is passed over for the one before.
 
 use super::atomic::{hash_file, write_atomic};
-use crate::model::gpt2::{ScalarModel, Weights};
+use crate::model::gpt2::{ScalarModel, Weight, Weights};
 use crate::model::optimizer::Adam;
-use crate::model::sampling::to_vec;
-use crate::model::weights::{Host, load_into, read_safetensors, to_host, write_safetensors};
+use crate::model::tensor_file::{Tensors, write_tensors};
+use crate::model::weights::{load_into, named};
 use crate::spec::AdamSpec;
 use crate::stage::StageError;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -39,14 +39,13 @@ fn paths(dir: &Path, updates: usize) -> (PathBuf, PathBuf) {
 /// Writes a checkpoint and removes all but the newest two.
 pub fn save(dir: &Path, state: &State, model: &ScalarModel, adam: &Adam) -> Result<(), StageError> {
     let (weights, seal) = paths(dir, state.updates);
-    let mut host: Host = to_host(model.clone())?.into_iter().map(|(n, v)| (format!("model.{n}"), v)).collect();
+    let mut tensors = named(model.clone(), "model.");
     for (name, (m, v)) in &adam.moments {
         for (kind, moment) in [("m", m), ("v", v)] {
-            let values = to_vec(moment.clone())?;
-            host.insert(format!("adam.{kind}.{name}"), (vec![values.len()], values));
+            tensors.insert(format!("adam.{kind}.{name}"), Weight::Vector(moment.clone()));
         }
     }
-    write_safetensors(&weights, &host)?;
+    write_tensors(&weights, &tensors)?;
     let blake3 = hash_file(&weights).map_err(StageError::io(&weights))?;
     let text = serde_json::to_string_pretty(&Sealed { state: state.clone(), adam_step: adam.step, blake3 })
         .map_err(|e| StageError::Input(e.to_string()))?;
@@ -101,26 +100,14 @@ fn read(
         return Err(StageError::Input(format!("{}: wrong checksum", weights.display())));
     }
     let mut adam = Adam { step: sealed.adam_step, ..Adam::new(spec) };
-    let mut model = Host::new();
-    let mut first = Host::new();
-    let mut second = Host::new();
-    for (name, value) in read_safetensors(&weights)? {
-        let part = [("model.", &mut model), ("adam.m.", &mut first), ("adam.v.", &mut second)];
-        for (prefix, map) in part {
-            if let Some(rest) = name.strip_prefix(prefix) {
-                map.insert(rest.to_string(), value.clone());
-            }
-        }
-    }
-    let tensor = |values: Vec<f32>| {
+    let tensors = Tensors::open(&weights)?;
+    let moment = |kind: &str, name: &str| -> Result<Tensor<1>, StageError> {
+        let values = tensors.read(&format!("adam.{kind}.{name}"))?;
         let n = values.len();
-        Tensor::<1>::from_data(TensorData::new(values, [n]), device)
+        Ok(Tensor::from_data(TensorData::new(values, [n]), device))
     };
-    for (name, (_, m)) in first {
-        let (_, v) = second
-            .remove(&name)
-            .ok_or_else(|| StageError::Input(format!("{}: adam.v.{name} is missing", weights.display())))?;
-        adam.moments.insert(name, (tensor(m), tensor(v)));
+    for name in tensors.names().filter_map(|n| n.strip_prefix("adam.m.")) {
+        adam.moments.insert(name.to_string(), (moment("m", name)?, moment("v", name)?));
     }
-    Ok((sealed.state, load_into(like.clone().frozen(), model, &weights, device)?, adam))
+    Ok((sealed.state, load_into(like.clone().frozen(), &tensors, "model.", device)?, adam))
 }

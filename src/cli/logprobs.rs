@@ -1,0 +1,202 @@
+//! `runner logprobs`: per-token log-probabilities of responses under any model directory, JSON lines in and out.
+
+use super::model::{Failure, open, temperature, write_line};
+use crate::model::gpt2::Gpt2;
+use crate::model::sampling::logprobs_of_pairs;
+use crate::model::tokenizer::Tokenizer;
+use crate::store::atomic::write_atomic_with;
+use clap::Args;
+use serde::Serialize;
+use serde_json::Value;
+use std::cell::OnceCell;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+
+/// Lines held at once.
+const LINES: usize = 512;
+
+#[derive(Args)]
+#[command(
+    after_help = "Each line of FILE is {\"query\": ..., \"response\": ...}, both as text or as a list of token ids; other keys are ignored. Each line of output is {\"logprobs\": [...]}: log π(response[t] | query, response[..t]) in nats, one number per response token, the logits divided by the temperature as they are in training. Lines may have any lengths.\n\nExamples:\n  runner logprobs --model results/mine/models/reference --input pairs.jsonl > out.jsonl\n  echo '{\"query\": \"I went to the\", \"response\": \" park.\"}' | runner logprobs --model DIR --input - --temperature 0.7\n  runner sample --model DIR --prompt 'Once' --format json | runner logprobs --model DIR --input -"
+)]
+pub struct LogprobsArgs {
+    /// Model directory: config.json, model.safetensors (or shards), tokenizer.json where lines hold text
+    #[arg(long, value_name = "DIR")]
+    model: PathBuf,
+    /// JSON lines; - is standard input
+    #[arg(long, value_name = "FILE")]
+    input: PathBuf,
+    /// Divides the logits, as in the policy
+    #[arg(long, value_name = "T", default_value_t = 1.0, value_parser = temperature)]
+    temperature: f64,
+    /// auto, cpu, wgpu or wgpu:N (see `runner doctor`)
+    #[arg(long, value_name = "D", default_value = "auto")]
+    device: String,
+    /// Write here (only once every line is done) and not to standard output
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// A line of output; float32 are printed with the digits they have.
+#[derive(Serialize)]
+struct Scored<'a> {
+    logprobs: &'a [f32],
+}
+
+/// The input with what its error messages need.
+struct Lines {
+    name: String,
+    reader: Box<dyn BufRead>,
+    line: usize,
+}
+
+impl Lines {
+    fn open(path: &Path) -> Result<Self, Failure> {
+        if path == Path::new("-") {
+            return Ok(Self { name: "<stdin>".into(), reader: Box::new(BufReader::new(io::stdin())), line: 0 });
+        }
+        let name = path.display().to_string();
+        let file = File::open(path).map_err(|e| Failure::Input(format!("{name}: {e}")))?;
+        Ok(Self { name, reader: Box::new(BufReader::new(file)), line: 0 })
+    }
+
+    /// The next line without its end.
+    fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+        let mut bytes = Vec::new();
+        let n = self.reader.read_until(b'\n', &mut bytes).map_err(|e| Failure::Input(format!("{}: {e}", self.name)))?;
+        self.line += 1;
+        while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
+            bytes.pop();
+        }
+        Ok((n > 0).then_some(bytes))
+    }
+}
+
+/// The model and what reads a line for it.
+struct Reader<'a> {
+    dir: &'a Path,
+    context: usize,
+    vocab: usize,
+    /// Read when the first text comes: ids need none.
+    tokenizer: OnceCell<Tokenizer>,
+}
+
+impl Reader<'_> {
+    /// Query and response of one line; the message of an error starts with `:column` where that is known.
+    fn pair(&self, bytes: &[u8]) -> Result<(Vec<u32>, Vec<u32>), String> {
+        let value: Value = serde_json::from_slice(bytes).map_err(|e| {
+            let text = e.to_string();
+            let text = text.split(" at line ").next().unwrap_or_default();
+            format!(":{}: not JSON: {text}", e.column())
+        })?;
+        let pair = (self.ids(&value, "query")?, self.ids(&value, "response")?);
+        let length = pair.0.len() + pair.1.len();
+        if length > self.context {
+            return Err(format!(
+                ": query and response have {length} tokens ({} + {}); the model's context is {}",
+                pair.0.len(),
+                pair.1.len(),
+                self.context
+            ));
+        }
+        Ok(pair)
+    }
+
+    fn ids(&self, line: &Value, key: &str) -> Result<Vec<u32>, String> {
+        let ids = match &line[key] {
+            Value::String(text) => self.encode(text).map_err(|e| format!(": `{key}`: {e}"))?,
+            Value::Array(ids) => ids
+                .iter()
+                .map(|id| id.as_u64().and_then(|id| u32::try_from(id).ok()))
+                .collect::<Option<_>>()
+                .ok_or_else(|| format!(": `{key}` holds something that is not a token id"))?,
+            Value::Null if line.get(key).is_none() => return Err(format!(": `{key}` is missing")),
+            _ => return Err(format!(": `{key}` is neither text nor a list of token ids")),
+        };
+        if ids.is_empty() {
+            let hint = if key == "query" { "; [50256], GPT-2's end of text, starts from nothing" } else { "" };
+            return Err(format!(": `{key}` is empty{hint}"));
+        }
+        match ids.iter().find(|id| **id as usize >= self.vocab) {
+            Some(id) => Err(format!(": `{key}`: token {id} is outside the model's vocabulary of {}", self.vocab)),
+            None => Ok(ids),
+        }
+    }
+
+    fn encode(&self, text: &str) -> Result<Vec<u32>, String> {
+        let tokenizer = match self.tokenizer.get() {
+            Some(tokenizer) => tokenizer,
+            None => {
+                let loaded = Tokenizer::load(self.dir).map_err(|e| e.to_string())?;
+                self.tokenizer.get_or_init(|| loaded)
+            }
+        };
+        tokenizer.encode(text).map_err(|e| e.to_string())
+    }
+}
+
+/// Exit code 0 done, 2 for a wrong line or model, 1 where computing or writing fails.
+pub fn logprobs(args: &LogprobsArgs) -> i32 {
+    super::model::exit_code(run(args))
+}
+
+fn run(args: &LogprobsArgs) -> Result<(), Failure> {
+    // The input first: its absence should not take as long to see as a large model to load.
+    let mut lines = Lines::open(&args.input)?;
+    let model = open(&args.model, &args.device)?;
+    match &args.out {
+        None => score_all(&model, args, &mut lines, &mut io::stdout().lock()),
+        Some(path) => {
+            let mut result = Ok(());
+            let written = write_atomic_with(path, |file| {
+                result = score_all(&model, args, &mut lines, file);
+                result.as_ref().map_or_else(|_| Err(io::Error::other("stopped")), |()| Ok(()))
+            });
+            result.and(written.map_err(|e| Failure::Run(format!("{}: {e}", path.display()))))
+        }
+    }
+}
+
+/// Lines in, lines out, at most [`LINES`] at a time; the results of what came before a wrong line are written.
+fn score_all(model: &Gpt2, args: &LogprobsArgs, lines: &mut Lines, out: &mut dyn Write) -> Result<(), Failure> {
+    let reader = Reader {
+        dir: &args.model,
+        context: model.dimensions().context,
+        vocab: model.vocab(),
+        tokenizer: OnceCell::new(),
+    };
+    loop {
+        let (mut pairs, mut wrong) = (Vec::with_capacity(LINES), None);
+        let first = lines.line + 1;
+        while pairs.len() < LINES {
+            let Some(bytes) = lines.next()? else { break };
+            match reader.pair(&bytes) {
+                Ok(pair) => pairs.push(pair),
+                Err(message) => {
+                    wrong = Some(Failure::Input(format!("{}:{}{message}", lines.name, lines.line)));
+                    break;
+                }
+            }
+        }
+        let done = pairs.len() < LINES;
+        let scored = logprobs_of_pairs(model, &pairs, args.temperature).map_err(|e| Failure::Run(e.to_string()))?;
+        for (i, logprobs) in scored.into_iter().enumerate() {
+            if logprobs.iter().any(|p| !p.is_finite()) {
+                let line = first + i;
+                return Err(Failure::Run(format!(
+                    "{}:{line}: a log-probability is not finite; the weights overflow or hold NaN",
+                    lines.name
+                )));
+            }
+            write_line(out, &Scored { logprobs: &logprobs })?;
+        }
+        out.flush().map_err(Failure::Output)?;
+        if let Some(failure) = wrong {
+            return Err(failure);
+        }
+        if done {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,57 @@
+//! What the commands on a model directory share: opening it on a device, and their errors as exit codes.
+
+use super::run::ready_device;
+use crate::model::gpt2::Gpt2;
+use crate::model::weights::load_gpt2;
+use serde::Serialize;
+use std::io::{self, Write};
+use std::path::Path;
+
+/// Why a command stopped.
+pub enum Failure {
+    /// The input, the model directory or an argument is wrong.
+    Input(String),
+    /// Computing or writing failed.
+    Run(String),
+    /// Standard output or the output file cannot be written.
+    Output(io::Error),
+}
+
+/// Prints the failure and gives its exit code; whoever closes our output early (`| head`) has what they wanted.
+pub fn exit_code(result: Result<(), Failure>) -> i32 {
+    let (message, code) = match result {
+        Ok(()) => return 0,
+        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return 0,
+        Err(Failure::Output(e)) => (format!("cannot write the output: {e}"), 1),
+        Err(Failure::Run(message)) => (message, 1),
+        Err(Failure::Input(message)) => (message, 2),
+    };
+    eprintln!("error: {message}");
+    code
+}
+
+/// The language model of a directory on a device that has passed its known-answer test.
+pub fn open(dir: &Path, device: &str) -> Result<Gpt2, Failure> {
+    if !dir.is_dir() {
+        return Err(Failure::Input(format!("--model {}: no such directory", dir.display())));
+    }
+    let chosen = ready_device(device).map_err(|message| match message.contains("is not a device") {
+        true => Failure::Input(message),
+        false => Failure::Run(message),
+    })?;
+    load_gpt2(dir, &chosen.device).map_err(|e| Failure::Input(e.to_string()))
+}
+
+/// Parses `--temperature`.
+pub fn temperature(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(t) if t.is_finite() && t > 0.0 => Ok(t),
+        _ => Err("expected a number above 0".into()),
+    }
+}
+
+/// Writes one JSON line.
+pub fn write_line(out: &mut dyn Write, line: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string(line).map_err(|e| Failure::Run(e.to_string()))?;
+    writeln!(out, "{text}").map_err(Failure::Output)
+}
