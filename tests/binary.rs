@@ -273,6 +273,7 @@ fn wrong_specs_are_explained_all_at_once() {
         "binary.toml",
         "empty.toml",
         "keys.toml",
+        "huge.toml",
         "nan.toml",
         "data.toml",
         "ring.toml",
