@@ -307,7 +307,11 @@ fn wrong_data_are_explained() {
     ] {
         fs::write(place.path(name), bytes).expect("written");
         fs::write(place.path("d.toml"), spec.replace("DATA", name).replace("synthetic", "# ")).expect("written");
-        let run = place.runner().args(["d.toml", "--profile", "smoke", "--device", "cpu"]).assert().failure();
+        let run = place
+            .runner()
+            .args(["d.toml", "--profile", "smoke", "--device", "cpu", "--out", &format!("out-{name}")])
+            .assert()
+            .failure();
         let text = String::from_utf8_lossy(&run.get_output().stderr).into_owned();
         assert!(!text.contains("panicked") && (text.contains(name) || text.contains("task.data")), "{name}: {text}");
     }
