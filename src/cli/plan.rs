@@ -1,7 +1,7 @@
 //! `runner plan`: every value of the resolved spec with its origin, the stages, and what they will cost.
 
 use super::print_problems;
-use super::run::with_paths;
+use super::run::{default_out, with_paths};
 use crate::model::device::choose;
 use crate::spec::{CollectSchedule, Dimensions, Options, Spec, load};
 use crate::stage::experiment::Keys;
@@ -30,7 +30,7 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
         let value = tree.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default();
         println!("{:<60} # {origin}", format!("{key} = {value}"));
     }
-    let out = out.map_or_else(|| Path::new("results").join(&loaded.spec.name), Path::to_path_buf);
+    let out = out.map_or_else(|| default_out(&loaded.spec.name), Path::to_path_buf);
     let cache = Cache::beside(&out);
     println!("\n# device {}, results in {}", device.name, out.display());
     for (name, spec) in &with_paths(&loaded) {

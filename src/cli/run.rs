@@ -134,7 +134,7 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
     for (loaded, seeded) in jobs {
         let name =
             if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
-        let out = args.out.clone().unwrap_or_else(|| beside_reference(Path::new("results").join(name)));
+        let out = args.out.clone().unwrap_or_else(|| default_out(&name));
         let this = run_one(args, &loaded, &out, &chosen, &interrupted);
         code = if code == 0 { this } else { code };
         if interrupted.load(Ordering::SeqCst) {
@@ -147,15 +147,15 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
 /// Marks results that came with the program, to compare with; nothing is run into such a directory.
 const REFERENCE: &str = "REFERENCE";
 
-/// `DIR-mine` where `DIR` is a reference, else `DIR`.
-fn beside_reference(dir: PathBuf) -> PathBuf {
+/// `results/NAME`, or `results/NAME-mine` where that is a reference.
+pub fn default_out(name: &str) -> PathBuf {
+    let dir = Path::new("results").join(name);
     if !dir.join(REFERENCE).exists() {
         return dir;
     }
-    let mut mine = dir.clone().into_os_string();
-    mine.push("-mine");
-    eprintln!("{} is a reference to compare with; writing to {}", dir.display(), Path::new(&mine).display());
-    mine.into()
+    let mine = Path::new("results").join(format!("{name}-mine"));
+    eprintln!("{} is a reference to compare with; results go to {}", dir.display(), mine.display());
+    mine
 }
 
 /// The device, after it has passed the known-answer test.
