@@ -30,8 +30,14 @@ pub struct Spec {
     /// Root of all random streams.
     #[serde(default = "one")]
     pub seed: u64,
+    /// Whose numbers the task's preset gives where the paper and its released code differ.
+    #[serde(default)]
+    pub follows: Follows,
     #[serde(default)]
     pub model: ModelSpec,
+    /// Supervised fine-tuning of ρ before anything else; without it, ρ is used as it comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub supervised: Option<SupervisedSpec>,
     #[serde(default)]
     pub task: TaskSpec,
     #[serde(default)]
@@ -54,6 +60,16 @@ pub struct Spec {
 
 fn one() -> u64 {
     1
+}
+
+/// Where the numbers of a preset come from. What the paper does not say, both take from the released code
+/// (docs/hyperparameters.md lists every difference).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Follows {
+    Paper,
+    #[default]
+    ReleasedCode,
 }
 
 /// Size of a GPT-2 shaped transformer (paper section 2.1; `tiny`, `test` and `small` are this project's).
@@ -137,6 +153,12 @@ pub struct WeightsSpec {
     /// A directory with config.json, model.safetensors and tokenizer.json (Hugging Face GPT-2 layout).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// A model of the Hugging Face hub, `owner/name`; downloaded once into the hub's own cache.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hf: Option<String>,
+    /// Branch, tag or commit of `hf`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
     /// Train a byte-level BPE tokenizer and the model from scratch on the task's text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrain: Option<PretrainSpec>,
@@ -144,15 +166,26 @@ pub struct WeightsSpec {
 
 impl Default for WeightsSpec {
     fn default() -> Self {
-        Self { path: None, pretrain: Some(PretrainSpec::default()) }
+        Self { path: None, hf: None, revision: None, pretrain: Some(PretrainSpec::default()) }
     }
+}
+
+/// The tokenizer of a model that is pretrained from scratch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PretrainTokenizer {
+    /// A byte-level BPE trained on the task's text.
+    Trained,
+    /// GPT-2's own, so that its token ids (the released label files') mean the same.
+    Gpt2,
 }
 
 /// Language-model pretraining: AdamW-free plain Adam, linear warm-up then cosine decay to 0.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PretrainSpec {
-    /// Tokens in the byte-level BPE vocabulary, `<|endoftext|>` included.
+    pub tokenizer: PretrainTokenizer,
+    /// Tokens in the trained byte-level BPE vocabulary, `<|endoftext|>` included; GPT-2's own has 50,257.
     #[schemars(range(min = 257, max = 65536))]
     pub vocabulary: usize,
     /// Synthetic passages to generate (ignored for data read from files).
@@ -173,6 +206,7 @@ pub struct PretrainSpec {
 impl Default for PretrainSpec {
     fn default() -> Self {
         Self {
+            tokenizer: PretrainTokenizer::Trained,
             vocabulary: 1024,
             passages: 20_000,
             steps: 600,
@@ -180,6 +214,59 @@ impl Default for PretrainSpec {
             sequence_length: 64,
             lr: 2e-3,
             warmup_steps: 50,
+        }
+    }
+}
+
+/// What supervised fine-tuning learns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum SupervisedOn {
+    /// The task's documents as text, as on BookCorpus before the stylistic tasks (paper section 3.1).
+    Text,
+    /// The reference summary that follows each query: the supervised baseline (paper section 3.2).
+    Summaries,
+}
+
+/// Supervised fine-tuning with Adam, cosine decay to 0 and a sweep of learning rates: the one with the lowest validation
+/// loss is kept (paper section 3.2).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SupervisedSpec {
+    pub on: SupervisedOn,
+    /// Learning rates to try. Default: the paper's 8 values from 1e-4 to 3e-4, evenly spaced in their logarithm.
+    #[schemars(length(min = 1, max = 100), inner(range(min = 0.0, max = 1.0)))]
+    pub lrs: Vec<f64>,
+    #[schemars(range(min = 1, max = 1000))]
+    pub epochs: usize,
+    /// Sequences per step.
+    #[schemars(range(min = 1, max = 65536))]
+    pub batch_size: usize,
+    /// Tokens per sequence of `on = "text"`.
+    #[schemars(range(min = 2, max = 1048576))]
+    pub sequence_length: usize,
+    /// Probability of dropping embeddings, attention weights and residual branches, as in GPT-2.
+    #[schemars(range(min = 0.0, max = 0.95))]
+    pub dropout: f64,
+    /// Training documents held out to choose the learning rate.
+    #[schemars(range(min = 1, max = 100000000))]
+    pub validation: usize,
+    pub adam: AdamSpec,
+}
+
+impl Default for SupervisedSpec {
+    fn default() -> Self {
+        let lr = |i: usize| 1e-4 * 3f64.powf(i as f64 / 7.0);
+        Self {
+            on: SupervisedOn::Summaries,
+            // Rounded to what a person would write.
+            lrs: (0..8).map(|i| (lr(i) * 1e7).round() / 1e7).collect(),
+            epochs: 1,
+            batch_size: 64,
+            sequence_length: 512,
+            dropout: 0.1,
+            validation: 30_000,
+            adam: AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
         }
     }
 }
@@ -192,8 +279,45 @@ pub enum TaskPreset {
     Sentiment,
     /// Continue a passage with vivid description.
     Descriptiveness,
+    /// Summarize a Reddit post.
+    Tldr,
+    /// Summarize a news article.
+    Cnndm,
     /// No defaults: the spec says everything.
     Custom,
+}
+
+/// How documents become queries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum QueryRule {
+    /// Every run of whole sentences that fits, without overlap; many queries from a long document.
+    Sentences,
+    /// The released code's rule, one query per document: what follows the first `query_start` token, cut to
+    /// `query_length` tokens and then after the last `query_end` token. Documents without the tokens give none.
+    Excerpt,
+}
+
+/// Clean-up of documents before anything else (released code: datasets/tldr.py and datasets/cnndm.py).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Clean {
+    /// As it is.
+    None,
+    /// Mojibake repaired, three and more newlines become two, no white space at the ends.
+    Tldr,
+    /// The same, and no byline, "(CNN) --" lead, curly single quotes, or anything from "@highlight" on.
+    Cnndm,
+}
+
+/// Which tokens end a response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TruncateMatch {
+    /// The one token that `truncate_at` is (released code).
+    Token,
+    /// Every token that contains it.
+    Contains,
 }
 
 /// What is asked of the model: queries, responses, truncation (paper section 3.1, released code lm_tasks.py).
@@ -202,7 +326,17 @@ pub enum TaskPreset {
 pub struct TaskSpec {
     pub preset: TaskPreset,
     pub data: DataSpec,
-    /// Queries are padded on the left to this many tokens.
+    pub clean: Clean,
+    pub query_rule: QueryRule,
+    /// Text of the token after which an excerpt starts; empty: at the beginning.
+    pub query_start: String,
+    /// Text of the token with which an excerpt ends; empty: wherever it is cut.
+    pub query_end: String,
+    /// Put before every query; not counted in `query_length`.
+    pub query_prefix: String,
+    /// Put after every query; not counted in `query_length`.
+    pub query_suffix: String,
+    /// Most tokens of a query; shorter ones are padded on the left.
     #[schemars(range(min = 1, max = 1048576))]
     pub query_length: usize,
     /// Shortest query in tokens.
@@ -210,8 +344,9 @@ pub struct TaskSpec {
     pub query_min_length: usize,
     #[schemars(range(min = 1, max = 1048576))]
     pub response_length: usize,
-    /// The response ends after the first token that contains this text, at or after `truncate_after`.
+    /// The response ends after the first token of this text, at or after `truncate_after`.
     pub truncate_at: String,
+    pub truncate_match: TruncateMatch,
     /// First response position (0-based) where truncation is allowed.
     pub truncate_after: usize,
     /// Fixed score in RL of a response without the truncation token.
@@ -226,10 +361,17 @@ impl Default for TaskSpec {
         Self {
             preset: TaskPreset::Sentiment,
             data: DataSpec::default(),
+            clean: Clean::None,
+            query_rule: QueryRule::Sentences,
+            query_start: String::new(),
+            query_end: ".".into(),
+            query_prefix: String::new(),
+            query_suffix: String::new(),
             query_length: 64,
             query_min_length: 32,
             response_length: 24,
             truncate_at: ".".into(),
+            truncate_match: TruncateMatch::Contains,
             truncate_after: 16,
             missing_score: -1.0,
             temperature: 0.7,
@@ -243,8 +385,33 @@ impl Default for TaskSpec {
 pub enum DataFormat {
     /// Plain text: a .txt file or a folder of them.
     Text,
-    /// Tab-separated: text, tab, label.
+    /// Tab-separated: text, tab, label; or with a header line of column names.
     Tsv,
+    /// Comma-separated with a header line of column names.
+    Csv,
+    /// One JSON object per line.
+    Jsonl,
+    /// An array of JSON objects.
+    Json,
+    /// Apache Parquet.
+    Parquet,
+    /// CNN/Daily Mail: a folder of `.story` files, each an article with its `@highlight` paragraphs.
+    Stories,
+}
+
+/// Which columns (or JSON keys) hold what. Default: the first known name that the file has.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ColumnsSpec {
+    /// Known: text, content, article, document, passage, body, reviewText, review, sentence.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// Known: summary, highlights.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub summary: Option<String>,
+    /// 0/1 or 1-5 stars. Known: label, overall, stars, rating, sentiment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
 }
 
 /// A corpus the program makes itself.
@@ -257,7 +424,7 @@ pub enum Synthetic {
     Reviews,
 }
 
-/// Where text comes from; exactly one of `synthetic` and `path`.
+/// Where text comes from; exactly one of `synthetic`, `path` and `hf`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
@@ -266,8 +433,33 @@ pub struct DataSpec {
     /// A file or folder, relative to the directory the program is started in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// A data set of the Hugging Face hub, `owner/name`; downloaded once into the hub's own cache.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hf: Option<String>,
+    /// Branch, tag or commit of `hf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Which files of the folder or data set to read, with `*` and `?`: `data/train-*.parquet`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub files: Option<String>,
+    /// Files that are read for evaluation alone. Without it, every tenth document is held out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub held_out_files: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<DataFormat>,
+    #[serde(skip_serializing_if = "ColumnsSpec::is_empty")]
+    pub columns: ColumnsSpec,
+    /// Read at most this many documents.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub limit: Option<usize>,
+}
+
+impl ColumnsSpec {
+    /// Nothing is mapped by hand.
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Who answers the 4-way comparisons.
@@ -276,6 +468,18 @@ pub struct DataSpec {
 pub enum LabelerKind {
     /// A sentiment classifier r_s; the response with the highest log-odds of "positive" wins (paper section 3.1.1).
     Mock,
+    /// People, some time ago: labels are read from files in one of the published formats.
+    Recorded,
+}
+
+/// Published formats of human labels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LabelFormat {
+    /// The paper's own label files: a JSON array of objects of GPT-2 token ids.
+    LmHumanPreferences,
+    /// The comparisons of Stiennon et al. 2020: JSON lines with info, summaries and choice.
+    SummarizeFromFeedback,
 }
 
 /// The labeler.
@@ -283,6 +487,15 @@ pub enum LabelerKind {
 #[serde(deny_unknown_fields, default)]
 pub struct LabelerSpec {
     pub kind: LabelerKind,
+    /// Recorded: the label file, or a folder of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Recorded: the files' format. Default: by the ending, .json or .jsonl.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub format: Option<LabelFormat>,
+    /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split: Option<String>,
     /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars 1-5).
     pub reviews: DataSpec,
     pub classifier: ClassifierSpec,
@@ -290,7 +503,14 @@ pub struct LabelerSpec {
 
 impl Default for LabelerSpec {
     fn default() -> Self {
-        Self { kind: LabelerKind::Mock, reviews: DataSpec::default(), classifier: ClassifierSpec::default() }
+        Self {
+            kind: LabelerKind::Mock,
+            path: None,
+            format: None,
+            split: None,
+            reviews: DataSpec::default(),
+            classifier: ClassifierSpec::default(),
+        }
     }
 }
 
@@ -330,6 +550,8 @@ pub enum CollectSchedule {
     Direct,
     /// All labels on samples of ρ; the reward model is trained once.
     Offline,
+    /// Neither labels nor RL: π is the supervised model, and the reference is what it was fine-tuned from.
+    None,
 }
 
 /// Label collection.
