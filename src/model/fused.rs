@@ -72,8 +72,13 @@ pub fn split_heads(qkv: Tensor<2>, batch: usize, time: usize, heads: usize) -> [
 /// softmax(q kᵀ / √d + bias) v -> `[batch * time, width]`.
 pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Tensor<4>) -> Tensor<2> {
     let [batch, heads, time, head] = q.dims();
-    let scores = (q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)) + bias;
-    softmax(scores, 3).matmul(v).swap_dims(1, 2).reshape([batch * time, heads * head])
+    attention_weights(q, k, bias).matmul(v).swap_dims(1, 2).reshape([batch * time, heads * head])
+}
+
+/// softmax(q kᵀ / √d + bias) -> `[batch, heads, time, keys]`.
+pub fn attention_weights(q: Tensor<4>, k: Tensor<4>, bias: Tensor<4>) -> Tensor<4> {
+    let head = q.dims()[3];
+    softmax((q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)) + bias, 3)
 }
 
 /// The operations as an extension of burn's CPU backend; other backends never get here.

@@ -4,7 +4,7 @@
 //! position is masked out of attention and does not advance the position index.
 
 use super::device::is_cpu;
-use super::fused::{self, attend, attention, gelu, split_heads, token_logprobs};
+use super::fused::{self, attend, attention, attention_weights, gelu, split_heads, token_logprobs};
 use crate::spec::Dimensions;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -157,6 +157,15 @@ pub struct Batch {
 impl Batch {
     /// Rows of equal length; `None` is padding.
     pub fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
+        Self::build(rows, device, !is_cpu(device))
+    }
+
+    /// The same with `bias` on every device: attention weights that are dropped out are no fused operation.
+    pub fn with_bias(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
+        Self::build(rows, device, true)
+    }
+
+    fn build(rows: &[Vec<Option<u32>>], device: &Device, with_bias: bool) -> Self {
         let (b, t) = (rows.len(), rows.first().map_or(0, Vec::len));
         let mut ids = vec![0i32; b * t];
         let mut positions = vec![0i32; b * t];
@@ -174,7 +183,7 @@ impl Batch {
                 }
             }
         }
-        let bias = (!is_cpu(device)).then(|| {
+        let bias = with_bias.then(|| {
             let mut bias = vec![MASKED; b * t * t];
             for (at, bias) in bias.iter_mut().enumerate() {
                 let (r, i, j) = (at / (t * t), at / t % t, at % t);
@@ -191,6 +200,33 @@ impl Batch {
             bias,
             last,
         }
+    }
+}
+
+/// GPT-2's dropout for one training pass: of embeddings, attention weights and both residual branches. Masks are drawn on
+/// the host from a stream of the caller's, so that they are the same on every device and for every number of threads.
+#[derive(Debug)]
+pub struct Dropout {
+    probability: f64,
+    rng: ChaCha8Rng,
+}
+
+impl Dropout {
+    /// Each number is dropped with `probability`; those kept are divided by 1 - probability.
+    pub fn new(probability: f64, rng: ChaCha8Rng) -> Self {
+        Self { probability, rng }
+    }
+
+    fn apply<const D: usize>(&mut self, x: Tensor<D>) -> Tensor<D> {
+        let shape = x.dims();
+        // 16 bits decide about one number: probabilities are exact to 1/65,536.
+        let dropped = (self.probability * 65_536.0).round() as u32;
+        let kept = (65_536.0 / f64::from(65_536 - dropped)) as f32;
+        let n: usize = shape.iter().product();
+        let mut bits = vec![0u16; n];
+        self.rng.fill(&mut bits[..]);
+        let mask: Vec<f32> = bits.into_iter().map(|b| if u32::from(b) < dropped { 0.0 } else { kept }).collect();
+        x.clone() * Tensor::from_data(TensorData::new(mask, shape), &x.device())
     }
 }
 
@@ -278,9 +314,9 @@ impl Gpt2 {
         x.reshape([b * t, self.wte.dims()[1]])
     }
 
+    /// The block's second residual branch.
     fn mlp(block: &Block, x: Tensor<2>) -> Tensor<2> {
-        let y = block.c_fc.forward(block.ln_2.forward(x.clone()));
-        x + block.mlp_proj.forward(gelu(y))
+        block.mlp_proj.forward(gelu(block.c_fc.forward(block.ln_2.forward(x))))
     }
 
     /// Final hidden states `[batch, time, width]` (after `ln_f`). Where `caches` is given, each layer's keys
@@ -296,9 +332,26 @@ impl Gpt2 {
             }
             let attended = attention(qkv, batch.real.clone(), batch.bias.clone(), self.heads);
             x = x + block.attn_proj.forward(attended);
-            x = Self::mlp(block, x);
+            x = x.clone() + Self::mlp(block, x);
         }
         let width = self.wte.dims()[1];
+        self.ln_f.forward(x).reshape([b, t, width])
+    }
+
+    /// [`Gpt2::hidden`] in training with dropout. The batch must have its bias ([`Batch::with_bias`]).
+    pub fn hidden_with_dropout(&self, batch: &Batch, dropout: &mut Dropout) -> Tensor<3> {
+        let [b, t] = batch.ids.dims();
+        let width = self.wte.dims()[1];
+        let bias = batch.bias.clone().unwrap_or_else(|| Tensor::zeros([b, 1, t, t], &batch.ids.device()));
+        let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions.clone()));
+        for block in &self.blocks {
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            let [q, k, v] = split_heads(qkv, b, t, self.heads);
+            let weights = dropout.apply(attention_weights(q, k, bias.clone()));
+            let attended = weights.matmul(v).swap_dims(1, 2).reshape([b * t, width]);
+            x = x + dropout.apply(block.attn_proj.forward(attended));
+            x = x.clone() + dropout.apply(Self::mlp(block, x));
+        }
         self.ln_f.forward(x).reshape([b, t, width])
     }
 
@@ -322,7 +375,7 @@ impl Gpt2 {
             let values = cache.values.slice_assign([0..b, 0..h, at..at + 1, 0..d], v);
             let seen = |t: &Tensor<4>| t.clone().slice([0..b, 0..h, 0..at + 1, 0..d]);
             x = x + block.attn_proj.forward(attend(q, seen(&keys), seen(&values), bias.clone()));
-            x = Self::mlp(block, x);
+            x = x.clone() + Self::mlp(block, x);
             caches.push(LayerCache { keys, values });
         }
         self.ln_f.forward(x)
@@ -457,4 +510,44 @@ fn normal<const D: usize>(shape: [usize; D], std: f64, rng: &mut ChaCha8Rng, dev
     }
     values.truncate(n);
     Tensor::from_data(TensorData::new(values, shape), device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::largest_difference;
+    use crate::model::sampling::to_vec;
+    use crate::spec::ModelSize;
+
+    fn hidden(probability: f64, seed: u64) -> Vec<f32> {
+        let device = Device::flex();
+        let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
+        let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
+        let mut dropout = Dropout::new(probability, ChaCha8Rng::seed_from_u64(seed));
+        to_vec(model.hidden_with_dropout(&Batch::with_bias(&rows, &device), &mut dropout)).unwrap()
+    }
+
+    #[test]
+    fn without_probability_dropout_changes_nothing() {
+        let device = Device::flex();
+        let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
+        let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
+        let plain = to_vec(model.hidden(&Batch::new(&rows, &device), None)).unwrap();
+        let dropped = hidden(0.0, 1);
+        // Hidden states of padding are never read; both forms give it some number.
+        let real = |v: &[f32]| [&v[32..4 * 32], &v[4 * 32..7 * 32]].concat();
+        assert!(largest_difference(&real(&plain), &real(&dropped)) < 1e-5);
+    }
+
+    #[test]
+    fn dropout_is_its_stream_and_keeps_the_mean() {
+        assert_eq!(hidden(0.1, 1), hidden(0.1, 1));
+        assert_ne!(hidden(0.1, 1), hidden(0.1, 2));
+        let mut dropout = Dropout::new(0.1, ChaCha8Rng::seed_from_u64(3));
+        let ones = to_vec(dropout.apply(Tensor::<2>::ones([300, 300], &Device::flex()))).unwrap();
+        let zeros = ones.iter().filter(|v| **v == 0.0).count() as f64 / 90_000.0;
+        let mean = ones.iter().map(|v| f64::from(*v)).sum::<f64>() / 90_000.0;
+        // Standard errors are 0.001 and 0.0011.
+        assert!((zeros - 0.1).abs() < 0.005 && (mean - 1.0).abs() < 0.006, "{zeros} {mean}");
+    }
 }

@@ -47,7 +47,7 @@ pub struct Moments {
     pub std: f64,
 }
 
-/// One held-out query: mock score of ρ's and of π's response, and KL of π's.
+/// One held-out query: the judge's score of ρ's and of π's response, and KL of π's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Context {
     pub reference: f64,
@@ -83,11 +83,64 @@ pub struct Perplexity {
     pub tokens: u64,
 }
 
+/// Whose scores an evaluation reports.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Judge {
+    /// The mock labeler r_s: log-odds of "positive".
+    #[default]
+    Mock,
+    /// The reward model r that learned from people's labels, normalised on samples of ρ.
+    Reward,
+}
+
+impl Judge {
+    /// What the score is called in tables and on axes.
+    pub fn score(self) -> &'static str {
+        match self {
+            Self::Mock => "mock score",
+            Self::Reward => "score under r",
+        }
+    }
+    /// The same with its unit.
+    pub fn axis(self) -> &'static str {
+        match self {
+            Self::Mock => "mock score (log-odds)",
+            Self::Reward => "score under r (sd of ρ's scores)",
+        }
+    }
+    /// The metric of a PPO update that it gives.
+    pub fn metric(self) -> &'static str {
+        match self {
+            Self::Mock => "objective/mock_score",
+            Self::Reward => "objective/score",
+        }
+    }
+}
+
+/// Mean F1 of ROUGE against the reference summaries, with stemming.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RougeScores {
+    pub rouge1: f64,
+    pub rouge2: f64,
+    #[serde(rename = "rougeL")]
+    pub rouge_l: f64,
+}
+
+/// ROUGE of the responses of ρ and of π.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RougeComparison {
+    /// Queries with a reference summary.
+    pub n: usize,
+    pub reference: RougeScores,
+    pub policy: RougeScores,
+}
+
 /// runs/RUN/evaluation.json: what one trained policy reached on held-out queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     pub run: String,
-    /// "direct" (PPO on the mock score itself) or "offline" (a reward model from labels).
+    /// "direct" (PPO on the mock score itself), "offline" (a reward model from labels) or "none" (no RL).
     pub schedule: String,
     #[serde(default)]
     pub labels: Option<u64>,
@@ -96,9 +149,12 @@ pub struct Evaluation {
     pub kl_target: Option<f64>,
     /// Held-out queries.
     pub n: usize,
-    /// Mock score of ρ's responses.
+    /// Whose scores `reference`, `policy`, `contexts` and `frontier` are.
+    #[serde(default)]
+    pub judge: Judge,
+    /// Score of ρ's responses.
     pub reference: Moments,
-    /// Mock score of π's responses.
+    /// Score of π's responses.
     pub policy: Moments,
     #[serde(default)]
     pub contexts: Vec<Context>,
@@ -114,6 +170,9 @@ pub struct Evaluation {
     pub frontier: Vec<FrontierPoint>,
     #[serde(default)]
     pub perplexity: Option<Perplexity>,
+    /// Where the data has reference summaries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rouge: Option<RougeComparison>,
 }
 
 /// Where a run or suite stands.
@@ -223,18 +282,21 @@ pub struct MetricsLine {
     /// β during this update.
     #[serde(rename = "objective/kl_coef")]
     pub kl_coef: f64,
-    /// Mean entropy of the sampling distributions, in nats per token.
+    /// Mean over the batch of the summed -log π of the sampled tokens, in nats per response.
     #[serde(rename = "objective/entropy")]
     pub entropy: f64,
+    /// Mean entropy of the distributions that the tokens were sampled from, in nats per token.
+    #[serde(rename = "ppo/policy/entropy")]
+    pub token_entropy: f64,
     /// Mean score that RL optimises: reward model (or r_s in direct mode) with the rule for missing truncation tokens.
     #[serde(rename = "objective/score")]
     pub score: f64,
     /// Mean of the summed token rewards: score minus β times KL.
     #[serde(rename = "objective/score_total")]
     pub score_total: f64,
-    /// Mean log-odds under the mock labeler r_s.
-    #[serde(rename = "objective/mock_score")]
-    pub mock_score: f64,
+    /// Mean log-odds under the mock labeler r_s, where there is one.
+    #[serde(rename = "objective/mock_score", default, skip_serializing_if = "Option::is_none")]
+    pub mock_score: Option<f64>,
     /// Share of responses that hold the truncation token after its earliest position.
     #[serde(rename = "objective/truncated")]
     pub truncated: f64,

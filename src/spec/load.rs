@@ -9,9 +9,12 @@ use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-const PRESETS: [(&str, &str); 2] = [
-    ("sentiment", include_str!("presets/sentiment.toml")),
-    ("descriptiveness", include_str!("presets/descriptiveness.toml")),
+/// Each preset's released-code values, and what the paper says differently (`follows`).
+const PRESETS: [(&str, &str, &str); 4] = [
+    ("sentiment", include_str!("presets/sentiment.toml"), include_str!("presets/sentiment_paper.toml")),
+    ("descriptiveness", include_str!("presets/descriptiveness.toml"), include_str!("presets/descriptiveness_paper.toml")),
+    ("tldr", include_str!("presets/tldr.toml"), include_str!("presets/tldr_paper.toml")),
+    ("cnndm", include_str!("presets/cnndm.toml"), include_str!("presets/cnndm_paper.toml")),
 ];
 
 /// Reads, merges and checks a spec. Err: every mistake found, in the order of the file.
@@ -320,12 +323,14 @@ impl Node {
 fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     let mut above = upper.clone();
     run.into_iter().chain([set]).for_each(|layer| merge(&mut above, layer));
-    let preset = match above.get(&["task", "preset"]).map(|node| &node.kind) {
-        Some(Kind::Leaf(Value::String(name))) => name.clone(),
-        _ => "sentiment".into(),
+    let named = |path: &[&str]| match above.get(path).map(|node| &node.kind) {
+        Some(Kind::Leaf(Value::String(name))) => Some(name.clone()),
+        _ => None,
     };
+    let preset = named(&["task", "preset"]).unwrap_or_else(|| "sentiment".into());
+    let paper = named(&["follows"]).is_some_and(|follows| follows == "paper");
     let mut tree = defaults();
-    if let Some(layer) = preset_layer(&preset) {
+    for layer in preset_layers(&preset, paper) {
         merge(&mut tree, &layer);
     }
     for layer in [Some(upper), run, Some(set)].into_iter().flatten() {
@@ -336,10 +341,16 @@ fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     tree
 }
 
-fn preset_layer(name: &str) -> Option<Node> {
-    let (name, text) = PRESETS.iter().find(|(known, _)| *known == name)?;
-    let parsed = parse(text, Path::new(name)).ok()?;
-    Some(Node::from_json(&parsed.to_json(), &Origin::Preset((*name).into())))
+/// The preset's layers, lowest first.
+fn preset_layers(name: &str, paper: bool) -> Vec<Node> {
+    let Some((name, released, changes)) = PRESETS.iter().find(|(known, ..)| *known == name) else { return Vec::new() };
+    let layer = |text: &str, origin: String| {
+        let parsed = parse(text, Path::new(name)).ok()?;
+        Some(Node::from_json(&parsed.to_json(), &Origin::Preset(origin)))
+    };
+    let released = layer(released, format!("{name} (released code)"));
+    let paper = paper.then(|| layer(changes, format!("{name} (paper)"))).flatten();
+    released.into_iter().chain(paper).collect()
 }
 
 /// The defaults of the types, and the sources that this program makes itself.

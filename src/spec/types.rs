@@ -35,9 +35,8 @@ pub struct Spec {
     pub follows: Follows,
     #[serde(default)]
     pub model: ModelSpec,
-    /// Supervised fine-tuning of ρ before anything else; without it, ρ is used as it comes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub supervised: Option<SupervisedSpec>,
+    #[serde(default)]
+    pub supervised: SupervisedSpec,
     #[serde(default)]
     pub task: TaskSpec,
     #[serde(default)]
@@ -222,13 +221,15 @@ impl Default for PretrainSpec {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SupervisedOn {
+    /// No fine-tuning: ρ is used as it comes.
+    Nothing,
     /// The task's documents as text, as on BookCorpus before the stylistic tasks (paper section 3.1).
     Text,
     /// The reference summary that follows each query: the supervised baseline (paper section 3.2).
     Summaries,
 }
 
-/// Supervised fine-tuning with Adam, cosine decay to 0 and a sweep of learning rates: the one with the lowest validation
+/// Supervised fine-tuning of ρ before anything else, with Adam, cosine decay to 0 and a sweep of learning rates: the one with the lowest validation
 /// loss is kept (paper section 3.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -258,7 +259,7 @@ impl Default for SupervisedSpec {
     fn default() -> Self {
         let lr = |i: usize| 1e-4 * 3f64.powf(i as f64 / 7.0);
         Self {
-            on: SupervisedOn::Summaries,
+            on: SupervisedOn::Nothing,
             // Rounded to what a person would write.
             lrs: (0..8).map(|i| (lr(i) * 1e7).round() / 1e7).collect(),
             epochs: 1,
@@ -550,7 +551,8 @@ pub enum CollectSchedule {
     Direct,
     /// All labels on samples of ρ; the reward model is trained once.
     Offline,
-    /// Neither labels nor RL: π is the supervised model, and the reference is what it was fine-tuned from.
+    /// No RL: π is the supervised model, and the reference is what it was fine-tuned from. Recorded labels train a reward
+    /// model all the same, which then scores both.
     None,
 }
 
@@ -615,6 +617,8 @@ pub struct RewardSpec {
     #[schemars(range(min = 1, max = 1000))]
     pub epochs: usize,
     pub adam: AdamSpec,
+    /// Let r read queries with the task's prefix and suffix. The released code gives it the bare query (rewards.py).
+    pub formatted_queries: bool,
     /// Samples of ρ from which gain and bias are set, before and again after training.
     #[schemars(range(min = 8, max = 10000000))]
     pub normalize_samples: usize,
@@ -630,6 +634,7 @@ impl Default for RewardSpec {
             batch_size: 32,
             epochs: 1,
             adam: AdamSpec::default(),
+            formatted_queries: false,
             normalize_samples: 256,
             target_mean: 0.0,
             target_std: 1.0,

@@ -1,41 +1,61 @@
-//! Evaluation on held-out queries: one response of ρ and one of π each, mock scores, KL, samples to read, and the
-//! closed-form optimum from many samples of ρ (figure 3).
+//! Evaluation on held-out queries: one response of ρ and one of π each, their scores under the judge (r_s where there is
+//! one, else the learned r), KL, ROUGE where there are reference summaries, samples to read, and the closed-form optimum
+//! from many samples of ρ (figure 3).
 
 use super::StageError;
 use super::collect::{sample_all, uniforms};
 use super::context::Context;
-use super::policy;
-use super::scoring::{ROWS, Scorer};
-use crate::data::queries::Query;
+use super::scoring::{ROWS, Rule, Scorer};
+use crate::data::queries::{Example, Query};
+use crate::metric::rouge::rouge;
 use crate::model::device::is_cpu;
-use crate::model::gpt2::{Gpt2, ScalarModel};
+use crate::model::gpt2::Gpt2;
 use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
-use crate::report::files::{Accuracy, Context as Row, Evaluation, FrontierPoint, Moments, Perplexity, Sample};
+use crate::report::files::{
+    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, RougeComparison, RougeScores, Sample,
+};
 use crate::rlhf::optimum::optimum;
 use crate::spec::{CollectSchedule, KlSchedule, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// β of the frontier, from weak to strong optimisation, in units of the mock score's standard deviation under ρ.
 const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1];
 
 /// Everything evaluation needs.
 pub struct Inputs<'a> {
-    pub common: policy::Inputs<'a>,
+    pub reference: &'a Gpt2,
+    pub policy: &'a Gpt2,
+    /// r_s.
+    pub mock: Option<&'a Scorer>,
+    /// What RL optimised: the learned r, or r_s normalised.
+    pub scorer: Option<&'a Scorer>,
+    pub rule: &'a Rule,
     pub tokenizer: &'a Tokenizer,
-    pub policy: &'a ScalarModel,
-    pub held_out: &'a [Query],
+    pub held_out: &'a [Example],
     pub accuracy: Option<Accuracy>,
     pub perplexity: Option<Perplexity>,
 }
 
+impl<'a> Inputs<'a> {
+    /// r_s where there is one, else the learned r.
+    fn judge(&self) -> Result<(Judge, &'a Scorer), StageError> {
+        match (self.mock, self.scorer) {
+            (Some(mock), _) => Ok((Judge::Mock, mock)),
+            (None, Some(scorer)) => Ok((Judge::Reward, scorer)),
+            (None, None) => Err(StageError::Input("there is neither a mock labeler nor a reward model to score with".into())),
+        }
+    }
+}
+
 /// What an evaluation depends on.
-pub fn key(spec: &Spec, run: &str, policy: &Key) -> Result<Key, StageError> {
-    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, run, policy.to_string(), spec.seed))?)
+/// `upstream`: π, or all that takes its place.
+pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageError> {
+    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task, run, upstream, spec.seed))?)
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.
@@ -48,53 +68,71 @@ fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
 }
 
 fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
-    let c = &inputs.common;
-    let queries = pick(spec, inputs.held_out, spec.evaluate.queries);
-    let reference = sample_all(c.reference, spec, &queries, 1, "evaluation reference")?;
+    let rule = inputs.rule;
+    let (judge, judging) = inputs.judge()?;
+    let examples = pick(spec, inputs.held_out, spec.evaluate.queries);
+    let queries: Vec<Query> = examples.iter().map(|e| e.query.clone()).collect();
+    let reference = sample_all(inputs.reference, spec, &queries, 1, "evaluation reference")?;
     let (responses, kls) = policy_samples(spec, inputs, &queries)?;
-    let mock = |r: &[Vec<u32>]| c.mock.plain(c.rule, &queries, r);
-    let (reference_mock, mock_scores) = (mock(&reference)?, mock(&responses)?);
-    let (reference_scores, scores) =
-        (c.scorer.plain(c.rule, &queries, &reference)?, c.scorer.plain(c.rule, &queries, &responses)?);
-    let missing = responses.iter().filter(|r| c.rule.cut(r).is_none()).count();
-    let direct = spec.collect.schedule == CollectSchedule::Direct;
-    let reference_moments = moments(&reference_mock);
+    let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(rule, &queries, r);
+    let both = |scorer: Option<&Scorer>| -> Result<Option<(Vec<f32>, Vec<f32>)>, StageError> {
+        scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
+    };
+    let (mock, scored) = (both(inputs.mock)?, both(inputs.scorer)?);
+    let (reference_scores, scores) = (scores_of(judging, &reference)?, scores_of(judging, &responses)?);
+    let missing = responses.iter().filter(|r| rule.cut(r).is_none()).count();
+    let reference_moments = moments(&reference_scores);
+    let learned = spec.collect.schedule == CollectSchedule::Offline;
+    let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..rule.cut(r).unwrap_or(r.len())]);
+    let texts = |all: &[Vec<u32>]| all.iter().map(|r| Ok(shown(r)?)).collect::<Result<Vec<String>, StageError>>();
+    let (reference_texts, texts) = (texts(&reference)?, texts(&responses)?);
     let evaluation = Evaluation {
         run: run.into(),
-        schedule: if direct { "direct" } else { "offline" }.into(),
-        labels: (!direct).then_some(spec.collect.labels as u64),
-        episodes: spec.policy.episodes as u64,
-        kl_target: (spec.policy.kl.schedule == KlSchedule::Adaptive).then_some(spec.policy.kl.target),
+        schedule: match spec.collect.schedule {
+            CollectSchedule::Direct => "direct",
+            CollectSchedule::Offline => "offline",
+            CollectSchedule::None => "none",
+        }
+        .into(),
+        labels: learned.then_some(spec.collect.labels as u64),
+        episodes: if spec.collect.schedule == CollectSchedule::None { 0 } else { spec.policy.episodes as u64 },
+        kl_target: (spec.collect.schedule != CollectSchedule::None
+            && spec.policy.kl.schedule == KlSchedule::Adaptive)
+            .then_some(spec.policy.kl.target),
         n: queries.len(),
+        judge,
         reference: reference_moments,
-        policy: moments(&mock_scores),
+        policy: moments(&scores),
         contexts: (0..queries.len())
             .map(|i| Row {
-                reference: f64::from(reference_mock[i]),
-                policy: f64::from(mock_scores[i]),
+                reference: f64::from(reference_scores[i]),
+                policy: f64::from(scores[i]),
                 kl: f64::from(kls[i]),
             })
             .collect(),
         kl: moments(&kls),
-        score_policy_r: (!direct).then(|| moments(&scores).mean),
+        score_policy_r: scored.as_ref().filter(|_| learned).map(|(_, policy)| moments(policy).mean),
         reward_accuracy: inputs.accuracy,
         missing_truncation: missing as f64 / queries.len() as f64,
-        frontier: frontier(spec, c.reference, c.mock, c, inputs.held_out, reference_moments.std)?,
+        frontier: frontier(spec, inputs, judging, reference_moments.std)?,
         perplexity: inputs.perplexity,
+        rouge: compare_to_summaries(&examples, &reference_texts, &texts),
     };
-    let text = |query: &Query| inputs.tokenizer.decode(&query.iter().flatten().copied().collect::<Vec<u32>>());
-    let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..c.rule.cut(r).unwrap_or(r.len())]);
+    let at = |pair: &Option<(Vec<f32>, Vec<f32>)>, i: usize| {
+        pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip()
+    };
     let mut lines = String::new();
     for i in 0..spec.evaluate.samples.min(queries.len()) {
+        let ((reference_mock_score, mock_score), (reference_score, score)) = (at(&mock, i), at(&scored, i));
         let sample = Sample {
-            query: text(&queries[i])?,
-            reference_response: shown(&reference[i])?,
-            response: shown(&responses[i])?,
-            reference_score: Some(f64::from(reference_scores[i])),
-            score: Some(f64::from(scores[i])),
+            query: inputs.tokenizer.decode(&queries[i].iter().flatten().copied().collect::<Vec<u32>>())?,
+            reference_response: reference_texts[i].clone(),
+            response: texts[i].clone(),
+            reference_score,
+            score,
             kl: Some(f64::from(kls[i])),
-            mock_score: Some(f64::from(mock_scores[i])),
-            reference_mock_score: Some(f64::from(reference_mock[i])),
+            mock_score,
+            reference_mock_score,
         };
         lines.push_str(&json(&sample)?);
         lines.push('\n');
@@ -105,8 +143,20 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     write("evaluation.json", &format!("{}\n", json(&evaluation)?))
 }
 
-/// `count` held-out queries, the same for every run of a seed.
-fn pick(spec: &Spec, held_out: &[Query], count: usize) -> Vec<Query> {
+/// Mean ROUGE of both models' responses where there are summaries to compare with.
+fn compare_to_summaries(examples: &[Example], reference: &[String], policy: &[String]) -> Option<RougeComparison> {
+    let known: Vec<(usize, &str)> =
+        examples.iter().enumerate().filter_map(|(i, e)| Some((i, e.summary.as_deref()?))).collect();
+    let mean = |texts: &[String]| {
+        let all: Vec<_> = known.iter().map(|(i, summary)| rouge(&texts[*i], summary, true)).collect();
+        let of = |f: &dyn Fn(&crate::metric::rouge::Rouge) -> f64| all.iter().map(f).sum::<f64>() / all.len() as f64;
+        RougeScores { rouge1: of(&|r| r.rouge1.f1), rouge2: of(&|r| r.rouge2.f1), rouge_l: of(&|r| r.rouge_l.f1) }
+    };
+    (!known.is_empty()).then(|| RougeComparison { n: known.len(), reference: mean(reference), policy: mean(policy) })
+}
+
+/// `count` held-out examples, the same for every run of a seed.
+fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
     Context::shuffled(spec.seed, "evaluation queries", held_out.len(), 0, count)
         .into_iter()
         .map(|i| held_out[i].clone())
@@ -130,8 +180,8 @@ fn policy_samples(
             uniforms: &u,
             value_head: None,
         };
-        let sampled = sample(&inputs.policy.trunk, &args)?;
-        let reference = logprobs(inputs.common.reference, chunk, &sampled.responses, spec.task.temperature)?;
+        let sampled = sample(inputs.policy, &args)?;
+        let reference = logprobs(inputs.reference, chunk, &sampled.responses, spec.task.temperature)?;
         kls.extend(
             sampled.logprobs.iter().zip(&reference).map(|(a, b)| a.iter().zip(b).map(|(x, y)| x - y).sum::<f32>()),
         );
@@ -142,20 +192,20 @@ fn policy_samples(
 
 fn frontier(
     spec: &Spec,
-    reference: &Gpt2,
-    mock: &Scorer,
-    c: &policy::Inputs<'_>,
-    held_out: &[Query],
+    inputs: &Inputs<'_>,
+    judging: &Scorer,
     std: f64,
 ) -> Result<Vec<FrontierPoint>, StageError> {
-    let queries = pick(spec, held_out, spec.evaluate.optimum_queries);
+    let reference = inputs.reference;
+    let queries: Vec<Query> =
+        pick(spec, inputs.held_out, spec.evaluate.optimum_queries).into_iter().map(|e| e.query).collect();
     let k = spec.evaluate.optimum_samples;
     let numbered: Vec<(usize, &Query)> = queries.iter().enumerate().collect();
     let at_once = if is_cpu(&reference.device()) { 1 } else { queries.len() };
     let rewards = map_shards(&numbered, at_once, |shard| {
         let one = |(i, query): &(usize, &Query)| {
             let responses = sample_all(reference, spec, std::slice::from_ref(*query), k, &format!("optimum {i}"))?;
-            mock.plain(c.rule, &vec![(*query).clone(); k], &responses)
+            judging.plain(inputs.rule, &vec![(*query).clone(); k], &responses)
         };
         shard.iter().map(one).collect::<Result<Vec<_>, StageError>>()
     })?

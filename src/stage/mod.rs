@@ -10,6 +10,7 @@ pub mod policy;
 pub mod pretrain;
 pub mod reward;
 pub mod scoring;
+pub mod supervised;
 
 use crate::data::source::DataError;
 use crate::model::ModelError;

@@ -24,14 +24,14 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Everything PPO needs.
 pub struct Inputs<'a> {
     pub reference: &'a Gpt2,
     pub scorer: &'a Scorer,
-    /// r_s, logged beside the score; in direct mode the scorer itself.
-    pub mock: &'a Scorer,
+    /// r_s, logged beside the score, where there is one; in direct mode the scorer itself.
+    pub mock: Option<&'a Scorer>,
     pub rule: &'a Rule,
     pub queries: &'a [Query],
     pub end_of_text: u32,
@@ -55,7 +55,7 @@ struct Rollout {
     ref_logprobs: Vec<Vec<f32>>,
     values: Vec<Vec<f32>>,
     scores: Vec<f32>,
-    mock_scores: Vec<f32>,
+    mock_scores: Option<Vec<f32>>,
     entropy: f32,
 }
 
@@ -127,13 +127,10 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         let line = format!("{}\n", json_line(&line));
         metrics.write_all(line.as_bytes()).map_err(StageError::io(&metrics_path))?;
         live.write_all(line.as_bytes()).map_err(StageError::io(&live_path))?;
-        bar.set_message(format!("score {:.2} kl {kl:.2} β {kl_coef:.3}", mean(&rollout.mock_scores)));
+        let score = mean(rollout.mock_scores.as_ref().unwrap_or(&rollout.scores));
+        bar.set_message(format!("score {score:.2} kl {kl:.2} β {kl_coef:.3}"));
         bar.inc(p.batch_size as u64);
-        tracing::debug!(
-            "{run} update {}: mock score {:.3} kl {kl:.3} β {kl_coef:.4}",
-            update + 1,
-            mean(&rollout.mock_scores)
-        );
+        tracing::debug!("{run} update {}: score {score:.3} kl {kl:.3} β {kl_coef:.4}", update + 1);
         kl_coef = next_coefficient(&p.kl, kl_coef, kl, p.batch_size, episodes as f64 / p.episodes as f64);
         if let Some(error) = guarded.take() {
             return Err(error);
@@ -173,7 +170,7 @@ fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize
     let Sampled { responses, logprobs: lp, values, entropy } = sample(&model.trunk, &args)?;
     let ref_logprobs = logprobs(inputs.reference, &queries, &responses, spec.task.temperature)?;
     let scores = inputs.scorer.scores(inputs.rule, &queries, &responses)?;
-    let mock_scores = inputs.mock.plain(inputs.rule, &queries, &responses)?;
+    let mock_scores = inputs.mock.map(|mock| mock.plain(inputs.rule, &queries, &responses)).transpose()?;
     Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
 }
 
@@ -183,17 +180,20 @@ type Line = Vec<(&'static str, f64)>;
 fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rule) -> Line {
     let total: f64 = rewards.iter().flatten().map(|v| f64::from(*v)).sum::<f64>() / rewards.len() as f64;
     let complete = r.responses.iter().filter(|y| rule.cut(y).is_some()).count() as f64;
-    vec![
+    let entropy: f64 = r.logprobs.iter().flatten().map(|v| -f64::from(*v)).sum::<f64>() / r.logprobs.len() as f64;
+    let mock = r.mock_scores.as_ref().map(|scores| ("objective/mock_score", mean(scores)));
+    let line = vec![
         ("objective/kl", kl),
         ("objective/kl_coef", kl_coef),
-        ("objective/entropy", f64::from(r.entropy)),
+        ("objective/entropy", entropy),
+        ("ppo/policy/entropy", f64::from(r.entropy)),
         ("objective/score", mean(&r.scores)),
         ("objective/score_total", total),
-        ("objective/mock_score", mean(&r.mock_scores)),
         ("objective/truncated", complete / r.responses.len() as f64),
         ("ppo/val/mean", moments(&r.values).0),
         ("ppo/val/var", moments(&r.values).1),
-    ]
+    ];
+    line.into_iter().chain(mock).collect()
 }
 
 /// `epochs` passes over the batch in fresh shuffles; per minibatch: whiten rewards, GAE, whiten advantages, one
@@ -238,7 +238,7 @@ fn optimise(
                 let batch = Batch::new(&joined(&queries, &responses), &device);
                 let hidden = Gpt2::response_hidden(
                     model.trunk.hidden(&batch, None),
-                    spec.task.query_length,
+                    queries.first().map_or(0, Vec::len),
                     spec.task.response_length,
                 );
                 let lp =

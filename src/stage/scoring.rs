@@ -7,21 +7,30 @@ use crate::model::gpt2::{Batch, ScalarModel};
 use crate::model::parallel::{map_shards, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::rlhf::reward::Normalization;
-use crate::spec::TaskSpec;
+use crate::model::tokenizer::Tokenizer;
+use crate::spec::Spec;
 
 /// Rows per forward pass without gradients.
 pub const ROWS: usize = 64;
 
-/// The task's truncation rule over a tokenizer's ids.
+/// How a tokenizer's ids become what scorers read: the task's truncation rule, and what surrounds its queries.
 #[derive(Debug, Clone)]
 pub struct Rule {
     pub truncates: Vec<bool>,
     pub after: usize,
     pub missing_score: f32,
+    /// Put before and after every bare query for ρ and π.
+    pub prefix: Vec<u32>,
+    pub suffix: Vec<u32>,
+    /// Whether scorers read prefix and suffix too.
+    pub formatted: bool,
+    /// Bare queries are padded to this many tokens.
+    pub query_length: usize,
 }
 
 impl Rule {
-    pub fn new(task: &TaskSpec, tokenizer: &crate::model::tokenizer::Tokenizer) -> Result<Self, StageError> {
+    pub fn new(spec: &Spec, tokenizer: &Tokenizer) -> Result<Self, StageError> {
+        let task = &spec.task;
         let truncates = tokenizer.ids_containing(&task.truncate_at)?;
         if !truncates.contains(&true) {
             return Err(StageError::Input(format!(
@@ -29,16 +38,42 @@ impl Rule {
                 task.truncate_at
             )));
         }
-        Ok(Self { truncates, after: task.truncate_after, missing_score: task.missing_score as f32 })
+        Ok(Self {
+            truncates,
+            after: task.truncate_after,
+            missing_score: task.missing_score as f32,
+            prefix: tokenizer.encode(&task.query_prefix)?,
+            suffix: tokenizer.encode(&task.query_suffix)?,
+            formatted: spec.reward.formatted_queries,
+            query_length: task.query_length,
+        })
+    }
+    /// A query's tokens without padding, prefix and suffix: what label files hold.
+    pub fn bare(&self, query: &Query) -> Vec<u32> {
+        let tokens: Vec<u32> = query.iter().flatten().copied().collect();
+        let (from, to) = (self.prefix.len().min(tokens.len()), tokens.len().saturating_sub(self.suffix.len()));
+        tokens[from..to.max(from)].to_vec()
+    }
+    /// A bare query as scorers read it, padded on the left.
+    fn scored_query(&self, bare: &[u32]) -> Query {
+        let (prefix, suffix) = if self.formatted { (&self.prefix[..], &self.suffix[..]) } else { (&[][..], &[][..]) };
+        let padding = self.query_length.saturating_sub(bare.len());
+        let tokens = [prefix, bare, suffix].concat();
+        std::iter::repeat_n(None, padding).chain(tokens.into_iter().map(Some)).collect()
     }
     /// Length of the truncated response, `None` where the token is missing.
     pub fn cut(&self, response: &[u32]) -> Option<usize> {
         truncate(response, &self.truncates, self.after)
     }
-    /// Query and truncated response, padded on the right.
+    /// What a scorer reads of a sampled query and response: the response truncated and padded on the right.
     pub fn row(&self, query: &Query, response: &[u32]) -> Query {
+        self.bare_row(&self.bare(query), response)
+    }
+    /// The same for a bare query.
+    pub fn bare_row(&self, bare: &[u32], response: &[u32]) -> Query {
         let kept = self.cut(response).unwrap_or(response.len());
-        query.iter().copied().chain(response.iter().enumerate().map(|(i, t)| (i < kept).then_some(*t))).collect()
+        let response = response.iter().enumerate().map(|(i, t)| (i < kept).then_some(*t));
+        self.scored_query(bare).into_iter().chain(response).collect()
     }
 }
 

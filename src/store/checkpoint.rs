@@ -1,8 +1,8 @@
-//! PPO checkpoints: weights, both Adam moments and the loop's numbers in two files, the second written last with
+//! Training checkpoints: weights, both Adam moments and the loop's numbers in two files, the second written last with
 //! the first one's hash. A damaged checkpoint is passed over for the one before.
 
 use super::atomic::{hash_file, write_atomic};
-use crate::model::gpt2::{ScalarModel, Weight, Weights};
+use crate::model::gpt2::{Weight, Weights};
 use crate::model::optimizer::Adam;
 use crate::model::tensor_file::{Tensors, write_tensors};
 use crate::model::weights::{load_into, named};
@@ -37,7 +37,7 @@ fn paths(dir: &Path, updates: usize) -> (PathBuf, PathBuf) {
 }
 
 /// Writes a checkpoint and removes all but the newest two.
-pub fn save(dir: &Path, state: &State, model: &ScalarModel, adam: &Adam) -> Result<(), StageError> {
+pub fn save<M: Weights + Clone>(dir: &Path, state: &State, model: &M, adam: &Adam) -> Result<(), StageError> {
     let (weights, seal) = paths(dir, state.updates);
     let mut tensors = named(model.clone(), "model.");
     for (name, (m, v)) in &adam.moments {
@@ -70,12 +70,12 @@ fn found(dir: &Path) -> Result<Vec<usize>, StageError> {
 }
 
 /// The newest intact checkpoint; `like` gives the model's shape.
-pub fn load(
+pub fn load<M: Weights + Clone>(
     dir: &Path,
-    like: &ScalarModel,
+    like: &M,
     spec: AdamSpec,
     device: &Device,
-) -> Result<Option<(State, ScalarModel, Adam)>, StageError> {
+) -> Result<Option<(State, M, Adam)>, StageError> {
     for updates in found(dir)? {
         match read(dir, updates, like, spec, device) {
             Ok(loaded) => return Ok(Some(loaded)),
@@ -85,13 +85,13 @@ pub fn load(
     Ok(None)
 }
 
-fn read(
+fn read<M: Weights + Clone>(
     dir: &Path,
     updates: usize,
-    like: &ScalarModel,
+    like: &M,
     spec: AdamSpec,
     device: &Device,
-) -> Result<(State, ScalarModel, Adam), StageError> {
+) -> Result<(State, M, Adam), StageError> {
     let (weights, seal) = paths(dir, updates);
     let text = fs::read_to_string(&seal).map_err(StageError::io(&seal))?;
     let sealed: Sealed =

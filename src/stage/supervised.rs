@@ -1,0 +1,287 @@
+//! Supervised fine-tuning of ρ (paper section 3.2, baselines; section 3.1 for the text before the stylistic tasks): one
+//! pass over the data with dropout, Adam and a cosine decay to 0, for each learning rate of a sweep; the one with the
+//! lowest validation loss is kept. What is left of a killed sweep continues.
+
+use super::StageError;
+use super::context::Context;
+use super::pretrain::{Corpus, stream_of};
+use crate::data::queries::Example;
+use crate::model::ModelError;
+use crate::model::gpt2::{Batch, Dropout, Gpt2, Weights};
+use crate::model::optimizer::Adam;
+use crate::model::parallel::{gradients, map_shards, shard_rows};
+use crate::model::sampling::to_vec;
+use crate::model::tokenizer::Tokenizer;
+use crate::model::weights::{load_gpt2, save_gpt2};
+use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
+use crate::store::atomic::write_atomic;
+use crate::store::cache::{Key, Work};
+use crate::store::checkpoint::{self, State};
+use burn::tensor::{Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+/// Rows of one pass on a GPU.
+const GPU_ROWS: usize = 16;
+/// Steps between two checkpoints.
+const CHECKPOINT_EVERY: usize = 200;
+
+/// One learning rate of the sweep.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Trial {
+    pub lr: f64,
+    /// Mean negative log-likelihood per token on the validation rows, in nats.
+    pub validation_loss: f64,
+    pub steps: usize,
+}
+
+/// supervised.json beside the weights.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub trials: Vec<Trial>,
+    /// The learning rate that was kept.
+    pub lr: f64,
+    /// Of the model before fine-tuning.
+    pub validation_loss_before: f64,
+    pub validation_rows: usize,
+    pub training_rows: usize,
+}
+
+/// Everything fine-tuning needs.
+pub struct Inputs<'a> {
+    pub reference: &'a Gpt2,
+    pub tokenizer: &'a Tokenizer,
+    pub corpus: &'a Corpus,
+    /// Training queries with their summaries.
+    pub examples: &'a [Example],
+}
+
+/// What the fine-tuned model depends on; none where the spec asks for no fine-tuning.
+pub fn key(spec: &Spec, reference: &Key) -> Result<Option<Key>, StageError> {
+    if spec.supervised.on == SupervisedOn::Nothing {
+        return Ok(None);
+    }
+    let inputs = (&spec.supervised, &spec.task, spec.seed, reference.to_string());
+    Ok(Some(Key::new("supervised", VERSION, &inputs)?))
+}
+
+/// The fine-tuned model's directory.
+pub fn run(context: &Context, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+    context.artifact(None, key, |work| sweep(context, spec, inputs, work))
+}
+
+/// A row to learn: tokens, and from which position on they are to be predicted (the first token never is).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Row {
+    pub tokens: Vec<u32>,
+    pub from: usize,
+}
+
+impl Row {
+    /// How many tokens are to be predicted.
+    fn predicted(&self) -> usize {
+        self.tokens.len().saturating_sub(self.from.max(1))
+    }
+}
+
+/// The task's documents as one stream with `<|endoftext|>` between them, cut into rows.
+fn text_rows(inputs: &Inputs<'_>, length: usize) -> Result<Vec<Row>, StageError> {
+    let stream = stream_of(&inputs.corpus.train, inputs.tokenizer)?;
+    Ok(stream.chunks_exact(length + 1).map(|tokens| Row { tokens: tokens.to_vec(), from: 1 }).collect())
+}
+
+/// Each query followed by its summary and the text that ends a response, within the response's length.
+fn summary_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError> {
+    let mut rows = Vec::new();
+    for example in inputs.examples {
+        let Some(summary) = &example.summary else { continue };
+        // GPT-2 writes a word with the space before it; the query ends without one.
+        let text = format!(" {}{}", summary.trim(), spec.task.truncate_at);
+        let mut response = inputs.tokenizer.encode(&text)?;
+        response.truncate(spec.task.response_length);
+        let query: Vec<u32> = example.query.iter().flatten().copied().collect();
+        let from = query.len();
+        rows.push(Row { tokens: query.into_iter().chain(response).collect(), from });
+    }
+    if rows.is_empty() {
+        return Err(StageError::Input(
+            "supervised.on = \"summaries\": task.data has no summaries; name their column with task.data.columns.summary, or take on = \"text\""
+                .into(),
+        ));
+    }
+    Ok(rows)
+}
+
+fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Result<(), StageError> {
+    let s = &spec.supervised;
+    let context_length = inputs.reference.dimensions().context;
+    let mut rows = match s.on {
+        SupervisedOn::Nothing => Vec::new(),
+        SupervisedOn::Text if s.sequence_length > context_length => {
+            return Err(StageError::Input(format!(
+                "supervised.sequence_length: {} tokens do not fit the model's context of {context_length}",
+                s.sequence_length
+            )));
+        }
+        SupervisedOn::Text => text_rows(inputs, s.sequence_length)?,
+        SupervisedOn::Summaries => summary_rows(spec, inputs)?,
+    };
+    // The split is a random one, the same for every learning rate.
+    let order = Context::shuffled(spec.seed, "supervised validation", rows.len(), 0, rows.len());
+    if s.validation * 2 > rows.len() {
+        return Err(StageError::Input(format!(
+            "supervised.validation: {} rows are to be held out of {}; lower it, or use more text",
+            s.validation,
+            rows.len()
+        )));
+    }
+    rows = order.into_iter().map(|i| rows[i].clone()).collect();
+    let training = rows.split_off(s.validation);
+    let (validation, training) = (&rows[..], &training[..]);
+    let before = loss_of(inputs.reference, validation)?;
+    tracing::info!(
+        "supervised: {} training and {} validation rows, validation loss {before:.4} before",
+        training.len(),
+        validation.len()
+    );
+    let progress = work.dir.join("sweep/trials.json");
+    let mut trials: Vec<Trial> = match std::fs::read_to_string(&progress) {
+        Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
+        Err(_) => Vec::new(),
+    };
+    let best_dir = work.dir.join("sweep/best");
+    for (i, lr) in s.lrs.iter().enumerate().skip(trials.len()) {
+        let model = train(context, spec, inputs, training, *lr, &work.dir.join(format!("sweep/{i}")))?;
+        let validation_loss = loss_of(&model, validation)?;
+        if !validation_loss.is_finite() {
+            tracing::warn!("supervised: validation loss is {validation_loss} at lr {lr}");
+        }
+        let best = trials.iter().map(|t| t.validation_loss).fold(f64::INFINITY, f64::min);
+        if validation_loss < best {
+            save_gpt2(&best_dir, &model, inputs.tokenizer.end_of_text())?;
+        }
+        trials.push(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) });
+        tracing::info!("supervised: lr {lr:.2e}: validation loss {validation_loss:.4}");
+        write_atomic(&progress, &serde_json::to_vec(&trials)?).map_err(StageError::io(&progress))?;
+    }
+    let Some(best) = trials.iter().min_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss)) else {
+        return Err(StageError::Input("supervised.lrs is empty".into()));
+    };
+    if !best.validation_loss.is_finite() {
+        let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();
+        return Err(StageError::Guard { name: "nan", message });
+    }
+    let model = load_gpt2(&best_dir, &context.device)?;
+    save_gpt2(&work.dir, &model, inputs.tokenizer.end_of_text())?;
+    inputs.tokenizer.save(&work.dir)?;
+    let summary = Summary {
+        lr: best.lr,
+        trials: trials.clone(),
+        validation_loss_before: before,
+        validation_rows: validation.len(),
+        training_rows: training.len(),
+    };
+    let path = work.dir.join("supervised.json");
+    write_atomic(&path, format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes()).map_err(StageError::io(path))
+}
+
+fn steps(s: &SupervisedSpec, rows: usize) -> usize {
+    (rows * s.epochs).div_ceil(s.batch_size)
+}
+
+/// Cosine decay from `lr` to 0.
+pub fn cosine(lr: f64, step: usize, steps: usize) -> f64 {
+    lr * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps.max(1) as f64).cos())
+}
+
+fn train(
+    context: &Context,
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    rows: &[Row],
+    lr: f64,
+    checkpoints: &Path,
+) -> Result<Gpt2, StageError> {
+    let s = &spec.supervised;
+    let steps = steps(s, rows.len());
+    let mut model = inputs.reference.clone();
+    let mut adam = Adam::new(s.adam);
+    let mut first = 0;
+    if let Some((state, loaded, optimizer)) = checkpoint::load(checkpoints, &model, s.adam, &context.device)? {
+        tracing::info!("supervised: continuing after step {}", state.updates);
+        (first, model, adam) = (state.updates, loaded, optimizer);
+    }
+    let save = |model: &Gpt2, adam: &Adam, step| {
+        checkpoint::save(checkpoints, &State { updates: step, kl_coef: 0.0, metrics_bytes: 0 }, model, adam)
+    };
+    let bar = context.bar(&format!("supervised {lr:.1e}"), steps, "steps");
+    bar.set_position(first as u64);
+    bar.reset_eta();
+    for step in first..steps {
+        if let Some(by) = context.stop_requested() {
+            save(&model, &adam, step)?;
+            return Err(StageError::Stopped { by, update: step });
+        }
+        let count = s.batch_size.min(rows.len() * s.epochs - step * s.batch_size);
+        let picked = Context::shuffled(spec.seed, "supervised order", rows.len(), step * s.batch_size, count);
+        let picked: Vec<(usize, &Row)> = picked.iter().map(|i| &rows[*i]).enumerate().collect();
+        let tokens: usize = picked.iter().map(|(_, r)| r.predicted()).sum();
+        let stream = |first: usize| {
+            Context::stream(spec.seed, &format!("supervised dropout {lr}"), (step * s.batch_size + first) as u64)
+        };
+        let (found, losses) = gradients(&model, &picked, shard_rows(&context.device).min(GPU_ROWS), |model, shard| {
+            let mut dropout = Dropout::new(s.dropout, stream(shard[0].0));
+            let rows: Vec<&Row> = shard.iter().map(|(_, row)| *row).collect();
+            let loss = summed_loss(model, &rows, (s.dropout > 0.0).then_some(&mut dropout)) / tokens as f64;
+            let value = to_vec(loss.clone().inner())?[0];
+            Ok::<_, ModelError>((loss, value))
+        })?;
+        model = adam.update(model, found, cosine(lr, step, steps));
+        let loss: f32 = losses.iter().sum();
+        bar.set_message(format!("loss {loss:.3}"));
+        bar.inc(1);
+        tracing::debug!("supervised lr {lr:.2e} step {}: loss {loss:.4}", step + 1);
+        if (step + 1) % CHECKPOINT_EVERY == 0 && step + 1 < steps {
+            save(&model, &adam, step + 1)?;
+        }
+    }
+    bar.finish_and_clear();
+    Ok(model.frozen())
+}
+
+/// Sum over the rows' tokens of -log ρ(token | before) -> `[1]`; rows are padded on the right to the longest.
+fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Tensor<1> {
+    let longest = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(1);
+    let device = model.device();
+    // The last token is only predicted.
+    let inputs: Vec<Vec<Option<u32>>> =
+        rows.iter().map(|r| (0..longest - 1).map(|i| r.tokens.get(i).copied().filter(|_| i + 1 < r.tokens.len())).collect()).collect();
+    let width = model.dimensions().width;
+    let hidden = match dropout {
+        Some(dropout) => model.hidden_with_dropout(&Batch::with_bias(&inputs, &device), dropout),
+        None => model.hidden(&Batch::new(&inputs, &device), None),
+    };
+    // The head only where there is something to predict.
+    let (mut at, mut targets) = (Vec::new(), Vec::new());
+    for (r, row) in rows.iter().enumerate() {
+        for i in row.from.max(1)..row.tokens.len() {
+            at.push((r * (longest - 1) + i - 1) as i32);
+            targets.push(row.tokens[i] as i32);
+        }
+    }
+    let n = at.len();
+    let ints = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device);
+    let hidden = hidden.reshape([rows.len() * (longest - 1), width]).select(0, ints(at));
+    model.token_logprobs(hidden, ints(targets), 1.0).sum().neg()
+}
+
+/// Mean loss per predicted token, without dropout.
+pub fn loss_of(model: &Gpt2, rows: &[Row]) -> Result<f64, StageError> {
+    let sums = map_shards(rows, shard_rows(&model.device()).min(GPU_ROWS), |rows| {
+        let rows: Vec<&Row> = rows.iter().collect();
+        Ok::<_, ModelError>(f64::from(to_vec(summed_loss(model, &rows, None))?[0]))
+    })?;
+    let tokens: usize = rows.iter().map(Row::predicted).sum();
+    Ok(sums.iter().sum::<f64>() / tokens.max(1) as f64)
+}
