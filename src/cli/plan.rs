@@ -3,7 +3,8 @@
 use super::print_problems;
 use super::run::{default_out, with_paths};
 use crate::model::device::choose;
-use crate::spec::{CollectSchedule, Dimensions, Options, Spec, load};
+use crate::model::config::read_config;
+use crate::spec::{CollectSchedule, Dimensions, LabelerKind, Options, PretrainTokenizer, Spec, SupervisedOn, load};
 use crate::stage::experiment::Keys;
 use crate::store::cache::{Cache, Key};
 use std::path::Path;
@@ -48,7 +49,8 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
                 Some(key) => format!("to do  {key}"),
                 None => String::new(),
             };
-            println!("{stage:<12} {:>9.3} TFLOP   {what:<32} {state}", flops / 1e12);
+            let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
+            println!("{stage:<12} {work:>9} TFLOP   {what:<32} {state}");
         }
         println!(
             "memory       {:>9.2} GB      weights, gradients and Adam moments of π, and ρ, r, r_s; activations of one minibatch",
@@ -63,36 +65,54 @@ fn block_weights(d: &Dimensions) -> f64 {
     12.0 * d.layers as f64 * (d.width * d.width) as f64
 }
 
-fn vocabulary(spec: &Spec) -> f64 {
-    spec.model.weights.pretrain.as_ref().map_or(50_257.0, |p| p.vocabulary as f64)
+/// The size of ρ: of the weights' config.json where they are there, else as the spec says.
+fn dimensions(spec: &Spec) -> (Dimensions, f64) {
+    let config = spec.model.weights.path.as_ref().and_then(|path| read_config(Path::new(path)).ok());
+    match (config, &spec.model.weights.pretrain) {
+        (Some(config), _) => (config.dimensions, config.vocab as f64),
+        (None, Some(p)) if p.tokenizer == PretrainTokenizer::Trained => (spec.model.dimensions(), p.vocabulary as f64),
+        _ => (spec.model.dimensions(), 50_257.0),
+    }
+}
+
+/// Tokens of a query with what surrounds it; a token of prefix or suffix is taken to have three characters.
+fn query_tokens(spec: &Spec) -> usize {
+    let t = &spec.task;
+    t.query_length + (t.query_prefix.len() + t.query_suffix.len()).div_ceil(3)
 }
 
 /// (stage, floating-point operations, in words). Forward = 2 per weight and token, backward twice that, plus
 /// attention; the LM head at response positions only.
 fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
-    let d = spec.model.dimensions();
+    let (d, vocabulary) = dimensions(spec);
     let t = &spec.task;
-    let length = (t.query_length + t.response_length) as f64;
+    let length = (query_tokens(spec) + t.response_length) as f64;
     let attention = |tokens: f64| 4.0 * d.layers as f64 * d.width as f64 * tokens;
     let body = length * (2.0 * block_weights(&d) + attention(length));
-    let head = 2.0 * vocabulary(spec) * d.width as f64 * t.response_length as f64;
+    let head = 2.0 * vocabulary * d.width as f64 * t.response_length as f64;
     let c = &spec.labeler.classifier;
-    let classifier = length * 2.0 * block_weights(&c.dimensions);
+    let mock = spec.labeler.kind == LabelerKind::Mock;
+    let classifier = if mock { length * 2.0 * block_weights(&c.dimensions) } else { 0.0 };
     let mut stages = Vec::new();
     if let Some(p) = &spec.model.weights.pretrain {
         let tokens = (p.steps * p.batch_size * p.sequence_length) as f64;
         let per_token = 3.0
-            * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary(spec) * d.width as f64);
+            * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary * d.width as f64);
         stages.push(("pretrain", tokens * per_token, format!("{} steps, {tokens} tokens", p.steps)));
     }
-    stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));
-    if spec.collect.schedule == CollectSchedule::Offline {
+    let s = &spec.supervised;
+    if s.on != SupervisedOn::Nothing {
+        stages.push(("supervised", f64::NAN, format!("{} learning rate(s), as many steps as the data has", s.lrs.len())));
+    }
+    if mock {
+        stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));
+    }
+    if spec.collect.schedule == CollectSchedule::Offline || (spec.collect.schedule == CollectSchedule::None && !mock) {
         let labels = spec.collect.labels as f64;
-        stages.push((
-            "labels",
-            4.0 * (labels + spec.collect.held_out as f64) * (body + head + classifier),
-            format!("{labels} comparisons of 4"),
-        ));
+        let all = labels + spec.collect.held_out as f64;
+        let work = if mock { 4.0 * all * (body + head + classifier) } else { 0.0 };
+        let what = if mock { "comparisons of 4" } else { "recorded labels" };
+        stages.push(("labels", work, format!("{labels} {what}")));
         stages.push((
             "reward",
             12.0 * labels * spec.reward.epochs as f64 * body,
@@ -100,13 +120,15 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
         ));
     }
     let p = &spec.policy;
-    // Sampling, reference and score passes, then forward and backward per optimisation epoch.
-    let episode = 3.0 * body + 2.0 * head + classifier + 3.0 * p.epochs as f64 * (body + head);
-    stages.push((
-        "policy",
-        p.episodes as f64 * episode,
-        format!("{} episodes in {} updates", p.episodes, p.episodes / p.batch_size),
-    ));
+    if spec.collect.schedule != CollectSchedule::None {
+        // Sampling, reference and score passes, then forward and backward per optimisation epoch.
+        let episode = 3.0 * body + 2.0 * head + classifier + 3.0 * p.epochs as f64 * (body + head);
+        stages.push((
+            "policy",
+            p.episodes as f64 * episode,
+            format!("{} episodes in {} updates", p.episodes, p.episodes / p.batch_size),
+        ));
+    }
     let e = &spec.evaluate;
     let samples = (2 * e.queries + e.optimum_queries * e.optimum_samples) as f64;
     stages.push(("evaluate", samples * (body + head + classifier), format!("{samples} samples")));
@@ -115,12 +137,12 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
 
 /// Bytes: π four times (weights, gradients, two moments), three frozen models, and activations of a minibatch.
 fn memory(spec: &Spec) -> f64 {
-    let d = spec.model.dimensions();
-    let weights = block_weights(&d) + (vocabulary(spec) + d.context as f64) * d.width as f64;
+    let (d, vocabulary) = dimensions(spec);
+    let weights = block_weights(&d) + (vocabulary + d.context as f64) * d.width as f64;
     let rows = (spec.policy.batch_size / spec.policy.minibatches) as f64;
-    let length = (spec.task.query_length + spec.task.response_length) as f64;
+    let length = (query_tokens(spec) + spec.task.response_length) as f64;
     let per_token = d.layers as f64 * (34.0 * d.width as f64 + 3.0 * d.heads as f64 * length);
-    let logits = 3.0 * rows * spec.task.response_length as f64 * vocabulary(spec);
+    let logits = 3.0 * rows * spec.task.response_length as f64 * vocabulary;
     4.0 * (4.0 * weights
         + 2.0 * weights
         + block_weights(&spec.labeler.classifier.dimensions)

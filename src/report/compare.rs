@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 use super::files::{Evaluation, ReportError, read_text};
-use super::tables::{gains, show};
+use super::tables::{gains, metric_of, show};
 use super::{Results, Run};
 use crate::metric::interval::{paired_bootstrap, unpaired_bootstrap};
 
@@ -230,7 +230,9 @@ fn differences(
         _ if change.abs() > tolerance => "changed",
         _ => "same",
     };
-    let mut first = row("policy_mock_score", a.policy.mean, b.policy.mean, &scores(a), &scores(b), &by);
+    let same_scale = same_scale && a.judge == b.judge;
+    let metric = format!("policy_{}", metric_of(a.judge));
+    let mut first = row(&metric, a.policy.mean, b.policy.mean, &scores(a), &scores(b), &by);
     if !same_scale {
         first.verdict = "not comparable".to_owned();
     }

@@ -55,11 +55,18 @@ pub struct Context {
     pub kl: f64,
 }
 
-/// A share as counts.
+/// How often r picks what the labeler picked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Accuracy {
     pub correct: u64,
     pub n: u64,
+    /// Responses to pick from.
+    #[serde(default = "four")]
+    pub candidates: u64,
+}
+
+fn four() -> u64 {
+    4
 }
 
 /// One point of the closed-form optimum, estimated by re-weighting samples of ρ.

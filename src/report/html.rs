@@ -161,7 +161,7 @@ fn samples(results: &Results) -> String {
     for run in results.runs.iter().filter(|run| !run.samples.is_empty()) {
         let count = run.samples.len().min(SHOWN);
         out += &format!(
-            "<h2>Samples: {}</h2>\n<p class=\"soft\">The first {count} of {}, not chosen. Green: positive mock score, \
+            "<h2>Samples: {}</h2>\n<p class=\"soft\">The first {count} of {}, not chosen. Green: positive score, \
              red: negative.</p>\n",
             escape(&run.name),
             run.samples.len()
@@ -182,15 +182,17 @@ fn sample(s: &Sample) -> String {
 }
 
 fn side(who: &str, text: &str, mock: Option<f64>, score: Option<f64>, more: &str) -> String {
-    let class = match mock {
+    let class = match mock.or(score) {
         Some(v) if v > 0.0 => "good",
         Some(v) if v < 0.0 => "bad",
         _ => "unknown",
     };
-    let mock = mock.map_or_else(|| "–".to_owned(), |v| format!("{v:+.2}"));
-    let score = score.map_or_else(String::new, |v| format!(", score {v:+.2}"));
+    let mock = mock.map(|v| format!("mock score <b>{v:+.2}</b>"));
+    let score = score.map(|v| format!("score under the reward <b>{v:+.2}</b>"));
+    let scores: Vec<String> = mock.into_iter().chain(score).collect();
+    let scores = if scores.is_empty() { "no score".to_owned() } else { scores.join(", ") };
     format!(
-        "<div class=\"{class}\"><div class=\"soft\">{who}: mock score <b>{mock}</b>{score}{more}</div>\
+        "<div class=\"{class}\"><div class=\"soft\">{who}: {scores}{more}</div>\
          <div class=\"text\">{}</div></div>",
         escape(text)
     )

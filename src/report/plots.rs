@@ -6,7 +6,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use super::files::{ReportError, number};
+use super::files::{Judge, ReportError, number};
 use super::{Results, Run};
 
 /// A plot: its file name, what it shows, and how to draw it (`None` without data).
@@ -23,14 +23,14 @@ pub const ALL: [Plot; 3] = [
     Plot {
         id: "figure2",
         title: "Score against episodes",
-        caption: "Mock score of π's samples during training; thin: each update, thick: running mean. \
+        caption: "Score of π's samples during training; thin: each update, thick: running mean. \
                   Dashed: mean score of ρ on held-out queries.",
         draw: figure2,
     },
     Plot {
         id: "figure3",
         title: "Score against KL",
-        caption: "Path of each run through KL and mock score (running means), ending in a dot: the final policy on \
+        caption: "Path of each run through KL and score (running means), ending in a dot: the final policy on \
                   held-out queries. Black: the best score possible at each KL, by re-weighting samples of ρ, with \
                   two standard errors; sampling makes it uncertain at high KL.",
         draw: figure3,
@@ -196,12 +196,20 @@ fn canvas<'a>(
     Ok(area)
 }
 
+/// Whose scores the plots show: r's only where no run has a mock labeler.
+fn judge(results: &Results) -> Judge {
+    let mock = |run: &Run| run.metrics.iter().any(|line| line.contains_key(Judge::Mock.metric()));
+    let judged = results.evaluations().all(|(_, e)| e.judge == Judge::Reward);
+    if judged && !results.runs.iter().any(mock) { Judge::Reward } else { Judge::Mock }
+}
+
 fn figure2(results: &Results) -> Result<Option<String>, ReportError> {
     let fail = failed("figure2");
+    let judge = judge(results);
     let runs: Vec<(&str, Points)> = results
         .runs
         .iter()
-        .map(|run| (run.name.as_str(), column(run, "elapsed/episodes", "objective/mock_score")))
+        .map(|run| (run.name.as_str(), column(run, "elapsed/episodes", judge.metric())))
         .filter(|(_, points)| !points.is_empty())
         .collect();
     if runs.is_empty() {
@@ -214,7 +222,7 @@ fn figure2(results: &Results) -> Result<Option<String>, ReportError> {
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
-        let labels = ("Score against episodes", "episodes", "mock score (log-odds)");
+        let labels = ("Score against episodes", "episodes", judge.axis());
         let mut chart = chart(&area, labels, x.clone(), y, &fail)?;
         for (index, (name, points)) in runs.into_iter().enumerate() {
             let smoothed = smooth(&points);
@@ -233,7 +241,8 @@ fn figure2(results: &Results) -> Result<Option<String>, ReportError> {
 
 fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
     let fail = failed("figure3");
-    // The frontier is of the mock score and ρ, which the runs share; the direct run's is taken first.
+    let judge = judge(results);
+    // The frontier is of the judge's score and ρ, which the runs share; the direct run's is taken first.
     let mut frontier = results
         .evaluations()
         .filter(|(_, e)| !e.frontier.is_empty())
@@ -246,7 +255,7 @@ fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
         .runs
         .iter()
         .map(|run| {
-            let path = smooth(&column(run, "objective/kl", "objective/mock_score"));
+            let path = smooth(&column(run, "objective/kl", judge.metric()));
             let end = run.evaluation.as_ref().map(|e| (e.kl.mean, e.policy.mean));
             (run.name.as_str(), path, end)
         })
@@ -268,7 +277,7 @@ fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
-        let labels = ("Score against KL", "KL(π, ρ) per response (nats)", "mock score (log-odds)");
+        let labels = ("Score against KL", "KL(π, ρ) per response (nats)", judge.axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
         if !frontier.is_empty() {
             let upper = frontier.iter().map(|p| (p.kl, p.reward + error(p)));

@@ -1,7 +1,7 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
 use super::Results;
-use super::files::{Evaluation, NOT_RECORDED, Row, Table};
+use super::files::{Evaluation, Judge, NOT_RECORDED, Row, Table};
 use crate::metric::interval::{mean, mean_interval, paired_bootstrap, ratio_interval, wilson};
 
 /// A KL within this share of its target counts as held.
@@ -84,8 +84,24 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
         ""
     };
     let mut rows = vec![
-        row("mock score of ρ", run, "reference_mock_score", stored(e.reference.mean, &reference), n, seeds, ""),
-        row("mock score of π", run, "policy_mock_score", stored(e.policy.mean, &policy), n, seeds, told),
+        row(
+            &format!("{} of ρ", e.judge.score()),
+            run,
+            &format!("reference_{}", metric_of(e.judge)),
+            stored(e.reference.mean, &reference),
+            n,
+            seeds,
+            "",
+        ),
+        row(
+            &format!("{} of π", e.judge.score()),
+            run,
+            &format!("policy_{}", metric_of(e.judge)),
+            stored(e.policy.mean, &policy),
+            n,
+            seeds,
+            told,
+        ),
         row("gain, in standard deviations of ρ's scores", run, "gain_sd", stored(gain, &gains(e)), n, seeds, ""),
     ];
     let verdict = e.kl_target.map_or_else(String::new, |target| {
@@ -102,7 +118,8 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
         let verdict = if best > 0.0 { "" } else { "direct gained nothing" };
         rows.push(row("share of direct's gain", run, "gain_share", value, n, seeds, verdict));
     }
-    if let Some(score) = e.score_policy_r {
+    // Where r is the judge, its score is in the table already.
+    if let Some(score) = e.score_policy_r.filter(|_| e.judge == Judge::Mock) {
         let value = (score, f64::NAN, f64::NAN);
         rows.push(row("score of π under the learned reward r", run, "policy_score", value, n, seeds, ""));
     }
@@ -110,20 +127,47 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
         let (low, high) = wilson(a.correct, a.n);
         let share = if a.n == 0 { f64::NAN } else { a.correct as f64 / a.n as f64 };
         let value = if a.n == 0 { (share, share, share) } else { (share, low, high) };
-        // Labels pick the best of four responses: a quarter is chance.
-        let verdict = match (a.n, low, high) {
+        // Labels pick the best of so many responses.
+        let chance = 1.0 / a.candidates as f64;
+        let word = match (a.n, low, high) {
             (0, ..) => "",
-            (_, low, _) if low > 0.25 => "above chance (1/4)",
-            (_, _, high) if high < 0.25 => "below chance (1/4)",
-            _ => "not told apart from chance (1/4)",
+            (_, low, _) if low > chance => "above chance",
+            (_, _, high) if high < chance => "below chance",
+            _ => "not told apart from chance",
         };
-        rows.push(row("accuracy of r, best of four, held out", run, "reward_accuracy", value, a.n, seeds, verdict));
+        let verdict = if word.is_empty() { String::new() } else { format!("{word} (1/{})", a.candidates) };
+        let name = format!("accuracy of r, best of {}, held out", a.candidates);
+        rows.push(row(&name, run, "reward_accuracy", value, a.n, seeds, &verdict));
+    }
+    if let Some(r) = &e.rouge {
+        for (who, scores) in [("ρ", r.reference), ("π", r.policy)] {
+            let mean = (scores.rouge1 + scores.rouge2 + scores.rouge_l) / 3.0;
+            for (name, metric, value) in [
+                ("ROUGE-1", "rouge1", scores.rouge1),
+                ("ROUGE-2", "rouge2", scores.rouge2),
+                ("ROUGE-L", "rougeL", scores.rouge_l),
+                ("mean of the three ROUGE", "rouge_mean", mean),
+            ] {
+                let whose = if who == "π" { "policy" } else { "reference" };
+                let value = (100.0 * value, f64::NAN, f64::NAN);
+                let name = format!("{name} of {who}, F1 × 100, stemmed");
+                rows.push(row(&name, run, &format!("{whose}_{metric}"), value, r.n as u64, seeds, ""));
+            }
+        }
     }
     let without = (e.missing_truncation * n as f64).round().max(0.0) as u64;
     let (low, high) = if n == 0 { (f64::NAN, f64::NAN) } else { wilson(without, n) };
     let value = (e.missing_truncation, low, high);
     rows.push(row("responses without the truncation token", run, "missing_truncation", value, n, seeds, ""));
     rows
+}
+
+/// What a program calls the judge's score.
+pub fn metric_of(judge: Judge) -> &'static str {
+    match judge {
+        Judge::Mock => "mock_score",
+        Judge::Reward => "reward_score",
+    }
 }
 
 /// Three significant decimals, or as many as a small number needs; a dash for what is not known.

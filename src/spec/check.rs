@@ -98,7 +98,7 @@ fn query_and_response_fit_model(spec: &Spec) -> Option<Finding> {
 fn query_and_response_fit_classifier(spec: &Spec) -> Option<Finding> {
     let (query, response) = (spec.task.query_length, spec.task.response_length);
     let context = spec.labeler.classifier.dimensions.context;
-    if query + response <= context {
+    if spec.labeler.kind != LabelerKind::Mock || query + response <= context {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.context", "task.query_length", "task.response_length"];
@@ -147,7 +147,7 @@ fn model_width_divides(spec: &Spec) -> Option<Finding> {
 
 fn classifier_width_divides(spec: &Spec) -> Option<Finding> {
     let Dimensions { width, heads, .. } = spec.labeler.classifier.dimensions;
-    if heads == 0 || width % heads == 0 {
+    if spec.labeler.kind != LabelerKind::Mock || heads == 0 || width % heads == 0 {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.width", "labeler.classifier.dimensions.heads"];
@@ -165,7 +165,12 @@ fn sequence_fits_context(spec: &Spec) -> Option<Finding> {
 
 fn labels_fill_a_batch(spec: &Spec) -> Option<Finding> {
     let (batch, labels) = (spec.reward.batch_size, spec.collect.labels);
-    if spec.collect.schedule == CollectSchedule::Direct || batch <= labels {
+    let no_reward = match spec.collect.schedule {
+        CollectSchedule::Direct => true,
+        CollectSchedule::Offline => false,
+        CollectSchedule::None => spec.labeler.kind == LabelerKind::Mock,
+    };
+    if no_reward || batch <= labels {
         return None;
     }
     let keys = ["reward.batch_size", "collect.labels", "collect.schedule"];
