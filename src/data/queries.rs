@@ -137,9 +137,7 @@ fn optional_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<Option<u3
 fn only_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<u32, ModelError> {
     match tokenizer.encode(text)?[..] {
         [id] => Ok(id),
-        ref ids => {
-            Err(ModelError::Input(format!("{key}: {text:?} is {} tokens; give text of exactly one", ids.len())))
-        }
+        ref ids => Err(ModelError::Input(format!("{key}: {text:?} is {} tokens; give text of exactly one", ids.len()))),
     }
 }
 

@@ -226,7 +226,9 @@ mod tests {
     fn a_gpt2_model_without_tokenizer_files_has_gpt2s() {
         let dir = tempfile::tempdir().unwrap();
         assert!(Tokenizer::load(dir.path()).unwrap_err().to_string().contains("has no tokenizer.json"));
-        let write = |size| std::fs::write(dir.path().join("config.json"), format!("{{\"model_type\":\"gpt2\",\"vocab_size\":{size}}}"));
+        let write = |size| {
+            std::fs::write(dir.path().join("config.json"), format!("{{\"model_type\":\"gpt2\",\"vocab_size\":{size}}}"))
+        };
         write(1024).unwrap();
         assert!(Tokenizer::load(dir.path()).is_err());
         write(50_257).unwrap();

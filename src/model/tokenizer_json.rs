@@ -22,8 +22,7 @@ fn letter(byte: u8) -> char {
 /// first learnt first.
 pub fn byte_level(vocabulary: Map<String, Value>, merges: Vec<Value>) -> Value {
     let end_of_text = vocabulary.get(END_OF_TEXT).and_then(Value::as_u64).unwrap_or(vocabulary.len() as u64);
-    let byte_level =
-        json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
+    let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });
     json!({
         "version": "1.0",
         "truncation": null,
@@ -49,7 +48,8 @@ pub fn byte_level(vocabulary: Map<String, Value>, merges: Vec<Value>) -> Value {
 pub fn gpt2(tokenizer: &Gpt2Tokenizer) -> Value {
     let letters: Vec<char> = (0..=u8::MAX).map(letter).collect();
     let text = |bytes: &[u8]| bytes.iter().map(|b| letters[usize::from(*b)]).collect::<String>();
-    let mut vocabulary: Map<String, Value> = tokenizer.tokens().iter().map(|t| text(t)).zip((0u32..).map(Value::from)).collect();
+    let mut vocabulary: Map<String, Value> =
+        tokenizer.tokens().iter().map(|t| text(t)).zip((0u32..).map(Value::from)).collect();
     vocabulary.insert(END_OF_TEXT.into(), END_OF_TEXT_ID.into());
     let merges = tokenizer.merges().map(|(a, b)| json!([text(a), text(b)])).collect();
     byte_level(vocabulary, merges)
@@ -83,7 +83,9 @@ pub fn is_gpt2(file: &Value, own: &Gpt2Tokenizer) -> bool {
         && is_off(&file["normalizer"])
         && is_byte_level(&file["pre_tokenizer"])
         && file["decoder"]["type"] == "ByteLevel"
-        && ["dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"].iter().all(|k| is_off(&model[k]))
+        && ["dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback"]
+            .iter()
+            .all(|k| is_off(&model[k]))
         && has_gpt2_merges(model, &gpt2(own)["model"])
 }
 
@@ -113,7 +115,10 @@ mod tests {
 
     #[test]
     fn letters_are_gpt2s() {
-        assert_eq!([b'a', b' ', b'\n', 0, 0x7f, 0xa0, 0xad, 0xff].map(letter), ['a', 'Ġ', 'Ċ', 'Ā', 'ġ', 'ł', 'Ń', 'ÿ']);
+        assert_eq!(
+            [b'a', b' ', b'\n', 0, 0x7f, 0xa0, 0xad, 0xff].map(letter),
+            ['a', 'Ġ', 'Ċ', 'Ā', 'ġ', 'ł', 'Ń', 'ÿ']
+        );
     }
 
     #[test]

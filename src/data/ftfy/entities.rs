@@ -13,7 +13,9 @@ const LONGEST: usize = 8;
 /// Lines of a name and its code points in base 16.
 static NAMED: LazyLock<HashMap<&str, String>> = LazyLock::new(|| {
     let code = |hex| u32::from_str_radix(hex, 16).ok().and_then(char::from_u32);
-    let entry = |line: &'static str| line.split_once(' ').map(|(name, codes)| (name, codes.split(' ').filter_map(code).collect()));
+    let entry = |line: &'static str| {
+        line.split_once(' ').map(|(name, codes)| (name, codes.split(' ').filter_map(code).collect()))
+    };
     include_str!("entities.txt").lines().filter_map(entry).collect()
 });
 
@@ -109,7 +111,9 @@ fn python_int(text: &str, base: u32) -> Option<u32> {
         .map(|c| if c.is_ascii() { Some(c) } else { decimal_digit(c).and_then(|d| char::from_digit(d, 10)) })
         .collect();
     let mut digits = digits?;
-    if base == 16 && let Some(rest) = digits.strip_prefix("0x").or(digits.strip_prefix("0X")) {
+    if base == 16
+        && let Some(rest) = digits.strip_prefix("0x").or(digits.strip_prefix("0X"))
+    {
         digits = rest.strip_prefix('_').unwrap_or(rest).to_string();
     }
     if digits.starts_with('_') || digits.ends_with('_') || digits.contains("__") {
@@ -137,8 +141,14 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        assert_eq!(unescape("a &lt; b &hellip; &bne; &notaname; &#65;&#x41;&#X41; &amp"), "a < b … =⃥ &notaname; AA&#X41; &amp");
-        assert_eq!(unescape("&CounterClockwiseContourIntegral; &; &#; &#x; &#99999999;"), "&CounterClockwiseContourIntegral; &; &#; &#x; &#99999999;");
+        assert_eq!(
+            unescape("a &lt; b &hellip; &bne; &notaname; &#65;&#x41;&#X41; &amp"),
+            "a < b … =⃥ &notaname; AA&#X41; &amp"
+        );
+        assert_eq!(
+            unescape("&CounterClockwiseContourIntegral; &; &#; &#x; &#99999999;"),
+            "&CounterClockwiseContourIntegral; &; &#; &#x; &#99999999;"
+        );
     }
 
     #[test]
