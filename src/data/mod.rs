@@ -1,5 +1,7 @@
 //! Text: where it comes from, and how a task cuts it into queries.
 
+pub mod clean;
+mod ftfy;
 pub mod queries;
 pub mod reviews;
 pub mod source;

@@ -62,6 +62,31 @@ impl Gpt2Tokenizer {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// Bytes of each id but `<|endoftext|>`.
+    pub fn tokens(&self) -> &[Vec<u8>] {
+        &self.tokens
+    }
+
+    /// The two parts that each id from 256 on was merged from, in the order of the ids: the order in which the merges
+    /// were learnt.
+    pub fn merges(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        self.tokens.iter().zip(0..).skip(256).filter_map(|(token, id)| {
+            let middle = self.last_boundary(token, id)?;
+            Some(token.split_at(middle))
+        })
+    }
+
+    /// Where the two parts meet that the merges learnt before `id` leave of its token.
+    fn last_boundary(&self, token: &[u8], id: u32) -> Option<usize> {
+        let mut bounds: Vec<usize> = (0..=token.len()).collect();
+        while bounds.len() > 3 {
+            let rank = |i: usize| self.ids.get(&token[bounds[i]..bounds[i + 2]]).copied().filter(|rank| *rank < id);
+            let (_, first) = (0..bounds.len() - 2).filter_map(|i| Some((rank(i)?, i))).min()?;
+            bounds.remove(first + 1);
+        }
+        bounds.get(1).copied()
+    }
+
     /// Merges neighbours of one piece, always the earliest-learnt pair and the leftmost of equals, until none is left.
     /// Parts are named by where they start; `end[start]` is where they end, 0 once merged into the part before.
     fn merge(&self, piece: &[u8], ids: &mut Vec<u32>) {

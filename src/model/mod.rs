@@ -11,6 +11,7 @@ pub mod parallel;
 pub mod sampling;
 pub mod tensor_file;
 pub mod tokenizer;
+mod tokenizer_json;
 pub mod weights;
 
 use std::path::PathBuf;
@@ -26,6 +27,8 @@ pub enum ModelError {
     Tokenizer(String),
     #[error("device: {0}")]
     Device(String),
+    #[error("{0}")]
+    Input(String),
     #[error("reading a tensor back from the device: {0}")]
     Read(String),
 }

@@ -57,7 +57,7 @@ impl Keys {
             [Some(reference), classifier.as_ref()].into_iter().flatten().map(Key::to_string).collect();
         let learned = if learns_reward(spec) {
             let labels = collect::key(spec, &upstream)?;
-            let reward = reward::key(spec, &labels, reference)?;
+            let reward = reward::key(spec, &labels)?;
             Some((labels, reward))
         } else {
             None

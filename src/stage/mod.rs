@@ -47,7 +47,7 @@ impl StageError {
     /// Exit code of design.md: 2 wrong input, 4 stopped by a guard or a person, 1 anything else.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Input(_) | Self::Data(_) => 2,
+            Self::Input(_) | Self::Data(_) | Self::Model(ModelError::Input(_)) => 2,
             Self::Guard { .. } | Self::Stopped { .. } => 4,
             _ => 1,
         }

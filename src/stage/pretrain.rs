@@ -12,7 +12,7 @@ use crate::model::sampling::{targets, to_vec};
 use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
-use crate::spec::{AdamForm, AdamSpec, PretrainSpec, Spec};
+use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use rand::RngExt;
@@ -73,7 +73,8 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
         let dir = Path::new(path);
         read_config(dir)?;
         let mut files = weight_files(dir)?;
-        files.extend(["config.json", "tokenizer.json"].map(|name| dir.join(name)));
+        files.push(dir.join("config.json"));
+        files.extend(Tokenizer::files(dir));
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
         return Ok(Key::new("import", VERSION, &(hashes, &spec.task.data, fingerprint(spec)?, device_kind))?);
     }
@@ -119,7 +120,10 @@ fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(),
 
 fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result<(), StageError> {
     let corpus = corpus(spec)?;
-    let tokenizer = Tokenizer::train(corpus.train.iter().map(String::as_str), p.vocabulary)?;
+    let tokenizer = match p.tokenizer {
+        PretrainTokenizer::Trained => Tokenizer::train(corpus.train.iter().map(String::as_str), p.vocabulary)?,
+        PretrainTokenizer::Gpt2 => Tokenizer::gpt2()?,
+    };
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
     if train.len() <= p.sequence_length + 1 || held_out.len() <= p.sequence_length {
         return Err(StageError::Input(format!(

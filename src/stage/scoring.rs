@@ -2,7 +2,7 @@
 //! truncation token is missing (released code: train_policy.py and lm_tasks.py).
 
 use super::StageError;
-use crate::data::queries::{Query, truncate};
+use crate::data::queries::{Query, truncate, truncation_ids};
 use crate::model::gpt2::{Batch, ScalarModel};
 use crate::model::parallel::{map_shards, shard_rows};
 use crate::model::sampling::to_vec;
@@ -31,13 +31,7 @@ pub struct Rule {
 impl Rule {
     pub fn new(spec: &Spec, tokenizer: &Tokenizer) -> Result<Self, StageError> {
         let task = &spec.task;
-        let truncates = tokenizer.ids_containing(&task.truncate_at)?;
-        if !truncates.contains(&true) {
-            return Err(StageError::Input(format!(
-                "task.truncate_at: no token contains {:?}, so every response would miss it",
-                task.truncate_at
-            )));
-        }
+        let truncates = truncation_ids(task, tokenizer)?;
         Ok(Self {
             truncates,
             after: task.truncate_after,
