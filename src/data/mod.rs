@@ -1,5 +1,9 @@
 //! Text: where it comes from, and how a task cuts it into queries.
 
+pub(crate) mod error;
+pub mod files;
+pub mod formats;
+pub mod hub;
 pub mod queries;
 pub mod reviews;
 pub mod source;

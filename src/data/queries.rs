@@ -10,12 +10,16 @@ pub type Query = Vec<Option<u32>>;
 
 /// All queries that the documents hold, in order; every excerpt starts at a sentence start and is the longest
 /// run of whole sentences that fits. Excerpts do not overlap, so that train and held-out queries share no text.
-pub fn queries(documents: &[String], tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<Query>, ModelError> {
+pub fn queries<T: AsRef<str>>(
+    documents: &[T],
+    tokenizer: &Tokenizer,
+    task: &TaskSpec,
+) -> Result<Vec<Query>, ModelError> {
     let ends = tokenizer.ids_containing(".")?;
     let mut found = Vec::new();
     for document in documents {
         let mut sentences: Vec<Vec<u32>> = vec![Vec::new()];
-        for id in tokenizer.encode(document)? {
+        for id in tokenizer.encode(document.as_ref())? {
             if let Some(sentence) = sentences.last_mut() {
                 sentence.push(id);
             }

@@ -3,7 +3,7 @@
 use super::StageError;
 use super::context::Context;
 use super::scoring::{Rule, Scorer, raw_scores};
-use super::{classifier, collect, evaluate, policy, pretrain, reward};
+use super::{classifier, collect, evaluate, policy, pretrain, reward, sources};
 use crate::data::queries::{Query, queries};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
@@ -28,11 +28,13 @@ pub struct Keys {
 
 impl Keys {
     pub fn new(spec: &Spec, run: &str, device_kind: &str) -> Result<Self, StageError> {
+        // What the hub has is named by its commit, as in a run.
+        let spec = &sources::cached(spec)?;
         let reference = pretrain::key(spec, device_kind)?;
         let classifier = classifier::key(spec, &reference)?;
         let mut upstream = vec![reference.to_string(), classifier.to_string()];
         let learned = match spec.collect.schedule {
-            CollectSchedule::Direct => None,
+            CollectSchedule::Direct | CollectSchedule::None => None,
             CollectSchedule::Offline => {
                 let labels = collect::key(spec, &upstream)?;
                 let reward = reward::key(spec, &labels)?;
@@ -76,7 +78,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
     let longest = spec.task.query_length + spec.task.response_length;
     if longest > rho.dimensions().context {
         return Err(StageError::Input(format!(
-            "task: query and response need {longest} positions; the model in model.weights.path has {}",
+            "task: query and response need {longest} positions; the model has {}",
             rho.dimensions().context
         )));
     }
@@ -103,6 +105,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
 /// Runs every variant of a spec; `publish` receives each run as soon as it is done.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
     for (name, spec) in variants {
+        let spec = &sources::fetched(context, spec)?;
         let keys = Keys::new(spec, name, &context.device_kind)?;
         let shared = prepare(context, spec, &keys)?;
         let copy = |from: PathBuf, to: PathBuf| publish(&from, &to).map_err(StageError::io(to));
