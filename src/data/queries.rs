@@ -3,6 +3,7 @@
 //! released code's excerpt, at most one from a document.
 
 use super::clean::clean;
+use super::source::Document;
 use crate::model::ModelError;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::{Clean, QueryRule, TaskSpec, TruncateMatch};
@@ -71,11 +72,6 @@ impl QueryFormat {
         Ok(found.into_iter().filter(fits).map(|query| self.pad(query)).collect())
     }
 
-    /// The first query of one document: the one to which its summary belongs.
-    pub fn query_of(&self, document: &str, tokenizer: &Tokenizer) -> Result<Option<Query>, ModelError> {
-        Ok(self.queries(document, tokenizer)?.into_iter().next())
-    }
-
     /// Prefix, query and suffix after as much padding as the width asks for.
     fn pad(&self, query: &[u32]) -> Query {
         let padding = self.length.saturating_sub(query.len());
@@ -84,13 +80,24 @@ impl QueryFormat {
     }
 }
 
+/// A query, and the reference summary of its document where there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Example {
+    pub query: Query,
+    pub summary: Option<String>,
+}
+
 /// All queries that the documents hold, in order. Queries of one document do not overlap, so that train and held-out
-/// queries share no text.
-pub fn queries(documents: &[String], tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<Query>, ModelError> {
+/// queries share no text. A document's summary belongs to its first query.
+pub fn examples(documents: &[Document], tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<Example>, ModelError> {
     let format = QueryFormat::new(task, tokenizer)?;
     let mut found = Vec::new();
     for document in documents {
-        found.extend(format.queries(document, tokenizer)?);
+        let queries = format.queries(&document.text, tokenizer)?.into_iter();
+        found.extend(queries.enumerate().map(|(i, query)| {
+            let summary = document.summary.as_ref().filter(|_| i == 0);
+            Example { query, summary: summary.map(|text| text.trim().to_string()) }
+        }));
     }
     Ok(found)
 }
@@ -179,11 +186,14 @@ mod tests {
 
     #[test]
     fn queries_are_whole_sentences_padded_on_the_left() {
-        let documents = vec!["A cat sat. A dog ran. A fox hid in the wood".to_string()];
-        let tokenizer = Tokenizer::train(documents.iter().map(String::as_str), 300).unwrap();
+        let text = "A cat sat. A dog ran. A fox hid in the wood".to_string();
+        let document = Document { text: text.clone(), summary: Some(" A sat.\n".into()) };
+        let tokenizer = Tokenizer::train([text.as_str()].into_iter(), 300).unwrap();
         let task = TaskSpec { query_length: 40, query_min_length: 2, ..TaskSpec::default() };
-        let found = queries(&documents, &tokenizer, &task).unwrap();
+        let found = examples(&[document], &tokenizer, &task).unwrap();
         assert_eq!(found.len(), 1);
+        assert_eq!(found[0].summary.as_deref(), Some("A sat."));
+        let found: Vec<Query> = found.into_iter().map(|e| e.query).collect();
         let ids: Vec<u32> = found[0].iter().flatten().copied().collect();
         assert_eq!(tokenizer.decode(&ids).unwrap(), "A cat sat. A dog ran.");
         assert!(found[0][0].is_none() && found[0].len() == 40);
@@ -239,11 +249,11 @@ mod tests {
             ..TaskSpec::default()
         };
         let format = QueryFormat::new(&task, &tokenizer).unwrap();
-        let query = format.query_of("A post", &tokenizer).unwrap().unwrap();
+        let query = format.queries("A post", &tokenizer).unwrap().remove(0);
         assert_eq!(query.len(), format.width());
         assert!(query[..3].iter().all(Option::is_none) && query[3..].iter().all(Option::is_some));
         let ids: Vec<u32> = query.into_iter().flatten().collect();
         assert_eq!(tokenizer.decode(&ids).unwrap(), "Article:\n\nA post\n\nTL;DR:");
-        assert_eq!(format.query_of("A", &tokenizer).unwrap(), None);
+        assert!(format.queries("A", &tokenizer).unwrap().is_empty());
     }
 }

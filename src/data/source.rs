@@ -1,23 +1,45 @@
-//! Reading text and rated reviews: synthetic corpora, folders of plain text, TSV files.
+//! Text and rated reviews of a spec's data source: synthetic corpora, files and folders of every known format, data sets
+//! of the Hugging Face hub (docs/data.md).
 
+pub use super::error::DataError;
+use super::files::{self, Files};
+use super::formats::{Names, Want, open};
+use super::hub::Hub;
 use super::{reviews, storyworld};
 use crate::spec::{DataFormat, DataSpec, Synthetic};
+use crate::store::atomic::hash_file;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use std::path::{Path, PathBuf};
 
-/// Largest file read into memory.
-const MAX_BYTES: u64 = 4 << 30;
+/// A text, and the reference summary that came with it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Document {
+    /// For `.story` files the whole file, `@highlight` lines included.
+    pub text: String,
+    pub summary: Option<String>,
+}
 
-/// A problem with a data file: what, where, and what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum DataError {
-    #[error("{path}: {message}", path = path.display())]
-    File { path: PathBuf, message: String },
-    #[error("{path}:{line}: {message}", path = path.display())]
-    Line { path: PathBuf, line: usize, message: String },
-    #[error("{0}")]
-    Other(String),
+impl AsRef<str> for Document {
+    fn as_ref(&self) -> &str {
+        &self.text
+    }
+}
+
+impl From<String> for Document {
+    fn from(text: String) -> Self {
+        Self { text, summary: None }
+    }
+}
+
+/// The documents of a source.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Documents {
+    pub train: Vec<Document>,
+    /// From files that are for evaluation alone; `None` where the source names none.
+    pub held_out: Option<Vec<Document>>,
+    /// Whether each document is a whole plain text file, a book perhaps.
+    pub plain_text: bool,
 }
 
 /// A review and whether it is positive.
@@ -27,97 +49,92 @@ pub struct Labelled {
     pub positive: bool,
 }
 
-fn file_error(path: &Path, message: impl std::fmt::Display) -> DataError {
-    DataError::File { path: path.into(), message: message.to_string() }
+/// Documents of a source: `count` synthetic passages, or what its files hold, in the order of names and records; at most
+/// `spec.limit` for training, and as many held out. Data of the hub are fetched if they are not in its cache.
+pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Documents, DataError> {
+    if let Some(files) = resolve(spec, Want::Documents, "task.data")? {
+        let read = |paths: &[PathBuf]| read_all(spec, paths, &files);
+        let held_out = files.held_out.as_deref().map(read).transpose()?;
+        return Ok(Documents { train: read(&files.train)?, held_out, plain_text: files.format == DataFormat::Text });
+    }
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let one = |_| match spec.synthetic {
+        None | Some(Synthetic::Storyworld) => storyworld::passage(&mut rng).into(),
+        Some(Synthetic::Reviews) => reviews::review(&mut rng).text.into(),
+    };
+    let train = (0..count.min(spec.limit.unwrap_or(usize::MAX))).map(one).collect();
+    Ok(Documents { train, ..Documents::default() })
 }
 
-/// Reads one UTF-8 text file; CRLF becomes LF.
-fn read_text(path: &Path) -> Result<String, DataError> {
-    let size = std::fs::metadata(path).map_err(|e| file_error(path, e))?.len();
-    if size > MAX_BYTES {
-        return Err(file_error(path, format!("{size} bytes; at most {MAX_BYTES} are read: split the file")));
-    }
-    let bytes = std::fs::read(path).map_err(|e| file_error(path, e))?;
-    let text = String::from_utf8(bytes).map_err(|e| {
-        file_error(
-            path,
-            format!("not UTF-8 at byte {}; convert it, for example with iconv", e.utf8_error().valid_up_to()),
-        )
-    })?;
-    if text.contains('\0') {
-        return Err(file_error(path, "contains NUL bytes; this is not a text file"));
-    }
-    if text.trim().is_empty() {
-        return Err(file_error(path, "is empty"));
-    }
-    Ok(text.replace("\r\n", "\n"))
+fn read_all(spec: &DataSpec, paths: &[PathBuf], files: &Files) -> Result<Vec<Document>, DataError> {
+    let mut all = Vec::new();
+    let each = &mut |record: super::formats::Record| {
+        all.push(Document { text: record.text, summary: record.summary });
+    };
+    each_record(spec, paths, files, Want::Documents, each)?;
+    Ok(all)
 }
 
-/// Text documents of a source: `count` synthetic passages, or each file's paragraphs joined into one document.
-pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<String>, DataError> {
-    match (&spec.synthetic, &spec.path) {
-        (None | Some(Synthetic::Storyworld), None) => {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            Ok((0..count).map(|_| storyworld::passage(&mut rng)).collect())
+/// Hands over the records of all files until there are `spec.limit`. All files must be read by the same columns.
+fn each_record(
+    spec: &DataSpec,
+    paths: &[PathBuf],
+    files: &Files,
+    want: Want,
+    each: &mut dyn FnMut(super::formats::Record),
+) -> Result<(), DataError> {
+    let mut left = spec.limit.unwrap_or(usize::MAX);
+    let mut seen: Option<(Names, &Path)> = None;
+    for path in paths {
+        if left == 0 {
+            break;
         }
-        (Some(Synthetic::Reviews), None) => {
-            let mut rng = ChaCha8Rng::seed_from_u64(seed);
-            Ok((0..count).map(|_| reviews::review(&mut rng).text).collect())
+        let reader = open(path, files.format_of(path)?, &spec.columns, want, Some(left))?;
+        match (&seen, reader.names.clone()) {
+            (Some((before, first)), Some(now)) if (&before.text, &before.label) != (&now.text, &now.label) => {
+                return Err(super::error::file_error(
+                    path,
+                    format!(
+                        "is read by the columns {}, and {} by {}; name them with columns",
+                        describe(&now),
+                        first.display(),
+                        describe(before)
+                    ),
+                ));
+            }
+            (None, Some(now)) => {
+                tracing::debug!("{}: columns {}", path.display(), describe(&now));
+                seen = Some((now, path));
+            }
+            _ => {}
         }
-        (_, Some(path)) => text_files(Path::new(path))?.iter().map(|p| Ok(unwrap_lines(&read_text(p)?))).collect(),
+        for record in reader.take(left) {
+            each(record?);
+            left -= 1;
+        }
     }
+    Ok(())
 }
 
-/// A .txt file, or all .txt files of a folder in name order.
-fn text_files(path: &Path) -> Result<Vec<PathBuf>, DataError> {
-    if path.as_os_str().is_empty() {
-        return Err(DataError::Other(
-            "task.data.path is empty: give a folder of .txt files with --set task.data.path=FOLDER".into(),
-        ));
-    }
-    if !path.is_dir() {
-        return Ok(vec![path.to_path_buf()]);
-    }
-    let mut files: Vec<PathBuf> = std::fs::read_dir(path)
-        .map_err(|e| file_error(path, e))?
-        .filter_map(|entry| entry.ok().map(|e| e.path()))
-        .filter(|p| p.extension().is_some_and(|e| e.eq_ignore_ascii_case("txt")))
-        .collect();
-    files.sort();
-    if files.is_empty() {
-        return Err(file_error(path, "holds no .txt file"));
-    }
-    Ok(files)
+fn describe(names: &Names) -> String {
+    let all = [Some(&names.text), names.summary.as_ref(), names.label.as_ref()];
+    all.into_iter().flatten().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(" and ")
 }
 
-/// Hard-wrapped lines of a paragraph become one line; blank lines still separate paragraphs.
-fn unwrap_lines(text: &str) -> String {
-    let paragraphs: Vec<String> = text
-        .split("\n\n")
-        .map(|p| p.split_whitespace().collect::<Vec<_>>().join(" "))
-        .filter(|p| !p.is_empty())
-        .collect();
-    paragraphs.join("\n")
-}
-
-/// Rated reviews: `count` synthetic ones, or a TSV of `text<TAB>label` with labels 0/1 or stars 1-5. Three stars are
-/// dropped, and the classes are balanced by dropping from the larger (paper section 3.1.1).
+/// Rated reviews: `count` synthetic ones, or those of files with labels 0/1, stars 1-5 or positive/negative. Three stars
+/// and empty reviews are dropped, and the classes are balanced by dropping from the larger (paper section 3.1.1).
 pub fn labelled_reviews(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<Labelled>, DataError> {
-    let rated = match &spec.path {
+    let rated = match resolve(spec, Want::Reviews, "labeler.reviews")? {
+        Some(files) => read_reviews(spec, &files)?,
         None => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             (0..count)
                 .map(|_| reviews::review(&mut rng))
                 .filter(|r| r.stars != 3)
                 .map(|r| Labelled { text: r.text, positive: r.stars > 3 })
+                .take(spec.limit.unwrap_or(usize::MAX))
                 .collect()
         }
-        Some(path) if path.is_empty() => {
-            return Err(DataError::Other(
-                "labeler.reviews.path is empty: give a TSV file with --set labeler.reviews.path=FILE".into(),
-            ));
-        }
-        Some(path) => read_tsv(Path::new(path), spec.format)?,
     };
     let smaller = rated.iter().filter(|r| r.positive).count().min(rated.iter().filter(|r| !r.positive).count());
     if smaller < 5 {
@@ -136,32 +153,55 @@ pub fn labelled_reviews(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<
         .collect())
 }
 
-fn read_tsv(path: &Path, format: Option<DataFormat>) -> Result<Vec<Labelled>, DataError> {
-    if format == Some(DataFormat::Text) {
-        return Err(file_error(path, "reviews need labels: use format = \"tsv\""));
+/// Labels of all files together are either 0/1 or stars.
+fn read_reviews(spec: &DataSpec, files: &Files) -> Result<Vec<Labelled>, DataError> {
+    let (mut rows, mut zero, mut most) = (Vec::new(), false, 0.0f64);
+    each_record(spec, &files.train, files, Want::Reviews, &mut |record| {
+        let label = record.label.unwrap_or_default();
+        zero |= label == 0.0;
+        most = most.max(label);
+        if !record.text.trim().is_empty() {
+            rows.push((record.text, label));
+        }
+    })?;
+    let stars = most > 1.0;
+    if stars && zero {
+        return Err(DataError::Other(format!(
+            "labeler.reviews: labels run from 0 to {most}; expected 0 and 1, or 1 to 5 stars"
+        )));
     }
-    let text = read_text(path)?;
-    let mut rows = Vec::new();
-    let mut stars = false;
-    for (i, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
-        let problem = |message: String| DataError::Line { path: path.into(), line: i + 1, message };
-        let (text, label) =
-            line.rsplit_once('\t').ok_or_else(|| problem("no tab; expected text, tab, label".into()))?;
-        let label: u8 = match label.trim().parse() {
-            Ok(label @ 0..=5) => label,
-            // A first line of column names is not data.
-            _ if i == 0 => continue,
-            _ => return Err(problem(format!("label {label:?}; expected 0 or 1, or 1 to 5 stars"))),
-        };
-        stars |= label > 1;
-        rows.push((text.trim().to_string(), label));
-    }
-    let keep = |l: u8| if stars { l != 3 && l != 0 } else { true };
+    let keep = |label: f64| !stars || label != 3.0;
+    let positive = |label: f64| if stars { label > 3.0 } else { label == 1.0 };
     Ok(rows
         .into_iter()
-        .filter(|(_, l)| keep(*l))
-        .map(|(text, l)| Labelled { text, positive: if stars { l > 3 } else { l == 1 } })
+        .filter(|(_, label)| keep(*label))
+        .map(|(text, label)| Labelled { text, positive: positive(label) })
         .collect())
+}
+
+fn resolve(spec: &DataSpec, want: Want, key: &str) -> Result<Option<Files>, DataError> {
+    files::resolve(spec, want, key, || Hub::from_env())
+}
+
+/// Stands for the content of a source's files in a cache key; `None` for synthetic data. Files of the hub are named by
+/// their commit, others are hashed.
+pub fn fingerprint(spec: &DataSpec) -> Result<Option<String>, DataError> {
+    let Some(files) = resolve(spec, Want::Documents, "data")? else { return Ok(None) };
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |text: &str| {
+        hasher.update(text.as_bytes());
+        hasher.update(&[0]);
+    };
+    for (part, paths) in [("train", Some(&files.train)), ("held out", files.held_out.as_ref())] {
+        add(part);
+        for path in paths.into_iter().flatten() {
+            match &files.commit {
+                Some(commit) => add(&format!("{commit} {}", path.display())),
+                None => add(&hash_file(path).map_err(|e| super::error::file_error(path, e))?),
+            }
+        }
+    }
+    Ok(Some(hasher.finalize().to_hex().to_string()))
 }
 
 #[cfg(test)]
@@ -172,8 +212,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reviews.tsv");
         std::fs::write(&path, text).unwrap();
-        let spec =
-            DataSpec { path: Some(path.to_string_lossy().into()), format: Some(DataFormat::Tsv), synthetic: None };
+        let spec = DataSpec {
+            path: Some(path.to_string_lossy().into()),
+            format: Some(DataFormat::Tsv),
+            ..DataSpec::default()
+        };
         (dir, spec)
     }
 
@@ -195,5 +238,14 @@ mod tests {
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("not UTF-8 at byte 0"));
         let (_dir, spec) = write(b"");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("is empty"));
+    }
+
+    #[test]
+    fn stars_that_start_at_zero_are_refused_and_words_are_understood() {
+        let (_dir, spec) = write(b"a\t0\nb\t1\nc\t4\n");
+        assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("labels run from 0 to 4"));
+        let lines: String = (0..5).map(|i| format!("good {i}\tpositive\nbad {i}\tNEG\n")).collect();
+        let (_dir, spec) = write(lines.as_bytes());
+        assert_eq!(labelled_reviews(&spec, 0, 0).unwrap().len(), 10);
     }
 }

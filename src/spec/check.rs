@@ -2,6 +2,8 @@
 
 use super::types::*;
 use super::{Options, resolve_path};
+use crate::data::formats::{folder_format, format_of};
+use crate::data::hub::{is_repository, is_revision};
 use std::path::Path;
 
 /// A broken rule; `keys` are all the keys it reads, the likeliest culprit first.
@@ -38,6 +40,7 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         adaptive_starts_above_zero(spec),
         seed_fits_toml(spec),
         one_source_of_weights(spec),
+        weights_on_the_hub(spec),
         weights_exist(spec, dir, options),
     ];
     let task = data_rules(&TASK_DATA, &spec.task.data, dir, options);
@@ -82,7 +85,7 @@ fn whitening_has_rows(spec: &Spec) -> Option<Finding> {
 fn query_and_response_fit_model(spec: &Spec) -> Option<Finding> {
     let (query, response, context) =
         (spec.task.query_length, spec.task.response_length, spec.model.dimensions().context);
-    if spec.model.weights.path.is_some() || query + response <= context {
+    if weights_are_given(spec) || query + response <= context {
         return None;
     }
     let keys = ["task.query_length", "task.response_length", "model.dimensions.context", "model.size"];
@@ -136,7 +139,7 @@ fn truncation_inside_response(spec: &Spec) -> Option<Finding> {
 
 fn model_width_divides(spec: &Spec) -> Option<Finding> {
     let Dimensions { width, heads, .. } = spec.model.dimensions();
-    if spec.model.weights.path.is_some() || heads == 0 || width % heads == 0 {
+    if weights_are_given(spec) || heads == 0 || width % heads == 0 {
         return None;
     }
     finding(
@@ -215,11 +218,61 @@ fn seed_fits_toml(spec: &Spec) -> Option<Finding> {
     finding(&["seed"], format!("must be at most {}, the largest integer of TOML", i64::MAX))
 }
 
+/// Weights that are not trained here bring their own sizes.
+fn weights_are_given(spec: &Spec) -> bool {
+    spec.model.weights.path.is_some() || spec.model.weights.hf.is_some()
+}
+
+/// Which of several alternatives are given, as a message; `None` if it is exactly one.
+fn not_one_of(all: &[(&str, bool)]) -> Option<String> {
+    let quoted = |names: Vec<&str>, last: &str| {
+        let names: Vec<String> = names.into_iter().map(|n| format!("`{n}`")).collect();
+        match names.split_last() {
+            Some((end, rest)) if !rest.is_empty() => format!("{} {last} {end}", rest.join(", ")),
+            _ => names.concat(),
+        }
+    };
+    let given: Vec<&str> = all.iter().filter(|(_, is)| *is).map(|(name, _)| *name).collect();
+    match given.len() {
+        0 => Some(format!("none of {} is given; give one", quoted(all.iter().map(|(n, _)| *n).collect(), "and"))),
+        1 => None,
+        2 => Some(format!("both {} are given; keep one", quoted(given, "and"))),
+        _ => Some(format!("{} are all given; keep one", quoted(given, "and"))),
+    }
+}
+
 fn one_source_of_weights(spec: &Spec) -> Option<Finding> {
-    let keys = ["model.weights", "model.weights.path", "model.weights.pretrain"];
-    match (&spec.model.weights.path, &spec.model.weights.pretrain) {
-        (Some(_), Some(_)) => finding(&keys, "both `path` and `pretrain` are given; keep one".into()),
-        (None, None) => finding(&keys, "neither `path` nor `pretrain` is given; give one".into()),
+    let keys = ["model.weights", "model.weights.path", "model.weights.hf", "model.weights.pretrain"];
+    let WeightsSpec { path, hf, pretrain, .. } = &spec.model.weights;
+    let all = [("path", path.is_some()), ("hf", hf.is_some()), ("pretrain", pretrain.is_some())];
+    finding(&keys, not_one_of(&all)?)
+}
+
+fn weights_on_the_hub(spec: &Spec) -> Option<Finding> {
+    let WeightsSpec { hf, revision, .. } = &spec.model.weights;
+    on_the_hub(["model.weights.hf", "model.weights.revision"], "weights", hf.as_deref(), revision.as_deref())
+}
+
+/// A name on the hub is `owner/name`, and a revision is one of a name.
+fn on_the_hub(
+    [name_key, revision_key]: [&'static str; 2],
+    what: &str,
+    name: Option<&str>,
+    revision: Option<&str>,
+) -> Option<Finding> {
+    match (name, revision) {
+        (Some(name), _) if !is_repository(name) => hinted(
+            &[name_key],
+            format!("{name:?} is not a name on the hub"),
+            "it has the form owner/name, for example openai-community/gpt2".into(),
+        ),
+        (Some(_), Some(revision)) if !is_revision(revision) => {
+            finding(&[revision_key], format!("{revision:?} is no branch, tag or commit"))
+        }
+        (None, Some(_)) => finding(
+            &[revision_key, name_key],
+            format!("a revision belongs to `hf`, and these {what} are not the hub's"),
+        ),
         _ => None,
     }
 }
@@ -248,83 +301,171 @@ fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -
 struct DataKeys {
     table: &'static str,
     path: &'static str,
+    hf: &'static str,
+    revision: &'static str,
+    files: &'static str,
+    held_out_files: &'static str,
     synthetic: &'static str,
     format: &'static str,
+    columns: &'static str,
     labeled: bool,
 }
 
 const TASK_DATA: DataKeys = DataKeys {
     table: "task.data",
     path: "task.data.path",
+    hf: "task.data.hf",
+    revision: "task.data.revision",
+    files: "task.data.files",
+    held_out_files: "task.data.held_out_files",
     synthetic: "task.data.synthetic",
     format: "task.data.format",
+    columns: "task.data.columns",
     labeled: false,
 };
 const REVIEWS: DataKeys = DataKeys {
     table: "labeler.reviews",
     path: "labeler.reviews.path",
+    hf: "labeler.reviews.hf",
+    revision: "labeler.reviews.revision",
+    files: "labeler.reviews.files",
+    held_out_files: "labeler.reviews.held_out_files",
     synthetic: "labeler.reviews.synthetic",
     format: "labeler.reviews.format",
+    columns: "labeler.reviews.columns",
     labeled: true,
 };
 
 fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -> Vec<Finding> {
     let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, dir, options));
-    [one_source_of_data(keys, data), format_is_known(keys, data, dir), reviews_have_labels(keys, data, dir), path]
-        .into_iter()
-        .flatten()
-        .collect()
+    [
+        one_source_of_data(keys, data),
+        synthetic_has_no_files(keys, data),
+        on_the_hub([keys.hf, keys.revision], "data", data.hf.as_deref(), data.revision.as_deref()),
+        patterns_need_a_folder(keys, data, dir),
+        format_is_known(keys, data, dir),
+        columns_are_used(keys, data, dir),
+        reviews_have_labels(keys, data, dir),
+        reviews_are_not_held_out(keys, data),
+        path,
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn one_source_of_data(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
-    match (&data.synthetic, &data.path) {
-        (Some(_), Some(_)) => {
-            finding(&[keys.path, keys.synthetic, keys.table], "both `synthetic` and `path` are given; keep one".into())
-        }
-        (None, None) => finding(
-            &[keys.table, keys.synthetic, keys.path],
-            "neither `synthetic` nor `path` is given; give one".into(),
-        ),
-        (Some(_), None) if data.format.is_some() => finding(
-            &[keys.format, keys.synthetic, keys.path],
-            "a format belongs to a `path`, and this data is synthetic".into(),
-        ),
-        _ => None,
+    let all = [("synthetic", data.synthetic.is_some()), ("path", data.path.is_some()), ("hf", data.hf.is_some())];
+    let message = not_one_of(&all)?;
+    match all.iter().any(|(_, given)| *given) {
+        true => finding(&[keys.path, keys.hf, keys.synthetic, keys.table], message),
+        false => finding(&[keys.table, keys.synthetic, keys.path, keys.hf], message),
     }
 }
 
-/// The format of file data: as written, else by the extension; a folder is text.
+fn synthetic_has_no_files(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    if data.synthetic.is_none() || data.path.is_some() || data.hf.is_some() {
+        return None;
+    }
+    let first = [
+        (keys.format, "a format belongs", data.format.is_some()),
+        (keys.files, "`files` belongs", data.files.is_some()),
+        (keys.held_out_files, "`held_out_files` belongs", data.held_out_files.is_some()),
+        (keys.columns, "columns belong", !data.columns.is_empty()),
+    ]
+    .into_iter()
+    .find(|(_, _, given)| *given)?;
+    finding(
+        &[first.0, keys.synthetic, keys.path],
+        format!("{} to a `path` or `hf`, and this data is synthetic", first.1),
+    )
+}
+
+/// Patterns name files of a folder or data set, relative to it.
+fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+    let patterns = [(keys.files, &data.files), (keys.held_out_files, &data.held_out_files)];
+    let (key, pattern) = patterns.into_iter().find_map(|(key, pattern)| Some((key, pattern.as_ref()?)))?;
+    if pattern.is_empty() || pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
+        let message = format!("{pattern:?} names no files of the folder");
+        return hinted(&[key], message, "write a name with * and ?, for example \"train-*.jsonl\"".into());
+    }
+    let path = resolve_path(data.path.as_deref().filter(|path| !path.is_empty())?, dir);
+    match path.is_file() {
+        true => finding(&[key, keys.path], format!("{} is one file; a pattern chooses from a folder", path.display())),
+        false => None,
+    }
+}
+
+/// The format of file data: as written, else by the name of the file, the pattern, or the files of the folder. `None`
+/// where it cannot be told, and for a data set of the hub whose files are not named.
 pub fn guess_format(data: &DataSpec, dir: &Path) -> Option<DataFormat> {
     if data.format.is_some() {
         return data.format;
     }
-    let path = resolve_path(data.path.as_deref()?, dir);
-    match path.extension().and_then(|extension| extension.to_str()).map(str::to_ascii_lowercase).as_deref() {
-        _ if path.is_dir() => Some(DataFormat::Text),
-        Some("txt") => Some(DataFormat::Text),
-        Some("tsv") => Some(DataFormat::Tsv),
-        None if !path.exists() => Some(DataFormat::Text),
-        _ => None,
+    if let Some(pattern) = &data.files {
+        return format_of(pattern);
     }
+    let path = resolve_path(data.path.as_deref()?, dir);
+    if path.is_dir() {
+        return folder_format(&path);
+    }
+    let known = path.file_name().and_then(|name| format_of(&name.to_string_lossy()));
+    known.or_else(|| (path.extension().is_none() && !path.exists()).then_some(DataFormat::Text))
 }
 
 fn format_is_known(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
-    let path = data.path.as_deref().filter(|path| !path.is_empty())?;
     if guess_format(data, dir).is_some() {
         return None;
     }
-    hinted(
-        &[keys.path, keys.format],
-        format!("the format of {path:?} is not known from its name"),
-        "add format = \"text\" or \"tsv\"".into(),
-    )
+    let hint = "add format = \"text\", \"tsv\", \"csv\", \"jsonl\", \"json\", \"parquet\" or \"stories\"".to_string();
+    if let Some(pattern) = &data.files {
+        return hinted(
+            &[keys.files, keys.format],
+            format!("the format of {pattern:?} is not known from its name"),
+            hint,
+        );
+    }
+    let path = data.path.as_deref().filter(|path| !path.is_empty())?;
+    let message = match resolve_path(path, dir).is_dir() {
+        true => format!("{path:?} holds files of several formats"),
+        false => format!("the format of {path:?} is not known from its name"),
+    };
+    hinted(&[keys.path, keys.format], message, hint)
+}
+
+fn columns_are_used(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+    let format = guess_format(data, dir)?;
+    if data.columns.is_empty() || !matches!(format, DataFormat::Text | DataFormat::Stories) {
+        return None;
+    }
+    let what = if format == DataFormat::Text { "plain text has" } else { "stories have" };
+    finding(&[keys.columns, keys.format, keys.path], format!("{what} no columns"))
 }
 
 fn reviews_have_labels(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
-    let path = data.path.as_deref().filter(|path| !path.is_empty())?;
-    if !keys.labeled || guess_format(data, dir) != Some(DataFormat::Text) {
+    let name = data.path.as_deref().or(data.hf.as_deref()).filter(|name| !name.is_empty())?;
+    let what = match guess_format(data, dir) {
+        Some(DataFormat::Text) => "plain text",
+        Some(DataFormat::Stories) => "stories",
+        _ => return None,
+    };
+    if !keys.labeled {
         return None;
     }
-    let message = format!("reviews need labels, and {path:?} is plain text");
-    hinted(&[keys.format, keys.path], message, "give a .tsv of text, tab, label (0/1, or stars 1 to 5)".into())
+    let message = format!("reviews need labels, and {name:?} is {what}");
+    hinted(
+        &[keys.format, keys.path, keys.hf],
+        message,
+        "give a .tsv of text, tab, label (0/1, or stars 1 to 5), or csv, jsonl, json or parquet".into(),
+    )
+}
+
+fn reviews_are_not_held_out(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    if !keys.labeled || data.held_out_files.is_none() {
+        return None;
+    }
+    finding(
+        &[keys.held_out_files],
+        "the classifier holds out every tenth review; name only the files to learn from".into(),
+    )
 }

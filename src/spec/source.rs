@@ -122,28 +122,24 @@ pub fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_string() } else { format!("{path}.{key}") }
 }
 
-/// Keys that say the same thing in different ways: setting the first in a higher layer drops the second of lower ones.
-const REPLACES: [(&str, &str, &str); 9] = [
-    ("model.weights", "path", "pretrain"),
-    ("model.weights", "pretrain", "path"),
-    ("task.data", "path", "synthetic"),
-    ("task.data", "synthetic", "path"),
-    ("task.data", "synthetic", "format"),
-    ("labeler.reviews", "path", "synthetic"),
-    ("labeler.reviews", "synthetic", "path"),
-    ("labeler.reviews", "synthetic", "format"),
-    ("model", "size", "dimensions"),
+/// Keys that say the same thing in different ways: setting the first in a higher layer drops the others of lower ones.
+const REPLACES: [(&[&str], &str, &[&str]); 8] = [
+    (&["model.weights"], "path", &["pretrain", "hf", "revision"]),
+    (&["model.weights"], "hf", &["pretrain", "path", "revision"]),
+    (&["model.weights"], "pretrain", &["path", "hf", "revision"]),
+    (DATA, "path", &["synthetic", "hf", "revision", "files", "held_out_files"]),
+    (DATA, "hf", &["synthetic", "path", "revision", "files", "held_out_files"]),
+    (DATA, "synthetic", &["path", "hf", "revision", "files", "held_out_files", "format", "columns"]),
+    (&["model"], "size", &["dimensions"]),
+    // For β, `horizon` in a higher layer drops a lower `gain`.
+    (&["policy.kl"], "horizon", &["gain"]),
 ];
-/// The same for β: `horizon` in a higher layer drops a lower `gain`.
-const REPLACES_GAIN: (&str, &str, &str) = ("policy.kl", "horizon", "gain");
+const DATA: &[&str] = &["task.data", "labeler.reviews"];
 
 /// The keys that a higher layer drops at `path` by setting `key`.
 pub fn replaced_by<'a>(path: &'a str, key: &'a str) -> impl Iterator<Item = &'static str> + 'a {
-    REPLACES
-        .iter()
-        .chain([&REPLACES_GAIN])
-        .filter(move |(table, setter, _)| *table == path && *setter == key)
-        .map(|(_, _, dropped)| *dropped)
+    let said = move |(tables, setter, _): &&(&[&str], &str, &[&'static str])| tables.contains(&path) && *setter == key;
+    REPLACES.iter().filter(said).flat_map(|(_, _, dropped)| dropped.iter().copied())
 }
 
 /// Lays `higher` over `lower`: tables merge, anything else replaces.

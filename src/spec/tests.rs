@@ -280,7 +280,7 @@ fn extends_merges_tables_and_finds_cycles() -> Outcome {
     )?;
     let loaded = load(&file, &Options::default()).map_err(|problems| problems[0].to_string())?;
     assert_eq!((loaded.spec.name.as_str(), loaded.spec.policy.lr, loaded.spec.policy.epochs), ("x", 1e-3, 3));
-    assert_eq!(loaded.spec.task.data, DataSpec { synthetic: Some(Synthetic::Storyworld), path: None, format: None });
+    assert_eq!(loaded.spec.task.data, DataSpec { synthetic: Some(Synthetic::Storyworld), ..DataSpec::default() });
     assert!(loaded.origins["policy.lr"].to_string().ends_with("b.toml:5:1"));
 
     std::fs::write(dir.path().join("base/b.toml"), "extends = \"../x.toml\"\npolicy.epochs = \"x\"\n")?;
@@ -325,7 +325,47 @@ fn cross_field_rules() {
         ("evaluate.optimum_queries = 1000000", "evaluate.optimum_queries: 1000000 queries of 256"),
         ("policy.kl.init = 0.0", "policy.kl.init: an adaptive coefficient"),
         ("task.data = { path = \"\", synthetic = \"reviews\" }", "task.data.path: both"),
-        ("task.data.format = \"text\"", "task.data.format: a format belongs to a `path`"),
+        ("task.data.format = \"text\"", "task.data.format: a format belongs to a `path` or `hf`"),
+        ("task.data.files = \"*.txt\"", "task.data.files: `files` belongs to a `path` or `hf`"),
+        ("task.data.columns.text = \"a\"", "task.data.columns: columns belong to a `path` or `hf`"),
+        ("task.data.revision = \"main\"", "task.data.revision: a revision belongs to `hf`"),
+        ("task.data = { path = \"\", hf = \"a/b\" }", "task.data.path: both `path` and `hf` are given; keep one"),
+        (
+            "task.data = { path = \"\", hf = \"a/b\", synthetic = \"reviews\" }",
+            "task.data.path: `synthetic`, `path` and `hf` are all given; keep one",
+        ),
+        (
+            "task.data.hf = \"wikitext\"",
+            "task.data.hf: \"wikitext\" is not a name on the hub; it has the form owner/name",
+        ),
+        ("task.data = { hf = \"a/b\", revision = \"x y\" }", "task.data.revision: \"x y\" is no branch, tag or commit"),
+        (
+            "task.data = { hf = \"a/b\", files = \"data/train-*\" }",
+            "task.data.files: the format of \"data/train-*\" is not known",
+        ),
+        (
+            "task.data = { hf = \"a/b\", files = \"../*.csv\" }",
+            "task.data.files: \"../*.csv\" names no files of the folder",
+        ),
+        (
+            "task.data = { hf = \"a/b\", format = \"text\", columns = { text = \"x\" } }",
+            "task.data.columns: plain text has no columns",
+        ),
+        (
+            "labeler.reviews = { hf = \"a/b\", format = \"stories\" }",
+            "labeler.reviews.format: reviews need labels, and \"a/b\" is stories",
+        ),
+        (
+            "labeler.reviews = { hf = \"a/b\", held_out_files = \"test*\" }",
+            "labeler.reviews.held_out_files: the classifier holds out every tenth review",
+        ),
+        (
+            "task.data = { path = \"/dev/null\", format = \"csv\", revision = \"main\" }",
+            "task.data.revision: a revision",
+        ),
+        ("model.weights.hf = \"gpt2\"", "model.weights.hf: \"gpt2\" is not a name on the hub"),
+        ("model.weights.revision = \"main\"", "model.weights.revision: a revision belongs to `hf`"),
+        ("[model.weights]\nhf = \"a/b\"\npath = \"\"", "model.weights: both `path` and `hf` are given"),
         (
             "task.data.path = \"/no/such/thing.txt\"",
             "task.data.path: there is no file or folder \"/no/such/thing.txt\"",
@@ -344,9 +384,47 @@ fn cross_field_rules() {
         "collect = { labels = 8, schedule = \"direct\" }",
         "policy.kl = { init = 0.0, schedule = \"constant\" }",
         "policy = { batch_size = 4, episodes = 4, whiten_rewards = false }",
+        "model.weights = { hf = \"openai-community/gpt2-large\", revision = \"refs/pr/3\" }",
+        "task.data = { hf = \"a/b\" }",
+        "task.data = { hf = \"a/b\", files = \"x/*.jsonl.gz\", held_out_files = \"y/*\", columns = { text = \"c\" }, limit = 5 }",
+        "labeler.reviews = { hf = \"fancyzhx/amazon_polarity\" }",
+        "task.data.limit = 5",
     ] {
         assert_eq!(problems(fine), [""; 0], "{fine}");
     }
+}
+
+#[test]
+fn a_source_set_above_replaces_the_one_below() -> Outcome {
+    let hub = "[task.data]\nhf = \"a/b\"\nrevision = \"v1\"\nfiles = \"*.csv\"\ncolumns = { text = \"t\" }\n[model.weights]\nhf = \"a/m\"\nrevision = \"v2\"\n";
+    let dir = tempfile::tempdir()?;
+    let folder = dir.path().to_string_lossy().into_owned();
+    let path = ok(hub, &set(&[&format!("task.data.path={folder:?}"), "task.data.format=csv"]))?.spec.task.data;
+    assert_eq!((path.hf, path.revision, path.files, path.columns.text), (None, None, None, Some("t".into())));
+    let synthetic = ok(hub, &set(&["task.data.synthetic=storyworld"]))?.spec.task.data;
+    assert_eq!(synthetic, DataSpec { synthetic: Some(Synthetic::Storyworld), ..DataSpec::default() });
+    let other = ok(hub, &set(&["task.data.hf=c/d", "model.weights.hf=c/m"]))?.spec;
+    assert_eq!((other.task.data.revision, other.task.data.files, other.model.weights.revision), (None, None, None));
+    let trained = ok(hub, &set(&["model.weights.pretrain.steps=3"]))?.spec.model.weights;
+    assert!(trained.hf.is_none() && trained.revision.is_none() && trained.pretrain.is_some());
+    let pinned = ok(hub, &set(&["model.weights.revision=v3"]))?.spec.model.weights;
+    assert_eq!((pinned.hf.as_deref(), pinned.revision.as_deref()), (Some("a/m"), Some("v3")));
+    Ok(())
+}
+
+#[test]
+fn patterns_choose_from_folders_whose_format_is_known() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name).to_string_lossy().into_owned();
+    std::fs::write(at("a.csv"), "text\nx\n")?;
+    let data = |rest: &str| problems(&format!("task.data = {{ path = {:?}{rest} }}", dir.path()));
+    assert_eq!(data(""), [""; 0]);
+    std::fs::write(at("b.jsonl"), "\"x\"\n")?;
+    assert!(data("")[0].contains("holds files of several formats; add format"), "{:?}", data(""));
+    assert_eq!(data(", files = \"*.jsonl\""), [""; 0]);
+    let one = problems(&format!("task.data = {{ path = {:?}, files = \"*\", format = \"csv\" }}", at("a.csv")));
+    assert!(one[0].contains("is one file; a pattern chooses from a folder"), "{one:?}");
+    Ok(())
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::StageError;
 use super::context::Context;
 use super::scoring::raw_scores;
 use crate::data::queries::Query;
-use crate::data::source::{Labelled, labelled_reviews};
+use crate::data::source::{Labelled, fingerprint, labelled_reviews};
 use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
@@ -27,15 +27,15 @@ const HELD_OUT: usize = 10;
 
 /// What r_s depends on: its reviews, its sizes, and ρ's tokenizer.
 pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
-    let reviews = reviews(spec)?;
-    let text: String = reviews.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
-    let inputs = (
-        &spec.labeler,
-        spec.task.query_length + spec.task.response_length,
-        blake3::hash(text.as_bytes()).to_hex().to_string(),
-        reference.to_string(),
-        spec.seed,
-    );
+    let content = match fingerprint(&spec.labeler.reviews)? {
+        Some(files) => files,
+        None => {
+            let text: String = reviews(spec)?.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
+            blake3::hash(text.as_bytes()).to_hex().to_string()
+        }
+    };
+    let inputs =
+        (&spec.labeler, spec.task.query_length + spec.task.response_length, content, reference.to_string(), spec.seed);
     Ok(Key::new("classifier", VERSION, &inputs)?)
 }
 

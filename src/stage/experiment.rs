@@ -4,7 +4,7 @@
 use super::StageError;
 use super::context::Context;
 use super::scoring::{Rule, Scorer, raw_scores};
-use super::{classifier, collect, evaluate, policy, pretrain, reward, supervised};
+use super::{classifier, collect, evaluate, policy, pretrain, reward, sources, supervised};
 use crate::data::queries::{Example, Query, examples};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
@@ -44,6 +44,8 @@ fn learns_reward(spec: &Spec) -> bool {
 
 impl Keys {
     pub fn new(spec: &Spec, run: &str, device_kind: &str) -> Result<Self, StageError> {
+        // What the hub has is named by its commit, as in a run.
+        let spec = &sources::cached(spec)?;
         let pretrained = pretrain::key(spec, device_kind)?;
         let supervised = supervised::key(spec, &pretrained)?;
         let rl = spec.collect.schedule != CollectSchedule::None;
@@ -168,6 +170,7 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 /// Runs every variant of a spec; `publish` receives each run as soon as it is done.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
     for (name, spec) in variants {
+        let spec = &sources::fetched(context, spec)?;
         let keys = Keys::new(spec, name, &context.device_kind)?;
         let shared = prepare(context, spec, &keys)?;
         publish_model(&shared.reference, &context.out.join("models/reference"))?;

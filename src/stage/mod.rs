@@ -10,6 +10,7 @@ pub mod policy;
 pub mod pretrain;
 pub mod reward;
 pub mod scoring;
+pub mod sources;
 pub mod supervised;
 
 use crate::data::source::DataError;
@@ -47,7 +48,8 @@ impl StageError {
     /// Exit code of design.md: 2 wrong input, 4 stopped by a guard or a person, 1 anything else.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Input(_) | Self::Data(_) | Self::Model(ModelError::Input(_)) => 2,
+            Self::Input(_) | Self::Model(ModelError::Input(_)) => 2,
+            Self::Data(e) if e.is_wrong_input() => 2,
             Self::Guard { .. } | Self::Stopped { .. } => 4,
             _ => 1,
         }

@@ -2,7 +2,8 @@
 
 use super::StageError;
 use super::context::Context;
-use crate::data::source::documents;
+use crate::data::hub::Hub;
+use crate::data::source::{Document, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
@@ -19,31 +20,37 @@ use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 4;
+const VERSION: u32 = 5;
 /// Every tenth document is held out of training.
 const HELD_OUT: usize = 10;
 
 /// Documents for training and held out.
 pub struct Corpus {
-    pub train: Vec<String>,
-    pub held_out: Vec<String>,
+    pub train: Vec<Document>,
+    pub held_out: Vec<Document>,
 }
 
-/// Reads or makes the task's text. One long document (a book) is split into a training and a held-out part.
+/// Reads or makes the task's text. Without files that are held out, every tenth document is; a plain text file (a book)
+/// is split into documents first, so that a part of each is held out.
 pub fn corpus(spec: &Spec) -> Result<Corpus, StageError> {
     let passages =
         spec.model.weights.pretrain.as_ref().map_or_else(|| PretrainSpec::default().passages, |p| p.passages);
     // The corpus is the same for all seeds of an experiment, like a real data set.
-    let mut all = documents(&spec.task.data, passages, 0)?;
-    if spec.task.data.path.is_some() {
-        all = all.iter().flat_map(|d| pieces(d)).collect();
-    }
-    if all.len() < 2 * HELD_OUT {
+    let found = documents(&spec.task.data, passages, 0)?;
+    let split = |all: Vec<Document>| match found.plain_text {
+        true => all.iter().flat_map(|d| pieces(&d.text)).map(Document::from).collect(),
+        false => all,
+    };
+    let (all, given) = (split(found.train), found.held_out.map(split));
+    let count = all.len() + given.as_ref().map_or(0, Vec::len);
+    if count < 2 * HELD_OUT || all.is_empty() || given.as_ref().is_some_and(Vec::is_empty) {
         return Err(StageError::Input(format!(
-            "task.data: only {} passages; at least {} are needed",
-            all.len(),
+            "task.data: only {count} passages; at least {} are needed",
             2 * HELD_OUT
         )));
+    }
+    if let Some(held_out) = given {
+        return Ok(Corpus { train: all, held_out });
     }
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     for (i, document) in all.into_iter().enumerate() {
@@ -67,35 +74,38 @@ fn pieces(document: &str) -> Vec<String> {
     pieces
 }
 
+/// Where weights that are given are, and their commit if they are the hub's; `None` for pretraining. Nothing is fetched:
+/// see [`super::sources`].
+fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
+    let weights = &spec.model.weights;
+    if let Some(repo) = &weights.hf {
+        let (dir, commit) = Hub::from_env()?.cache_only().model(repo, weights.revision.as_deref())?;
+        return Ok(Some((dir, Some(commit))));
+    }
+    Ok(weights.path.as_ref().map(|path| (PathBuf::from(path), None)))
+}
+
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
-    if let Some(path) = &spec.model.weights.path {
-        let dir = Path::new(path);
-        read_config(dir)?;
-        let mut files = weight_files(dir)?;
+    let content = fingerprint(&spec.task.data)?;
+    if let Some((dir, commit)) = given(spec)? {
+        read_config(&dir)?;
+        let mut files = weight_files(&dir)?;
         files.push(dir.join("config.json"));
-        files.extend(Tokenizer::files(dir));
+        files.extend(Tokenizer::files(&dir));
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
-        return Ok(Key::new("import", VERSION, &(hashes, &spec.task.data, fingerprint(spec)?, device_kind))?);
+        return Ok(Key::new("import", VERSION, &(hashes, commit, &spec.task.data, content, device_kind))?);
     }
-    Ok(Key::new("pretrain", VERSION, &(&spec.model, &spec.task.data, fingerprint(spec)?, spec.seed, device_kind))?)
+    Ok(Key::new("pretrain", VERSION, &(&spec.model, &spec.task.data, content, spec.seed, device_kind))?)
 }
 
 /// ρ's directory in the cache.
 pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageError> {
-    if let Some(path) = &spec.model.weights.path {
-        return context.artifact(None, key, |work| import(context, spec, Path::new(path), &work.dir));
+    if let Some((dir, _)) = given(spec)? {
+        return context.artifact(None, key, |work| import(context, spec, &dir, &work.dir));
     }
     let pretrain = spec.model.weights.pretrain.clone().unwrap_or_default();
     context.artifact(None, key, |work| train(context, spec, &pretrain, &work.dir))
-}
-
-/// Size and time of data files stand for their content.
-fn fingerprint(spec: &Spec) -> Result<Option<String>, StageError> {
-    let Some(path) = &spec.task.data.path else { return Ok(None) };
-    let documents = documents(&spec.task.data, 0, 0)?;
-    tracing::debug!("{path}: {} documents", documents.len());
-    Ok(Some(blake3::hash(documents.join("\u{0}").as_bytes()).to_hex().to_string()))
 }
 
 /// Reads a model directory of any layout and number type, and writes it into the cache in ours, so that results do not
@@ -106,7 +116,8 @@ fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(),
     let model = load_gpt2(from, &context.device)?;
     if tokenizer.vocab() > model.vocab() {
         return Err(StageError::Input(format!(
-            "model.weights.path: the tokenizer has {} tokens, the model {}",
+            "{}: the tokenizer has {} tokens, the model {}",
+            from.display(),
             tokenizer.vocab(),
             model.vocab()
         )));
@@ -121,7 +132,7 @@ fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(),
 fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result<(), StageError> {
     let corpus = corpus(spec)?;
     let tokenizer = match p.tokenizer {
-        PretrainTokenizer::Trained => Tokenizer::train(corpus.train.iter().map(String::as_str), p.vocabulary)?,
+        PretrainTokenizer::Trained => Tokenizer::train(corpus.train.iter().map(|d| d.text.as_str()), p.vocabulary)?,
         PretrainTokenizer::Gpt2 => Tokenizer::gpt2()?,
     };
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
@@ -191,10 +202,10 @@ fn learning_rate(p: &PretrainSpec, step: usize) -> f64 {
 }
 
 /// All documents as one stream of tokens with `<|endoftext|>` between them.
-fn stream_of(documents: &[String], tokenizer: &Tokenizer) -> Result<Vec<u32>, StageError> {
+pub fn stream_of(documents: &[Document], tokenizer: &Tokenizer) -> Result<Vec<u32>, StageError> {
     let mut stream = Vec::new();
     for document in documents {
-        stream.extend(tokenizer.encode(document)?);
+        stream.extend(tokenizer.encode(&document.text)?);
         stream.push(tokenizer.end_of_text());
     }
     Ok(stream)

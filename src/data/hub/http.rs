@@ -1,0 +1,251 @@
+//! Requests to the hub: redirects followed by hand, so that the token goes to the hub alone and the hub's own headers
+//! are seen before a redirect leads away from it.
+
+use super::{Hub, Token};
+use std::io::Read;
+use std::time::Duration;
+use ureq::http::header::HeaderMap;
+use ureq::{Agent, Body};
+
+const MOST_REDIRECTS: usize = 10;
+/// Largest answer that is not a file: the list of a repository's files.
+const MOST_TEXT: u64 = 256 << 20;
+const CONNECT: Duration = Duration::from_secs(30);
+/// A connection that is silent for so long is dead.
+const SILENCE: Duration = Duration::from_secs(60);
+const STATUS_TEXT: u64 = 4096;
+
+/// Why a request brought nothing.
+#[derive(Debug, Clone)]
+pub enum Failure {
+    /// No connection, or one that broke.
+    Unreachable(String),
+    /// The hub says no.
+    Status { code: u16, reason: Option<String>, message: Option<String>, wait: Option<Duration> },
+    /// An answer that makes no sense.
+    Broken(String),
+    /// Stopped from outside.
+    Stopped,
+}
+
+impl Failure {
+    /// Whether the same request may succeed later.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable(_) => true,
+            Self::Status { code, .. } => matches!(code, 408 | 425 | 429 | 500..=599),
+            Self::Broken(_) | Self::Stopped => false,
+        }
+    }
+}
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Unreachable(why) | Self::Broken(why) => f.write_str(why),
+            Self::Status { code, message: Some(message), .. } => write!(f, "status {code}: {message}"),
+            Self::Status { code, .. } => write!(f, "status {code}"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
+}
+
+/// What the hub says of a file.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    pub etag: String,
+    pub size: Option<u64>,
+}
+
+/// The content of a file from some byte on.
+pub struct Content {
+    /// The byte it starts at: 0 where the server ignores that a range was asked for.
+    pub start: u64,
+    pub body: Box<dyn Read>,
+}
+
+/// An HTTP client for one hub.
+pub struct Client {
+    agent: Agent,
+    origin: String,
+    token: Option<Token>,
+}
+
+type Response = ureq::http::Response<Body>;
+
+impl Client {
+    pub fn new(hub: &Hub) -> Result<Self, Failure> {
+        let origin = origin(&hub.endpoint).filter(|o| o.starts_with("http://") || o.starts_with("https://"));
+        let origin = origin.ok_or_else(|| {
+            Failure::Broken(format!("HF_ENDPOINT = {:?} is not an address; it starts with https://", hub.endpoint))
+        })?;
+        if hub.token.as_ref().is_some_and(|t| !t.0.bytes().all(|b| b.is_ascii_graphic())) {
+            return Err(Failure::Broken("the token (HF_TOKEN) holds characters that no token has".into()));
+        }
+        let config = Agent::config_builder()
+            .max_redirects(0)
+            .http_status_as_error(false)
+            // A range of a compressed body would be of no use.
+            .accept_encoding("identity")
+            .user_agent(concat!("runner/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT))
+            .timeout_recv_response(Some(SILENCE))
+            .timeout_per_read(Some(SILENCE))
+            .build();
+        Ok(Self { agent: config.into(), origin, token: hub.token.clone() })
+    }
+
+    /// One request. The token goes to the hub's own address, not to where it redirects.
+    fn request(&self, url: &str, range: Option<&str>) -> Result<Response, Failure> {
+        let mut request = self.agent.get(url);
+        if let Some(range) = range {
+            request = request.header("Range", range);
+        }
+        if let Some(Token(token)) = &self.token
+            && origin(url).as_ref() == Some(&self.origin)
+        {
+            request = request.header("Authorization", format!("Bearer {token}"));
+        }
+        request.call().map_err(|e| match e {
+            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Broken(format!("{url:?} is not an address: {e}")),
+            other => Failure::Unreachable(other.to_string()),
+        })
+    }
+
+    /// Follows redirects until `enough` of them, or to the end.
+    fn follow(&self, url: &str, range: Option<&str>, enough: &dyn Fn(&Response) -> bool) -> Result<Response, Failure> {
+        let mut url = url.to_string();
+        for _ in 0..MOST_REDIRECTS {
+            let response = self.request(&url, range)?;
+            if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) || enough(&response) {
+                return Ok(response);
+            }
+            let location = header(response.headers(), "location");
+            url = location
+                .and_then(|to| join(&url, &to))
+                .ok_or_else(|| Failure::Broken(format!("{url} redirects to no address")))?;
+        }
+        Err(Failure::Broken(format!("more than {MOST_REDIRECTS} redirects, the last to {url}")))
+    }
+
+    /// A small answer as text.
+    pub fn text(&self, url: &str) -> Result<String, Failure> {
+        let response = refuse(self.follow(url, None, &|_| false)?)?;
+        let mut text = String::new();
+        let read = response.into_body().into_reader().take(MOST_TEXT).read_to_string(&mut text);
+        match read {
+            Ok(_) => Ok(text),
+            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
+                Err(Failure::Broken("its answer is no text".into()))
+            }
+            Err(e) => Err(Failure::Unreachable(e.to_string())),
+        }
+    }
+
+    /// Check sum and size of a file, from the hub itself: a file in another store is told by `x-linked-etag`.
+    pub fn metadata(&self, url: &str) -> Result<Metadata, Failure> {
+        let told = |r: &Response| {
+            let headers = r.headers();
+            headers.contains_key("x-linked-etag")
+                || (headers.contains_key("x-repo-commit") && headers.contains_key("etag"))
+        };
+        let response = refuse(self.follow(url, Some("bytes=0-0"), &told)?)?;
+        let headers = response.headers();
+        let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
+        let etag = etag.ok_or_else(|| Failure::Broken("its answer has no etag".into()))?;
+        let number = |name| header(headers, name).and_then(|n| n.parse().ok());
+        let size = number("x-linked-size").or_else(|| match response.status().as_u16() {
+            206 => header(headers, "content-range")?.rsplit_once('/')?.1.parse().ok(),
+            200 => number("content-length"),
+            _ => None,
+        });
+        Ok(Metadata { etag, size })
+    }
+
+    /// A file's content from byte `start` on.
+    pub fn content(&self, url: &str, start: u64) -> Result<Content, Failure> {
+        let range = (start > 0).then(|| format!("bytes={start}-"));
+        let response = refuse(self.follow(url, range.as_deref(), &|_| false)?)?;
+        let start = match response.status().as_u16() {
+            206 => range_start(response.headers()).filter(|s| *s == start || *s == 0).ok_or_else(|| {
+                Failure::Broken(format!("asked for the bytes from {start} on, the server sent others"))
+            })?,
+            _ => 0,
+        };
+        Ok(Content { start, body: Box::new(response.into_body().into_reader()) })
+    }
+}
+
+/// An answer that is none of success or redirect is a failure.
+fn refuse(response: Response) -> Result<Response, Failure> {
+    let code = response.status().as_u16();
+    if response.status().is_success() || response.status().is_redirection() {
+        return Ok(response);
+    }
+    let headers = response.headers();
+    let (reason, mut message) = (header(headers, "x-error-code"), header(headers, "x-error-message"));
+    let wait = header(headers, "retry-after").and_then(|s| s.parse().ok()).map(Duration::from_secs);
+    if message.is_none() {
+        let mut text = Vec::new();
+        let _ = response.into_body().into_reader().take(STATUS_TEXT).read_to_end(&mut text);
+        let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+        message = value.and_then(|v| Some(v["error"].as_str()?.to_string()));
+    }
+    Err(Failure::Status { code, reason, message, wait })
+}
+
+fn header(headers: &HeaderMap, name: &str) -> Option<String> {
+    Some(headers.get(name)?.to_str().ok()?.trim().to_string()).filter(|v| !v.is_empty())
+}
+
+/// The first byte of `Content-Range: bytes 10-19/20`.
+fn range_start(headers: &HeaderMap) -> Option<u64> {
+    header(headers, "content-range")?.strip_prefix("bytes ")?.split_once('-')?.0.trim().parse().ok()
+}
+
+/// Scheme, host and port.
+fn origin(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let host = rest.split(['/', '?', '#']).next().filter(|h| !h.is_empty() && !h.contains('@'))?;
+    Some(format!("{scheme}://{host}").to_ascii_lowercase())
+}
+
+/// Where a `Location` leads.
+fn join(base: &str, location: &str) -> Option<String> {
+    if location.contains("://") && origin(location).is_some() {
+        return Some(location.into());
+    }
+    let (scheme, _) = base.split_once("://")?;
+    if location.starts_with("//") {
+        return Some(format!("{scheme}:{location}"));
+    }
+    let origin = origin(base)?;
+    if location.starts_with('/') {
+        return Some(format!("{origin}{location}"));
+    }
+    let path = base.split(['?', '#']).next().unwrap_or(base);
+    let folder = path.rsplit_once('/').map(|(folder, _)| folder).filter(|f| f.len() >= origin.len());
+    Some(format!("{}/{location}", folder.unwrap_or(&origin)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_are_joined() {
+        let base = "https://hub.co/a/resolve/main/b?x=1";
+        for (location, wanted) in [
+            ("https://cdn.co/x", "https://cdn.co/x"),
+            ("/y/z", "https://hub.co/y/z"),
+            ("//cdn.co/x", "https://cdn.co/x"),
+            ("c", "https://hub.co/a/resolve/main/c"),
+            ("/y?to=http://x", "https://hub.co/y?to=http://x"),
+        ] {
+            assert_eq!(join(base, location).as_deref(), Some(wanted));
+        }
+        assert_eq!(join("https://hub.co", "c").as_deref(), Some("https://hub.co/c"));
+        assert_eq!(origin("http://user@host/x"), None);
+        assert_ne!(origin("https://a:1/x"), origin("https://a:2/x"));
+    }
+}

@@ -1,0 +1,273 @@
+//! The hub's cache on disk, in its standard layout (huggingface_hub's guide "Understand caching"):
+//! `models--OWNER--NAME/{blobs/ETAG, refs/BRANCH, snapshots/COMMIT/FILE -> ../../blobs/ETAG}`. Beside it we keep
+//! `listings/COMMIT.json`, the names of all files of a commit, so that a commit that has been fetched needs no request.
+
+use super::{DataError, Kind};
+use crate::store::atomic::write_atomic;
+use hf_hub::{Cache, Repo};
+use serde_json::{Value, json};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// A repository at a revision, and its place in the cache.
+#[derive(Debug, Clone)]
+pub struct Repository {
+    pub name: String,
+    pub kind: Kind,
+    pub revision: String,
+    cache: PathBuf,
+}
+
+/// A commit and its files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    pub commit: String,
+    pub names: Vec<String>,
+}
+
+impl Listing {
+    /// What the hub says of a revision: `sha`, and `siblings` with an `rfilename` each.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let value: Value = serde_json::from_str(text).map_err(|e| format!("its answer is not JSON: {e}"))?;
+        let commit = value["sha"].as_str().filter(|sha| is_commit(sha)).ok_or("its answer names no commit")?;
+        let siblings = value["siblings"].as_array().ok_or("its answer lists no files")?;
+        let names = siblings.iter().filter_map(|s| s["rfilename"].as_str()).filter(|n| safe_name(n));
+        Ok(Self { commit: commit.into(), names: names.map(str::to_string).collect() })
+    }
+}
+
+/// Whether this is a commit rather than a branch or tag.
+pub fn is_commit(revision: &str) -> bool {
+    revision.len() == 40 && revision.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+/// Whether a file name stays inside the folder that it is put in.
+pub fn safe_name(name: &str) -> bool {
+    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
+    !name.contains(['\\', ':']) && !name.chars().any(char::is_control) && name.split('/').all(part)
+}
+
+/// Whether this looks like `owner/name`.
+pub fn is_repository(name: &str) -> bool {
+    let part = |part: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        !part.is_empty() && part.len() <= 96 && part.chars().all(good) && !part.starts_with('.') && !part.contains("..")
+    };
+    name.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name)) && !name.contains("--")
+}
+
+/// Whether this can be a branch, tag or commit.
+pub fn is_revision(revision: &str) -> bool {
+    let good = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    safe_name(revision) && revision.len() <= 255 && revision.chars().all(good) && !revision.contains("..")
+}
+
+impl std::fmt::Display for Repository {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
+impl Repository {
+    pub fn new(cache: &Path, name: &str, kind: Kind, revision: &str) -> Result<Self, DataError> {
+        let found = Self { name: name.into(), kind, revision: revision.into(), cache: cache.into() };
+        if !is_repository(name) {
+            return Err(found.error("is not a name on the hub; it has the form owner/name".into()));
+        }
+        if !is_revision(revision) {
+            return Err(found.error(format!("{revision:?} is no branch, tag or commit")));
+        }
+        Ok(found)
+    }
+
+    pub fn error(&self, message: String) -> DataError {
+        DataError::Hub { what: self.to_string(), message }
+    }
+
+    fn repo(&self) -> Repo {
+        Repo::with_revision(self.name.clone(), self.kind.repo_type(), self.revision.clone())
+    }
+
+    fn cache(&self) -> Cache {
+        Cache::new(self.cache.clone())
+    }
+
+    /// `models--OWNER--NAME`.
+    fn dir(&self) -> PathBuf {
+        self.cache.join(self.repo().folder_name())
+    }
+
+    pub fn snapshot(&self, commit: &str) -> PathBuf {
+        self.cache().repo(self.repo()).pointer_path(commit)
+    }
+
+    pub fn blob(&self, etag: &str) -> PathBuf {
+        self.cache().repo(self.repo()).blob_path(etag)
+    }
+
+    /// The page of a repository for people.
+    pub fn page(&self, endpoint: &str) -> String {
+        format!("{endpoint}/{}", self.repo().url())
+    }
+
+    /// Where the hub tells a revision's commit and files.
+    pub fn api_url(&self, endpoint: &str) -> String {
+        format!("{endpoint}/api/{}", self.repo().api_url())
+    }
+
+    /// Where the hub tells the branches and tags.
+    pub fn refs_url(&self, endpoint: &str) -> String {
+        format!("{endpoint}/api/{}s/{}/refs", if self.kind == Kind::Model { "model" } else { "dataset" }, self.name)
+    }
+
+    /// Where a file of a commit is.
+    pub fn file_url(&self, endpoint: &str, commit: &str, name: &str) -> String {
+        format!("{}/resolve/{commit}/{}", self.page(endpoint), escape(name))
+    }
+
+    fn listing_path(&self, commit: &str) -> PathBuf {
+        self.dir().join("listings").join(format!("{commit}.json"))
+    }
+
+    /// All files of a commit, if the hub has been asked before.
+    pub fn listing(&self, commit: &str) -> Option<Vec<String>> {
+        let names: Vec<String> = serde_json::from_slice(&fs::read(self.listing_path(commit)).ok()?).ok()?;
+        names.iter().all(|n| safe_name(n)).then_some(names)
+    }
+
+    /// Remembers what a revision means.
+    pub fn save(&self, listing: &Listing) -> Result<(), DataError> {
+        let write =
+            |path: PathBuf, text: String| write_atomic(&path, text.as_bytes()).map_err(|e| disk_error(&path, &e));
+        write(self.listing_path(&listing.commit), json!(listing.names).to_string())?;
+        if is_commit(&self.revision) {
+            return Ok(());
+        }
+        write(self.dir().join("refs").join(&self.revision), listing.commit.clone())
+    }
+
+    /// The commit of the revision, as it was when the hub was last asked.
+    pub fn cached_commit(&self) -> Option<String> {
+        if is_commit(&self.revision) {
+            return Some(self.revision.clone());
+        }
+        let commit = fs::read_to_string(self.dir().join("refs").join(&self.revision)).ok()?.trim().to_string();
+        is_commit(&commit).then_some(commit)
+    }
+
+    /// The files of a commit that are in the cache.
+    pub fn cached_names(&self, commit: &str) -> Vec<String> {
+        fn walk(dir: &Path, prefix: &str, names: &mut Vec<String>) {
+            for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+                let Ok(name) = entry.file_name().into_string() else { continue };
+                match entry.path() {
+                    path if path.is_dir() => walk(&path, &format!("{prefix}{name}/"), names),
+                    path if path.is_file() => names.push(format!("{prefix}{name}")),
+                    _ => {}
+                }
+            }
+        }
+        let mut names = Vec::new();
+        walk(&self.snapshot(commit), "", &mut names);
+        names.sort();
+        names
+    }
+
+    /// Waits until no other process fetches the same content; Python's tools take the same lock.
+    pub fn lock(&self, etag: &str) -> Result<File, DataError> {
+        let path = self.cache.join(".locks").join(self.repo().folder_name()).join(format!("{etag}.lock"));
+        let lock = || -> io::Result<File> {
+            fs::create_dir_all(path.parent().unwrap_or(&self.cache))?;
+            let file = File::options().create(true).truncate(false).write(true).open(&path)?;
+            file.lock()?;
+            Ok(file)
+        };
+        lock().map_err(|e| disk_error(&path, &e))
+    }
+
+    /// Gives content its name in a snapshot.
+    pub fn link(&self, blob: &Path, commit: &str, name: &str) -> Result<(), DataError> {
+        let pointer = self.snapshot(commit).join(name);
+        if pointer.is_file() {
+            return Ok(());
+        }
+        let up = "../".repeat(name.split('/').count() + 1);
+        let etag = blob.file_name().unwrap_or_default().to_string_lossy();
+        let relative = PathBuf::from(format!("{up}blobs/{etag}"));
+        let place = || -> io::Result<()> {
+            let parent = pointer.parent().unwrap_or(&self.cache);
+            fs::create_dir_all(parent)?;
+            let file = pointer.file_name().unwrap_or_default().to_string_lossy();
+            let temporary = parent.join(format!(".{file}.{}.tmp", std::process::id()));
+            let _ = fs::remove_file(&temporary);
+            make_link(&relative, blob, &temporary)?;
+            fs::rename(&temporary, &pointer)
+        };
+        place().map_err(|e| disk_error(&pointer, &e))
+    }
+}
+
+/// A relative link; a second name or a copy where the file system has no links.
+fn make_link(relative: &Path, blob: &Path, at: &Path) -> io::Result<()> {
+    #[cfg(unix)]
+    let linked = std::os::unix::fs::symlink(relative, at);
+    #[cfg(windows)]
+    let linked = std::os::windows::fs::symlink_file(relative, at);
+    #[cfg(not(any(unix, windows)))]
+    let linked = io::Result::Err(io::Error::other("no links"));
+    linked.or_else(|_| fs::hard_link(blob, at)).or_else(|_| fs::copy(blob, at).map(|_| ()))
+}
+
+/// A file of the cache that cannot be read or written.
+pub fn disk_error(path: &Path, e: &io::Error) -> DataError {
+    let full = matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let message = match full {
+        true => format!("{e}; make room there, or set HF_HUB_CACHE to a folder on another disk"),
+        false => format!("{e}; the hub's cache is set by HF_HUB_CACHE or HF_HOME"),
+    };
+    DataError::Fetch { what: path.display().to_string(), message }
+}
+
+/// A file name in an address.
+fn escape(name: &str) -> String {
+    let byte = |b: u8| match b {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b'/' => (b as char).to_string(),
+        _ => format!("%{b:02X}"),
+    };
+    name.bytes().map(byte).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_stay_inside_their_folder() {
+        for good in ["a", "data/train-0.parquet", "a b/ü.csv", ".gitattributes"] {
+            assert!(safe_name(good), "{good}");
+        }
+        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a\\b", "a\n", ".", "a/", "C:x"] {
+            assert!(!safe_name(bad), "{bad}");
+        }
+        for good in ["openai-community/gpt2", "a/b.c_d-e"] {
+            assert!(is_repository(good), "{good}");
+        }
+        for bad in ["gpt2", "a/b/c", "/b", "a/", "a b/c", "../b", "a/..", "a--b/c", "https://huggingface.co/a/b"] {
+            assert!(!is_repository(bad), "{bad}");
+        }
+        assert!(is_revision("refs/pr/3") && is_revision("main") && is_revision("v1.0"));
+        assert!(!is_revision("a b") && !is_revision("../main") && !is_revision("") && !is_revision("a?b"));
+    }
+
+    #[test]
+    fn a_listing_needs_a_commit_and_drops_names_that_lead_outside() {
+        let sha = "0123456789abcdef0123456789abcdef01234567";
+        let text = json!({ "sha": sha, "siblings": [{ "rfilename": "a" }, { "rfilename": "../b" }, 3] }).to_string();
+        assert_eq!(Listing::parse(&text).unwrap(), Listing { commit: sha.into(), names: vec!["a".into()] });
+        for bad in ["", "[]", "{}", "{\"sha\": \"main\", \"siblings\": []}", "null"] {
+            assert!(Listing::parse(bad).is_err(), "{bad}");
+        }
+        assert_eq!(escape("a b/ü#.csv"), "a%20b/%C3%BC%23.csv");
+    }
+}
