@@ -172,8 +172,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("reviews.tsv");
         std::fs::write(&path, text).unwrap();
-        let spec =
-            DataSpec { path: Some(path.to_string_lossy().into()), format: Some(DataFormat::Tsv), synthetic: None };
+        let spec = DataSpec {
+            path: Some(path.to_string_lossy().into()),
+            format: Some(DataFormat::Tsv),
+            ..DataSpec::default()
+        };
         (dir, spec)
     }
 

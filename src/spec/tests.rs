@@ -280,7 +280,7 @@ fn extends_merges_tables_and_finds_cycles() -> Outcome {
     )?;
     let loaded = load(&file, &Options::default()).map_err(|problems| problems[0].to_string())?;
     assert_eq!((loaded.spec.name.as_str(), loaded.spec.policy.lr, loaded.spec.policy.epochs), ("x", 1e-3, 3));
-    assert_eq!(loaded.spec.task.data, DataSpec { synthetic: Some(Synthetic::Storyworld), path: None, format: None });
+    assert_eq!(loaded.spec.task.data, DataSpec { synthetic: Some(Synthetic::Storyworld), ..DataSpec::default() });
     assert!(loaded.origins["policy.lr"].to_string().ends_with("b.toml:5:1"));
 
     std::fs::write(dir.path().join("base/b.toml"), "extends = \"../x.toml\"\npolicy.epochs = \"x\"\n")?;
@@ -335,6 +335,19 @@ fn cross_field_rules() {
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
         ("model.weights.path = \"/no/such\"", "model.weights.path: there is no file"),
         ("[model.weights]\npath = \"\"\npretrain = {}", "model.weights: both"),
+        ("labeler.kind = \"recorded\"", "labeler.kind: recorded labels need labeler.path"),
+        ("labeler = { kind = \"recorded\", path = \"/no/such.json\" }", "labeler.path: there is no file or folder"),
+        ("labeler.path = \"\"", "labeler.path: belongs to recorded labels, and labeler.kind = \"mock\""),
+        ("labeler.format = \"lm_human_preferences\"", "labeler.format: belongs to recorded labels"),
+        ("labeler.split = \"train\"", "labeler.split: belongs to recorded labels"),
+        (
+            "labeler = { kind = \"recorded\", path = \"\" }\ncollect.schedule = \"direct\"",
+            "collect.schedule: \"direct\" trains on the mock labeler's own score",
+        ),
+        (
+            "labeler = { kind = \"recorded\", path = \"\", format = \"lm_human_preferences\", split = \"train\" }",
+            "labeler.split: files of format \"lm_human_preferences\" have no splits",
+        ),
     ];
     for (body, wanted) in broken {
         let found = problems(body);
@@ -344,6 +357,8 @@ fn cross_field_rules() {
         "collect = { labels = 8, schedule = \"direct\" }",
         "policy.kl = { init = 0.0, schedule = \"constant\" }",
         "policy = { batch_size = 4, episodes = 4, whiten_rewards = false }",
+        "labeler = { kind = \"recorded\", path = \"\", format = \"summarize_from_feedback\", split = \"train\" }",
+        "labeler = { kind = \"recorded\", path = \"\", reviews = {} }\nmodel.size = \"small\"\ntask.query_length = 200",
     ] {
         assert_eq!(problems(fine), [""; 0], "{fine}");
     }

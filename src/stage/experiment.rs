@@ -8,7 +8,7 @@ use crate::data::queries::{Query, queries};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
-use crate::report::files::{Accuracy, Perplexity, read_json};
+use crate::report::files::{Perplexity, read_json};
 use crate::report::tensorboard::write_events;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{CollectSchedule, Spec};
@@ -32,7 +32,7 @@ impl Keys {
         let classifier = classifier::key(spec, &reference)?;
         let mut upstream = vec![reference.to_string(), classifier.to_string()];
         let learned = match spec.collect.schedule {
-            CollectSchedule::Direct => None,
+            CollectSchedule::Direct | CollectSchedule::None => None,
             CollectSchedule::Offline => {
                 let labels = collect::key(spec, &upstream)?;
                 let reward = reward::key(spec, &labels)?;
@@ -133,8 +133,9 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
     let (scorer, accuracy) = match &keys.learned {
         None => (direct_scorer(spec, s)?, None),
         Some((labels_key, reward_key)) => {
-            let inputs = collect::Inputs { reference: &s.rho, labeler: &s.labeler, rule: &s.rule, queries: &s.train };
-            let labels = collect::run(context, run, spec, labels_key, &inputs)?;
+            let source =
+                collect::Source::Mock { reference: &s.rho, labeler: &s.labeler, rule: &s.rule, queries: &s.train };
+            let labels = collect::run(context, run, spec, labels_key, &source)?;
             copy(&labels, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
             let inputs =
                 reward::Inputs { reference: &s.rho, rule: &s.rule, queries: &s.train, labels: &labels, end_of_text };
@@ -144,7 +145,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
             }
             s.tokenizer.save(&run_dir.join("models/reward"))?;
             let (scorer, summary) = reward::load(context, &trained)?;
-            (scorer, Some(Accuracy { correct: summary.correct, n: summary.n }))
+            (scorer, summary.quality.accuracy())
         }
     };
     let common = || policy::Inputs {
