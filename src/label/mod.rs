@@ -52,7 +52,7 @@ pub enum Judgement {
 /// One label; a line of labels.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Label {
-    /// Token ids without padding, and without the task's prefix and suffix.
+    /// Token ids without padding; of recorded labels without the task's prefix and suffix, too.
     pub query: Vec<u32>,
     /// Token ids of each sample: 2 or more of a `best`, 1 of a `rating`, 2 of a `difference`.
     pub samples: Vec<Vec<u32>>,

@@ -12,6 +12,9 @@ pub mod quality;
 pub mod reward;
 pub mod scoring;
 
+#[cfg(test)]
+mod label_tests;
+
 use crate::data::source::DataError;
 use crate::label::LabelError;
 use crate::model::ModelError;

@@ -78,19 +78,17 @@ impl Quality {
         Some(Accuracy { correct: self.correct?, n: self.judged? })
     }
 
-    /// Below chance by two standard errors. Of a correlation, the error is that of Fisher's z, 1/√(n - 3).
+    /// Below chance by two standard errors: of a correlation, where there is one, whose Fisher's z has the error
+    /// 1/√(n - 3); else of the share of correct answers.
     pub fn worse_than_chance(&self) -> bool {
-        let signs = match (self.correct, self.judged, self.chance) {
-            (Some(correct), Some(judged), Some(chance)) => {
+        match (self.correlation, self.correct, self.judged, self.chance) {
+            (Some(r), ..) => self.n > 3 && r.atanh() * ((self.n - 3) as f64).sqrt() < -2.0,
+            (None, Some(correct), Some(judged), Some(chance)) => {
                 let n = judged as f64;
                 (correct as f64) < n * chance - 2.0 * (n * chance * (1.0 - chance)).sqrt()
             }
             _ => false,
-        };
-        let numbers = self.correct.is_none()
-            && self.n > 3
-            && self.correlation.is_some_and(|r| r.atanh() * ((self.n - 3) as f64).sqrt() < -2.0);
-        signs || numbers
+        }
     }
 
     /// One sentence.
