@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod data;
+pub mod label;
 pub mod metric;
 pub mod model;
 pub mod report;

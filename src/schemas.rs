@@ -1,8 +1,10 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
+use crate::label::Label;
+use crate::label::report::LabelsReport;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
 use crate::spec::spec_schema;
-use crate::stage::collect::Comparison;
+use crate::stage::reward::Summary;
 use serde_json::Value;
 use std::path::Path;
 
@@ -15,7 +17,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
-        ("labels.schema.json", schemars::schema_for!(Comparison).to_value()),
+        ("labels.schema.json", schemars::schema_for!(Label).to_value()),
+        ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
+        ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }
 

@@ -3,6 +3,7 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod labels;
 pub mod logprobs;
 pub mod ls;
 pub mod math;
@@ -80,6 +81,11 @@ enum Command {
     Sample(sample::SampleArgs),
     /// Per-token log-probabilities of responses under a model directory, JSON lines in and out
     Logprobs(logprobs::LogprobsArgs),
+    /// Files of human labels
+    Labels {
+        #[command(subcommand)]
+        command: labels::LabelsCommand,
+    },
     /// Specs here and the runs in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
@@ -191,6 +197,7 @@ pub fn main() -> i32 {
         Command::Report { dir } => report::report(&dir),
         Command::Sample(args) => sample::sample(&args),
         Command::Logprobs(args) => logprobs::logprobs(&args),
+        Command::Labels { command } => labels::labels(&command),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
         Command::Math { op } => math::math(&op),

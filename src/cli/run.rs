@@ -238,7 +238,12 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
 pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
     let mut variants = loaded.variants.clone();
     for (_, spec) in &mut variants {
-        let paths = [&mut spec.model.weights.path, &mut spec.task.data.path, &mut spec.labeler.reviews.path];
+        let paths = [
+            &mut spec.model.weights.path,
+            &mut spec.task.data.path,
+            &mut spec.labeler.reviews.path,
+            &mut spec.labeler.path,
+        ];
         for path in paths.into_iter().flatten() {
             *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
         }

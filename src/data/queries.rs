@@ -63,13 +63,22 @@ impl QueryFormat {
 
     /// All queries of one document as it was read, in order; it is cleaned here. With the excerpt rule at most one.
     pub fn queries(&self, document: &str, tokenizer: &Tokenizer) -> Result<Vec<Query>, ModelError> {
+        Ok(self.bare_queries(document, tokenizer)?.iter().map(|query| self.pad(query)).collect())
+    }
+
+    /// The first query of one document without padding, prefix and suffix.
+    pub fn bare_query(&self, document: &str, tokenizer: &Tokenizer) -> Result<Option<Vec<u32>>, ModelError> {
+        Ok(self.bare_queries(document, tokenizer)?.into_iter().next())
+    }
+
+    fn bare_queries(&self, document: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, ModelError> {
         let tokens = tokenizer.encode(&clean(document, self.clean))?;
         let found = match &self.rule {
             Rule::Sentences { ends } => sentences(&tokens, ends, self.length),
             Rule::Excerpt { start, end } => excerpt(&tokens, *start, *end, self.length).into_iter().collect(),
         };
         let fits = |query: &&[u32]| (self.min_length..=self.length).contains(&query.len());
-        Ok(found.into_iter().filter(fits).map(|query| self.pad(query)).collect())
+        Ok(found.into_iter().filter(fits).map(<[u32]>::to_vec).collect())
     }
 
     /// Prefix, query and suffix after as much padding as the width asks for.

@@ -44,8 +44,11 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         weights_exist(spec, dir, options),
     ];
     let task = data_rules(&TASK_DATA, &spec.task.data, dir, options);
-    let reviews = data_rules(&REVIEWS, &spec.labeler.reviews, dir, options);
-    sizes.into_iter().flatten().chain(task).chain(reviews).collect()
+    // Only r_s reads reviews.
+    let mock = spec.labeler.kind == LabelerKind::Mock;
+    let reviews = if mock { data_rules(&REVIEWS, &spec.labeler.reviews, dir, options) } else { Vec::new() };
+    let recorded = recorded_rules(spec, dir, options);
+    sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).collect()
 }
 
 fn episodes_fill_batches(spec: &Spec) -> Option<Finding> {
@@ -295,6 +298,68 @@ fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -
         if dir.as_os_str().is_empty() { ".".into() } else { dir.display().to_string() }
     );
     hinted(&[key], message, give)
+}
+
+fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
+    [
+        recorded_has_a_path(spec, dir, options),
+        only_recorded_reads_files(spec),
+        recorded_has_no_direct_reward(spec),
+        splits_are_of_one_format(spec),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn recorded_has_a_path(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
+    if spec.labeler.kind != LabelerKind::Recorded {
+        return None;
+    }
+    match &spec.labeler.path {
+        Some(path) => path_is_there("labeler.path", path, dir, options),
+        None => hinted(
+            &["labeler.kind", "labeler.path"],
+            "recorded labels need labeler.path, and none is given".into(),
+            "give the label file, or a folder of them".into(),
+        ),
+    }
+}
+
+fn only_recorded_reads_files(spec: &Spec) -> Option<Finding> {
+    let given = [
+        ("labeler.path", spec.labeler.path.is_some()),
+        ("labeler.format", spec.labeler.format.is_some()),
+        ("labeler.split", spec.labeler.split.is_some()),
+    ];
+    let (key, _) = given.into_iter().find(|(_, given)| *given && spec.labeler.kind != LabelerKind::Recorded)?;
+    hinted(
+        &[key, "labeler.kind"],
+        "belongs to recorded labels, and labeler.kind = \"mock\"".into(),
+        "set labeler.kind = \"recorded\", or remove the key".into(),
+    )
+}
+
+fn recorded_has_no_direct_reward(spec: &Spec) -> Option<Finding> {
+    if spec.labeler.kind != LabelerKind::Recorded || spec.collect.schedule != CollectSchedule::Direct {
+        return None;
+    }
+    hinted(
+        &["collect.schedule", "labeler.kind"],
+        "\"direct\" trains on the mock labeler's own score, and recorded labels have none".into(),
+        "take schedule = \"offline\", or labeler.kind = \"mock\"".into(),
+    )
+}
+
+fn splits_are_of_one_format(spec: &Spec) -> Option<Finding> {
+    let (split, format) = (spec.labeler.split.as_ref()?, spec.labeler.format?);
+    if format != LabelFormat::LmHumanPreferences {
+        return None;
+    }
+    finding(
+        &["labeler.split", "labeler.format"],
+        format!("files of format \"lm_human_preferences\" have no splits, and {split:?} is asked for"),
+    )
 }
 
 /// The keys of one data source.

@@ -375,6 +375,19 @@ fn cross_field_rules() {
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
         ("model.weights.path = \"/no/such\"", "model.weights.path: there is no file"),
         ("[model.weights]\npath = \"\"\npretrain = {}", "model.weights: both"),
+        ("labeler.kind = \"recorded\"", "labeler.kind: recorded labels need labeler.path"),
+        ("labeler = { kind = \"recorded\", path = \"/no/such.json\" }", "labeler.path: there is no file or folder"),
+        ("labeler.path = \"\"", "labeler.path: belongs to recorded labels, and labeler.kind = \"mock\""),
+        ("labeler.format = \"lm_human_preferences\"", "labeler.format: belongs to recorded labels"),
+        ("labeler.split = \"train\"", "labeler.split: belongs to recorded labels"),
+        (
+            "labeler = { kind = \"recorded\", path = \"\" }\ncollect.schedule = \"direct\"",
+            "collect.schedule: \"direct\" trains on the mock labeler's own score",
+        ),
+        (
+            "labeler = { kind = \"recorded\", path = \"\", format = \"lm_human_preferences\", split = \"train\" }",
+            "labeler.split: files of format \"lm_human_preferences\" have no splits",
+        ),
     ];
     for (body, wanted) in broken {
         let found = problems(body);
@@ -389,6 +402,8 @@ fn cross_field_rules() {
         "task.data = { hf = \"a/b\", files = \"x/*.jsonl.gz\", held_out_files = \"y/*\", columns = { text = \"c\" }, limit = 5 }",
         "labeler.reviews = { hf = \"fancyzhx/amazon_polarity\" }",
         "task.data.limit = 5",
+        "labeler = { kind = \"recorded\", path = \"\", format = \"summarize_from_feedback\", split = \"train\" }",
+        "labeler = { kind = \"recorded\", path = \"\", reviews = {} }\nmodel.size = \"small\"\ntask.query_length = 200",
     ] {
         assert_eq!(problems(fine), [""; 0], "{fine}");
     }

@@ -491,7 +491,7 @@ pub struct LabelerSpec {
     /// Recorded: the label file, or a folder of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
-    /// Recorded: the files' format. Default: by the ending, .json or .jsonl.
+    /// Recorded: the files' format. Default: by the first character, `[` (lm_human_preferences) or `{`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<LabelFormat>,
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").

@@ -1,36 +1,32 @@
-//! Collecting 4-way comparisons: x ~ D, y0..y3 ~ ρ(.|x), and the labeler's choice (paper section 2.1). The mock
-//! labeler always picks the response with the highest r_s.
+//! Collecting labels. The mock labeler gets 4-way comparisons, x ~ D, y0..y3 ~ ρ(.|x), and always picks the response
+//! with the highest r_s (paper section 2.1); recorded labels of people come from files, in an order shuffled by the seed.
+//! Either way labels.jsonl holds `collect.labels` to train on and then `collect.held_out` more.
 
 use super::StageError;
 use super::context::Context;
 use super::scoring::{ROWS, Rule, Scorer};
 use crate::data::queries::Query;
+use crate::label::draw::Draw;
+use crate::label::recorded::{self, QueryOf, Reading};
+use crate::label::report::LabelsReport;
+use crate::label::{Judgement, Label, read_lines, shared_queries};
+use crate::model::ModelError;
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample};
+use crate::model::tokenizer::Tokenizer;
 use crate::rlhf::reward::argmax;
-use crate::spec::Spec;
-use crate::store::atomic::write_atomic;
+use crate::spec::{DataSpec, LabelerKind, Spec, TaskSpec};
+use crate::store::atomic::{write_atomic, write_atomic_with};
 use crate::store::cache::Key;
 use rand::RngExt;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
-/// Candidates per comparison (paper section 2.1).
+/// Candidates per comparison of the mock labeler (paper section 2.1).
 pub const CANDIDATES: usize = 4;
-
-/// One comparison; a line of labels.jsonl.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Comparison {
-    /// Token ids without padding.
-    pub query: Vec<u32>,
-    pub samples: Vec<Vec<u32>>,
-    /// Index of the preferred sample.
-    pub best: usize,
-    /// The mock labeler's log-odds of "positive".
-    pub scores: Vec<f32>,
-}
+/// Recorded entries between two looks for a request to stop.
+const STOP_EVERY: u64 = 1024;
 
 /// Uniform numbers for sampling: `[response][rows]`.
 pub fn uniforms(seed: u64, purpose: &str, step: u64, length: usize, rows: usize) -> Vec<Vec<f32>> {
@@ -63,44 +59,78 @@ pub fn sample_all(
     Ok(responses)
 }
 
-/// Everything collection needs.
-pub struct Inputs<'a> {
-    pub reference: &'a Gpt2,
-    pub labeler: &'a Scorer,
-    pub rule: &'a Rule,
-    pub queries: &'a [Query],
+/// Who answers.
+pub enum Source<'a> {
+    /// r_s on samples of ρ for queries of the task.
+    Mock { reference: &'a Gpt2, labeler: &'a Scorer, rule: &'a Rule, queries: &'a [Query] },
+    /// People, some time ago: the files of `labeler.path`.
+    Recorded {
+        /// The model's.
+        tokenizer: &'a Tokenizer,
+        /// The task's rule from a document to its query, without the task's prefix and suffix.
+        query_of: QueryOf<'a>,
+    },
 }
 
-/// What labels depend on; `upstream`: ρ and r_s.
+/// What labels depend on. `upstream`: ρ, and r_s where it is the labeler.
 pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("labels", VERSION, &(&spec.collect, &spec.task, &spec.labeler, spec.seed, upstream))?)
+    match spec.labeler.kind {
+        LabelerKind::Mock => {
+            Ok(Key::new("labels", VERSION, &(&spec.collect, &spec.task, &spec.labeler, spec.seed, upstream))?)
+        }
+        LabelerKind::Recorded => {
+            // The files' content, not their place; and nothing of the task's data, which they do not come from.
+            let task = TaskSpec { data: DataSpec::default(), ..spec.task.clone() };
+            let (format, split) = (spec.labeler.format, &spec.labeler.split);
+            let files = recorded::hashes(labels_path(spec)?)?;
+            let inputs = ("recorded", &spec.collect, task, format, split, files, spec.seed, upstream);
+            Ok(Key::new("labels", VERSION, &inputs)?)
+        }
+    }
 }
 
-/// The labels' directory.
-pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
-    context.artifact(Some(run), key, |work| collect(context, spec, inputs, &work.dir))
+/// The labels' directory: labels.jsonl, and of recorded ones labels_report.json.
+pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, source: &Source<'_>) -> Result<PathBuf, StageError> {
+    context.artifact(Some(run), key, |work| match source {
+        Source::Mock { reference, labeler, rule, queries } => {
+            mock(context, spec, reference, labeler, rule, queries, &work.dir)
+        }
+        Source::Recorded { tokenizer, query_of } => from_files(context, spec, tokenizer, *query_of, &work.dir),
+    })
 }
 
-fn collect(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
+fn mock(
+    context: &Context,
+    spec: &Spec,
+    reference: &Gpt2,
+    labeler: &Scorer,
+    rule: &Rule,
+    all: &[Query],
+    dir: &Path,
+) -> Result<(), StageError> {
     let total = spec.collect.labels + spec.collect.held_out;
-    let order = Context::shuffled(spec.seed, "label queries", inputs.queries.len(), 0, total);
+    let order = Context::shuffled(spec.seed, "label queries", all.len(), 0, total);
     let bar = context.bar("labels", total, "comparisons");
     let mut lines = String::new();
     for (i, chunk) in order.chunks(ROWS / CANDIDATES).enumerate() {
         context.check_stop(i)?;
-        let queries: Vec<Query> = chunk.iter().map(|q| inputs.queries[*q].clone()).collect();
-        let responses = sample_all(inputs.reference, spec, &queries, CANDIDATES, &format!("label samples {i}"))?;
+        let queries: Vec<Query> = chunk.iter().map(|q| all[*q].clone()).collect();
+        let responses = sample_all(reference, spec, &queries, CANDIDATES, &format!("label samples {i}"))?;
         let repeated: Vec<Query> = queries.iter().flat_map(|q| std::iter::repeat_n(q.clone(), CANDIDATES)).collect();
-        let scores = inputs.labeler.plain(inputs.rule, &repeated, &responses)?;
+        let scores = labeler.plain(rule, &repeated, &responses)?;
         for (j, query) in queries.iter().enumerate() {
             let at = j * CANDIDATES..(j + 1) * CANDIDATES;
-            let comparison = Comparison {
-                query: query.iter().flatten().copied().collect(),
+            let label = Label {
+                query: rule.bare(query),
                 samples: responses[at.clone()].to_vec(),
-                best: argmax(&scores[at.clone()]),
-                scores: scores[at].to_vec(),
+                judgement: Judgement::Best(argmax(&scores[at.clone()])),
+                scores: Some(scores[at].to_vec()),
+                worker: None,
+                batch: None,
+                split: None,
+                confidence: None,
             };
-            lines.push_str(&serde_json::to_string(&comparison).map_err(|e| StageError::Input(e.to_string()))?);
+            lines.push_str(&serde_json::to_string(&label)?);
             lines.push('\n');
         }
         bar.inc(chunk.len() as u64);
@@ -110,14 +140,77 @@ fn collect(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> R
     write_atomic(&path, lines.as_bytes()).map_err(StageError::io(path))
 }
 
+/// `labeler.path`, which a spec with recorded labels has.
+fn labels_path(spec: &Spec) -> Result<&Path, StageError> {
+    let path = spec.labeler.path.as_deref().filter(|path| !path.is_empty());
+    path.map(Path::new)
+        .ok_or_else(|| StageError::Input("labeler.path: no path is given; recorded labels need one".into()))
+}
+
+fn from_files(
+    context: &Context,
+    spec: &Spec,
+    tokenizer: &Tokenizer,
+    query_of: QueryOf<'_>,
+    dir: &Path,
+) -> Result<(), StageError> {
+    let path = labels_path(spec)?;
+    let reading = Reading {
+        format: spec.labeler.format,
+        split: spec.labeler.split.as_deref(),
+        vocabulary: tokenizer.vocab(),
+        query_length: spec.task.query_length,
+        response_length: spec.task.response_length,
+        encode: &|text| tokenizer.encode(text),
+        query_of,
+    };
+    let (labels, held_out) = (spec.collect.labels, spec.collect.held_out);
+    let mut report = LabelsReport::default();
+    let mut draw = Draw::new(labels + held_out);
+    recorded::read(path, &reading, &mut report, &mut |label| {
+        let rank = Context::seed(spec.seed, &format!("recorded label {:?}", label.query));
+        draw.add(rank, label);
+        if draw.seen() % STOP_EVERY == 0 { context.check_stop(draw.seen() as usize) } else { Ok(()) }
+    })?;
+    report.check()?;
+    let drawn = draw.finish();
+    if drawn.len() < labels + held_out {
+        return Err(too_few(path, &report, labels, held_out));
+    }
+    let known = shared_queries(&drawn[..labels], &drawn[labels..]);
+    report.training = Some(labels as u64);
+    report.held_out = Some(held_out as u64);
+    report.held_out_with_known_query = Some(known as u64);
+    tracing::info!("recorded labels:\n{}", report.text().trim_end());
+    let file = dir.join("labels.jsonl");
+    let lines = |out: &mut std::io::BufWriter<std::fs::File>| {
+        drawn.iter().try_for_each(|label| writeln!(out, "{}", serde_json::to_string(label)?))
+    };
+    write_atomic_with(&file, lines).map_err(StageError::io(file))?;
+    let file = dir.join("labels_report.json");
+    let text = serde_json::to_string_pretty(&report)?;
+    write_atomic(&file, format!("{text}\n").as_bytes()).map_err(StageError::io(file))
+}
+
+fn too_few(path: &Path, report: &LabelsReport, labels: usize, held_out: usize) -> StageError {
+    let usable = report.usable as usize;
+    let hint = match usable.checked_sub(held_out) {
+        Some(rest) if rest > 0 => format!("lower collect.labels to {rest}, or collect.held_out"),
+        _ => "lower collect.labels and collect.held_out".into(),
+    };
+    StageError::Input(format!(
+        "labeler.path: {} has {usable} usable labels (of {} entries: {} malformed, {} of another split, {} without a \
+         query), and collect.labels = {labels} and collect.held_out = {held_out} need {}; {hint}",
+        path.display(),
+        report.entries,
+        report.malformed,
+        report.other_split,
+        report.no_query,
+        labels + held_out,
+    ))
+}
+
 /// Reads labels.jsonl.
-pub fn read(dir: &Path) -> Result<Vec<Comparison>, StageError> {
-    let path = dir.join("labels.jsonl");
-    let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
-    text.lines()
-        .enumerate()
-        .map(|(i, l)| {
-            serde_json::from_str(l).map_err(|e| StageError::Input(format!("{}:{}: {e}", path.display(), i + 1)))
-        })
-        .collect()
+pub fn read(dir: &Path) -> Result<Vec<Label>, StageError> {
+    Ok(read_lines(&dir.join("labels.jsonl"))?)
 }

@@ -5,7 +5,7 @@ use super::StageError;
 use super::context::Context;
 use super::scoring::{Rule, Scorer, raw_scores};
 use super::{classifier, collect, evaluate, policy, pretrain, reward, sources, supervised};
-use crate::data::queries::{Example, Query, examples};
+use crate::data::queries::{Example, Query, QueryFormat, examples};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
@@ -215,12 +215,17 @@ fn scorer(
         };
         return Ok((direct, None));
     };
+    let format = QueryFormat::new(&spec.task, &s.tokenizer)?;
     let source = match &s.mock {
-        Some(labeler) => collect::Source::Mock { reference: &s.rho, labeler },
-        None => collect::Source::Recorded { tokenizer: &s.tokenizer },
+        Some(labeler) => {
+            collect::Source::Mock { reference: &s.rho, labeler, rule: &s.rule, queries: &s.train }
+        }
+        None => collect::Source::Recorded {
+            tokenizer: &s.tokenizer,
+            query_of: &|document| format.bare_query(document, &s.tokenizer),
+        },
     };
-    let inputs = collect::Inputs { source, rule: &s.rule, queries: &s.train };
-    let labels = collect::run(context, run, spec, labels_key, &inputs)?;
+    let labels = collect::run(context, run, spec, labels_key, &source)?;
     let copy = |from: &Path, name: &str, to: PathBuf| publish(&from.join(name), &to).map_err(StageError::io(to));
     copy(&labels, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
     if labels.join("labels_report.json").exists() {
@@ -240,7 +245,7 @@ fn scorer(
     }
     s.tokenizer.save(&model_dir)?;
     let (scorer, summary) = reward::load(context, &trained)?;
-    Ok((Some(scorer), summary.accuracy()))
+    Ok((Some(scorer), summary.quality.accuracy()))
 }
 
 fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<(), StageError> {

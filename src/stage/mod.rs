@@ -8,12 +8,17 @@ pub mod evaluate;
 pub mod experiment;
 pub mod policy;
 pub mod pretrain;
+pub mod quality;
 pub mod reward;
 pub mod scoring;
 pub mod sources;
 pub mod supervised;
 
+#[cfg(test)]
+mod label_tests;
+
 use crate::data::source::DataError;
+use crate::label::LabelError;
 use crate::model::ModelError;
 use std::path::PathBuf;
 
@@ -24,6 +29,8 @@ pub enum StageError {
     Model(#[from] ModelError),
     #[error(transparent)]
     Data(#[from] DataError),
+    #[error(transparent)]
+    Label(#[from] LabelError),
     #[error(transparent)]
     Report(#[from] crate::report::ReportError),
     #[error("cannot be written as JSON: {0}")]
@@ -48,7 +55,7 @@ impl StageError {
     /// Exit code of design.md: 2 wrong input, 4 stopped by a guard or a person, 1 anything else.
     pub fn exit_code(&self) -> i32 {
         match self {
-            Self::Input(_) | Self::Model(ModelError::Input(_)) => 2,
+            Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => 2,
             Self::Data(e) if e.is_wrong_input() => 2,
             Self::Guard { .. } | Self::Stopped { .. } => 4,
             _ => 1,

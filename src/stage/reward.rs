@@ -1,34 +1,39 @@
 //! Training the reward model r: a copy of ρ with a new scalar head, normalised on samples of ρ before and after
-//! training on the comparisons (paper section 2.2; released code: train_reward.py).
+//! training on the labels (paper section 2.2; released code: train_reward.py, label_types.py).
 
 use super::StageError;
-use super::collect::{CANDIDATES, Comparison, read, sample_all};
+use super::collect::{read, sample_all};
 use super::context::Context;
+use super::quality::Quality;
 use super::scoring::{Rule, Scorer, raw_scores};
 use crate::data::queries::Query;
+use crate::label::{Judgement, Kind, Label, kind_of};
 use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::weights::{load_scalar, save_scalar};
-use crate::rlhf::reward::{Normalization, argmax, loss};
-use crate::spec::Spec;
+use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
+use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
-use burn::tensor::{Int, Tensor, TensorData};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// reward.json beside the weights.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub normalization: Normalization,
-    /// Held-out comparisons where r agrees with the labeler.
-    pub correct: u64,
-    pub n: u64,
+    /// best_of_N, scalar_rating or scalar_compare.
+    pub label_type: String,
+    /// On held-out labels.
+    #[serde(flatten)]
+    pub quality: Quality,
     pub final_loss: f32,
 }
 
@@ -63,6 +68,7 @@ pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, Summary), StageErr
 fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
     let r = &spec.reward;
     let mut labels = read(inputs.labels)?;
+    let kind = kind_of(&labels).map_err(StageError::Input)?;
     let held_out = labels.split_off(spec.collect.labels.min(labels.len()));
     let width = inputs.reference.dimensions().width;
     // r starts from ρ with a fresh head, every time it is trained (paper section 2.2).
@@ -75,25 +81,67 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let model = ScalarModel { trunk: inputs.reference.clone(), head };
 
     let rows = normalization_rows(spec, inputs)?;
-    let before = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
-    let mut model = folded(model, before);
+    let (mean, std) = starting_scale(&labels)?;
+    let before = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
+    let (model, final_loss) = fit(context, spec, inputs, folded(model, before), &labels, kind)?;
+    let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
 
+    let held_out_rows: Vec<Query> = held_out.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
+    let quality = Quality::measure(&held_out, &raw_scores(&model, &held_out_rows)?);
+    tracing::info!("reward model ({kind}): {}", quality.text());
+    if quality.worse_than_chance() {
+        return Err(StageError::Guard {
+            name: "reward_accuracy",
+            message: format!("r is worse than chance: {}; is a sign flipped?", quality.text()),
+        });
+    }
+    save_scalar(dir, &model, inputs.end_of_text)?;
+    let summary = Summary { normalization: after, label_type: kind.to_string(), quality, final_loss };
+    let path = dir.join("reward.json");
+    let text = serde_json::to_string_pretty(&summary).map_err(|e| StageError::Input(e.to_string()))?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// Mean and deviation over samples of ρ that r starts with: the labels' own, so that it need not first learn their
+/// scale; comparisons say nothing about one, and get 0 and 1 (released code: `target_scales`, `normalize_before`).
+fn starting_scale(labels: &[Label]) -> Result<(f64, f64), StageError> {
+    let scales: Vec<f32> = labels.iter().filter_map(Label::scale).collect();
+    if scales.is_empty() {
+        return Ok((0.0, 1.0));
+    }
+    let (mean, std) = mean_and_std(&scales);
+    if std > 0.0 {
+        return Ok((mean, std));
+    }
+    let message = format!("all {} labels to train on are the same number: there is nothing to learn", scales.len());
+    Err(StageError::Input(message))
+}
+
+/// Adam over the epochs, the learning rate going linearly to 0; r and the last loss.
+fn fit(
+    context: &Context,
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    mut model: ScalarModel,
+    labels: &[Label],
+    kind: Kind,
+) -> Result<(ScalarModel, f32), StageError> {
+    let r = &spec.reward;
     let mut adam = Adam::new(r.adam);
     let steps = (labels.len() * r.epochs).div_ceil(r.batch_size);
     let bar = context.bar("reward", steps, "steps");
+    let at_once = (shard_rows(&context.device) / kind.samples()).max(1);
     let mut final_loss = f32::NAN;
     for step in 0..steps {
         context.check_stop(step)?;
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
         let picked = Context::shuffled(spec.seed, "reward order", labels.len(), step * r.batch_size, count);
-        let comparisons = (shard_rows(&context.device) / CANDIDATES).max(1);
-        let (gradients, losses) = gradients(&model, &picked, comparisons, |model, picked| {
+        let (gradients, losses) = gradients(&model, &picked, at_once, |model, picked| {
             let device = model.trunk.device();
-            let rows: Vec<Query> = picked.iter().flat_map(|i| candidate_rows(spec, inputs.rule, &labels[*i])).collect();
-            let best: Vec<i32> = picked.iter().map(|i| labels[*i].best as i32).collect();
-            let rewards = model.score(&Batch::new(&rows, &device)).reshape([picked.len(), CANDIDATES]);
-            let best = Tensor::<1, Int>::from_data(TensorData::new(best, [picked.len()]), &device);
-            let loss = loss(rewards, best) * (picked.len() as f64 / count as f64);
+            let picked: Vec<&Label> = picked.iter().map(|i| &labels[*i]).collect();
+            let rows: Vec<Query> = picked.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
+            let rewards = model.score(&Batch::new(&rows, &device));
+            let loss = loss_of(kind, rewards, &picked, &device) * (picked.len() as f64 / count as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
@@ -109,29 +157,28 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         bar.inc(1);
     }
     bar.finish_and_clear();
-    let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
-    let correct = accuracy(spec, inputs.rule, &model, &held_out)?;
-    let n = held_out.len() as u64;
-    tracing::info!(
-        "reward model agrees with the labeler on {correct} of {n} held-out comparisons (chance {:.0}%)",
-        100.0 / CANDIDATES as f64
-    );
-    // Worse than chance by two standard errors means a flipped sign, the authors' own bug (paper section 4.4).
-    let chance = 1.0 / CANDIDATES as f64;
-    let lowest = n as f64 * chance - 2.0 * (n as f64 * chance * (1.0 - chance)).sqrt();
-    if (correct as f64) < lowest {
-        return Err(StageError::Guard {
-            name: "reward_accuracy",
-            message: format!(
-                "r picks the labeler's choice in {correct} of {n} held-out comparisons, worse than chance: is a sign flipped?"
-            ),
-        });
+    Ok((model, final_loss))
+}
+
+/// The mean loss of labels of one type. `rewards`: of all their samples in order, `[labels · samples]`.
+fn loss_of(kind: Kind, rewards: Tensor<1>, labels: &[&Label], device: &Device) -> Tensor<1> {
+    let n = labels.len();
+    let numbers = || {
+        let numbers: Vec<f32> = labels.iter().filter_map(|label| label.number()).collect();
+        Tensor::<1>::from_data(TensorData::new(numbers, [n]), device)
+    };
+    match kind {
+        Kind::Best { candidates } => {
+            let best = labels.iter().filter_map(|label| match label.judgement {
+                Judgement::Best(best) => Some(best as i32),
+                _ => None,
+            });
+            let best = Tensor::<1, Int>::from_data(TensorData::new(best.collect(), [n]), device);
+            loss(rewards.reshape([n, candidates]), best)
+        }
+        Kind::Rating => rating_loss(rewards, numbers()),
+        Kind::Difference => difference_loss(rewards.reshape([n, 2]), numbers()),
     }
-    save_scalar(dir, &model, inputs.end_of_text)?;
-    let summary = Summary { normalization: after, correct, n, final_loss };
-    let path = dir.join("reward.json");
-    let text = serde_json::to_string_pretty(&summary).map_err(|e| StageError::Input(e.to_string()))?;
-    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
 }
 
 /// Gain and bias multiplied into the head, so that training starts from normalised rewards and moves both, as in
@@ -151,15 +198,15 @@ fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, St
     Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.rule.row(q, r)).collect())
 }
 
-/// The candidates of a comparison as rows of query and truncated response.
-fn candidate_rows(spec: &Spec, rule: &Rule, c: &Comparison) -> Vec<Query> {
-    let padding = spec.task.query_length.saturating_sub(c.query.len());
-    let query: Query = std::iter::repeat_n(None, padding).chain(c.query.iter().map(|t| Some(*t))).collect();
-    c.samples.iter().map(|s| rule.row(&query, s)).collect()
-}
-
-fn accuracy(spec: &Spec, rule: &Rule, model: &ScalarModel, held_out: &[Comparison]) -> Result<u64, StageError> {
-    let rows: Vec<Query> = held_out.iter().flat_map(|c| candidate_rows(spec, rule, c)).collect();
-    let scores = raw_scores(model, &rows)?;
-    Ok(scores.chunks(CANDIDATES).zip(held_out).filter(|(s, c)| argmax(s) == c.best).count() as u64)
+/// A label's samples as rows of query and response, as wide as scored rows are. Samples of ours are truncated here;
+/// recorded ones were truncated before people saw them, and stay as they are.
+fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
+    let row = |sample: &Vec<u32>| match spec.labeler.kind {
+        LabelerKind::Mock => inputs.rule.bare_row(&label.query, sample),
+        LabelerKind::Recorded => {
+            let response = (0..spec.task.response_length).map(|i| sample.get(i).copied());
+            inputs.rule.scored_query(&label.query).into_iter().chain(response).collect()
+        }
+    };
+    label.samples.iter().map(row).collect()
 }

@@ -49,7 +49,7 @@ impl Rule {
         tokens[from..to.max(from)].to_vec()
     }
     /// A bare query as scorers read it, padded on the left.
-    fn scored_query(&self, bare: &[u32]) -> Query {
+    pub fn scored_query(&self, bare: &[u32]) -> Query {
         let (prefix, suffix) = if self.formatted { (&self.prefix[..], &self.suffix[..]) } else { (&[][..], &[][..]) };
         let padding = self.query_length.saturating_sub(bare.len());
         let tokens = [prefix, bare, suffix].concat();

@@ -62,8 +62,8 @@ const OPS: &[Op] = &[
     },
     Op {
         name: "reward_loss",
-        fields: &["rewards", "best"],
-        help: "rewards [comparisons][candidates], best [comparisons] (indices from 0) -> loss (nats), accuracy (share whose largest reward is the best; the first of equals)",
+        fields: &["rewards", "best", "scores", "difference"],
+        help: "rewards [comparisons][candidates], best [comparisons] (indices from 0) -> loss (nats), accuracy (share whose largest reward is the best; the first of equals). rewards, scores [ratings] -> loss (mean squared error), correlation. rewards [pairs][2], difference [pairs] (of the second from the first) -> loss, correlation, accuracy (share of the differences that are not 0 whose sign is right). What is undefined, as a correlation with equal scores, is left out",
         run: rl::reward_loss,
     },
     Op {

@@ -99,6 +99,16 @@ pub fn kl_controller(input: &Input) -> Output {
 }
 
 pub fn reward_loss(input: &Input) -> Output {
+    match ["best", "scores", "difference"].map(|name| input.has(name)) {
+        [true, false, false] => best_loss(input),
+        [false, true, false] => rating_loss(input),
+        [false, false, true] => difference_loss(input),
+        [false, false, false] => at("best", "missing; give best, scores or difference beside rewards"),
+        _ => at("best", "one label type at a time; give best, scores or difference"),
+    }
+}
+
+fn best_loss(input: &Input) -> Output {
     let Array { rows, .. } = input.array("rewards", false)?;
     let best = super::input::each(input.list("best")?, "best", whole)?;
     same_length("best", best.len(), "rewards", rows.len())?;
@@ -112,6 +122,39 @@ pub fn reward_loss(input: &Input) -> Output {
     let indices: Vec<i32> = best.iter().map(|b| *b as i32).collect();
     let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [n]), &device);
     output([("loss", scalar(reward::loss(rewards, indices))?), ("accuracy", (right as f64 / n as f64).into())])
+}
+
+fn rating_loss(input: &Input) -> Output {
+    let (rewards, scores) = (input.floats("rewards")?, input.floats("scores")?);
+    same_length("scores", scores.len(), "rewards", rewards.len())?;
+    let loss = scalar(reward::rating_loss(vector(&rewards), vector(&scores)))?;
+    with_defined(output([("loss", loss)])?, [("correlation", reward::correlation(&rewards, &scores))])
+}
+
+fn difference_loss(input: &Input) -> Output {
+    let Array { rows, .. } = input.array("rewards", false)?;
+    let differences = input.floats("difference")?;
+    same_length("difference", differences.len(), "rewards", rows.len())?;
+    if rows[0].len() != 2 {
+        return at("rewards[0]", format!("has {} elements; a difference is of 2 rewards", rows[0].len()));
+    }
+    let rewards = Tensor::<2>::from_data(TensorData::new(rows.concat(), [rows.len(), 2]), &Device::flex());
+    let loss = scalar(reward::difference_loss(rewards, vector(&differences)))?;
+    let predicted: Vec<f32> = rows.iter().map(|pair| pair[1] - pair[0]).collect();
+    let (right, judged) = reward::signs_right(&predicted, &differences);
+    let accuracy = (judged > 0).then(|| right as f64 / judged as f64);
+    let correlation = reward::correlation(&predicted, &differences);
+    with_defined(output([("loss", loss)])?, [("correlation", correlation), ("accuracy", accuracy)])
+}
+
+fn vector(values: &[f32]) -> Tensor<1> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), &Device::flex())
+}
+
+/// Adds those results that are defined.
+fn with_defined<const N: usize>(mut fields: Map<String, Value>, more: [(&str, Option<f64>); N]) -> Output {
+    fields.extend(more.into_iter().filter_map(|(name, value)| Some((name.to_string(), Value::from(value?)))));
+    Ok(fields)
 }
 
 pub fn reward_norm(input: &Input) -> Output {

@@ -1,0 +1,116 @@
+//! `runner labels`: what label files hold, before a run reads them.
+
+use super::chain;
+use super::model::{Failure, exit_code, write_line};
+use crate::label::recorded::{GPT2_VOCABULARY, Reading, read};
+use crate::label::report::LabelsReport;
+use crate::label::{Label, LabelError};
+use crate::model::ModelError;
+use crate::model::gpt2_tokenizer::Gpt2Tokenizer;
+use crate::spec::LabelFormat;
+use clap::{Args, Subcommand, ValueEnum};
+use std::cell::OnceCell;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+#[derive(Subcommand)]
+pub enum LabelsCommand {
+    /// Counts, splits, workers, label types, lengths and malformed entries of recorded label files
+    #[command(
+        after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, JSON lines with info, summaries and choice. Lengths of text are in GPT-2's tokens. --format json prints one object per PATH (schemas/labels_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train"
+    )]
+    Status(StatusArgs),
+}
+
+#[derive(Args)]
+pub struct StatusArgs {
+    /// Label files, or folders of .json and .jsonl files; each as labeler.path would be
+    #[arg(required = true, value_name = "PATH")]
+    paths: Vec<PathBuf>,
+    /// The files' format (default: an array is lm_human_preferences, lines are summarize_from_feedback)
+    #[arg(long, value_name = "FORMAT")]
+    label_format: Option<FileFormat>,
+    /// Only labels of this split
+    #[arg(long)]
+    split: Option<String>,
+    #[arg(long, value_enum, default_value = "text")]
+    format: Output,
+}
+
+#[derive(ValueEnum, Clone, Copy)]
+#[value(rename_all = "snake_case")]
+enum FileFormat {
+    LmHumanPreferences,
+    SummarizeFromFeedback,
+}
+
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum Output {
+    Text,
+    Json,
+}
+
+/// Exit code 0 usable, 2 not, 1 where writing fails.
+pub fn labels(command: &LabelsCommand) -> i32 {
+    match command {
+        LabelsCommand::Status(args) => exit_code(status(args)),
+    }
+}
+
+fn status(args: &StatusArgs) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    let mut problems = 0;
+    for (i, path) in args.paths.iter().enumerate() {
+        let report = inspect(path, args);
+        match args.format {
+            Output::Json => write_line(&mut out, &report)?,
+            Output::Text => {
+                let gap = if i > 0 { "\n" } else { "" };
+                write!(out, "{gap}{}", report.text()).map_err(Failure::Output)?;
+            }
+        }
+        out.flush().map_err(Failure::Output)?;
+        if let Some(problem) = &report.problem {
+            eprintln!("{}: cannot be used: {problem}", path.display());
+            problems += 1;
+        }
+    }
+    match problems {
+        0 => Ok(()),
+        n => Err(Failure::Input(format!("{n} of {} cannot be used", args.paths.len()))),
+    }
+}
+
+/// Reads what a run would, with nothing known of its task: any length fits.
+fn inspect(path: &Path, args: &StatusArgs) -> LabelsReport {
+    let tokenizer = OnceCell::new();
+    let encode = |text: &str| encode(&tokenizer, text);
+    let reading = Reading {
+        format: args.label_format.map(|format| match format {
+            FileFormat::LmHumanPreferences => LabelFormat::LmHumanPreferences,
+            FileFormat::SummarizeFromFeedback => LabelFormat::SummarizeFromFeedback,
+        }),
+        split: args.split.as_deref(),
+        vocabulary: GPT2_VOCABULARY,
+        query_length: usize::MAX,
+        response_length: usize::MAX,
+        encode: &encode,
+        query_of: &|text| Ok(Some(encode(text)?)),
+    };
+    let mut report = LabelsReport::default();
+    let result = read::<LabelError>(path, &reading, &mut report, &mut |_: Label| Ok(()));
+    report.problem = result.and_then(|()| report.check()).err().map(|e| chain(&e));
+    report
+}
+
+/// GPT-2's ids of a text; the vocabulary is unpacked when the first text comes, for files of ids need none.
+fn encode(tokenizer: &OnceCell<Gpt2Tokenizer>, text: &str) -> Result<Vec<u32>, ModelError> {
+    let tokenizer = match tokenizer.get() {
+        Some(tokenizer) => tokenizer,
+        None => {
+            let made = Gpt2Tokenizer::new()?;
+            tokenizer.get_or_init(|| made)
+        }
+    };
+    Ok(tokenizer.encode(text))
+}

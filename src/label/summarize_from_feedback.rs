@@ -1,0 +1,117 @@
+//! The comparisons of Stiennon et al. 2020 (openai/summarize-from-feedback, README "Human feedback data"): a post or
+//! article, two summaries as text, and which of them the labeler chose.
+
+use super::Judgement;
+use super::lm_human_preferences::best_index;
+use super::recorded::{Malformed, Part, Raw, Reason};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+#[derive(Deserialize)]
+struct Comparison {
+    info: Option<Info>,
+    summaries: Option<Vec<Summary>>,
+    choice: Option<u64>,
+    worker: Option<String>,
+    batch: Option<String>,
+    split: Option<String>,
+    extra: Option<Extra>,
+    /// Of the axis evaluations in the folder next to the comparisons', which rate one summary.
+    axes: Option<IgnoredAny>,
+    summary: Option<IgnoredAny>,
+}
+
+/// A Reddit post, or a news article.
+#[derive(Deserialize)]
+struct Info {
+    post: Option<String>,
+    article: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Summary {
+    text: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Extra {
+    confidence: Option<i64>,
+}
+
+fn missing(message: &str) -> Malformed {
+    Malformed::new(Reason::MissingKey, message)
+}
+
+/// One entry; its texts are still to be encoded.
+pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
+    let comparison: Comparison = serde_json::from_slice(bytes).map_err(|e| Malformed::json(&e))?;
+    if comparison.summaries.is_none() && (comparison.summary.is_some() || comparison.axes.is_some()) {
+        return Err(missing("rates one summary along axes and has no `summaries`; only comparisons are labels"));
+    }
+    let info = comparison.info.ok_or_else(|| missing("has no `info`"))?;
+    let text = [info.post, info.article].into_iter().flatten().find(|text| !text.is_empty());
+    let text = text.ok_or_else(|| missing("`info` has no text in `post` or `article`"))?;
+    let summaries = comparison.summaries.ok_or_else(|| missing("has no `summaries`"))?;
+    if summaries.len() < 2 {
+        let message = format!("a comparison needs 2 summaries or more, and there are {}", summaries.len());
+        return Err(missing(&message));
+    }
+    let choice = comparison.choice.ok_or_else(|| missing("has no `choice`"))?;
+    let best = best_index(choice, summaries.len())?;
+    let texts: Option<Vec<String>> = summaries.into_iter().map(|summary| summary.text).collect();
+    let texts = texts.ok_or_else(|| missing("one of the `summaries` has no `text`"))?;
+    Ok(Raw {
+        query: Part::Text(text),
+        samples: texts.into_iter().map(Part::Text).collect(),
+        judgement: Judgement::Best(best),
+        worker: comparison.worker,
+        batch: comparison.batch,
+        split: comparison.split,
+        confidence: comparison.extra.and_then(|extra| extra.confidence),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FULL: &str = r#"{"info": {"id": "t3", "post": "A post.", "title": "T", "subreddit": "s"}, "split": "train",
+        "summaries": [{"text": " one", "policy": "sup2", "note": null}, {"text": " two", "policy": "ref", "note": "n"}],
+        "choice": 1, "worker": "w", "batch": "batch9", "extra": {"confidence": 8}}"#;
+
+    #[test]
+    fn a_comparison_as_in_the_readme() {
+        let raw = parse(FULL.as_bytes()).unwrap();
+        assert_eq!(raw.query, Part::Text("A post.".into()));
+        assert_eq!(raw.samples, [Part::Text(" one".into()), Part::Text(" two".into())]);
+        assert_eq!((raw.judgement, raw.confidence), (Judgement::Best(1), Some(8)));
+        assert_eq!((raw.worker.as_deref(), raw.split.as_deref()), (Some("w"), Some("train")));
+    }
+
+    #[test]
+    fn news_and_bare_entries_are_read_too() {
+        let text = r#"{"info": {"post": null, "article": "News."}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 0, "extra": {}}"#;
+        let raw = parse(text.as_bytes()).unwrap();
+        assert_eq!((raw.query, raw.split, raw.confidence), (Part::Text("News.".into()), None, None));
+    }
+
+    #[test]
+    fn every_mistake_has_its_reason() {
+        for (from, to, reason, words) in [
+            ("\"choice\": 1", "\"choice\": 2", Reason::ChoiceOutOfRange, "the choice is 2"),
+            ("\"choice\": 1", "\"choice\": -1", Reason::WrongType, "-1"),
+            ("\"choice\": 1", "\"choice\": null", Reason::MissingKey, "choice"),
+            ("\"choice\": 1", "\"choice\": 1, \"choice\": 0", Reason::DuplicateKey, "duplicate field `choice`"),
+            ("\"A post.\"", "\"\"", Reason::MissingKey, "`post` or `article`"),
+            ("\"A post.\"", "17", Reason::WrongType, "integer `17`"),
+            ("\"A post.\"", "\"\\ud800\"", Reason::NotJson, "hex escape"),
+            ("{\"text\": \" one\", ", "{", Reason::MissingKey, "no `text`"),
+            ("\"summaries\": [", "\"summary\": {}, \"axes\": {}, \"z\": [", Reason::MissingKey, "along axes"),
+            ("\"info\"", "\"inf\"", Reason::MissingKey, "no `info`"),
+            ("\"choice\"", "choice", Reason::NotJson, "key must be a string"),
+        ] {
+            let error = parse(FULL.replace(from, to).as_bytes()).map(|_| ()).unwrap_err();
+            assert!(error.reason == reason && error.message.contains(words), "{from} -> {to}: {error:?}");
+        }
+    }
+}
