@@ -6,15 +6,20 @@ use crate::model::sampling::logprobs_of_pairs;
 use crate::model::tokenizer::Tokenizer;
 use crate::store::atomic::write_atomic_with;
 use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde::Serialize;
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 /// Lines held at once.
 const LINES: usize = 512;
+/// UTF-8's.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// How every file that this command has written begins.
+const OUTPUT_START: &[u8] = b"{\"logprobs\":";
 
 #[derive(Args)]
 #[command(
@@ -33,7 +38,8 @@ pub struct LogprobsArgs {
     /// auto, cpu, wgpu or wgpu:N (see `runner doctor`)
     #[arg(long, value_name = "D", default_value = "auto")]
     device: String,
-    /// Write here (only once every line is done) and not to standard output
+    /// Write here (only once every line is done) and not to standard output; of what is there already, only an earlier
+    /// output is replaced
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -44,32 +50,63 @@ struct Scored<'a> {
     logprobs: &'a [f32],
 }
 
-/// The input with what its error messages need.
+/// The input with what its error messages and the progress bar need.
 struct Lines {
     name: String,
     reader: Box<dyn BufRead>,
     line: usize,
+    /// Bytes read so far, and of the whole file where that is known.
+    read: u64,
+    size: Option<u64>,
 }
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, Failure> {
+        let of = |name, reader, size| Self { name, reader, line: 0, read: 0, size };
         if path == Path::new("-") {
-            return Ok(Self { name: "<stdin>".into(), reader: Box::new(BufReader::new(io::stdin())), line: 0 });
+            return Ok(of("<stdin>".into(), Box::new(BufReader::new(io::stdin())), None));
         }
         let name = path.display().to_string();
-        let file = File::open(path).map_err(|e| Failure::Input(format!("{name}: {e}")))?;
-        Ok(Self { name, reader: Box::new(BufReader::new(file)), line: 0 })
+        let error = |e: io::Error| Failure::Input(format!("{name}: {e}"));
+        let file = File::open(path).map_err(error)?;
+        let about = file.metadata().map_err(error)?;
+        let size = about.is_file().then(|| about.len());
+        Ok(of(name, Box::new(BufReader::new(file)), size))
     }
 
-    /// The next line without its end.
+    /// The next line without its end, and without the byte order mark that some editors put before the first.
     fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
         let mut bytes = Vec::new();
         let n = self.reader.read_until(b'\n', &mut bytes).map_err(|e| Failure::Input(format!("{}: {e}", self.name)))?;
         self.line += 1;
+        self.read += n as u64;
         while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
             bytes.pop();
         }
+        if self.line == 1 && bytes.starts_with(BYTE_ORDER_MARK) {
+            bytes.drain(..BYTE_ORDER_MARK.len());
+        }
         Ok((n > 0).then_some(bytes))
+    }
+
+    /// Whether nothing but white space is left to read.
+    fn only_blanks_follow(&mut self) -> Result<bool, Failure> {
+        while let Some(bytes) = self.next()? {
+            if !bytes.trim_ascii().is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// How far reading is, on standard error; invisible unless that is a terminal and the results go elsewhere.
+    fn bar(&self, out: Option<&Path>) -> ProgressBar {
+        let visible = io::stderr().is_terminal() && (out.is_some() || !io::stdout().is_terminal());
+        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
+        let template =
+            if self.size.is_some() { "{bar:30} {percent}% {msg} eta {eta}" } else { "{spinner} {msg} {elapsed}" };
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        ProgressBar::with_draw_target(self.size, target).with_style(style)
     }
 }
 
@@ -142,24 +179,58 @@ pub fn logprobs(args: &LogprobsArgs) -> i32 {
 }
 
 fn run(args: &LogprobsArgs) -> Result<(), Failure> {
-    // The input first: its absence should not take as long to see as a large model to load.
+    // Input and output first: what is wrong with them should not take as long to see as a large model to load.
     let mut lines = Lines::open(&args.input)?;
+    args.out.as_deref().map_or(Ok(()), check_out)?;
     let model = open(&args.model, &args.device)?;
-    match &args.out {
-        None => score_all(&model, args, &mut lines, &mut io::stdout().lock()),
+    let bar = lines.bar(args.out.as_deref());
+    let result = match &args.out {
+        None => score_all(&model, args, &mut lines, &mut io::stdout().lock(), &bar),
         Some(path) => {
             let mut result = Ok(());
             let written = write_atomic_with(path, |file| {
-                result = score_all(&model, args, &mut lines, file);
+                result = score_all(&model, args, &mut lines, file, &bar);
                 result.as_ref().map_or_else(|_| Err(io::Error::other("stopped")), |()| Ok(()))
             });
-            result.and(written.map_err(|e| Failure::Run(format!("{}: {e}", path.display()))))
+            let failed = |e: io::Error| Failure::Run(format!("{}: cannot be written: {e}", path.display()));
+            match result {
+                Err(Failure::Output(e)) => Err(failed(e)),
+                result => result.and(written.map_err(failed)),
+            }
         }
+    };
+    bar.finish_and_clear();
+    result
+}
+
+/// Refuses to put the output in the place of something that is not an earlier output.
+fn check_out(path: &Path) -> Result<(), Failure> {
+    let refused = |message: String| Err(Failure::Input(format!("--out {}: {message}", path.display())));
+    let about = match std::fs::metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return refused(e.to_string()),
+        Ok(about) => about,
+    };
+    if !about.is_file() {
+        return refused("is not a file; without --out, results go to standard output".into());
+    }
+    let mut start = Vec::new();
+    let read = File::open(path).and_then(|f| f.take(OUTPUT_START.len() as u64).read_to_end(&mut start));
+    match read {
+        Err(e) => refused(e.to_string()),
+        Ok(_) if start.is_empty() || start == OUTPUT_START => Ok(()),
+        Ok(_) => refused("is there, and `runner logprobs` did not write it; remove it, or choose another name".into()),
     }
 }
 
 /// Lines in, lines out, at most [`LINES`] at a time; the results of what came before a wrong line are written.
-fn score_all(model: &Gpt2, args: &LogprobsArgs, lines: &mut Lines, out: &mut dyn Write) -> Result<(), Failure> {
+fn score_all(
+    model: &Gpt2,
+    args: &LogprobsArgs,
+    lines: &mut Lines,
+    out: &mut dyn Write,
+    bar: &ProgressBar,
+) -> Result<(), Failure> {
     let reader = Reader {
         dir: &args.model,
         context: model.dimensions().context,
@@ -171,27 +242,36 @@ fn score_all(model: &Gpt2, args: &LogprobsArgs, lines: &mut Lines, out: &mut dyn
         let first = lines.line + 1;
         while pairs.len() < LINES {
             let Some(bytes) = lines.next()? else { break };
-            match reader.pair(&bytes) {
+            let line = lines.line;
+            let pair = match bytes.trim_ascii().is_empty() {
+                // Blank lines at the end are nothing; others would make output and input lines differ in number.
+                true if lines.only_blanks_follow()? => break,
+                true => Err(": is blank, but more lines follow; each needs a query and a response".into()),
+                false => reader.pair(&bytes),
+            };
+            match pair {
                 Ok(pair) => pairs.push(pair),
                 Err(message) => {
-                    wrong = Some(Failure::Input(format!("{}:{}{message}", lines.name, lines.line)));
+                    wrong = Some(Failure::Input(format!("{}:{line}{message}", lines.name)));
                     break;
                 }
             }
         }
-        let done = pairs.len() < LINES;
+        let (count, done) = (pairs.len(), pairs.len() < LINES);
         let scored = logprobs_of_pairs(model, &pairs, args.temperature).map_err(|e| Failure::Run(e.to_string()))?;
         for (i, logprobs) in scored.into_iter().enumerate() {
             if logprobs.iter().any(|p| !p.is_finite()) {
                 let line = first + i;
                 return Err(Failure::Run(format!(
-                    "{}:{line}: a log-probability is not finite; the weights overflow or hold NaN",
-                    lines.name
+                    "{}:{line}: a log-probability is not finite; the weights overflow or hold NaN, or --temperature {} is too extreme for floats",
+                    lines.name, args.temperature
                 )));
             }
             write_line(out, &Scored { logprobs: &logprobs })?;
         }
         out.flush().map_err(Failure::Output)?;
+        bar.set_position(lines.read);
+        bar.set_message(format!("{} lines", first - 1 + count));
         if let Some(failure) = wrong {
             return Err(failure);
         }

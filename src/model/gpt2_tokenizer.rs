@@ -1,28 +1,34 @@
 //! GPT-2's own byte-level BPE with its 50,257 ids (Radford et al. 2019, encoder.py; equal to tiktoken's "gpt2"), from
 //! the vocabulary that the crate tiktoken-rs embeds. A model's own tokenizer is in `tokenizer.rs`.
 //!
-//! Only the vocabulary is theirs: their encoder aborts the program on very long white space and takes quadratic time
-//! on very long words.
+//! Only the vocabulary is theirs: their encoder aborts the program on very long white space, takes quadratic time on
+//! very long words, and is several times slower on ordinary text than the scanner and the merges here.
 
 use super::ModelError;
 use super::tokenizer::END_OF_TEXT;
-use regex::Regex;
+use regex_syntax::hir::{Class as HirClass, HirKind};
+use rustc_hash::FxHashMap;
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap};
+use std::collections::BinaryHeap;
 
 /// The id of `<|endoftext|>`, the last one.
 pub const END_OF_TEXT_ID: u32 = 50_256;
 
-/// GPT-2's pattern without its `\s+(?!\S)`, which [`pieces`] does by hand.
-const PATTERN: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+";
+/// Pieces up to this many bytes are merged by looking through all their pairs again and again: quadratic, but without
+/// a heap, and faster up to about here.
+const SHORT: usize = 64;
+/// No token, or no merge.
+const NONE: u32 = u32::MAX;
 
 /// Text to GPT-2's ids and back.
 #[derive(Debug)]
 pub struct Gpt2Tokenizer {
-    pattern: Regex,
+    classes: Classes,
     /// Bytes of each id; a lower id is an earlier merge.
     tokens: Vec<Vec<u8>>,
-    ids: HashMap<Vec<u8>, u32>,
+    ids: FxHashMap<Vec<u8>, u32>,
+    /// The id of two bytes, at `256 * first + second`, or [`NONE`]: most pairs are met at this level.
+    byte_pairs: Vec<u32>,
 }
 
 impl Gpt2Tokenizer {
@@ -33,18 +39,36 @@ impl Gpt2Tokenizer {
             .map(|id| vocabulary.decode_bytes(&[id]))
             .collect::<Result<_, _>>()
             .map_err(|e| error(&e))?;
+        let mut byte_pairs = vec![NONE; 1 << 16];
+        for (token, id) in tokens.iter().zip(0..) {
+            if let [first, second] = token.as_slice() {
+                byte_pairs[usize::from(*first) << 8 | usize::from(*second)] = id;
+            }
+        }
         let ids = tokens.iter().cloned().zip(0..).collect();
-        Ok(Self { pattern: Regex::new(PATTERN).map_err(|e| error(&e))?, tokens, ids })
+        Ok(Self { classes: Classes::new().map_err(|e| error(&e))?, tokens, ids, byte_pairs })
     }
 
     /// Ids of a text; `<|endoftext|>` in it becomes its one id, as with transformers' tokenizer.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let mut ids = Vec::new();
+        // English has a token for about four bytes.
+        let mut ids = Vec::with_capacity(text.len() / 4 + 1);
+        let mut parts = Vec::new();
         for (i, part) in text.split(END_OF_TEXT).enumerate() {
             if i > 0 {
                 ids.push(END_OF_TEXT_ID);
             }
-            pieces(&self.pattern, part).for_each(|piece| self.merge(piece.as_bytes(), &mut ids));
+            let mut at = 0;
+            while at < part.len() {
+                let end = self.classes.piece_end(part, at);
+                let piece = &part.as_bytes()[at..end];
+                match self.ids.get(piece) {
+                    Some(id) => ids.push(*id),
+                    None if piece.len() <= SHORT => self.merge_short(piece, &mut parts, &mut ids),
+                    None => self.merge_long(piece, &mut ids),
+                }
+                at = end;
+            }
         }
         ids
     }
@@ -87,23 +111,63 @@ impl Gpt2Tokenizer {
         bounds.get(1).copied()
     }
 
-    /// Merges neighbours of one piece, always the earliest-learnt pair and the leftmost of equals, until none is left.
-    /// Parts are named by where they start; `end[start]` is where they end, 0 once merged into the part before.
-    fn merge(&self, piece: &[u8], ids: &mut Vec<u32>) {
-        if let Some(id) = self.ids.get(piece) {
-            ids.push(*id);
-            return;
+    /// The id of some bytes, or [`NONE`].
+    fn id(&self, bytes: &[u8]) -> u32 {
+        match bytes {
+            [first, second] => self.byte_pairs[usize::from(*first) << 8 | usize::from(*second)],
+            _ => self.ids.get(bytes).copied().unwrap_or(NONE),
         }
+    }
+
+    /// Merges neighbours of one piece, always the earliest-learnt pair and the leftmost of equals, until none is left.
+    /// `parts` holds, for each part, where it starts and the id that it would have together with the next one.
+    fn merge_short(&self, piece: &[u8], parts: &mut Vec<(usize, u32)>, ids: &mut Vec<u32>) {
+        let n = piece.len();
+        parts.clear();
+        parts.extend((0..n).map(|start| (start, if start + 1 < n { self.id(&piece[start..start + 2]) } else { NONE })));
+        loop {
+            let (mut least, mut at) = (NONE, 0);
+            for (i, (_, id)) in parts.iter().enumerate() {
+                if *id < least {
+                    (least, at) = (*id, i);
+                }
+            }
+            if least == NONE {
+                break;
+            }
+            parts.remove(at + 1);
+            let start_of = |i: usize| parts.get(i).map_or(n, |part: &(usize, u32)| part.0);
+            // The last part has no next one.
+            let with_next = |i: usize| match i + 1 < parts.len() {
+                true => self.id(&piece[start_of(i)..start_of(i + 2)]),
+                false => NONE,
+            };
+            let (before, id) = (at.checked_sub(1), with_next(at));
+            let id_before = before.map_or(NONE, with_next);
+            parts[at].1 = id;
+            if let Some(before) = before {
+                parts[before].1 = id_before;
+            }
+        }
+        // Every single byte has an id, and parts only grow into tokens.
+        let ends = parts.iter().skip(1).map(|part| part.0).chain([n]);
+        ids.extend(parts.iter().zip(ends).filter_map(|((start, _), end)| self.ids.get(&piece[*start..end])));
+    }
+
+    /// [`Self::merge_short`] for any length, in n log n. Parts are named by where they start; `end[start]` is where they
+    /// end, 0 once merged into the part before.
+    fn merge_long(&self, piece: &[u8], ids: &mut Vec<u32>) {
         let n = piece.len();
         let mut end: Vec<usize> = (1..=n).collect();
         let mut before: Vec<usize> = (0..n).map(|start| start.saturating_sub(1)).collect();
         let mut pairs = BinaryHeap::new();
         let offer = |pairs: &mut BinaryHeap<_>, start: usize, end: &[usize]| {
             let middle = end[start];
-            if middle < n
-                && let Some(id) = self.ids.get(&piece[start..end[middle]])
-            {
-                pairs.push(Reverse((*id, start, end[middle])));
+            if middle < n {
+                let id = self.id(&piece[start..end[middle]]);
+                if id != NONE {
+                    pairs.push(Reverse((id, start, end[middle])));
+                }
             }
         };
         (0..n).for_each(|start| offer(&mut pairs, start, &end));
@@ -125,33 +189,151 @@ impl Gpt2Tokenizer {
         }
         let mut start = 0;
         while start < n {
-            // Every single byte has an id, and parts only grow into tokens.
             ids.extend(self.ids.get(&piece[start..end[start]]));
             start = end[start];
         }
     }
 }
 
-/// Words, numbers, punctuation and white space, most with one space before them. White space leaves its last
-/// character to the word that follows (GPT-2's `\s+(?!\S)`).
-fn pieces<'t>(pattern: &Regex, text: &'t str) -> impl Iterator<Item = &'t str> {
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        let found = pattern.find_at(text, at)?;
-        let piece = found.as_str();
-        let blank = piece.chars().all(char::is_whitespace) && found.end() < text.len();
-        let kept = match piece.char_indices().last() {
-            Some((last, _)) if blank && last > 0 => &piece[..last],
-            _ => piece,
-        };
-        at = found.start() + kept.len();
-        Some(kept)
-    })
+/// What GPT-2's pattern tells apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Other,
+    Letter,
+    Number,
+    Space,
+}
+
+/// The class of every code point, as the regex crate's (and so tiktoken's) Unicode tables have it.
+#[derive(Debug)]
+struct Classes(Vec<Class>);
+
+impl Classes {
+    fn new() -> Result<Self, Box<regex_syntax::Error>> {
+        let mut of = vec![Class::Other; char::MAX as usize + 1];
+        for (pattern, class) in [(r"\p{L}", Class::Letter), (r"\p{N}", Class::Number), (r"\s", Class::Space)] {
+            if let HirKind::Class(HirClass::Unicode(found)) = regex_syntax::parse(pattern)?.kind() {
+                for range in found.ranges() {
+                    of[range.start() as usize..=range.end() as usize].fill(class);
+                }
+            }
+        }
+        Ok(Self(of))
+    }
+
+    /// Where the piece that starts at `at` ends, by GPT-2's pattern
+    /// `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`: words, numbers and the rest, most
+    /// with one space before them; white space leaves its last character to what follows.
+    fn piece_end(&self, text: &str, at: usize) -> usize {
+        let bytes = text.as_bytes();
+        if bytes[at] == b'\'' {
+            match &bytes[at + 1..] {
+                [b's' | b't' | b'm' | b'd', ..] => return at + 2,
+                [b'r' | b'v', b'e', ..] | [b'l', b'l', ..] => return at + 3,
+                _ => {}
+            }
+        }
+        let (class, width) = self.first(text, at);
+        if class != Class::Space {
+            return self.run_end(text, at + width, class);
+        }
+        if bytes[at] == b' ' && at + 1 < bytes.len() {
+            let (next, width) = self.first(text, at + 1);
+            if next != Class::Space {
+                return self.run_end(text, at + 1 + width, next);
+            }
+        }
+        let end = self.run_end(text, at + width, Class::Space);
+        match text[at..end].char_indices().next_back() {
+            Some((last, _)) if last > 0 && end < bytes.len() => at + last,
+            _ => end,
+        }
+    }
+
+    /// Class and bytes of the character at `at`, which is inside the text.
+    fn first(&self, text: &str, at: usize) -> (Class, usize) {
+        match text.as_bytes()[at] {
+            ascii @ 0..128 => (self.0[usize::from(ascii)], 1),
+            _ => text[at..].chars().next().map_or((Class::Other, 1), |c| (self.0[c as usize], c.len_utf8())),
+        }
+    }
+
+    /// Where characters of `class` end, from `at` on.
+    fn run_end(&self, text: &str, mut at: usize, class: Class) -> usize {
+        while at < text.len() {
+            let (next, width) = self.first(text, at);
+            if next != class {
+                break;
+            }
+            at += width;
+        }
+        at
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::interval::SplitMix64;
+    use regex::Regex;
+
+    /// GPT-2's pattern cut by the regex crate; its `\s+(?!\S)`, which that crate cannot have, by hand.
+    fn pieces_by_pattern<'t>(pattern: &Regex, text: &'t str) -> Vec<&'t str> {
+        let (mut at, mut pieces) = (0, Vec::new());
+        while let Some(found) = pattern.find_at(text, at) {
+            let blank = found.as_str().chars().all(char::is_whitespace) && found.end() < text.len();
+            let kept = match found.as_str().char_indices().last() {
+                Some((last, _)) if blank && last > 0 => &found.as_str()[..last],
+                _ => found.as_str(),
+            };
+            at = found.start() + kept.len();
+            pieces.push(kept);
+        }
+        pieces
+    }
+
+    fn pieces<'t>(classes: &Classes, text: &'t str) -> Vec<&'t str> {
+        let (mut at, mut pieces) = (0, Vec::new());
+        while at < text.len() {
+            let end = classes.piece_end(text, at);
+            pieces.push(&text[at..end]);
+            at = end;
+        }
+        pieces
+    }
+
+    #[test]
+    fn text_is_cut_where_the_pattern_cuts_it() {
+        let pattern = Regex::new(r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+").unwrap();
+        let classes = Classes::new().unwrap();
+        let check = |text: &str| assert_eq!(pieces(&classes, text), pieces_by_pattern(&pattern, text), "{text:?}");
+        // Every code point between letters, and after a space.
+        let all: Vec<char> = (0..=u32::from(char::MAX)).filter_map(char::from_u32).collect();
+        all.chunks(64).for_each(|some| check(&some.iter().map(|c| format!("a{c}b {c}")).collect::<String>()));
+        let mut random = SplitMix64::new(1);
+        let pool: Vec<char> = "''''  \t\n\u{a0}\u{2003}\u{200b}\u{85}srtvemdlSLé日\u{301}12½Ⅷ٣!?-_😀".chars().collect();
+        for _ in 0..20_000 {
+            let length = 1 + random.below(12);
+            check(&(0..length).map(|_| pool[random.below(pool.len())]).collect::<String>());
+        }
+    }
+
+    #[test]
+    fn short_and_long_pieces_are_merged_alike() {
+        let gpt2 = Gpt2Tokenizer::new().unwrap();
+        let mut random = SplitMix64::new(2);
+        let (mut parts, mut short, mut long) = (Vec::new(), Vec::new(), Vec::new());
+        let alphabets = [&b"abcdeinorstu"[..], b"a", b"aab", &[0xe6, 0x97, 0xa5, 0x9c, 0xac, 0xf0]];
+        for i in 0..5_000 {
+            let letters = alphabets[i % alphabets.len()];
+            let piece: Vec<u8> = (0..1 + random.below(SHORT)).map(|_| letters[random.below(letters.len())]).collect();
+            gpt2.merge_short(&piece, &mut parts, &mut short);
+            gpt2.merge_long(&piece, &mut long);
+            assert_eq!(short, long, "{piece:?}");
+            short.clear();
+            long.clear();
+        }
+    }
 
     #[test]
     fn ids_that_everybody_knows() {

@@ -8,16 +8,53 @@ use super::sampling::to_vec;
 use crate::store::atomic::write_atomic_with;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorInfo};
+use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
-/// Largest header that is believed (the reference implementation's limit).
-const LARGEST_HEADER: u64 = 100_000_000;
+/// Largest header that is believed. That of GPT-2's largest model has 60 kB; a damaged one must not fill the memory.
+const LARGEST_HEADER: u64 = 10_000_000;
 /// Bytes read or written at once.
 const PIECE: usize = 1 << 20;
+
+/// A file's tensors by name, read without a JSON tree in between; a name that is there twice is an error, where JSON's
+/// readers would keep the last.
+struct Header(BTreeMap<String, TensorInfo>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries;
+        impl<'de> Visitor<'de> for Entries {
+            type Value = Header;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object of tensors")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut tensors = BTreeMap::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<IgnoredAny>()?;
+                        continue;
+                    }
+                    let info = map.next_value().map_err(|e| A::Error::custom(format!("tensor `{name}`: {e}")))?;
+                    if tensors.contains_key(&name) {
+                        return Err(A::Error::custom(format!("tensor `{name}` is there twice")));
+                    }
+                    tensors.insert(name, info);
+                }
+                Ok(Header(tensors))
+            }
+        }
+        deserializer.deserialize_map(Entries)
+    }
+}
+
+/// Appends the numbers that some bytes hold.
+type Decoder = fn(&[u8], &mut Vec<f32>);
 
 /// One safetensors file.
 #[derive(Debug)]
@@ -33,8 +70,12 @@ impl TensorFile {
     /// Reads and checks the header: afterwards every tensor is known to lie inside the file.
     fn open(path: &Path) -> Result<Self, ModelError> {
         let error = |e: io::Error| ModelError::file(path, e);
-        let mut file = File::open(path).map_err(error)?;
-        let length = file.metadata().map_err(error)?.len();
+        // Asked before opening, for opening a pipe waits until somebody writes to it.
+        let about = std::fs::metadata(path).map_err(error)?;
+        if !about.is_file() {
+            return Err(ModelError::file(path, "is not a file"));
+        }
+        let (length, mut file) = (about.len(), File::open(path).map_err(error)?);
         let broken =
             |what: &str| ModelError::file(path, format!("not a complete safetensors file ({what}); fetch it again"));
         let mut size = [0; 8];
@@ -45,19 +86,19 @@ impl TensorFile {
         }
         let mut header = vec![0; size as usize];
         file.read_exact(&mut header).map_err(error)?;
-        let header: Map<String, Value> =
-            serde_json::from_slice(&header).map_err(|e| broken(&format!("its header: {e}")))?;
-        let mut tensors = BTreeMap::new();
-        for (name, value) in header.into_iter().filter(|(name, _)| name != "__metadata__") {
-            let info: TensorInfo = serde_json::from_value(value)
-                .map_err(|e| ModelError::tensor(path, &name, format!("has a damaged header: {e}")))?;
+        let Header(tensors) = serde_json::from_slice(&header).map_err(|e| broken(&format!("its header: {e}")))?;
+        for (name, info) in &tensors {
+            // GPT-2's have two, transformers' masks four; what a damaged file says must fit into a message.
+            if info.shape.len() > 8 {
+                let message = format!("has {} dimensions: damaged; fetch the file again", info.shape.len());
+                return Err(ModelError::tensor(path, name, message));
+            }
             let (begin, end) = info.data_offsets;
             let bits = info.shape.iter().try_fold(info.dtype.bitsize(), |n, d| n.checked_mul(*d));
             if begin > end || bits.is_none_or(|bits| Some(bits) != (end - begin).checked_mul(8)) {
                 let message = format!("has shape {:?} of {:?} in bytes {begin}..{end}", info.shape, info.dtype);
-                return Err(ModelError::tensor(path, &name, format!("{message}: damaged; fetch the file again")));
+                return Err(ModelError::tensor(path, name, format!("{message}: damaged; fetch the file again")));
             }
-            tensors.insert(name, info);
         }
         let found = Self { path: path.into(), file, data: size + 8, tensors };
         found.check_extent(length)?;
@@ -90,17 +131,26 @@ impl TensorFile {
         }
     }
 
-    /// Calls `f` with the tensor's numbers, in order, a piece at a time.
-    fn pieces(&self, name: &str, info: &TensorInfo, f: &mut dyn FnMut(&[f32])) -> Result<(), ModelError> {
-        let decode: fn(&[u8], &mut Vec<f32>) = match info.dtype {
-            Dtype::F32 => |b, out| out.extend(b.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))),
-            Dtype::F16 => |b, out| out.extend(b.chunks_exact(2).map(|c| f16::from_le_bytes([c[0], c[1]]).to_f32())),
-            Dtype::BF16 => |b, out| out.extend(b.chunks_exact(2).map(|c| bf16::from_le_bytes([c[0], c[1]]).to_f32())),
+    /// How the tensor's bytes become numbers.
+    fn decoder(&self, name: &str, info: &TensorInfo) -> Result<Decoder, ModelError> {
+        match info.dtype {
+            Dtype::F32 => {
+                Ok(|b, out| out.extend(b.chunks_exact(4).map(|c| f32::from_le_bytes([c[0], c[1], c[2], c[3]]))))
+            }
+            Dtype::F16 => Ok(|b, out| out.extend(b.chunks_exact(2).map(|c| f16::from_le_bytes([c[0], c[1]]).to_f32()))),
+            Dtype::BF16 => {
+                Ok(|b, out| out.extend(b.chunks_exact(2).map(|c| bf16::from_le_bytes([c[0], c[1]]).to_f32())))
+            }
             other => {
                 let message = format!("has type {other:?}; expected float32, float16 or bfloat16");
-                return Err(ModelError::tensor(&self.path, name, message));
+                Err(ModelError::tensor(&self.path, name, message))
             }
-        };
+        }
+    }
+
+    /// Calls `f` with the tensor's numbers, in order, a piece at a time.
+    fn pieces(&self, name: &str, info: &TensorInfo, f: &mut dyn FnMut(&[f32])) -> Result<(), ModelError> {
+        let decode = self.decoder(name, info)?;
         let error = |e: io::Error| ModelError::tensor(&self.path, name, format!("cannot be read: {e}"));
         let (begin, end) = info.data_offsets;
         let mut file = &self.file;
@@ -208,9 +258,11 @@ impl Tensors {
         let path = self.find(name).map_or(&self.path, |(file, ..)| &file.path);
         ModelError::tensor(path, name, message)
     }
-    /// Shape from the header, outermost first.
+    /// Shape from the header, outermost first; an error where the numbers are of a type that is not read.
     pub fn shape(&self, name: &str) -> Result<&[usize], ModelError> {
-        Ok(&self.find(name)?.2.shape)
+        let (file, full, info) = self.find(name)?;
+        file.decoder(full, info)?;
+        Ok(&info.shape)
     }
     /// All numbers, row-major, as float32.
     pub fn read(&self, name: &str) -> Result<Vec<f32>, ModelError> {

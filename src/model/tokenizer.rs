@@ -58,7 +58,10 @@ impl Tokenizer {
         Self::from_inner(inner)
     }
 
-    fn from_inner(inner: HfTokenizer) -> Result<Self, ModelError> {
+    fn from_inner(mut inner: HfTokenizer) -> Result<Self, ModelError> {
+        // A file may ask for both (they are whatever its author last used); transformers heeds neither unless told to.
+        inner.with_truncation(None).map_err(error)?;
+        inner.with_padding(None);
         let end_of_text = inner.token_to_id(END_OF_TEXT).ok_or_else(|| error(format!("has no {END_OF_TEXT} token")))?;
         Ok(Self { inner: Inner::Other(Box::new(inner)), end_of_text })
     }

@@ -35,8 +35,8 @@ pub fn named<M: Weights>(model: M, prefix: &str) -> BTreeMap<String, Weight> {
     all
 }
 
-/// Replaces every weight of `blank` by the tensor `prefix` + its name. Missing tensors and wrong shapes are errors that
-/// name the tensor, found before anything is read; so are tensors with the prefix that belong to no weight.
+/// Replaces every weight of `blank` by the tensor `prefix` + its name. Missing tensors, wrong shapes and types are errors
+/// that name the tensor, found before anything is read; so are tensors with the prefix that belong to no weight.
 pub fn load_into<M: Weights + Clone>(
     blank: M,
     tensors: &Tensors,
@@ -78,10 +78,21 @@ fn check_head(tensors: &Tensors, config: &Config) -> Result<(), ModelError> {
     }
 }
 
+/// Whether the last layer is there: a config.json that asks for millions must not make millions of blank ones.
+fn check_layers(tensors: &Tensors, config: &Config) -> Result<(), ModelError> {
+    let layers = config.dimensions.layers;
+    let name = format!("h.{}.ln_1.weight", layers - 1);
+    match tensors.names().any(|n| n == name) {
+        true => Ok(()),
+        false => Err(tensors.error(&name, format!("is missing; config.json says {layers} layers (`n_layer`)"))),
+    }
+}
+
 /// A language model from a directory.
 pub fn load_gpt2(dir: &Path, device: &Device) -> Result<Gpt2, ModelError> {
     let config = read_config(dir)?;
     let tensors = Tensors::open_dir(dir)?;
+    check_layers(&tensors, &config)?;
     check_head(&tensors, &config)?;
     let blank = Gpt2::blank(&config.dimensions, config.vocab, config.layer_norm_epsilon, device);
     load_into(blank, &tensors, "", device)
@@ -90,11 +101,13 @@ pub fn load_gpt2(dir: &Path, device: &Device) -> Result<Gpt2, ModelError> {
 /// A reward model or classifier from a directory.
 pub fn load_scalar(dir: &Path, device: &Device) -> Result<ScalarModel, ModelError> {
     let config = read_config(dir)?;
+    let tensors = Tensors::open_dir(dir)?;
+    check_layers(&tensors, &config)?;
     let blank = ScalarModel {
         trunk: Gpt2::blank(&config.dimensions, config.vocab, config.layer_norm_epsilon, device),
         head: ScalarHead::init(config.dimensions.width, 0.0, 0, device),
     };
-    load_into(blank, &Tensors::open_dir(dir)?, "", device)
+    load_into(blank, &tensors, "", device)
 }
 
 fn config_of(model: &Gpt2) -> Config {

@@ -22,7 +22,7 @@ pub fn optimum(rewards: &[Vec<f32>], beta: f64) -> Point {
 
 fn context(rewards: &[f32], beta: f64) -> (f64, f64) {
     let largest = rewards.iter().fold(f32::NEG_INFINITY, |m, r| m.max(*r));
-    let weights: Vec<f64> = rewards.iter().map(|r| (f64::from(r - largest) / beta).exp()).collect();
+    let weights: Vec<f64> = rewards.iter().map(|r| ((f64::from(*r) - f64::from(largest)) / beta).exp()).collect();
     let total: f64 = weights.iter().sum();
     let n = rewards.len() as f64;
     weights.iter().zip(rewards).fold((0.0, 0.0), |(kl, reward), (w, r)| {

@@ -1,6 +1,8 @@
 //! Reading the JSON object of `runner math`: typed fields, with the JSON path of whatever is wrong.
 
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
+use std::fmt;
 
 /// What can be wrong with the input; all of it is exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -52,26 +54,64 @@ pub struct Input {
     fields: Map<String, Value>,
 }
 
+/// An object as it was written: JSON readers keep the last of two equal keys, and nobody hears of the first.
+struct Object {
+    fields: Map<String, Value>,
+    twice: Option<String>,
+}
+
+impl<'de> Deserialize<'de> for Object {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Fields;
+        impl<'de> Visitor<'de> for Fields {
+            type Value = Object;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Object, A::Error> {
+                let mut object = Object { fields: Map::new(), twice: None };
+                while let Some((key, value)) = map.next_entry::<String, Value>()? {
+                    if object.fields.insert(key.clone(), value).is_some() {
+                        object.twice = Some(key);
+                    }
+                }
+                Ok(object)
+            }
+        }
+        deserializer.deserialize_map(Fields)
+    }
+}
+
+fn parse<'t, T: Deserialize<'t>>(text: &'t str) -> Result<T, MathError> {
+    serde_json::from_str(text).map_err(|e| {
+        let message = e.to_string();
+        let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).to_string();
+        MathError::Json { line: e.line(), column: e.column(), message }
+    })
+}
+
 impl Input {
-    /// Parses one object whose keys are all in `known`.
+    /// Parses one object whose keys are all in `known`, each there once. A byte order mark before it is ignored.
     pub fn new(text: &str, known: &[&str]) -> Result<Self, MathError> {
-        let value: Value = serde_json::from_str(text).map_err(|e| {
-            let message = e.to_string();
-            let message = message.rsplit_once(" at line ").map_or(message.as_str(), |(m, _)| m).to_string();
-            MathError::Json { line: e.line(), column: e.column(), message }
-        })?;
-        let Value::Object(fields) = value else {
-            return at("(top level)", format!("expected an object with {}, got {}", known.join(", "), kind(&value)));
-        };
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        if !text.trim_start().starts_with('{') {
+            let got = kind(&parse::<Value>(text)?);
+            return at("(top level)", format!("expected an object with {}, got {got}", known.join(", ")));
+        }
+        let Object { fields, twice } = parse(text)?;
         if let Some(key) = fields.keys().find(|k| !known.contains(&k.as_str())) {
-            let near = known.iter().map(|k| (strsim::jaro_winkler(k, key), k)).max_by(|a, b| a.0.total_cmp(&b.0));
+            let key = shortened(key);
+            let near = known.iter().map(|k| (strsim::jaro_winkler(k, &key), k)).max_by(|a, b| a.0.total_cmp(&b.0));
             let hint = match near {
                 Some((likeness, k)) if likeness > 0.7 => format!("did you mean `{k}`?"),
                 _ => format!("the fields are {}", known.join(", ")),
             };
             return at(key, format!("unknown field; {hint}"));
         }
-        Ok(Self { fields })
+        match twice {
+            Some(key) => at(key, "is there twice; give it once"),
+            None => Ok(Self { fields }),
+        }
     }
 
     pub fn has(&self, name: &str) -> bool {
@@ -106,7 +146,7 @@ impl Input {
             Some((_, value)) => Ok(*value),
             None => {
                 let names: Vec<&str> = choices.iter().map(|(n, _)| *n).collect();
-                at(name, format!("expected {}, got {text:?}", names.join(" or ")))
+                at(name, format!("expected {}, got {:?}", names.join(" or "), shortened(text)))
             }
         }
     }
@@ -118,7 +158,7 @@ impl Input {
     /// A number that must pass `test`, or the message says that it must be `rule`.
     pub fn number_that(&self, name: &str, rule: &str, test: impl Fn(f64) -> bool) -> Result<f64, MathError> {
         let value = self.number(name)?;
-        if test(value) { Ok(value) } else { at(name, format!("must be {rule}, got {value}")) }
+        if test(value) { Ok(value) } else { at(name, format!("must be {rule}, got {value:?}")) }
     }
 
     pub fn positive(&self, name: &str) -> Result<f64, MathError> {
@@ -237,6 +277,14 @@ pub fn id(value: &Value, path: &str) -> Result<i64, MathError> {
         Some(number) => Ok(number),
         None if value.is_number() => at(path, format!("expected a whole number, got {value}")),
         None => at(path, format!("expected a whole number, got {}", kind(value))),
+    }
+}
+
+/// As much of somebody's text as a message should hold.
+fn shortened(text: &str) -> String {
+    match text.char_indices().nth(60) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text.to_string(),
     }
 }
 

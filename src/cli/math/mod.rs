@@ -8,7 +8,7 @@ mod text;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use input::{Input, MathError};
 use serde_json::{Map, Value};
-use std::io::Read;
+use std::io::{ErrorKind, Read, Write};
 
 /// One operation: its fields with their shapes, and what comes out.
 struct Op {
@@ -165,10 +165,14 @@ pub fn math(name: &str) -> i32 {
     };
     let result = read().and_then(|text| Input::new(&text, op.fields)).and_then(|input| (op.run)(&input));
     match result {
-        Ok(output) => {
-            println!("{}", Value::Object(output));
-            0
-        }
+        Ok(output) => match writeln!(std::io::stdout().lock(), "{}", Value::Object(output)) {
+            Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+                eprintln!("error: runner math {name}: cannot write the output: {e}");
+                1
+            }
+            // Whoever closes our output early has what they wanted.
+            _ => 0,
+        },
         Err(e) => {
             eprintln!("error: runner math {name}: {}", super::chain(&e));
             2

@@ -158,7 +158,8 @@ fn with_defined<const N: usize>(mut fields: Map<String, Value>, more: [(&str, Op
 }
 
 pub fn reward_norm(input: &Input) -> Output {
-    let std = input.positive("std")?;
+    // Below this, training takes 1e-12: the rewards are all the same.
+    let std = input.number_that("std", "above 0, at least 1e-12", |v| v >= 1e-12)?;
     let (mean, target_mean) = (input.number("mean")?, input.number("target_mean")?);
     let fit = reward::Normalization::from_moments(mean, std, target_mean, input.at_least_0("target_std")?);
     output([("gain", fit.gain.into()), ("bias", fit.bias.into())])

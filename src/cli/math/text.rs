@@ -47,10 +47,11 @@ pub fn novelty(input: &Input) -> Output {
 }
 
 pub fn agreement(input: &Input) -> Output {
-    // A choice is known by its JSON: 1 and "1" are two choices.
+    // A choice is known by its JSON: 1 and "1" are two choices, 1 and 1.0 are one.
     let answers = input.table("answers", |value, path| match value {
         Value::Null => Ok(None),
-        Value::Number(_) | Value::String(_) | Value::Bool(_) => Ok(Some(value.to_string())),
+        Value::Number(_) => Ok(Some(id(value, path).map_or_else(|_| value.to_string(), |whole| whole.to_string()))),
+        Value::String(_) | Value::Bool(_) => Ok(Some(value.to_string())),
         other => at(path, format!("expected a number, a text, true, false or null, got {}", kind(other))),
     })?;
     match raters::agreement(&answers) {
