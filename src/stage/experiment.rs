@@ -32,7 +32,7 @@ impl Keys {
         let classifier = classifier::key(spec, &reference)?;
         let mut upstream = vec![reference.to_string(), classifier.to_string()];
         let learned = match spec.collect.schedule {
-            CollectSchedule::Direct => None,
+            CollectSchedule::Direct | CollectSchedule::None => None,
             CollectSchedule::Offline => {
                 let labels = collect::key(spec, &upstream)?;
                 let reward = reward::key(spec, &labels)?;

@@ -10,6 +10,7 @@ use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, shard_rows};
+use crate::model::reward_model::RewardModel;
 use crate::model::sampling::to_vec;
 use crate::model::weights::{load_scalar, save_scalar};
 use crate::rlhf::reward::{Normalization, argmax, loss};
@@ -20,7 +21,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// reward.json beside the weights.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,7 +77,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
 
     let rows = normalization_rows(spec, inputs)?;
     let before = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
-    let mut model = folded(model, before);
+    let mut model = RewardModel::new(model, before);
 
     let mut adam = Adam::new(r.adam);
     let steps = (labels.len() * r.epochs).div_ceil(r.batch_size);
@@ -86,19 +87,10 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         context.check_stop(step)?;
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
         let picked = Context::shuffled(spec.seed, "reward order", labels.len(), step * r.batch_size, count);
-        let comparisons = (shard_rows(&context.device) / CANDIDATES).max(1);
-        let (gradients, losses) = gradients(&model, &picked, comparisons, |model, picked| {
-            let device = model.trunk.device();
-            let rows: Vec<Query> = picked.iter().flat_map(|i| candidate_rows(spec, inputs.rule, &labels[*i])).collect();
-            let best: Vec<i32> = picked.iter().map(|i| labels[*i].best as i32).collect();
-            let rewards = model.score(&Batch::new(&rows, &device)).reshape([picked.len(), CANDIDATES]);
-            let best = Tensor::<1, Int>::from_data(TensorData::new(best, [picked.len()]), &device);
-            let loss = loss(rewards, best) * (picked.len() as f64 / count as f64);
-            let value = to_vec(loss.clone().inner())?[0];
-            Ok::<_, ModelError>((loss, value))
-        })?;
-        model = adam.update(model, gradients, r.lr * (1.0 - step as f64 / steps as f64));
-        final_loss = losses.iter().sum();
+        let batch: Vec<_> =
+            picked.iter().map(|i| (candidate_rows(spec, inputs.rule, &labels[*i]), labels[*i].best)).collect();
+        let lr = r.lr * (1.0 - step as f64 / steps as f64);
+        (model, final_loss) = self::step(model, &mut adam, &batch, lr)?;
         if !final_loss.is_finite() {
             return Err(StageError::Guard {
                 name: "nan",
@@ -109,6 +101,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         bar.inc(1);
     }
     bar.finish_and_clear();
+    let model = model.folded();
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
     let correct = accuracy(spec, inputs.rule, &model, &held_out)?;
     let n = held_out.len() as u64;
@@ -134,12 +127,28 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
 }
 
-/// Gain and bias multiplied into the head, so that training starts from normalised rewards and moves both, as in
-/// the released code (where gain and bias are among the optimiser's parameters).
-fn folded(mut model: ScalarModel, n: Normalization) -> ScalarModel {
-    model.head.weight = model.head.weight * n.gain;
-    model.head.bias = model.head.bias * n.gain + n.bias;
-    model
+/// One Adam step on comparisons; returns the model and the loss before the step. Each comparison: a padded row of query
+/// and truncated response for each candidate (all rows of one length, as many in every comparison), and the index of the
+/// labeler's choice.
+pub fn step(
+    model: RewardModel,
+    adam: &mut Adam,
+    comparisons: &[(Vec<Query>, usize)],
+    lr: f64,
+) -> Result<(RewardModel, f32), ModelError> {
+    let candidates = comparisons.first().map_or(1, |(rows, _)| rows.len());
+    let shard = (shard_rows(&model.model.trunk.device()) / candidates).max(1);
+    let (gradients, losses) = gradients(&model, comparisons, shard, |model, picked| {
+        let device = model.model.trunk.device();
+        let rows: Vec<Query> = picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect();
+        let best: Vec<i32> = picked.iter().map(|(_, best)| *best as i32).collect();
+        let rewards = model.score(&Batch::new(&rows, &device)).reshape([picked.len(), candidates]);
+        let best = Tensor::<1, Int>::from_data(TensorData::new(best, [picked.len()]), &device);
+        let loss = loss(rewards, best) * (picked.len() as f64 / comparisons.len() as f64);
+        let value = to_vec(loss.clone().inner())?[0];
+        Ok::<_, ModelError>((loss, value))
+    })?;
+    Ok((adam.update(model, gradients, lr), losses.iter().sum()))
 }
 
 /// Samples of ρ on queries of the task, truncated as in scoring.
