@@ -74,7 +74,7 @@ fn one_update(name: &str) {
     check(
         &format!("PPO update, {name}, KL of the rollout"),
         Difference::of(&[rollout.kl()], &[get::<f64>(variant, "kl")]),
-        1e-6,
+        1e-10,
     );
     let expected: BTreeMap<String, f64> = get(variant, "statistics");
     assert_eq!(found.keys().copied().collect::<Vec<_>>(), expected.keys().map(String::as_str).collect::<Vec<_>>());
