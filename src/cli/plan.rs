@@ -2,8 +2,8 @@
 
 use super::print_problems;
 use super::run::{default_out, with_paths};
-use crate::model::device::choose;
 use crate::model::config::read_config;
+use crate::model::device::choose;
 use crate::spec::{CollectSchedule, Dimensions, LabelerKind, Options, PretrainTokenizer, Spec, SupervisedOn, load};
 use crate::stage::experiment::Keys;
 use crate::store::cache::{Cache, Key};
@@ -96,13 +96,17 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     let mut stages = Vec::new();
     if let Some(p) = &spec.model.weights.pretrain {
         let tokens = (p.steps * p.batch_size * p.sequence_length) as f64;
-        let per_token = 3.0
-            * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary * d.width as f64);
+        let per_token =
+            3.0 * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary * d.width as f64);
         stages.push(("pretrain", tokens * per_token, format!("{} steps, {tokens} tokens", p.steps)));
     }
     let s = &spec.supervised;
     if s.on != SupervisedOn::Nothing {
-        stages.push(("supervised", f64::NAN, format!("{} learning rate(s), as many steps as the data has", s.lrs.len())));
+        stages.push((
+            "supervised",
+            f64::NAN,
+            format!("{} learning rate(s), as many steps as the data has", s.lrs.len()),
+        ));
     }
     if mock {
         stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));

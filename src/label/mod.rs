@@ -49,6 +49,16 @@ pub enum Judgement {
     Difference(f32),
 }
 
+impl Judgement {
+    /// The rating or difference; comparisons have none.
+    pub fn number(self) -> Option<f32> {
+        match self {
+            Self::Best(_) => None,
+            Self::Rating(number) | Self::Difference(number) => Some(number),
+        }
+    }
+}
+
 /// One label; a line of labels.jsonl.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Label {
@@ -123,14 +133,6 @@ impl Label {
             Judgement::Best(_) => None,
             Judgement::Rating(rating) => Some(rating),
             Judgement::Difference(difference) => Some(difference / 2.0),
-        }
-    }
-
-    /// The rating or difference; comparisons have none.
-    pub fn number(&self) -> Option<f32> {
-        match self.judgement {
-            Judgement::Best(_) => None,
-            Judgement::Rating(number) | Judgement::Difference(number) => Some(number),
         }
     }
 

@@ -163,7 +163,7 @@ impl LabelsReport {
             self.best.resize(self.best.len().max(label.samples.len()), 0);
             self.best[best] += 1;
         }
-        if let Some(number) = label.number() {
+        if let Some(number) = label.judgement.number() {
             self.numbers.get_or_insert_default().add(f64::from(number));
         }
         if label.samples.len() > 1 && label.samples.iter().all(|s| *s == label.samples[0]) {

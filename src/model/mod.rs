@@ -8,6 +8,7 @@ pub mod gpt2;
 pub mod gpt2_tokenizer;
 pub mod optimizer;
 pub mod parallel;
+pub mod reward_model;
 pub mod sampling;
 pub mod tensor_file;
 pub mod tokenizer;

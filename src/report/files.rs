@@ -55,18 +55,18 @@ pub struct Context {
     pub kl: f64,
 }
 
-/// How often r picks what the labeler picked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+/// How often r agrees with the labeler on held-out labels.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Accuracy {
     pub correct: u64,
     pub n: u64,
-    /// Responses to pick from.
-    #[serde(default = "four")]
-    pub candidates: u64,
+    /// Expected share of `correct` by guessing.
+    #[serde(default = "one_in_four")]
+    pub chance: f64,
 }
 
-fn four() -> u64 {
-    4
+fn one_in_four() -> f64 {
+    0.25
 }
 
 /// One point of the closed-form optimum, estimated by re-weighting samples of ρ.

@@ -127,17 +127,14 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
         let (low, high) = wilson(a.correct, a.n);
         let share = if a.n == 0 { f64::NAN } else { a.correct as f64 / a.n as f64 };
         let value = if a.n == 0 { (share, share, share) } else { (share, low, high) };
-        // Labels pick the best of so many responses.
-        let chance = 1.0 / a.candidates as f64;
         let word = match (a.n, low, high) {
             (0, ..) => "",
-            (_, low, _) if low > chance => "above chance",
-            (_, _, high) if high < chance => "below chance",
+            (_, low, _) if low > a.chance => "above chance",
+            (_, _, high) if high < a.chance => "below chance",
             _ => "not told apart from chance",
         };
-        let verdict = if word.is_empty() { String::new() } else { format!("{word} (1/{})", a.candidates) };
-        let name = format!("accuracy of r, best of {}, held out", a.candidates);
-        rows.push(row(&name, run, "reward_accuracy", value, a.n, seeds, &verdict));
+        let verdict = if word.is_empty() { String::new() } else { format!("{word} ({:.0}%)", 100.0 * a.chance) };
+        rows.push(row("agreement of r with held-out labels", run, "reward_accuracy", value, a.n, seeds, &verdict));
     }
     if let Some(r) = &e.rouge {
         for (who, scores) in [("ρ", r.reference), ("π", r.policy)] {

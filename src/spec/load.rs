@@ -12,7 +12,11 @@ use std::path::{Path, PathBuf};
 /// Each preset's released-code values, and what the paper says differently (`follows`).
 const PRESETS: [(&str, &str, &str); 4] = [
     ("sentiment", include_str!("presets/sentiment.toml"), include_str!("presets/sentiment_paper.toml")),
-    ("descriptiveness", include_str!("presets/descriptiveness.toml"), include_str!("presets/descriptiveness_paper.toml")),
+    (
+        "descriptiveness",
+        include_str!("presets/descriptiveness.toml"),
+        include_str!("presets/descriptiveness_paper.toml"),
+    ),
     ("tldr", include_str!("presets/tldr.toml"), include_str!("presets/tldr_paper.toml")),
     ("cnndm", include_str!("presets/cnndm.toml"), include_str!("presets/cnndm_paper.toml")),
 ];

@@ -10,7 +10,6 @@ use crate::label::draw::Draw;
 use crate::label::recorded::{self, QueryOf, Reading};
 use crate::label::report::LabelsReport;
 use crate::label::{Judgement, Label, read_lines, shared_queries};
-use crate::model::ModelError;
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample};
 use crate::model::tokenizer::Tokenizer;

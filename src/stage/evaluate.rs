@@ -14,7 +14,8 @@ use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
 use crate::report::files::{
-    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, RougeComparison, RougeScores, Sample,
+    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, RougeComparison, RougeScores,
+    Sample,
 };
 use crate::rlhf::optimum::optimum;
 use crate::spec::{CollectSchedule, KlSchedule, Spec};
@@ -47,7 +48,9 @@ impl<'a> Inputs<'a> {
         match (self.mock, self.scorer) {
             (Some(mock), _) => Ok((Judge::Mock, mock)),
             (None, Some(scorer)) => Ok((Judge::Reward, scorer)),
-            (None, None) => Err(StageError::Input("there is neither a mock labeler nor a reward model to score with".into())),
+            (None, None) => {
+                Err(StageError::Input("there is neither a mock labeler nor a reward model to score with".into()))
+            }
         }
     }
 }
@@ -96,8 +99,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         .into(),
         labels: learned.then_some(spec.collect.labels as u64),
         episodes: if spec.collect.schedule == CollectSchedule::None { 0 } else { spec.policy.episodes as u64 },
-        kl_target: (spec.collect.schedule != CollectSchedule::None
-            && spec.policy.kl.schedule == KlSchedule::Adaptive)
+        kl_target: (spec.collect.schedule != CollectSchedule::None && spec.policy.kl.schedule == KlSchedule::Adaptive)
             .then_some(spec.policy.kl.target),
         n: queries.len(),
         judge,
@@ -190,12 +192,7 @@ fn policy_samples(
     Ok((responses, kls))
 }
 
-fn frontier(
-    spec: &Spec,
-    inputs: &Inputs<'_>,
-    judging: &Scorer,
-    std: f64,
-) -> Result<Vec<FrontierPoint>, StageError> {
+fn frontier(spec: &Spec, inputs: &Inputs<'_>, judging: &Scorer, std: f64) -> Result<Vec<FrontierPoint>, StageError> {
     let reference = inputs.reference;
     let queries: Vec<Query> =
         pick(spec, inputs.held_out, spec.evaluate.optimum_queries).into_iter().map(|e| e.query).collect();

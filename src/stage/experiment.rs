@@ -191,8 +191,7 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
 
 /// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's.
 fn direct_scorer(spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, StageError> {
-    let picked =
-        Context::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
+    let picked = Context::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
     let responses = collect::sample_all(&s.rho, spec, &queries, 1, "normalization samples")?;
     let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.rule.row(q, r)).collect();
@@ -217,9 +216,7 @@ fn scorer(
     };
     let format = QueryFormat::new(&spec.task, &s.tokenizer)?;
     let source = match &s.mock {
-        Some(labeler) => {
-            collect::Source::Mock { reference: &s.rho, labeler, rule: &s.rule, queries: &s.train }
-        }
+        Some(labeler) => collect::Source::Mock { reference: &s.rho, labeler, rule: &s.rule, queries: &s.train },
         None => collect::Source::Recorded {
             tokenizer: &s.tokenizer,
             query_of: &|document| format.bare_query(document, &s.tokenizer),
@@ -253,7 +250,9 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
     let (scorer, accuracy) = scorer(context, run, spec, keys, s)?;
     let policy = match (&keys.policy, &scorer) {
         (Some(key), Some(scorer)) => train_policy(context, run, spec, key, s, scorer)?,
-        (Some(_), None) => return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into())),
+        (Some(_), None) => {
+            return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
+        }
         (None, _) => {
             let dir = s.supervised.as_ref().unwrap_or(&s.reference);
             publish_model(dir, &run_dir.join("models/policy"))?;

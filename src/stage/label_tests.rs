@@ -5,7 +5,7 @@ use super::collect::{self, Source};
 use super::context::Context;
 use super::reward::{self, Summary};
 use super::scoring::{Rule, raw_scores};
-use crate::data::queries::Query;
+use crate::data::queries::{Query, QueryFormat};
 use crate::label::report::LabelsReport;
 use crate::label::{Judgement, Label};
 use crate::model::gpt2::Gpt2;
@@ -28,7 +28,8 @@ fn fixture(name: &str) -> String {
 fn spec(path: &str, labels: usize, held_out: usize) -> Spec {
     let value = json!({
         "spec_version": 1, "name": "t", "model": { "size": "test" },
-        "task": { "query_length": 24, "response_length": 12, "truncate_after": 4, "query_min_length": 2 },
+        "task": { "query_length": 24, "response_length": 12, "truncate_after": 4, "query_min_length": 2,
+                  "query_rule": "excerpt", "query_start": "", "query_end": "" },
         "labeler": { "kind": "recorded", "path": path },
         "collect": { "labels": labels, "held_out": held_out },
         "reward": { "batch_size": 8, "epochs": 30, "lr": 5e-3, "normalize_samples": 32 },
@@ -74,15 +75,24 @@ impl Place {
     }
 
     fn collect(&self, spec: &Spec, tokenizer: &Tokenizer) -> Result<PathBuf, StageError> {
-        let query_of = collect::first_tokens(tokenizer, &spec.task);
+        let format = QueryFormat::new(&spec.task, tokenizer)?;
         let key = collect::key(spec, &[])?;
-        collect::run(&self.context, "run", spec, &key, &Source::Recorded { tokenizer, query_of: &query_of })
+        let query_of = &|document: &str| format.bare_query(document, tokenizer);
+        collect::run(&self.context, "run", spec, &key, &Source::Recorded { tokenizer, query_of })
     }
 
     /// Trains r on the labels in a directory.
     fn train(&self, spec: &Spec, labels: &Path) -> Result<Summary, StageError> {
         let reference = Gpt2::init(&ModelSize::Test.dimensions(), GPT2, 3, &self.context.device);
-        let rule = Rule { truncates: (0..GPT2).map(|id| id == 13).collect(), after: 4, missing_score: -1.0 };
+        let rule = Rule {
+            truncates: (0..GPT2).map(|id| id == 13).collect(),
+            after: 4,
+            missing_score: -1.0,
+            prefix: Vec::new(),
+            suffix: Vec::new(),
+            formatted: true,
+            query_length: 24,
+        };
         let queries: Vec<Query> = (0..40u32).map(|i| (0..24).map(|t| (t > 9).then_some(i * 7 + t)).collect()).collect();
         let inputs =
             reward::Inputs { reference: &reference, rule: &rule, queries: &queries, labels, end_of_text: 50_256 };

@@ -48,20 +48,21 @@ pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs
 }
 
 /// One batch of episodes, `[rows]` or `[rows][response]`.
-struct Rollout {
-    queries: Vec<Query>,
-    responses: Vec<Vec<u32>>,
-    logprobs: Vec<Vec<f32>>,
-    ref_logprobs: Vec<Vec<f32>>,
-    values: Vec<Vec<f32>>,
-    scores: Vec<f32>,
-    mock_scores: Option<Vec<f32>>,
-    entropy: f32,
+#[derive(Debug, Clone, Default)]
+pub struct Rollout {
+    pub queries: Vec<Query>,
+    pub responses: Vec<Vec<u32>>,
+    pub logprobs: Vec<Vec<f32>>,
+    pub ref_logprobs: Vec<Vec<f32>>,
+    pub values: Vec<Vec<f32>>,
+    pub scores: Vec<f32>,
+    pub mock_scores: Option<Vec<f32>>,
+    pub entropy: f32,
 }
 
 impl Rollout {
     /// Mean over the batch of the summed logprob - ref_logprob, in nats per response.
-    fn kl(&self) -> f64 {
+    pub fn kl(&self) -> f64 {
         let sum: f64 =
             self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
         sum / self.scores.len() as f64
@@ -111,7 +112,9 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
         let lr = p.lr * (1.0 - update as f64 / updates as f64);
         let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
-        let (next, statistics) = optimise(spec, update, lr, model, &mut adam, &rollout, &rewards)?;
+        let n = p.batch_size;
+        let order = |epoch| Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
+        let (next, statistics) = optimise(spec, &order, lr, model, &mut adam, &rollout, &rewards)?;
         model = next;
         let mut guarded = guard(spec, kl, &statistics);
         line.extend(statistics);
@@ -174,7 +177,8 @@ fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize
     Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
 }
 
-type Line = Vec<(&'static str, f64)>;
+/// Metrics of one update, by name.
+pub type Line = Vec<(&'static str, f64)>;
 
 /// The rollout's own metrics, under the released code's names.
 fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rule) -> Line {
@@ -196,11 +200,11 @@ fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rul
     line.into_iter().chain(mock).collect()
 }
 
-/// `epochs` passes over the batch in fresh shuffles; per minibatch: whiten rewards, GAE, whiten advantages, one
-/// Adam step. Returns the new model and the statistics averaged over all steps.
-fn optimise(
+/// `epochs` passes over the batch, each in its own `order` of rows; per minibatch: whiten rewards, GAE, whiten
+/// advantages, one Adam step. Returns the new model and the statistics averaged over all steps.
+pub fn optimise(
     spec: &Spec,
-    update: usize,
+    order: &dyn Fn(usize) -> Vec<usize>,
     lr: f64,
     mut model: ScalarModel,
     adam: &mut Adam,
@@ -213,9 +217,7 @@ fn optimise(
     let mut sums: Line = Vec::new();
     let mut ratio_error = None;
     for epoch in 0..p.epochs {
-        let order =
-            Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), p.batch_size, 0, p.batch_size);
-        for picked in order.chunks(size) {
+        for picked in order(epoch).chunks(size) {
             let part = |values: &[Vec<f32>]| -> Vec<Vec<f32>> { picked.iter().map(|i| values[*i].clone()).collect() };
             let (old_logprobs, values) = (part(&rollout.logprobs), part(&rollout.values));
             let rewards = if p.whiten_rewards { whiten(&part(rewards), false) } else { part(rewards) };
@@ -257,12 +259,7 @@ fn optimise(
                 step.iter_mut().zip(&part.means).for_each(|(sum, (_, value))| sum.1 += value);
             }
             let (mean, variance) = moments(&returns);
-            let error = step.iter().find(|(name, _)| *name == "ppo/val/error").map_or(f64::NAN, |(_, v)| *v);
-            step.extend([
-                ("ppo/returns/mean", mean),
-                ("ppo/returns/var", variance),
-                ("ppo/val/var_explained", 1.0 - error / variance.max(1e-12)),
-            ]);
+            step.extend([("ppo/returns/mean", mean), ("ppo/returns/var", variance)]);
             if sums.is_empty() {
                 sums = step;
             } else {
@@ -273,7 +270,10 @@ fn optimise(
     }
     let steps = (p.epochs * p.minibatches) as f64;
     sums.iter_mut().for_each(|(_, v)| *v /= steps);
-    sums.push(("ppo/ratio_error", ratio_error.unwrap_or(f64::NAN)));
+    // Of the means, as in the released code: minibatches differ in the variance of their returns.
+    let mean = |name| sums.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| *v);
+    let var_explained = 1.0 - mean("ppo/val/error") / mean("ppo/returns/var").max(1e-12);
+    sums.extend([("ppo/val/var_explained", var_explained), ("ppo/ratio_error", ratio_error.unwrap_or(f64::NAN))]);
     Ok((model, sums))
 }
 

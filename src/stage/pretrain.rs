@@ -212,7 +212,7 @@ pub fn stream_of(documents: &[Document], tokenizer: &Tokenizer) -> Result<Vec<u3
 }
 
 /// Mean negative log-likelihood of rows of `sequence_length + 1` tokens, as `[1]`.
-fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1> {
+pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1> {
     let length = rows.first().map_or(1, |r| r.len() - 1);
     let inputs: Vec<Vec<Option<u32>>> = rows.iter().map(|r| r[..length].iter().map(|t| Some(*t)).collect()).collect();
     let outputs: Vec<Vec<u32>> = rows.iter().map(|r| r[1..].to_vec()).collect();

@@ -33,7 +33,7 @@ impl Quality {
     /// `rewards`: of all samples of all labels in order, on the labels' scale; all labels have one type.
     pub fn measure(labels: &[Label], rewards: &[f32]) -> Self {
         let n = labels.len() as u64;
-        let numbers: Vec<f32> = labels.iter().filter_map(Label::number).collect();
+        let numbers: Vec<f32> = labels.iter().filter_map(|label| label.judgement.number()).collect();
         match labels.first().map(|label| label.judgement) {
             None => Self::default(),
             Some(Judgement::Best(_)) => Self::of_choices(labels, rewards),
@@ -75,7 +75,7 @@ impl Quality {
 
     /// Agreement as counts; ratings have none.
     pub fn accuracy(&self) -> Option<Accuracy> {
-        Some(Accuracy { correct: self.correct?, n: self.judged? })
+        Some(Accuracy { correct: self.correct?, n: self.judged?, chance: self.chance? })
     }
 
     /// Below chance by two standard errors: of a correlation, where there is one, whose Fisher's z has the error
@@ -140,7 +140,7 @@ mod tests {
         let quality = Quality::measure(&labels, &[0.0, 2.0, 1.0, 0.0, 3.0, 3.0, 0.0, 1.0, 0.0]);
         assert_eq!((quality.n, quality.correct, quality.judged), (3, Some(2), Some(3)));
         assert!((quality.chance.unwrap() - 4.0 / 9.0).abs() < 1e-12);
-        assert_eq!(quality.accuracy(), Some(Accuracy { correct: 2, n: 3 }));
+        assert_eq!(quality.accuracy(), Some(Accuracy { correct: 2, n: 3, chance: 4.0 / 9.0 }));
         assert!(!quality.worse_than_chance());
     }
 

@@ -12,6 +12,7 @@ use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, shard_rows};
+use crate::model::reward_model::RewardModel;
 use crate::model::sampling::to_vec;
 use crate::model::weights::{load_scalar, save_scalar};
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
@@ -83,7 +84,8 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let rows = normalization_rows(spec, inputs)?;
     let (mean, std) = starting_scale(&labels)?;
     let before = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
-    let (model, final_loss) = fit(context, spec, inputs, folded(model, before), &labels, kind)?;
+    let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, before), &labels, kind)?;
+    let model = model.folded();
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
 
     let held_out_rows: Vec<Query> = held_out.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
@@ -122,31 +124,23 @@ fn fit(
     context: &Context,
     spec: &Spec,
     inputs: &Inputs<'_>,
-    mut model: ScalarModel,
+    mut model: RewardModel,
     labels: &[Label],
     kind: Kind,
-) -> Result<(ScalarModel, f32), StageError> {
+) -> Result<(RewardModel, f32), StageError> {
     let r = &spec.reward;
     let mut adam = Adam::new(r.adam);
     let steps = (labels.len() * r.epochs).div_ceil(r.batch_size);
     let bar = context.bar("reward", steps, "steps");
-    let at_once = (shard_rows(&context.device) / kind.samples()).max(1);
     let mut final_loss = f32::NAN;
     for step in 0..steps {
         context.check_stop(step)?;
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
         let picked = Context::shuffled(spec.seed, "reward order", labels.len(), step * r.batch_size, count);
-        let (gradients, losses) = gradients(&model, &picked, at_once, |model, picked| {
-            let device = model.trunk.device();
-            let picked: Vec<&Label> = picked.iter().map(|i| &labels[*i]).collect();
-            let rows: Vec<Query> = picked.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
-            let rewards = model.score(&Batch::new(&rows, &device));
-            let loss = loss_of(kind, rewards, &picked, &device) * (picked.len() as f64 / count as f64);
-            let value = to_vec(loss.clone().inner())?[0];
-            Ok::<_, ModelError>((loss, value))
-        })?;
-        model = adam.update(model, gradients, r.lr * (1.0 - step as f64 / steps as f64));
-        final_loss = losses.iter().sum();
+        let batch: Vec<_> =
+            picked.iter().map(|i| (label_rows(spec, inputs, &labels[*i]), labels[*i].judgement)).collect();
+        let lr = r.lr * (1.0 - step as f64 / steps as f64);
+        (model, final_loss) = self::step(model, &mut adam, kind, &batch, lr)?;
         if !final_loss.is_finite() {
             return Err(StageError::Guard {
                 name: "nan",
@@ -160,17 +154,39 @@ fn fit(
     Ok((model, final_loss))
 }
 
-/// The mean loss of labels of one type. `rewards`: of all their samples in order, `[labels · samples]`.
-fn loss_of(kind: Kind, rewards: Tensor<1>, labels: &[&Label], device: &Device) -> Tensor<1> {
-    let n = labels.len();
+/// One Adam step on labels of one type; returns the model and the loss before the step. Each label: a padded row of
+/// query and truncated response for each of its samples, all rows of one length, and the judgement.
+pub fn step(
+    model: RewardModel,
+    adam: &mut Adam,
+    kind: Kind,
+    labels: &[(Vec<Query>, Judgement)],
+    lr: f64,
+) -> Result<(RewardModel, f32), ModelError> {
+    let shard = (shard_rows(&model.model.trunk.device()) / kind.samples()).max(1);
+    let (gradients, losses) = gradients(&model, labels, shard, |model, picked| {
+        let device = model.model.trunk.device();
+        let rows: Vec<Query> = picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect();
+        let judgements: Vec<Judgement> = picked.iter().map(|(_, judgement)| *judgement).collect();
+        let rewards = model.score(&Batch::new(&rows, &device));
+        let loss = loss_of(kind, rewards, &judgements, &device) * (picked.len() as f64 / labels.len() as f64);
+        let value = to_vec(loss.clone().inner())?[0];
+        Ok::<_, ModelError>((loss, value))
+    })?;
+    Ok((adam.update(model, gradients, lr), losses.iter().sum()))
+}
+
+/// The mean loss of judgements of one type. `rewards`: of all their samples in order, `[judgements · samples]`.
+fn loss_of(kind: Kind, rewards: Tensor<1>, judgements: &[Judgement], device: &Device) -> Tensor<1> {
+    let n = judgements.len();
     let numbers = || {
-        let numbers: Vec<f32> = labels.iter().filter_map(|label| label.number()).collect();
-        Tensor::<1>::from_data(TensorData::new(numbers, [n]), device)
+        let numbers = judgements.iter().filter_map(|judgement| judgement.number());
+        Tensor::<1>::from_data(TensorData::new(numbers.collect(), [n]), device)
     };
     match kind {
         Kind::Best { candidates } => {
-            let best = labels.iter().filter_map(|label| match label.judgement {
-                Judgement::Best(best) => Some(best as i32),
+            let best = judgements.iter().filter_map(|judgement| match judgement {
+                Judgement::Best(best) => Some(*best as i32),
                 _ => None,
             });
             let best = Tensor::<1, Int>::from_data(TensorData::new(best.collect(), [n]), device);
@@ -179,14 +195,6 @@ fn loss_of(kind: Kind, rewards: Tensor<1>, labels: &[&Label], device: &Device) -
         Kind::Rating => rating_loss(rewards, numbers()),
         Kind::Difference => difference_loss(rewards.reshape([n, 2]), numbers()),
     }
-}
-
-/// Gain and bias multiplied into the head, so that training starts from normalised rewards and moves both, as in
-/// the released code (where gain and bias are among the optimiser's parameters).
-fn folded(mut model: ScalarModel, n: Normalization) -> ScalarModel {
-    model.head.weight = model.head.weight * n.gain;
-    model.head.bias = model.head.bias * n.gain + n.bias;
-    model
 }
 
 /// Samples of ρ on queries of the task, truncated as in scoring.

@@ -6,8 +6,8 @@ use crate::data::queries::{Query, truncate, truncation_ids};
 use crate::model::gpt2::{Batch, ScalarModel};
 use crate::model::parallel::{map_shards, shard_rows};
 use crate::model::sampling::to_vec;
-use crate::rlhf::reward::Normalization;
 use crate::model::tokenizer::Tokenizer;
+use crate::rlhf::reward::Normalization;
 use crate::spec::Spec;
 
 /// Rows per forward pass without gradients.

@@ -255,8 +255,10 @@ fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Te
     let longest = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(1);
     let device = model.device();
     // The last token is only predicted.
-    let inputs: Vec<Vec<Option<u32>>> =
-        rows.iter().map(|r| (0..longest - 1).map(|i| r.tokens.get(i).copied().filter(|_| i + 1 < r.tokens.len())).collect()).collect();
+    let inputs: Vec<Vec<Option<u32>>> = rows
+        .iter()
+        .map(|r| (0..longest - 1).map(|i| r.tokens.get(i).copied().filter(|_| i + 1 < r.tokens.len())).collect())
+        .collect();
     let width = model.dimensions().width;
     let hidden = match dropout {
         Some(dropout) => model.hidden_with_dropout(&Batch::with_bias(&inputs, &device), dropout),
