@@ -35,7 +35,7 @@ fn smallest_spec_gets_defaults_and_preset() -> Outcome {
     assert_eq!(loaded.spec.task.data.synthetic, Some(Synthetic::Storyworld));
     assert_eq!(loaded.spec.labeler.reviews.synthetic, Some(Synthetic::Reviews));
     assert!(loaded.spec.model.weights.pretrain.is_some());
-    assert_eq!(loaded.origins["policy.kl.target"], Origin::Preset("sentiment".into()));
+    assert_eq!(loaded.origins["policy.kl.target"], Origin::Preset("sentiment (released code)".into()));
     assert_eq!(loaded.origins["guards.negative_kl"], Origin::Default);
     assert_eq!(loaded.variants.len(), 1);
     assert_eq!(loaded.variants[0], ("main".into(), loaded.spec.clone()));
@@ -371,7 +371,7 @@ fn cross_field_rules() {
             "task.data.path: there is no file or folder \"/no/such/thing.txt\"",
         ),
         ("labeler.reviews = { path = \"/no/such/thing.tsv\" }", "labeler.reviews.path: there is no file"),
-        ("labeler.reviews = { path = \"/\" }", "labeler.reviews.path: reviews need labels"),
+        ("labeler.reviews = { path = \"/\", format = \"text\" }", "labeler.reviews.format: reviews need labels"),
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
         ("model.weights.path = \"/no/such\"", "model.weights.path: there is no file"),
         ("[model.weights]\npath = \"\"\npretrain = {}", "model.weights: both"),
