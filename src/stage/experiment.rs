@@ -92,11 +92,12 @@ impl Keys {
 
 /// What all runs of a spec with the same model, task and labeler share.
 struct Shared {
-    /// Directory of ρ.
-    reference: PathBuf,
+    /// Directory of the language model as it comes.
+    pretrained: PathBuf,
     tokenizer: Tokenizer,
+    /// The model that RL starts from and stays close to.
     rho: Gpt2,
-    /// Directory of what is evaluated where there is no RL.
+    /// Directory of the supervised model: ρ of RL, or what is evaluated where there is no RL.
     supervised: Option<PathBuf>,
     /// r_s, where there is a mock labeler.
     mock: Option<Scorer>,
@@ -128,20 +129,16 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         }
         None => None,
     };
-    let reference = match (&supervised, &keys.policy) {
-        (Some(dir), Some(_)) => {
-            rho = load_gpt2(dir, &context.device)?;
-            dir.clone()
-        }
-        _ => pretrained,
-    };
+    if let (Some(dir), Some(_)) = (&supervised, &keys.policy) {
+        rho = load_gpt2(dir, &context.device)?;
+    }
     let mock = match classifier {
         Some(dir) => Some(Scorer { model: load_scalar(&dir, &context.device)?, normalization: RAW }),
         None => None,
     };
     let rule = Rule::new(spec, &tokenizer)?;
     let train = train.into_iter().map(|e| e.query).collect();
-    Ok(Shared { reference, tokenizer, rho, supervised, mock, rule, train, held_out })
+    Ok(Shared { pretrained, tokenizer, rho, supervised, mock, rule, train, held_out })
 }
 
 /// Enough queries, and room for them in the model's context.
@@ -173,7 +170,10 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
         let spec = &sources::fetched(context, spec)?;
         let keys = Keys::new(spec, name, &context.device_kind)?;
         let shared = prepare(context, spec, &keys)?;
-        publish_model(&shared.reference, &context.out.join("models/reference"))?;
+        publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
+        if let Some(dir) = &shared.supervised {
+            publish_model(dir, &context.out.join("models/supervised"))?;
+        }
         variant(context, name, spec, &keys, &shared)?;
     }
     Ok(())
@@ -254,12 +254,12 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }
         (None, _) => {
-            let dir = s.supervised.as_ref().unwrap_or(&s.reference);
+            let dir = s.supervised.as_ref().unwrap_or(&s.pretrained);
             publish_model(dir, &run_dir.join("models/policy"))?;
             load_gpt2(dir, &context.device)?
         }
     };
-    let perplexity = s.reference.join("perplexity.json");
+    let perplexity = s.pretrained.join("perplexity.json");
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
     let inputs = evaluate::Inputs {
         reference: &s.rho,
