@@ -13,6 +13,7 @@ pub mod reward;
 pub mod scoring;
 pub mod sources;
 pub mod supervised;
+pub mod training;
 
 #[cfg(test)]
 mod label_tests;

@@ -3,7 +3,7 @@
 
 use super::StageError;
 use super::collect::uniforms;
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
 use super::scoring::{Rule, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
@@ -79,7 +79,7 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let mut kl_coef = p.kl.init;
     let mut first = 0;
     let metrics_path = dir.join("metrics.jsonl");
-    let checkpoints = dir.join("checkpoints");
+    let checkpoints = dir.join(CHECKPOINTS);
     if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
         tracing::info!("{run}: continuing after update {}", state.updates);
         (first, kl_coef) = (state.updates, state.kl_coef);

@@ -1,13 +1,13 @@
 //! The pretrained model ρ: loaded from a directory, or trained from scratch with its tokenizer on the task's text.
 
 use super::StageError;
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
+use super::training::Training;
 use crate::data::hub::Hub;
 use crate::data::source::{Document, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
-use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::{targets, to_vec};
 use crate::model::tensor_file::weight_files;
@@ -145,11 +145,16 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     }
     let vocab = tokenizer.vocab();
     let init = Context::seed(spec.seed, "reference init");
-    let mut model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
-    let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 });
-    let bar = context.bar("pretrain", p.steps, "steps");
-    for step in 0..p.steps {
-        context.check_stop(step)?;
+    let model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
+    let training = Training {
+        context,
+        name: "pretrain".into(),
+        checkpoints: dir.join(CHECKPOINTS),
+        steps: p.steps,
+        adam: AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 },
+        lr_key: "model.weights.pretrain.lr",
+    };
+    let (model, _) = training.run(model, &context.device, |step, model, adam| {
         let mut rng = Context::stream(spec.seed, "pretrain offsets", step as u64);
         let offsets: Vec<usize> =
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
@@ -159,21 +164,8 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        model = adam.update(model, gradients, learning_rate(p, step));
-        if step % 20 == 0 {
-            let value: f32 = losses.iter().sum();
-            if !value.is_finite() {
-                return Err(StageError::Guard {
-                    name: "nan",
-                    message: format!("pretraining loss is {value} at step {step}; lower model.weights.pretrain.lr"),
-                });
-            }
-            bar.set_message(format!("loss {value:.3}"));
-            tracing::debug!("pretrain step {step}: loss {value:.4}");
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+        Ok((adam.update(model, gradients, learning_rate(p, step)), losses.iter().sum()))
+    })?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
     save_perplexity(&model, &train, &held_out, p.sequence_length, dir)
