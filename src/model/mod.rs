@@ -10,6 +10,7 @@ pub mod optimizer;
 pub mod parallel;
 pub mod reward_model;
 pub mod sampling;
+pub mod self_test;
 pub mod tensor_file;
 pub mod tokenizer;
 mod tokenizer_json;
