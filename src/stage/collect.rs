@@ -21,9 +21,11 @@ use rand::RngExt;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// Candidates per comparison of the mock labeler (paper section 2.1).
 pub const CANDIDATES: usize = 4;
+/// Most times that a response is sampled again for want of the truncation token.
+const TRIES: usize = 20;
 /// Recorded entries between two looks for a request to stop.
 const STOP_EVERY: u64 = 1024;
 
@@ -56,6 +58,38 @@ pub fn sample_all(
         responses.extend(r);
     }
     Ok(responses)
+}
+
+/// [`CANDIDATES`] responses per query to compare, and how many of them still lack the truncation token: those are
+/// rejected and sampled again (paper section 3.1), as long as that helps.
+fn sample_complete(
+    reference: &Gpt2,
+    spec: &Spec,
+    rule: &Rule,
+    queries: &[Query],
+    purpose: &str,
+) -> Result<(Vec<Vec<u32>>, usize), StageError> {
+    let mut responses = sample_all(reference, spec, queries, CANDIDATES, purpose)?;
+    let missing = |responses: &[Vec<u32>]| -> Vec<usize> {
+        (0..responses.len()).filter(|i| rule.cut(&responses[*i]).is_none()).collect()
+    };
+    let mut rejected = missing(&responses);
+    for again in 1..=TRIES {
+        if rejected.is_empty() {
+            break;
+        }
+        let asked: Vec<Query> = rejected.iter().map(|i| queries[i / CANDIDATES].clone()).collect();
+        let found = sample_all(reference, spec, &asked, 1, &format!("{purpose}, again {again}"))?;
+        rejected.iter().zip(found).for_each(|(i, response)| responses[*i] = response);
+        let left = missing(&responses);
+        // A model that hardly ever writes the token will not do so now.
+        let helps = left.len() * 20 <= rejected.len() * 19;
+        rejected = left;
+        if !helps {
+            break;
+        }
+    }
+    Ok((responses, rejected.len()))
 }
 
 /// Who answers.
@@ -110,11 +144,12 @@ fn mock(
     let total = spec.collect.labels + spec.collect.held_out;
     let order = Context::shuffled(spec.seed, "label queries", all.len(), 0, total);
     let bar = context.bar("labels", total, "comparisons");
-    let mut lines = String::new();
+    let (mut lines, mut incomplete) = (String::new(), 0);
     for (i, chunk) in order.chunks(ROWS / CANDIDATES).enumerate() {
         context.check_stop(i)?;
         let queries: Vec<Query> = chunk.iter().map(|q| all[*q].clone()).collect();
-        let responses = sample_all(reference, spec, &queries, CANDIDATES, &format!("label samples {i}"))?;
+        let (responses, left) = sample_complete(reference, spec, rule, &queries, &format!("label samples {i}"))?;
+        incomplete += left;
         let repeated: Vec<Query> = queries.iter().flat_map(|q| std::iter::repeat_n(q.clone(), CANDIDATES)).collect();
         let scores = labeler.plain(rule, &repeated, &responses)?;
         for (j, query) in queries.iter().enumerate() {
@@ -135,6 +170,12 @@ fn mock(
         bar.inc(chunk.len() as u64);
     }
     bar.finish_and_clear();
+    if incomplete > 0 {
+        tracing::info!(
+            "{incomplete} of {} responses to compare lack the truncation token, after sampling again",
+            total * CANDIDATES
+        );
+    }
     let path = dir.join("labels.jsonl");
     write_atomic(&path, lines.as_bytes()).map_err(StageError::io(path))
 }
