@@ -63,18 +63,18 @@ fn pair(line: &str) -> Result<(&str, &str), String> {
     line.rsplit_once('\t').ok_or_else(|| "no tab; expected text, tab, label".into())
 }
 
-/// Hands bytes on and remembers the last one that ends no line.
+/// Hands bytes on; remembers the last one that is no white space, and whether the end was met.
 struct Tail<R> {
     inner: R,
-    last: Rc<Cell<u8>>,
+    seen: Rc<Cell<(u8, bool)>>,
 }
 
 impl<R: Read> Read for Tail<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        if let Some(last) = buffer[..read].iter().rev().find(|b| !b.is_ascii_whitespace()) {
-            self.last.set(*last);
-        }
+        let (before, _) = self.seen.get();
+        let last = buffer[..read].iter().rev().find(|b| !b.is_ascii_whitespace());
+        self.seen.set((last.copied().unwrap_or(before), read == 0));
         Ok(read)
     }
 }
@@ -84,16 +84,18 @@ struct Table<R> {
     path: PathBuf,
     rows: csv::Reader<Tail<R>>,
     row: ByteRecord,
-    last: Rc<Cell<u8>>,
+    seen: Rc<Cell<(u8, bool)>>,
     text: usize,
     summary: Option<usize>,
     label: Option<usize>,
     done: bool,
+    /// No row has been read yet.
+    empty: bool,
 }
 
 fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
-    let last = Rc::new(Cell::new(0));
-    let tail = Tail { inner: open_bytes(path)?, last: Rc::clone(&last) };
+    let seen = Rc::new(Cell::new((0, false)));
+    let tail = Tail { inner: open_bytes(path)?, seen: Rc::clone(&seen) };
     let mut rows = ReaderBuilder::new().delimiter(delimiter).from_reader(tail);
     let header = rows.byte_headers().map_err(|e| csv_error(path, &e))?;
     let header: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_string()).collect();
@@ -107,11 +109,12 @@ fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) ->
         path: path.into(),
         rows,
         row: ByteRecord::new(),
-        last,
+        seen,
         text: position(&names.text).unwrap_or_default(),
         summary: names.summary.as_deref().and_then(position),
         label: names.label.as_deref().and_then(position),
         done: false,
+        empty: true,
     };
     Ok(Reader::new(Some(names), std::iter::from_fn(move || table.next())))
 }
@@ -122,11 +125,13 @@ impl<R: Read> Table<R> {
             return None;
         }
         let result = match self.rows.read_byte_record(&mut self.row) {
+            Ok(false) if self.empty => Err(file_error(&self.path, "has no rows")),
             Ok(false) => return None,
             Ok(true) => self.record(),
             Err(e) => Err(csv_error(&self.path, &e)),
         };
         self.done = result.is_err();
+        self.empty = false;
         Some(result)
     }
 
@@ -142,9 +147,11 @@ impl<R: Read> Table<R> {
             summary: self.summary.map(cell).transpose()?.filter(|s| !s.is_empty()),
             label: self.label.map(|i| label_text(&cell(i)?).map_err(error)).transpose()?,
         };
-        // A quote that is never closed takes everything after it into the last cell of the last row.
+        // A quote that is never closed takes everything after it into the last cell of the last row, which only the end
+        // of the file ends.
         let last = self.row.iter().next_back().unwrap_or_default();
-        if last.contains(&b'\n') && self.rows.is_done() && self.last.get() != b'"' {
+        let (ends_with, at_end) = self.seen.get();
+        if last.contains(&b'\n') && at_end && ends_with != b'"' {
             return Err(error("a quote is opened in this row and never closed; double the quotes inside text".into()));
         }
         Ok(record)

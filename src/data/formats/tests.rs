@@ -245,7 +245,7 @@ fn json_lines_that_are_broken_say_where() {
         ("{\"text\": \"ok\", \"summary\": []}\n", "x.jsonl:1: \"summary\" is an array, not text"),
         (
             "{\"text\": \"ok\"}\n[1]\n",
-            "x.jsonl:2: not JSON: invalid type: sequence, expected an object or a string at column 0",
+            "x.jsonl:2: not JSON: invalid type: sequence, expected an object or a string at column 1",
         ),
     ] {
         assert_eq!(lines(content), wanted);

@@ -212,7 +212,7 @@ fn origin(url: &str) -> Option<String> {
 
 /// Where a `Location` leads.
 fn join(base: &str, location: &str) -> Option<String> {
-    if location.contains("://") && origin(location).is_some() {
+    if ["http://", "https://"].iter().any(|scheme| location.starts_with(scheme)) {
         return Some(location.into());
     }
     let (scheme, _) = base.split_once("://")?;
