@@ -10,4 +10,6 @@ pub mod queries;
 pub mod reviews;
 pub mod source;
 pub mod storyworld;
+#[cfg(test)]
+mod text_tests;
 pub(crate) mod words;
