@@ -23,6 +23,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tracing::trace_span;
 
 const VERSION: u32 = 3;
 
@@ -156,8 +157,9 @@ fn mean(values: &[f32]) -> f64 {
     values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64
 }
 
-/// Samples a batch of episodes and computes everything that stays fixed during its optimisation.
-fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
+/// Samples a batch of episodes and computes everything that stays fixed during its optimisation; the spans `sample`,
+/// `reference` and `score` say how long each part takes.
+pub fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
     let n = spec.policy.batch_size;
     let picked = Context::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
@@ -170,9 +172,11 @@ fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize
         uniforms: &u,
         value_head: Some(&model.head),
     };
-    let Sampled { responses, logprobs: lp, values, entropy } = sample(&model.trunk, &args)?;
-    let ref_logprobs = logprobs(inputs.reference, &queries, &responses, spec.task.temperature)?;
-    let scores = inputs.scorer.scores(inputs.rule, &queries, &responses)?;
+    let sampled = trace_span!("sample").in_scope(|| sample(&model.trunk, &args))?;
+    let Sampled { responses, logprobs: lp, values, entropy } = sampled;
+    let ref_logprobs = trace_span!("reference")
+        .in_scope(|| logprobs(inputs.reference, &queries, &responses, spec.task.temperature))?;
+    let scores = trace_span!("score").in_scope(|| inputs.scorer.scores(inputs.rule, &queries, &responses))?;
     let mock_scores = inputs.mock.map(|mock| mock.plain(inputs.rule, &queries, &responses)).transpose()?;
     Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
 }
