@@ -82,6 +82,7 @@ impl Workload {
     }
 
     /// The released code's PPO constants with Adam in PyTorch's form, so that the peer can use its own Adam.
+    #[allow(dead_code, reason = "each benchmark uses a part of it")]
     pub fn spec(&self) -> Result<Spec, toml::de::Error> {
         let mut spec: Spec = toml::from_str("spec_version = 1\nname = \"bench\"")?;
         spec.policy.batch_size = self.batch;

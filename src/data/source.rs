@@ -180,7 +180,7 @@ fn read_reviews(spec: &DataSpec, files: &Files) -> Result<Vec<Labelled>, DataErr
 }
 
 fn resolve(spec: &DataSpec, want: Want, key: &str) -> Result<Option<Files>, DataError> {
-    files::resolve(spec, want, key, || Hub::from_env())
+    files::resolve(spec, want, key, Hub::from_env)
 }
 
 /// Stands for the content of a source's files in a cache key; `None` for synthetic data. Files of the hub are named by

@@ -76,7 +76,7 @@ pub fn adapters() -> Vec<Adapter> {
                 driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
                 backend: format!("{:?}", info.backend),
                 // burn asks for all that the adapter has.
-                largest_buffer: limits.max_buffer_size.min(u64::from(limits.max_storage_buffer_binding_size)),
+                largest_buffer: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             }
         })
         .collect()

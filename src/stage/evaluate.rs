@@ -66,6 +66,9 @@ pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs
     context.artifact(Some(run), key, |work| evaluate(run, spec, inputs, &work.dir))
 }
 
+/// Scores of ρ's and of π's responses.
+type Pair = (Vec<f32>, Vec<f32>);
+
 fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
@@ -78,7 +81,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let reference = sample_all(inputs.reference, spec, &queries, 1, "evaluation reference")?;
     let (responses, kls) = policy_samples(spec, inputs, &queries)?;
     let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(rule, &queries, r);
-    let both = |scorer: Option<&Scorer>| -> Result<Option<(Vec<f32>, Vec<f32>)>, StageError> {
+    let both = |scorer: Option<&Scorer>| -> Result<Option<Pair>, StageError> {
         scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
     };
     let (mock, scored) = (both(inputs.mock)?, both(inputs.scorer)?);
