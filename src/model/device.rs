@@ -176,7 +176,7 @@ pub fn self_test(device: &Device) -> Result<SelfTest, ModelError> {
     let gradient = |d: &Device| -> Result<Vec<f32>, ModelError> {
         let model = build(d).trainable();
         let batch = Batch::new(&joined(&rows, &sampled.responses), &model.device());
-        let hidden = Gpt2::response_hidden(model.hidden(&batch, None), 3, 3);
+        let hidden = model.hidden_before_last(&batch, 3);
         let lp = model.token_logprobs(hidden, targets(&sampled.responses, &model.device()), 0.7);
         let gradients = lp.mean().backward();
         to_vec(model.wpe.grad(&gradients).ok_or_else(|| ModelError::Device("no gradient".into()))?)
