@@ -1,7 +1,6 @@
 //! GPT-2 in burn: the transformer, its scalar heads, sampling, weights on disk, tokenizer and devices.
 
 pub mod config;
-mod cpu_kernels;
 pub mod device;
 pub mod fused;
 pub mod gpt2;

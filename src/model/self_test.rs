@@ -118,7 +118,7 @@ fn update(
             returns: flat(&numbers(2.0), &device),
         };
         let batch = Batch::new(&joined(rows, responses), &device);
-        let hidden = Gpt2::response_hidden(model.trunk.hidden(&batch, None), QUERIES[0].len(), RESPONSE);
+        let hidden = model.trunk.hidden_before_last(&batch, RESPONSE);
         let lp = model.trunk.token_logprobs(hidden.clone(), targets(responses, &device), TEMPERATURE);
         Ok::<_, ModelError>((loss(lp, model.head.forward(hidden), &fixed, &clip).total, ()))
     })?;

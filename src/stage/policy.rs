@@ -242,11 +242,7 @@ pub fn optimise(
                 let queries: Vec<Query> = rows.iter().map(|r| queries[*r].clone()).collect();
                 let responses: Vec<Vec<u32>> = rows.iter().map(|r| responses[*r].clone()).collect();
                 let batch = Batch::new(&joined(&queries, &responses), &device);
-                let hidden = Gpt2::response_hidden(
-                    model.trunk.hidden(&batch, None),
-                    queries.first().map_or(0, Vec::len),
-                    spec.task.response_length,
-                );
+                let hidden = model.trunk.hidden_before_last(&batch, spec.task.response_length);
                 let lp =
                     model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
                 let predicted = model.head.forward(hidden);
