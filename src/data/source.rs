@@ -5,7 +5,7 @@ pub use super::error::DataError;
 use super::files::{self, Files};
 use super::formats::{Names, Want, open};
 use super::hub::Hub;
-use super::{reviews, storyworld};
+use super::{articles, posts, reviews, storyworld};
 use crate::spec::{DataFormat, DataSpec, Synthetic};
 use crate::store::atomic::hash_file;
 use rand::SeedableRng;
@@ -61,6 +61,8 @@ pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Documents, 
     let one = |_| match spec.synthetic {
         None | Some(Synthetic::Storyworld) => storyworld::passage(&mut rng).into(),
         Some(Synthetic::Reviews) => reviews::review(&mut rng).text.into(),
+        Some(Synthetic::Posts) => posts::post(&mut rng),
+        Some(Synthetic::Articles) => articles::article(&mut rng),
     };
     let train = (0..count.min(spec.limit.unwrap_or(usize::MAX))).map(one).collect();
     Ok(Documents { train, ..Documents::default() })

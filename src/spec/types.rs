@@ -423,6 +423,10 @@ pub enum Synthetic {
     Storyworld,
     /// Product reviews with ratings, from another grammar.
     Reviews,
+    /// Posts of 5 to 12 sentences with a summary each, in the shape of the TL;DR task.
+    Posts,
+    /// News articles with highlights, in the shape of CNN/Daily Mail.
+    Articles,
 }
 
 /// Where text comes from; exactly one of `synthetic`, `path` and `hf`.
