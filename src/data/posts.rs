@@ -28,7 +28,7 @@ pub fn post(rng: &mut impl Rng) -> Document {
     Document { text: paragraphs(&draft.sentences, 3), summary: Some(summary) }
 }
 
-/// They say nothing of what happened; each begins with a word of the paper's list (section 4.3).
+/// They say nothing of what happened; each begins with a word of the paper's list (figure 6).
 const PREAMBLES: Words = &[
     "Hi everyone.",
     "Hey guys.",
@@ -88,7 +88,7 @@ const EVENTS: &[Event] = &[
             "{who} and I fight over a {thing}",
         ],
         more: &["I want {sum} back", "it is hard to trust {him} now", "need advice"],
-        details: DETAILS,
+        details: LOSSES,
     },
     Event {
         facts: &["my {who} told me {when} that {he} {told}", "my {who} {told}, and I heard it {when}"],
@@ -102,6 +102,23 @@ const EVENTS: &[Event] = &[
     },
 ];
 
+/// After something happened to a thing.
+const LOSSES: Words = &[
+    "{he} said that it was only a {thing}",
+    "we were {where} at the time",
+    "I paid {sum} for the {thing}",
+    "nobody else was there",
+    "I asked {him} to pay for the {thing}",
+    "now we do not talk at all",
+    "my friends say that a {thing} is not worth it",
+    "I need the {thing} every day",
+    "{he} did not even say sorry",
+    "this is not the first time",
+    "I have known {him} for ten years",
+    "the {thing} was a gift from my family",
+];
+
+/// After some news.
 const DETAILS: Words = &[
     "{he} said that it was nothing",
     "we were {where} at the time",

@@ -1,5 +1,5 @@
 //! Simulated labelers: programs that stand in for people where there are none, built to have what the paper reports of its
-//! labelers (sections 3.2 and 4): they prefer copies, agree weakly, and are a little careless. Nothing they say is evidence
+//! labelers (section 3.2, table 9): they prefer copies, agree weakly, and are a little careless. Nothing they say is evidence
 //! about people.
 //!
 //! A labeler's choice is argmax over candidates c of  u_c + b [c is shown first] + T g_c,  with u_c = Σ weight · standardised

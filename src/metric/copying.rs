@@ -1,4 +1,4 @@
-//! What a summary copies from its source, and from where (paper section 4.3, figures 5 and 6).
+//! What a summary copies from its source, and from where (paper figures 5 and 6).
 //!
 //! Copied spans are the extractive fragments of Grusky, Naaman and Artzi ("Newsroom", 2018, section 4), but for a shortest
 //! length; everything is counted over [`words`](super::text::words). The paper does not say how long a copied n-gram, or a
@@ -94,7 +94,7 @@ pub fn copies_start(source: &str, response: &str) -> Option<bool> {
     Some(of.get(..START_WORDS) == Some(start))
 }
 
-/// The paper's rules for sources that begin with nothing worth copying (section 4.3).
+/// The paper's rules for sources that begin with nothing worth copying (figure 6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preamble {
     /// TL;DR: the first word is one of "hi", "hello", "hey", "ok", "okay", "so".

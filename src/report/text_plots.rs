@@ -85,7 +85,7 @@ pub fn novelty(results: &Results) -> Result<Option<String>, ReportError> {
         }
         let names = groups.iter().enumerate().map(|(i, name)| {
             let style = ("sans-serif", 18).into_font().color(&BLACK);
-            Text::new((*name).to_owned(), (i as f64 + 0.5, 0.0), style.pos(below()))
+            Text::new((*name).to_owned(), (i as f64 + 0.5, -0.015 * top), style.pos(below()))
         });
         chart.draw_series(names).map_err(|e| fail(&e))?;
         legend(&mut chart, SeriesLabelPosition::UpperLeft, &fail)?;
@@ -109,9 +109,9 @@ pub fn positions(results: &Results) -> Result<Option<String>, ReportError> {
         let middle = |i: usize| 100.0 * (i as f64 + 0.5) / parts;
         counts.iter().enumerate().map(|(i, n)| (middle(i), 100.0 * *n as f64 / texts.n.max(1) as f64)).collect()
     };
-    // Whole leading sentences say where they are from by definition, but their level is what models are held against.
-    let all: Vec<(Series<'_>, Points)> =
-        series(results).into_iter().map(|s| (path(s.texts), s)).map(|(p, s)| (s, p)).collect();
+    // Lead-3 is from the start by definition, and would press all others flat.
+    let models = series(results).into_iter().filter(|s| s.texts.writer != Writer::Lead3);
+    let all: Vec<(Series<'_>, Points)> = models.map(|s| (path(s.texts), s)).map(|(points, s)| (s, points)).collect();
     if all.iter().all(|(_, points)| points.iter().all(|p| p.1 == 0.0)) {
         return Ok(None);
     }

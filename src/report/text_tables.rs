@@ -134,10 +134,10 @@ fn percentage(share: Share) -> (f64, f64, f64) {
 fn labeler_rows(run: &str, s: &crate::label::simulated::SimulatedReport, seeds: &[u64]) -> Vec<Row> {
     let one = |name: &str, metric: &str, value: (f64, f64, f64), n: u64| {
         let verdict = "simulated labelers, not people";
-        row(&format!("{name}: simulated labelers"), run, metric, value, n, seeds, verdict)
+        row(name, run, metric, value, n, seeds, verdict)
     };
     let known = |v: Option<f64>| (v.unwrap_or(f64::NAN), f64::NAN, f64::NAN);
-    vec![
+    [
         one("pairs of answers that agree, %", "simulated_agreement", known(s.agreement), s.comparisons),
         one("Fleiss' kappa", "simulated_kappa", known(s.kappa), s.comparisons),
         one("answers that take the first shown, %", "simulated_first", percentage(s.first_shown), s.first_shown.n),
@@ -148,6 +148,9 @@ fn labeler_rows(run: &str, s: &crate::label::simulated::SimulatedReport, seeds: 
             s.most_copied.n,
         ),
     ]
+    .into_iter()
+    .filter(|row| row.value.is_some() && row.n > 0)
+    .collect()
 }
 
 #[cfg(test)]
