@@ -102,36 +102,37 @@ const EVENTS: &[Event] = &[
     },
 ];
 
-/// After something happened to a thing.
+/// After something happened to a thing. Some say again what the post began with, as people do; a small model learns
+/// from such repetition that words can be taken from earlier ones.
 const LOSSES: Words = &[
-    "{he} said that it was only a {thing}",
-    "we were {where} at the time",
+    "I still cannot believe that my {who} {did} my {thing}",
+    "I told everyone that my {who} {did} my {thing}",
+    "nobody knows why my {who} {did} my {thing}",
+    "it happened {when} and I was {where}",
     "I paid {sum} for the {thing}",
-    "nobody else was there",
-    "I asked {him} to pay for the {thing}",
-    "now we do not talk at all",
+    "I asked my {who} to pay for the {thing}",
+    "now my {who} and I do not talk at all",
     "my friends say that a {thing} is not worth it",
-    "I need the {thing} every day",
-    "{he} did not even say sorry",
-    "this is not the first time",
-    "I have known {him} for ten years",
+    "my {who} did not even say sorry",
+    "this is not the first time with my {who}",
+    "I have known my {who} for ten years",
     "the {thing} was a gift from my family",
 ];
 
 /// After some news.
 const DETAILS: Words = &[
-    "{he} said that it was nothing",
-    "we were {where} at the time",
-    "I paid {sum} that I do not have",
-    "nobody else was there",
-    "I asked {him} to explain it",
-    "now we do not talk at all",
+    "I still cannot believe that my {who} {told}",
+    "everyone knows that my {who} {told}",
+    "nobody knows why my {who} {told}",
+    "it was {when} and we were {where}",
+    "I asked my {who} to explain it",
+    "now my {who} and I do not talk at all",
     "my friends say that I should let it go",
     "I do not sleep well since then",
-    "{he} did not even say sorry",
-    "this is not the first time",
-    "I have known {him} for ten years",
-    "we had dinner {where} and it was quiet",
+    "my {who} did not even say sorry",
+    "this is not the first time with my {who}",
+    "I have known my {who} for ten years",
+    "I had dinner with my {who} and it was quiet",
 ];
 
 #[cfg(test)]

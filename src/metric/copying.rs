@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_longest_run_is_taken_where_it_is_first() {
-        let found = copying(SOURCE, "My brother broke my bike! He paid for it. my brother broke my");
+        let found = copying(SOURCE, "My brother broke my bike! He paid for it. My brother broke my");
         let span = |response, source, words| Span { response, source, words };
         assert_eq!(found.spans, [span(0, 12, 5), span(6, 9, 7)]);
         assert_eq!(found.positions, [12.0 / 18.0, 9.0 / 18.0]);

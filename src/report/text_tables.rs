@@ -47,7 +47,7 @@ struct Rows<'a> {
 impl Rows<'_> {
     fn row(&self, name: &str, metric: &str, value: (f64, f64, f64), n: u64) -> Row {
         let writer = self.texts.writer;
-        let name = format!("{name}: {}", writer.name());
+        let name = format!("{}: {name}", writer.name());
         row(&name, self.run, &format!("{}_{metric}", writer.key()), value, n, self.seeds, "")
     }
 
