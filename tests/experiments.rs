@@ -130,6 +130,40 @@ fn a_model_fine_tuned_on_summaries_is_what_rl_starts_from() {
     let evaluation = |run: &str| json(&out.join("runs").join(run).join("evaluation.json"));
     let kl = |run: &str| evaluation(run)["kl"]["mean"].as_f64().expect("KL");
     assert!(kl("supervised") > 5.0 && kl("rl").abs() < 1.0, "{} and {}", kl("supervised"), kl("rl"));
-    let rouge = |who: &str| evaluation("supervised")["rouge"][who]["rouge1"].as_f64().expect("ROUGE-1");
+    let rouge = |who: &str| {
+        let texts = evaluation("supervised")["texts"].as_array().cloned().expect("texts");
+        let found = texts.into_iter().find(|t| t["writer"] == who).expect("a writer");
+        found["rouge"]["rouge1"]["mean"].as_f64().expect("ROUGE-1")
+    };
     assert!(rouge("policy") > rouge("reference"), "{} and {}", rouge("policy"), rouge("reference"));
+}
+
+/// Simulated labelers on made-up posts: labels, measures, tables and page of a whole run, and every one says what it is.
+#[test]
+fn simulated_labelers_answer_and_are_named_everywhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let spec = format!("{}/specs/tldr_simulated.toml", env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::cargo_bin("runner").expect("the program");
+    command.current_dir(dir.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
+    let arguments = [&spec, "--profile", "smoke", "--device", "cpu", "--out", "out"];
+    command.args(arguments).args(["--set", "labeler.simulated.weight_rouge=0.5"]).assert().success();
+    let out = dir.path().join("out");
+    let labels = lines(&out.join("labels/main.jsonl"));
+    assert_eq!(labels.len(), 48);
+    let workers: std::collections::BTreeSet<&str> =
+        labels.iter().map(|l| l["worker"].as_str().expect("a worker")).collect();
+    assert!(workers.len() > 2 && workers.iter().all(|w| w.starts_with("simulated-")), "{workers:?}");
+    let evaluation = json(&out.join("runs/main/evaluation.json"));
+    let writers: Vec<&str> =
+        evaluation["texts"].as_array().expect("texts").iter().map(|t| t["writer"].as_str().expect("who")).collect();
+    assert_eq!(writers, ["lead3", "summary", "reference", "policy"]);
+    assert_eq!(evaluation["simulated"]["labelers"], 5);
+    for table in ["scores", "rouge", "novelty", "copying", "text", "labelers"] {
+        let title = json(&out.join(format!("tables/{table}.json")))["title"].clone();
+        assert!(title.as_str().is_some_and(|t| t.ends_with("(simulated labelers)")), "{title}");
+    }
+    let page = fs::read_to_string(out.join("report.html")).expect("the page");
+    assert!(page.contains("The labels come from simulated labelers"));
+    let log = fs::read_to_string(out.join("log.txt")).expect("the log");
+    assert!(log.contains("no person does"), "{log}");
 }

@@ -505,3 +505,23 @@ fn broken_text_never_panics() {
         assert!(odd == "model.weights = {}" || !found.is_empty(), "{odd}: {found:?}");
     }
 }
+
+#[test]
+fn simulated_labelers_are_checked() -> Outcome {
+    let simulated = |more: &str| format!("labeler.kind = \"simulated\"\n{more}");
+    let loaded = ok(&simulated("task.data.synthetic = \"posts\""), &Options::default())?;
+    assert!(!loaded.spec.labeler.has_classifier());
+    let scored = ok(&simulated("labeler.simulated.weight_score = 1.0"), &Options::default())?;
+    assert!(scored.spec.labeler.has_classifier());
+    for (more, message) in [
+        ("labeler.simulated.weight_copy = 0.0", "labels of noise alone teach nothing"),
+        ("labeler.simulated.temperature = -1.0", "labeler.simulated.temperature"),
+        ("labeler.simulated.labelers = 0", "labeler.simulated.labelers"),
+        ("collect.schedule = \"direct\"", "simulated labels have none"),
+        ("labeler.path = \"x\"", "labeler.kind = \"simulated\""),
+    ] {
+        let found = problems(&simulated(more)).join("\n");
+        assert!(found.contains(message), "{more}: {found}");
+    }
+    Ok(())
+}

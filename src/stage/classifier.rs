@@ -21,7 +21,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// One review in this many is held out to measure accuracy.
 const HELD_OUT: usize = 10;
 
@@ -34,8 +34,15 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
             blake3::hash(text.as_bytes()).to_hex().to_string()
         }
     };
-    let inputs =
-        (&spec.labeler, spec.task.query_length + spec.task.response_length, content, reference.to_string(), spec.seed);
+    let l = &spec.labeler;
+    let inputs = (
+        &l.reviews,
+        &l.classifier,
+        spec.task.query_length + spec.task.response_length,
+        content,
+        reference.to_string(),
+        spec.seed,
+    );
     Ok(Key::new("classifier", VERSION, &inputs)?)
 }
 

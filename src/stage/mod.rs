@@ -6,6 +6,7 @@ pub mod collect;
 pub mod context;
 pub mod evaluate;
 pub mod experiment;
+pub mod measures;
 pub mod policy;
 pub mod pretrain;
 pub mod quality;

@@ -91,7 +91,8 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
 
     let held_out_rows: Vec<Query> = held_out.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
     let quality = Quality::measure(&held_out, &raw_scores(&model, &held_out_rows)?);
-    tracing::info!("reward model ({kind}): {}", quality.text());
+    let who = if spec.labeler.kind == LabelerKind::Simulated { " of simulated labelers" } else { "" };
+    tracing::info!("reward model ({kind}{who}): {}", quality.text());
     if quality.worse_than_chance() {
         return Err(StageError::Guard {
             name: "reward_accuracy",
@@ -205,7 +206,7 @@ fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, St
 /// recorded ones were truncated before people saw them, and stay as they are.
 fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
     let row = |sample: &Vec<u32>| match spec.labeler.kind {
-        LabelerKind::Mock => inputs.rule.bare_row(&label.query, sample),
+        LabelerKind::Mock | LabelerKind::Simulated => inputs.rule.bare_row(&label.query, sample),
         LabelerKind::Recorded => {
             let response = (0..spec.task.response_length).map(|i| sample.get(i).copied());
             inputs.rule.scored_query(&label.query).into_iter().chain(response).collect()

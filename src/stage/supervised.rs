@@ -6,7 +6,7 @@ use super::StageError;
 use super::context::{CHECKPOINTS, Context};
 use super::pretrain::{Corpus, stream_of};
 use super::training::Training;
-use crate::data::queries::Example;
+use crate::data::queries::{Example, summary_response};
 use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Dropout, Gpt2};
 use crate::model::parallel::{gradients, map_shards, shard_rows};
@@ -93,10 +93,7 @@ fn summary_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError
     let mut rows = Vec::new();
     for example in inputs.examples {
         let Some(summary) = &example.summary else { continue };
-        // GPT-2 writes a word with the space before it; the query ends without one.
-        let text = format!(" {}{}", summary.trim(), spec.task.truncate_at);
-        let mut response = inputs.tokenizer.encode(&text)?;
-        response.truncate(spec.task.response_length);
+        let response = summary_response(summary, inputs.tokenizer, &spec.task)?;
         let query: Vec<u32> = example.query.iter().flatten().copied().collect();
         let from = query.len();
         rows.push(Row { tokens: query.into_iter().chain(response).collect(), from });
