@@ -13,7 +13,6 @@ all positions, as that re-implementation does; `--head response` those of the re
 
 import argparse
 import json
-import os
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -42,10 +41,11 @@ class WithHead(nn.Module):
 
 
 class Peer:
-    def __init__(self, models, head):
+    def __init__(self, models, head, micro_batch):
         self.check = json.loads((models / "rollout.json").read_text())
         self.constants = self.check["constants"]
         self.head = head
+        self.micro_batch = micro_batch
         self.policy = WithHead(models / "policy", language_model=True)
         self.reward = WithHead(models / "reward", language_model=False).eval()
         self.reference = GPT2LMHeadModel(GPT2Config.from_pretrained(models / "reference")).eval()
@@ -131,7 +131,8 @@ class Peer:
         return policy + c["vf_coef"] * value, policy, value
 
     def optimise(self, responses, logprobs, values, rewards, epochs, step=True):
-        """Epochs of PPO, one Adam step per minibatch. Returns the last step's losses."""
+        """Epochs of PPO, one Adam step per minibatch, whose
+        gradient is added up over micro-batches. Returns the last step's losses."""
         c = self.constants
         self.policy.train()
         rows = self.inputs(responses)
@@ -140,10 +141,13 @@ class Peer:
                 r = whiten(rewards[part], shift_mean=False) if c["whiten_rewards"] else rewards[part]
                 advantages, returns = gae(r, values[part], c["gamma"], c["lam"])
                 advantages = whiten(advantages, shift_mean=True)
-                minibatch = tuple(t[part] for t in rows)
-                losses = self.loss(minibatch, logprobs[part], values[part], advantages, returns)
                 self.adam.zero_grad()
-                losses[0].backward()
+                losses = torch.zeros(3)
+                fixed = (*(t[part] for t in rows), logprobs[part], values[part], advantages, returns)
+                for ids, mask, positions, *targets in zip(*(t.split(self.micro_batch) for t in fixed)):
+                    found = torch.stack(self.loss((ids, mask, positions), *targets)) * (len(ids) / len(part))
+                    found[0].backward()
+                    losses += found.detach()
                 if step:
                     self.adam.step()
         return losses
@@ -178,7 +182,8 @@ def differences(peer):
     rewards = peer.rewards(scores, logprobs, ref_logprobs)
     fixed = (responses, logprobs.clone(), values.clone(), rewards.clone())
     found["loss"], found["policy_loss"], found["value_loss"] = peer.optimise(*fixed, epochs=1, step=False)
-    norms = {n.removeprefix("transformer."): p.grad.norm().item() for n, p in gradients(peer)}
+    names = ((n.removeprefix("lm.").removeprefix("transformer."), p) for n, p in peer.policy.named_parameters())
+    norms = {n: p.grad.norm().item() for n, p in names}
     peer.optimise(*fixed, epochs=peer.constants["epochs"])
     with torch.inference_mode():
         found["logprobs_after"] = peer.policy.eval() and peer.policy_pass(peer.inputs(responses))[0]
@@ -192,12 +197,6 @@ def differences(peer):
     (a, b), n = (want["logprobs"], sampled[1]), sampled[1].numel()
     result["sampling_z"] = abs(((a.mean() - b.mean()) / ((a.var() + b.var()) / n).sqrt()).item())
     return result
-
-
-def gradients(peer):
-    return [(n, p) for n, p in peer.policy.named_parameters() if not n.startswith("lm.")] + [
-        (n.removeprefix("lm."), p) for n, p in peer.policy.named_parameters() if n.startswith("lm.")
-    ]
 
 
 def peak_memory():
@@ -267,7 +266,8 @@ def main():
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--updates", type=int, default=1)
     parser.add_argument("--warmup", type=int, default=1)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--micro-batch", type=int, default=16, help="rows of one training pass; ours has 16 on a CPU")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--gemm", type=int)
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
@@ -275,7 +275,7 @@ def main():
     if args.gemm:
         print(json.dumps({"gemm_flops": gemm(args.gemm)}))
         return
-    peer = Peer(args.models, args.head)
+    peer = Peer(args.models, args.head, args.micro_batch)
     result = differences(peer) if args.check else timed(peer, args.updates, args.warmup)
     print(json.dumps(result))
 

@@ -16,7 +16,6 @@ const STOP_EVERY: usize = 16;
 
 /// Shape of a model and of one batch of episodes.
 #[derive(Debug, Clone, Copy)]
-#[allow(dead_code, reason = "each benchmark uses a part of it")]
 pub struct Workload {
     pub dimensions: Dimensions,
     pub vocab: usize,
@@ -27,6 +26,7 @@ pub struct Workload {
     pub batch: usize,
 }
 
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
 impl Workload {
     /// `vocab`: by default GPT-2's, and for the test size one of a tokenizer trained on little text.
     pub fn new(size: ModelSize, vocab: Option<usize>, (query, response): (usize, usize), batch: usize) -> Self {
