@@ -182,7 +182,7 @@ fn read_reviews(spec: &DataSpec, files: &Files) -> Result<Vec<Labelled>, DataErr
 }
 
 fn resolve(spec: &DataSpec, want: Want, key: &str) -> Result<Option<Files>, DataError> {
-    files::resolve(spec, want, key, || Hub::from_env())
+    files::resolve(spec, want, key, Hub::from_env)
 }
 
 /// Documents of a grammar that stand for all of it in a cache key.

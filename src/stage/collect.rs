@@ -302,7 +302,7 @@ fn from_files(
     recorded::read(path, &reading, &mut report, &mut |label| {
         let rank = Context::seed(spec.seed, &format!("recorded label {:?}", label.query));
         draw.add(rank, label);
-        if draw.seen() % STOP_EVERY == 0 { context.check_stop(draw.seen() as usize) } else { Ok(()) }
+        if draw.seen().is_multiple_of(STOP_EVERY) { context.check_stop(draw.seen() as usize) } else { Ok(()) }
     })?;
     report.check()?;
     let drawn = draw.finish();

@@ -70,6 +70,9 @@ fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
 
+/// Scores of ρ's and of π's responses.
+type Pair = (Vec<f32>, Vec<f32>);
+
 fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
     let rule = inputs.rule;
     let (judge, judging) = inputs.judge()?;
@@ -78,7 +81,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let reference = sample_all(inputs.reference, spec, &queries, 1, "evaluation reference")?;
     let (responses, kls) = policy_samples(spec, inputs, &queries)?;
     let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(rule, &queries, r);
-    let both = |scorer: Option<&Scorer>| -> Result<Option<(Vec<f32>, Vec<f32>)>, StageError> {
+    let both = |scorer: Option<&Scorer>| -> Result<Option<Pair>, StageError> {
         scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
     };
     let (mock, scored) = (both(inputs.mock)?, both(inputs.scorer)?);
@@ -130,9 +133,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         texts: measured,
         simulated: inputs.simulated.clone(),
     };
-    let at = |pair: &Option<(Vec<f32>, Vec<f32>)>, i: usize| {
-        pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip()
-    };
+    let at = |pair: &Option<Pair>, i: usize| pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip();
     let mut lines = String::new();
     for i in 0..spec.evaluate.samples.min(queries.len()) {
         let ((reference_mock_score, mock_score), (reference_score, score)) = (at(&mock, i), at(&scored, i));
