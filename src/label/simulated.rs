@@ -22,11 +22,13 @@ pub struct Qualities {
     pub rouge: f64,
 }
 
+/// A weight, and the quality that it is of.
+type Weighted = (f64, fn(&Qualities) -> f64);
+
 /// u of every candidate: `[comparisons][candidates]`. Each quality is standardised over all candidates of all comparisons
 /// (population deviation); one that is the same everywhere counts nothing.
 pub fn utilities(spec: &SimulatedSpec, qualities: &[Vec<Qualities>]) -> Vec<Vec<f64>> {
-    type Of = fn(&Qualities) -> f64;
-    let weighted: [(f64, Of); 3] =
+    let weighted: [Weighted; 3] =
         [(spec.weight_score, |q| q.score), (spec.weight_copy, |q| q.copy), (spec.weight_rouge, |q| q.rouge)];
     let mut sums: Vec<Vec<f64>> = qualities.iter().map(|row| vec![0.0; row.len()]).collect();
     for (weight, of) in weighted {

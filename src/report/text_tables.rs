@@ -97,7 +97,7 @@ impl Rows<'_> {
             self.mean("where copied spans begin, % of the source", "copied_position", c.span_position, 100.0),
             self.share("begins as the source does, %", "copied_start", c.start),
             self.share(
-                "the same, sources with an uninformative preamble, %",
+                "begins as the source does, sources with an uninformative preamble, %",
                 "copied_start_preamble",
                 c.start_after_preamble,
             ),

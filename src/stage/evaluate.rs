@@ -73,6 +73,9 @@ fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
 
+/// Scores of ρ's and of π's responses.
+type Pair = (Vec<f32>, Vec<f32>);
+
 fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
     let rule = inputs.rule;
     let (judge, judging) = inputs.judge()?;
@@ -133,9 +136,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         texts: measured,
         simulated: inputs.simulated.clone(),
     };
-    let at = |pair: &Option<(Vec<f32>, Vec<f32>)>, i: usize| {
-        pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip()
-    };
+    let at = |pair: &Option<Pair>, i: usize| pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip();
     let mut lines = String::new();
     for i in 0..spec.evaluate.samples.min(queries.len()) {
         let ((reference_mock_score, mock_score), (reference_score, score)) = (at(&mock, i), at(&scored, i));
