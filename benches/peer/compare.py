@@ -24,6 +24,8 @@ from statistics import median
 HERE = Path(__file__).resolve().parent
 PHASES = ["sample", "reference", "score", "optimise", "total"]
 VOCABULARY = {"test": 1024, "small": 50257, "124M": 50257}
+# A matrix product's speed: through the clock, and through the processor time of all threads.
+GEMM = ["flops", "flops_per_cpu_second"]
 # (layers, width), as ModelSize::dimensions.
 SHAPE = {"test": (2, 32), "small": (6, 384), "124M": (12, 768)}
 # Largest differences allowed between the two sides' numbers. Log-probabilities have magnitude 10, so float32 itself is off
@@ -99,9 +101,11 @@ class Sides:
         return self.run([sys.executable, HERE / "peer.py", "--threads", self.threads, *more])
 
     def gemm(self, rows):
-        """FLOP/s of a matrix product: (burn's, torch's), the better of two turns."""
+        """Speed of a matrix product on each side, the better of two turns, and the memory of the peer's libraries."""
         turns = [(self.run([self.ours, "--gemm", rows]), self.peer("--gemm", rows)) for _ in range(2)]
-        return tuple(max(turn[side]["gemm_flops"] for turn in turns) for side in (0, 1))
+        best = lambda side, name: max(turn[side][name] for turn in turns)
+        sides = {who: {n: best(i, n) for n in GEMM} for i, who in enumerate(("burn", "torch"))}
+        return sides, turns[0][1]["library_bytes"] or float("nan")
 
 
 def build():
@@ -152,18 +156,22 @@ def summary(results):
     }
 
 
-HEADINGS = ["configuration", "side", *PHASES[:-1], "update", "processor", "peak memory", "share of peak"]
+HEADINGS = ["configuration", "side", *PHASES[:-1], "update", "processor", "peak memory", "share of peak (clock / processor)"]
 
 
 def rows(c, medians, peak):
-    """Table rows of one configuration: each side's numbers, and under each peer's its ratios to ours."""
+    """Table rows of one configuration: each side's numbers, and under each peer's its ratios to ours.
+
+    `peak`: the faster matrix product's FLOP per second, and per processor second.
+    """
     ours = medians["ours"]
     numbers = [*PHASES, "cpu_seconds", "peak_bytes"]
     for side, m in medians.items():
         first = f"{c.name}, {c.batch} episodes" if side == "ours" else ""
-        share = c.flops() * c.batch / m["total"] / peak
+        work = c.flops() * c.batch
+        shares = [100 * work / m[n] / p for n, p in zip(("total", "cpu_seconds"), peak)]
         seconds = [f"{m[n]:.3g} s" for n in numbers[:-1]]
-        yield [first, side, *seconds, f"{m['peak_bytes'] / 2**30:.2f} GiB", f"{100 * share:.0f}%"]
+        yield [first, side, *seconds, f"{m['peak_bytes'] / 2**30:.2f} GiB", f"{shares[0]:.0f}% / {shares[1]:.0f}%"]
         if side != "ours":
             yield ["", "ratio", *(f"**{m[n] / ours[n]:.2f}**" for n in numbers), ""]
 
@@ -202,7 +210,8 @@ def main():
     chosen = [c for c in CONFIGURATIONS if not args.only or c.name in args.only]
     sides = Sides(args.ours or build(), args.threads)
     about = machine(sides)
-    peaks = sides.gemm(2048)
+    gemm, libraries = sides.gemm(2048)
+    peak = [max(side[n] for side in gemm.values()) for n in GEMM]
     table, everything = [line(HEADINGS), line(["---"] * len(HEADINGS))], {}
     for c in chosen:
         with tempfile.TemporaryDirectory() as models:
@@ -210,17 +219,19 @@ def main():
             if args.check_only:
                 continue
             everything[c.name] = measure(sides, c, Path(models), args.repeats)
-        table += [line(row) for row in rows(c, everything[c.name], max(peaks))]
+        table += [line(row) for row in rows(c, everything[c.name], peak)]
     if args.check_only:
         print("both sides compute the same function")
         return
     print(f"{about}.\n")
-    print(f"Matrix product 2048³: burn {peaks[0] / 1e9:.0f} GFLOP/s, torch {peaks[1] / 1e9:.0f} GFLOP/s.")
+    speeds = ", ".join(f"{who} {g[GEMM[0]] / 1e9:.0f} ({g[GEMM[1]] / 1e9:.0f})" for who, g in gemm.items())
+    print(f"Matrix product 2048³, GFLOP per second (per processor second): {speeds}.")
     counts = ", ".join(f"{c.name} {c.flops() / 1e9:.3g}" for c in chosen)
-    print(f"GFLOP per episode: {counts}.\n")
+    print(f"GFLOP per episode: {counts}.")
+    print(f"The peer's libraries alone take {libraries / 2**30:.2f} GiB, counted in its peak memory.\n")
     print("\n".join(table))
     if args.json:
-        args.json.write_text(json.dumps({"machine": about, "gemm_flops": peaks, "medians": everything}, indent=1) + "\n")
+        args.json.write_text(json.dumps({"machine": about, "gemm": gemm, "medians": everything}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ all positions, as that re-implementation does; `--head response` those of the re
 
     python peer.py --models DIR --check            # compare with the numbers that `update --check DIR` wrote
     python peer.py --models DIR --updates 3        # time; prints one JSON object
-    python peer.py --gemm 2048                     # FLOP/s of a large matrix product
+    python peer.py --gemm 2048                     # FLOP/s of a large matrix product; memory of the libraries alone
 """
 
 import argparse
@@ -199,13 +199,13 @@ def differences(peer):
     return result
 
 
-def peak_memory():
-    """Largest resident memory since `reset_peak_memory`, in bytes; None without Linux's /proc."""
+def memory(field):
+    """Bytes in a field of Linux's /proc/self/status: VmRSS, resident; VmHWM, its peak. None elsewhere."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
         return None
-    return int(status.split("VmHWM:")[1].split()[0]) * 1024
+    return int(status.split(f"{field}:")[1].split()[0]) * 1024
 
 
 def reset_peak_memory():
@@ -245,18 +245,19 @@ def timed(peer, updates, warmup):
             result.append(phases)
     cpu = (time.process_time() - cpu) / updates
     threads = torch.get_num_threads()
-    return {"side": "peer", "threads": threads, "updates": result, "cpu_seconds": cpu, "peak_bytes": peak_memory()}
+    return {"side": "peer", "threads": threads, "updates": result, "cpu_seconds": cpu, "peak_bytes": memory("VmHWM")}
 
 
 def gemm(rows):
-    """FLOP/s of [rows, rows] x [rows, rows]; the best of ten."""
+    """Products [rows, rows] x [rows, rows]: FLOP per second, the best of ten, and per processor second, of all."""
     a, b = torch.ones(rows, rows), torch.ones(rows, rows)
-    best = float("inf")
-    for _ in range(10):
+    flops, turns, best, cpu = 2 * rows**3, 10, float("inf"), time.process_time()
+    for _ in range(turns):
         started = time.perf_counter()
         torch.mm(a, b)
         best = min(best, time.perf_counter() - started)
-    return 2 * rows**3 / best
+    cpu = time.process_time() - cpu
+    return {"flops": flops / best, "flops_per_cpu_second": turns * flops / cpu}
 
 
 def main():
@@ -273,7 +274,7 @@ def main():
     torch.set_num_threads(args.threads)
     torch.manual_seed(0)
     if args.gemm:
-        print(json.dumps({"gemm_flops": gemm(args.gemm)}))
+        print(json.dumps({"library_bytes": memory("VmRSS"), **gemm(args.gemm)}))
         return
     peer = Peer(args.models, args.head, args.micro_batch)
     result = differences(peer) if args.check else timed(peer, args.updates, args.warmup)
