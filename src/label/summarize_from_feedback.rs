@@ -19,6 +19,8 @@ struct Comparison {
     /// Of the axis evaluations in the folder next to the comparisons', which rate one summary.
     axes: Option<IgnoredAny>,
     summary: Option<IgnoredAny>,
+    /// Of the other format, whose entries may come as lines, too.
+    query: Option<IgnoredAny>,
 }
 
 /// A Reddit post, or a news article.
@@ -48,7 +50,10 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
     if comparison.summaries.is_none() && (comparison.summary.is_some() || comparison.axes.is_some()) {
         return Err(missing("rates one summary along axes and has no `summaries`; only comparisons are labels"));
     }
-    let info = comparison.info.ok_or_else(|| missing("has no `info`"))?;
+    let info = comparison.info.ok_or_else(|| match comparison.query {
+        Some(_) => missing("has `query` and no `info`: lines of lm_human_preferences need the format to be given"),
+        None => missing("has no `info`"),
+    })?;
     let text = [info.post, info.article].into_iter().flatten().find(|text| !text.is_empty());
     let text = text.ok_or_else(|| missing("`info` has no text in `post` or `article`"))?;
     let summaries = comparison.summaries.ok_or_else(|| missing("has no `summaries`"))?;
@@ -107,7 +112,8 @@ mod tests {
             ("\"A post.\"", "\"\\ud800\"", Reason::NotJson, "hex escape"),
             ("{\"text\": \" one\", ", "{", Reason::MissingKey, "no `text`"),
             ("\"summaries\": [", "\"summary\": {}, \"axes\": {}, \"z\": [", Reason::MissingKey, "along axes"),
-            ("\"info\"", "\"inf\"", Reason::MissingKey, "no `info`"),
+            ("\"info\"", "\"inf\"", Reason::MissingKey, "has no `info`"),
+            ("\"info\"", "\"query\"", Reason::MissingKey, "lines of lm_human_preferences"),
             ("\"choice\"", "choice", Reason::NotJson, "key must be a string"),
         ] {
             let error = parse(FULL.replace(from, to).as_bytes()).map(|_| ()).unwrap_err();
