@@ -86,7 +86,7 @@ fn products() {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+pub fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let size = arguments.first().map_or("small", String::as_str);
     if size == "products" {
