@@ -25,9 +25,10 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForCausalLM
+from transformers.utils import logging
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests/fixtures"))
-from make_weights import logprobs, random_model  # noqa: E402
+from make_weights import random_model  # noqa: E402
 
 # layers, heads, width, vocabulary, context
 SHAPES = {"test": (1, 2, 16, 300, 64), "tiny": (4, 4, 128, 5000, 128), "6x384": (6, 6, 384, 20000, 256),
@@ -59,6 +60,14 @@ code = subprocess.run(sys.argv[1:]).returncode
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 sys.exit(code)
 """
+
+
+@torch.no_grad()
+def logprobs(model, query, response):
+    """transformers' log-probabilities of one row without padding at each temperature, from one pass."""
+    logits = model(torch.tensor([query + response])).logits[0, len(query) - 1 : -1]
+    ids = torch.tensor(response)[:, None]
+    return {t: torch.log_softmax(logits / t, dim=-1).gather(1, ids)[:, 0].tolist() for t in TEMPERATURES}
 
 
 def largest(a, b):
@@ -97,11 +106,12 @@ def check(runner, shape, work, device, tables):
         on_disk = sum(f.stat().st_size for f in (work / name).glob("*.safetensors"))
         if name != "float32 sharded":  # the same numbers as float32
             model = AutoModelForCausalLM.from_pretrained(work / name, dtype=torch.float32).eval()
-            expected = {t: [logprobs(model, q, r, t) for q, r in rows] for t in TEMPERATURES}
-            del model
+            found = [logprobs(model, q, r) for q, r in rows]
+            expected = {t: [row[t] for row in found] for t in TEMPERATURES}
+            del model, found
             gc.collect()
         worst = {}
-        for t in TEMPERATURES if name == "float32" else (1.0, 0.7):
+        for t in TEMPERATURES if name == "float32" else (1.0,) if shape.endswith("M") else (1.0, 0.7):
             own, _, _ = run(runner, work / name, rows, t, device)
             # At a small temperature log-probabilities are as many times larger, and so is their rounding.
             worst[t] = largest(own, expected[t]) * min(1.0, t)
@@ -126,6 +136,7 @@ def main():
     parser.add_argument("--keep", action="store_true", help="leave the models in --work")
     args = parser.parse_args()
     torch.set_num_threads(os.cpu_count())
+    logging.disable_progress_bar()
     failed, tables = False, ["| model | on disk | largest difference at each temperature (times it where below 1), and alone | memory, one short line | time |", "|---|---|---|---|---|"]
     for shape in args.shapes:
         work = Path(args.work or tempfile.gettempdir()) / f"check_sizes_{shape}"

@@ -15,6 +15,7 @@ pub mod sample;
 pub mod schema;
 pub mod validate;
 
+use crate::model::memory::keep_freed_memory;
 use crate::report::compare::Format;
 use crate::spec::{Options, Problem};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -37,6 +38,9 @@ struct Cli {
     /// Log errors only
     #[arg(short, long, global = true)]
     quiet: bool,
+    /// Threads of the CPU backend (default: RAYON_NUM_THREADS, else one per core); results do not depend on it
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
 }
 
 #[derive(Subcommand)]
@@ -184,6 +188,13 @@ pub fn main() -> i32 {
             return e.exit_code();
         }
     };
+    keep_freed_memory();
+    if let Some(threads) = cli.threads
+        && let Err(e) = rayon::ThreadPoolBuilder::new().num_threads(usize::from(threads)).build_global()
+    {
+        eprintln!("error: --threads: {}", chain(&e));
+        return 1;
+    }
     let level = if cli.quiet { "error" } else { ["info", "debug", "trace"][usize::from(cli.verbose.min(2))] };
     match cli.command {
         Command::Run(args) => run::run(&args, level),

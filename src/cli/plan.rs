@@ -4,6 +4,7 @@ use super::print_problems;
 use super::run::{default_out, with_paths};
 use crate::model::config::read_config;
 use crate::model::device::choose;
+use crate::model::memory::Shape;
 use crate::spec::{CollectSchedule, Dimensions, LabelerKind, Options, PretrainTokenizer, Spec, SupervisedOn, load};
 use crate::stage::experiment::Keys;
 use crate::store::cache::{Cache, Key};
@@ -52,9 +53,11 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
             let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
             println!("{stage:<12} {work:>9} TFLOP   {what:<32} {state}");
         }
+        let (_, rows, at_once) = training(spec);
         println!(
-            "memory       {:>9.2} GB      weights, gradients and Adam moments of π, and ρ, r, r_s; activations of one minibatch",
-            memory(spec) / 1e9
+            "memory       {:>9.2} GB      a PPO update on the CPU, {} threads: minibatches of {rows} rows, {at_once} at once",
+            memory(spec) / 1e9,
+            rayon::current_num_threads()
         );
     }
     0
@@ -145,17 +148,17 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     stages
 }
 
-/// Bytes: π four times (weights, gradients, two moments), three frozen models, and activations of a minibatch.
+/// Sizes of the policy's training, rows per minibatch, and rows worked on at once where there is no GPU.
+fn training(spec: &Spec) -> (Shape, usize, usize) {
+    let (dimensions, vocabulary) = dimensions(spec);
+    let response = spec.task.response_length;
+    let shape = Shape { dimensions, vocab: vocabulary as usize, time: query_tokens(spec) + response, response };
+    let rows = spec.policy.batch_size / spec.policy.minibatches;
+    (shape, rows, shape.rows().min(rows))
+}
+
+/// Bytes of a PPO update, and r_s.
 fn memory(spec: &Spec) -> f64 {
-    let (d, vocabulary) = dimensions(spec);
-    let weights = block_weights(&d) + (vocabulary + d.context as f64) * d.width as f64;
-    let rows = (spec.policy.batch_size / spec.policy.minibatches) as f64;
-    let length = (query_tokens(spec) + spec.task.response_length) as f64;
-    let per_token = d.layers as f64 * (34.0 * d.width as f64 + 3.0 * d.heads as f64 * length);
-    let logits = 3.0 * rows * spec.task.response_length as f64 * vocabulary;
-    4.0 * (4.0 * weights
-        + 2.0 * weights
-        + block_weights(&spec.labeler.classifier.dimensions)
-        + rows * length * per_token
-        + logits)
+    let (shape, rows, _) = training(spec);
+    shape.update(rows, rayon::current_num_threads()) + 4.0 * block_weights(&spec.labeler.classifier.dimensions)
 }

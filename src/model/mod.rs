@@ -5,6 +5,7 @@ pub mod device;
 pub mod fused;
 pub mod gpt2;
 pub mod gpt2_tokenizer;
+pub mod memory;
 pub mod optimizer;
 pub mod parallel;
 pub mod reward_model;

@@ -1,4 +1,4 @@
-//! Work over a batch in shards of a fixed number of rows, on as many threads as the machine has.
+//! Work over a batch in shards of a fixed number of rows, on as many threads as rayon's pool has (`--threads`).
 //!
 //! The shards, and the order in which their results are added up, depend on the batch and the kind of device alone:
 //! one core and sixty-four give the same bytes. Memory is bounded by shards at work, not by the batch (gradient
@@ -6,7 +6,8 @@
 //! other cores busy.
 
 use super::device::is_cpu;
-use super::gpt2::{Weight, Weights};
+use super::gpt2::{Gpt2, Weight, Weights};
+use super::memory::{SHARD_ROWS, SHARDS, Shape};
 use burn::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -18,7 +19,14 @@ pub type GradientMap = BTreeMap<String, Tensor<1>>;
 
 /// Rows of a batch that are worked on at once: few on a CPU (one thread each), all of them elsewhere.
 pub fn shard_rows(device: &Device) -> usize {
-    if is_cpu(device) { 16 } else { usize::MAX }
+    if is_cpu(device) { SHARD_ROWS } else { usize::MAX }
+}
+
+/// The same for training on rows of `time` tokens, of which `response` are predicted: fewer where rows are long, so that
+/// what a shard keeps for its backward pass stays bounded.
+pub fn training_rows(model: &Gpt2, time: usize, response: usize) -> usize {
+    let shape = Shape { dimensions: model.dimensions(), vocab: model.vocab(), time, response };
+    if is_cpu(&model.device()) { shape.rows() } else { usize::MAX }
 }
 
 /// `f` of each chunk of at most `rows` items, in order; the first error in that order.
@@ -28,7 +36,7 @@ pub fn map_shards<T: Sync, R: Send, E: Send>(
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
     let mut results = Vec::new();
-    in_order(items, rows, f, |result| results.push(result))?;
+    in_order(items, rows, usize::MAX, f, |result| results.push(result))?;
     Ok(results)
 }
 
@@ -46,11 +54,12 @@ struct Turns<F, E> {
 fn in_order<T: Sync, R: Send, E: Send>(
     items: &[T],
     rows: usize,
+    most_workers: usize,
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
     mut take: impl FnMut(R) + Send,
 ) -> Result<(), E> {
     let shards: Vec<&[T]> = items.chunks(rows.clamp(1, items.len().max(1))).collect();
-    let workers = rayon::current_num_threads().min(shards.len());
+    let workers = rayon::current_num_threads().min(shards.len()).min(most_workers);
     if workers <= 1 {
         for shard in shards {
             take(f(shard)?);
@@ -124,7 +133,7 @@ pub fn gradients<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
         let (loss, rest) = f(&model, shard)?;
         Ok((collect(model, loss), rest))
     };
-    in_order(items, rows, one, |(found, rest)| {
+    in_order(items, rows, SHARDS, one, |(found, rest)| {
         for (name, gradient) in found {
             let sum = match total.remove(&name) {
                 Some(sum) => sum + gradient,

@@ -86,20 +86,21 @@ pub fn sample(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> 
 fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
     let device = model.device();
     let (k, length) = (args.k, args.response_length);
-    let query_length = args.queries.first().map_or(0, Vec::len);
-    let n = args.queries.len() * k;
-    let batch = Batch::new(args.queries, &device);
-    let last = (1..=args.queries.len()).map(|r| (r * query_length - 1) as i32).collect();
-    let (h, prefilled) = model.prefill(&batch, ints(last, [args.queries.len()], &device));
+    let queries = trimmed(args.queries.to_vec());
+    let query_length = queries.first().map_or(0, Vec::len);
+    let n = queries.len() * k;
+    let batch = Batch::new(&queries, &device);
+    let last = (1..=queries.len()).map(|r| (r * query_length - 1) as i32).collect();
+    let (h, prefilled) = model.prefill(&batch, ints(last, [queries.len()], &device));
     let width = h.dims()[1];
-    let mut h = h.reshape([args.queries.len(), 1, width]).repeat_dim(1, k).reshape([n, width]);
+    let mut h = h.reshape([queries.len(), 1, width]).repeat_dim(1, k).reshape([n, width]);
     let capacity = query_length + length;
     let mut caches: Vec<LayerCache> = prefilled
         .into_iter()
         .map(|c| LayerCache { keys: widen(c.keys, k, capacity), values: widen(c.values, k, capacity) })
         .collect();
-    let real: Vec<i32> = args.queries.iter().map(|q| q.iter().flatten().count() as i32).collect();
-    let mask = CacheMask::new(args.queries, k, capacity, &device);
+    let real: Vec<i32> = queries.iter().map(|q| q.iter().flatten().count() as i32).collect();
+    let mask = CacheMask::new(&queries, k, capacity, &device);
 
     let (mut tokens, mut logprobs, mut values, mut entropies) = (vec![], vec![], vec![], vec![]);
     for i in 0..length {
@@ -135,16 +136,17 @@ pub fn logprobs(
     temperature: f64,
 ) -> Result<Vec<Vec<f32>>, ModelError> {
     let device = model.device();
-    let indices: Vec<usize> = (0..queries.len()).collect();
-    let shards = map_shards(&indices, shard_rows(&device).min(SAMPLING_ROWS), |picked| {
-        let range = picked[0]..picked[0] + picked.len();
-        let (queries, responses) = (&queries[range.clone()], &responses[range]);
-        let r = longest(responses);
-        let hidden = model.hidden_before_last(&Batch::new(&joined(queries, responses), &device), r);
-        let logprobs = head_logprobs(model, hidden, targets(responses, &device), temperature)?;
-        Ok(logprobs.chunks(r.max(1)).zip(responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
+    let order = by_length(queries);
+    let shards = map_shards(&order, shard_rows(&device).min(SAMPLING_ROWS), |picked| {
+        let queries: Vec<Vec<Option<u32>>> = picked.iter().map(|i| queries[*i].clone()).collect();
+        let responses: Vec<Vec<u32>> = picked.iter().map(|i| responses[*i].clone()).collect();
+        let r = longest(&responses);
+        let rows = trimmed(joined(&queries, &responses));
+        let hidden = model.hidden_before_last(&Batch::new(&rows, &device), r);
+        let logprobs = head_logprobs(model, hidden, targets(&responses, &device), temperature)?;
+        Ok(logprobs.chunks(r.max(1)).zip(&responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
     })?;
-    Ok(shards.concat())
+    Ok(restored(&order, shards.concat()))
 }
 
 /// [`Gpt2::token_logprobs`] read to the host, in pieces that keep the logits small: `[rows, width]`, `[rows]`.
@@ -213,6 +215,34 @@ pub fn joined(queries: &[Vec<Option<u32>>], responses: &[Vec<u32>]) -> Vec<Vec<O
             .collect()
     };
     queries.iter().zip(responses).map(row).collect()
+}
+
+/// The rows without the padding that all of them begin with.
+pub fn trimmed(mut rows: Vec<Vec<Option<u32>>>) -> Vec<Vec<Option<u32>>> {
+    let common = rows.iter().map(|r| leading_padding(r)).min().unwrap_or(0);
+    // Of nothing but padding, one position stays.
+    let common = common.min(rows.first().map_or(0, |r| r.len().saturating_sub(1)));
+    rows.iter_mut().for_each(|r| drop(r.drain(..common)));
+    rows
+}
+
+/// Padding before a row's first token.
+pub fn leading_padding(row: &[Option<u32>]) -> usize {
+    row.iter().take_while(|t| t.is_none()).count()
+}
+
+/// Indices of rows, those with most padding first, so that what is worked on together has much of it in common.
+pub fn by_length(rows: &[Vec<Option<u32>>]) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|i| std::cmp::Reverse(leading_padding(&rows[*i])));
+    order
+}
+
+/// `values[i]` put to `order[i]`.
+pub fn restored<T: Default>(order: &[usize], values: Vec<T>) -> Vec<T> {
+    let mut result: Vec<T> = std::iter::repeat_with(T::default).take(values.len()).collect();
+    order.iter().zip(values).for_each(|(i, value)| result[*i] = value);
+    result
 }
 
 /// Response tokens as `[rows * response]`; 0 where a response is shorter than the longest.

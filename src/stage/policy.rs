@@ -8,8 +8,8 @@ use super::scoring::{Rule, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
-use crate::model::parallel::{gradients, shard_rows};
-use crate::model::sampling::{Sampled, Sampling, joined, logprobs, sample, targets, to_vec};
+use crate::model::parallel::{gradients, training_rows};
+use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, targets, to_vec, trimmed};
 use crate::model::weights::save_scalar;
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
 use crate::rlhf::kl::next_coefficient;
@@ -229,8 +229,13 @@ pub fn optimise(
             let advantages = whiten(&advantages, true);
             let queries: Vec<Query> = picked.iter().map(|i| rollout.queries[*i].clone()).collect();
             let responses: Vec<Vec<u32>> = picked.iter().map(|i| rollout.responses[*i].clone()).collect();
-            let rows: Vec<usize> = (0..picked.len()).collect();
-            let (found, parts) = gradients(&model, &rows, shard_rows(&model.trunk.device()), |model, rows| {
+            let rows = by_length(&queries);
+            let at_once = training_rows(
+                &model.trunk,
+                queries.first().map_or(0, Vec::len) + spec.task.response_length,
+                spec.task.response_length,
+            );
+            let (found, parts) = gradients(&model, &rows, at_once, |model, rows| {
                 let device = model.trunk.device();
                 let part = |values: &[Vec<f32>]| -> Vec<Vec<f32>> { rows.iter().map(|r| values[*r].clone()).collect() };
                 let fixed = Targets {
@@ -241,7 +246,7 @@ pub fn optimise(
                 };
                 let queries: Vec<Query> = rows.iter().map(|r| queries[*r].clone()).collect();
                 let responses: Vec<Vec<u32>> = rows.iter().map(|r| responses[*r].clone()).collect();
-                let batch = Batch::new(&joined(&queries, &responses), &device);
+                let batch = Batch::new(&trimmed(joined(&queries, &responses)), &device);
                 let hidden = model.trunk.hidden_before_last(&batch, spec.task.response_length);
                 let lp =
                     model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);

@@ -12,9 +12,9 @@ use crate::label::{Judgement, Kind, Label, kind_of};
 use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
-use crate::model::parallel::{gradients, shard_rows};
+use crate::model::parallel::{gradients, training_rows};
 use crate::model::reward_model::RewardModel;
-use crate::model::sampling::to_vec;
+use crate::model::sampling::{to_vec, trimmed};
 use crate::model::weights::{load_scalar, save_scalar};
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
 use crate::spec::{LabelerKind, Spec};
@@ -159,10 +159,12 @@ pub fn step(
     labels: &[(Vec<Query>, Judgement)],
     lr: f64,
 ) -> Result<(RewardModel, f32), ModelError> {
-    let shard = (shard_rows(&model.model.trunk.device()) / kind.samples()).max(1);
+    let time = labels.iter().flat_map(|(rows, _)| rows).map(Vec::len).max().unwrap_or(0);
+    // The last token of each row is read, nothing is predicted.
+    let shard = (training_rows(&model.model.trunk, time, 1) / kind.samples()).max(1);
     let (gradients, losses) = gradients(&model, labels, shard, |model, picked| {
         let device = model.model.trunk.device();
-        let rows: Vec<Query> = picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect();
+        let rows = trimmed(picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect());
         let judgements: Vec<Judgement> = picked.iter().map(|(_, judgement)| *judgement).collect();
         let rewards = model.score(&Batch::new(&rows, &device));
         let loss = loss_of(kind, rewards, &judgements, &device) * (picked.len() as f64 / labels.len() as f64);

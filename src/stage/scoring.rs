@@ -5,7 +5,7 @@ use super::StageError;
 use crate::data::queries::{Query, truncate, truncation_ids};
 use crate::model::gpt2::{Batch, ScalarModel};
 use crate::model::parallel::{map_shards, shard_rows};
-use crate::model::sampling::to_vec;
+use crate::model::sampling::{by_length, restored, to_vec, trimmed};
 use crate::model::tokenizer::Tokenizer;
 use crate::rlhf::reward::Normalization;
 use crate::spec::Spec;
@@ -74,9 +74,12 @@ impl Rule {
 /// Raw scores of token rows, in passes of [`ROWS`].
 pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, StageError> {
     let device = model.trunk.device();
-    let scores =
-        map_shards(rows, shard_rows(&device).min(ROWS), |rows| to_vec(model.score(&Batch::new(rows, &device))))?;
-    Ok(scores.concat())
+    let order = by_length(rows);
+    let scores = map_shards(&order, shard_rows(&device).min(ROWS), |picked| {
+        let rows = trimmed(picked.iter().map(|i| rows[*i].clone()).collect());
+        to_vec(model.score(&Batch::new(&rows, &device)))
+    })?;
+    Ok(restored(&order, scores.concat()))
 }
 
 /// A scorer of responses: the trained reward model, or r_s itself in direct mode.

@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use std::sync::Arc;
 
 /// Tokens of the vocabulary in a chunk.
-const CHUNK: usize = 4096;
+pub const CHUNK: usize = 2048;
 /// Most logits that are kept for the backward pass: 64 MiB.
 pub const KEPT: usize = 1 << 24;
 

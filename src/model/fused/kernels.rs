@@ -82,9 +82,12 @@ macro_rules! vectorized {
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    // Adding and subtracting 1.5·2²³ rounds to the nearest integer.
+    // Adding 1.5·2²³ rounds to the nearest integer n, which is then in the low bits; from there it goes to the exponent. (A
+    // conversion to an integer saturates in Rust, which compilers do one number at a time.)
     const ROUND: f32 = 12_582_912.0;
-    let n = (x * LOG2_E + ROUND) - ROUND;
+    let rounded = x * LOG2_E + ROUND;
+    let n = rounded - ROUND;
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
     let f = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
     let p = 1.987_569_2e-4;
     let p = p * f + 1.398_199_9e-3;
@@ -93,7 +96,7 @@ fn exp(x: f32) -> f32 {
     let p = p * f + 1.666_666_5e-1;
     let p = p * f + 0.5;
     let y = p * f * f + f + 1.0;
-    y * f32::from_bits(((n as i32 + 127) as u32) << 23)
+    y * power
 }
 
 /// Sums in sixteen lanes, then across them: one order of additions, whatever the processor.

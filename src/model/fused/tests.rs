@@ -87,7 +87,7 @@ fn linear_is_product_and_sum() {
 }
 
 /// More tokens than a chunk holds, and a number that is no multiple of anything.
-const VOCABULARY: usize = 4096 + 131;
+const VOCABULARY: usize = 2 * head::CHUNK + 131;
 
 #[test]
 fn token_logprobs_are_log_softmax_and_gather() {
