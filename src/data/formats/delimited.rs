@@ -63,17 +63,27 @@ fn pair(line: &str) -> Result<(&str, &str), String> {
     line.rsplit_once('\t').ok_or_else(|| "no tab; expected text, tab, label".into())
 }
 
-/// Hands bytes on and remembers the last one that ends no line.
+/// How far a file has been read.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The last byte that is no white space.
+    last: Cell<u8>,
+    /// Whether the end has been met, which the last row's own line end comes before.
+    ended: Cell<bool>,
+}
+
+/// Hands bytes on and remembers how far it came.
 struct Tail<R> {
     inner: R,
-    last: Rc<Cell<u8>>,
+    progress: Rc<Progress>,
 }
 
 impl<R: Read> Read for Tail<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
+        self.progress.ended.set(read == 0);
         if let Some(last) = buffer[..read].iter().rev().find(|b| !b.is_ascii_whitespace()) {
-            self.last.set(*last);
+            self.progress.last.set(*last);
         }
         Ok(read)
     }
@@ -84,7 +94,7 @@ struct Table<R> {
     path: PathBuf,
     rows: csv::Reader<Tail<R>>,
     row: ByteRecord,
-    last: Rc<Cell<u8>>,
+    progress: Rc<Progress>,
     text: usize,
     summary: Option<usize>,
     label: Option<usize>,
@@ -92,8 +102,8 @@ struct Table<R> {
 }
 
 fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
-    let last = Rc::new(Cell::new(0));
-    let tail = Tail { inner: open_bytes(path)?, last: Rc::clone(&last) };
+    let progress = Rc::new(Progress::default());
+    let tail = Tail { inner: open_bytes(path)?, progress: Rc::clone(&progress) };
     let mut rows = ReaderBuilder::new().delimiter(delimiter).from_reader(tail);
     let header = rows.byte_headers().map_err(|e| csv_error(path, &e))?;
     let header: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_string()).collect();
@@ -107,13 +117,14 @@ fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) ->
         path: path.into(),
         rows,
         row: ByteRecord::new(),
-        last,
+        progress,
         text: position(&names.text).unwrap_or_default(),
         summary: names.summary.as_deref().and_then(position),
         label: names.label.as_deref().and_then(position),
         done: false,
     };
-    Ok(Reader::new(Some(names), std::iter::from_fn(move || table.next())))
+    let first = table.next().ok_or_else(|| file_error(path, "has no rows"))?;
+    Ok(Reader::new(Some(names), std::iter::once(first).chain(std::iter::from_fn(move || table.next()))))
 }
 
 impl<R: Read> Table<R> {
@@ -144,7 +155,7 @@ impl<R: Read> Table<R> {
         };
         // A quote that is never closed takes everything after it into the last cell of the last row.
         let last = self.row.iter().next_back().unwrap_or_default();
-        if last.contains(&b'\n') && self.rows.is_done() && self.last.get() != b'"' {
+        if last.contains(&b'\n') && self.progress.ended.get() && self.progress.last.get() != b'"' {
             return Err(error("a quote is opened in this row and never closed; double the quotes inside text".into()));
         }
         Ok(record)

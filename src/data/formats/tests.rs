@@ -243,10 +243,9 @@ fn json_lines_that_are_broken_say_where() {
         ("{\"text\": \"b\"}\n\"a\"\n", "x.jsonl:2: is a string; the records before are objects"),
         ("3\n", "x.jsonl:1: is a number; expected an object or a string"),
         ("{\"text\": \"ok\", \"summary\": []}\n", "x.jsonl:1: \"summary\" is an array, not text"),
-        (
-            "{\"text\": \"ok\"}\n[1]\n",
-            "x.jsonl:2: not JSON: invalid type: sequence, expected an object or a string at column 0",
-        ),
+        ("{\"text\": \"ok\"}\n[1]\n", "x.jsonl:2: is an array; the records before are objects"),
+        ("{\"text\": \"ok\"}\n1.5\n", "x.jsonl:2: is a number; the records before are objects"),
+        ("{\"text\": \"ok\"}\nnull\n", "x.jsonl:2: is null; the records before are objects"),
     ] {
         assert_eq!(lines(content), wanted);
     }
