@@ -1,5 +1,6 @@
 //! What can be wrong with data: a message says what, where, and what to do.
 
+use crate::spec::did_you_mean;
 use std::path::{Path, PathBuf};
 
 /// A problem with a data file or with fetching one.
@@ -42,4 +43,11 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S], most: usize) -> String {
         n if n > most => format!("{} and {} more", shown.join(", "), n - most),
         _ => shown.join(", "),
     }
+}
+
+/// What there is instead of `name`, for the message that it is not there: the one that was probably meant, then all.
+pub(crate) fn instead<S: AsRef<str>>(name: &str, there: &[S], most: usize) -> String {
+    let meant = did_you_mean(name, there.iter().map(AsRef::as_ref));
+    let meant = meant.map(|(question, _)| format!("{question} ")).unwrap_or_default();
+    format!("{meant}there are {}", list(there, most))
 }

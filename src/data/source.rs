@@ -3,7 +3,8 @@
 
 pub use super::error::DataError;
 use super::files::{self, Files};
-use super::formats::{Names, Want, open};
+pub use super::formats::Want;
+use super::formats::{Names, open};
 use super::hub::Hub;
 use super::{reviews, storyworld};
 use crate::spec::{DataFormat, DataSpec, Synthetic};
@@ -52,7 +53,7 @@ pub struct Labelled {
 /// Documents of a source: `count` synthetic passages, or what its files hold, in the order of names and records; at most
 /// `spec.limit` for training, and as many held out. Data of the hub are fetched if they are not in its cache.
 pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Documents, DataError> {
-    if let Some(files) = resolve(spec, Want::Documents, "task.data")? {
+    if let Some(files) = resolve(spec, Want::Documents)? {
         let read = |paths: &[PathBuf]| read_all(spec, paths, &files);
         let held_out = files.held_out.as_deref().map(read).transpose()?;
         return Ok(Documents { train: read(&files.train)?, held_out, plain_text: files.format == DataFormat::Text });
@@ -124,7 +125,7 @@ fn describe(names: &Names) -> String {
 /// Rated reviews: `count` synthetic ones, or those of files with labels 0/1, stars 1-5 or positive/negative. Three stars
 /// and empty reviews are dropped, and the classes are balanced by dropping from the larger (paper section 3.1.1).
 pub fn labelled_reviews(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<Labelled>, DataError> {
-    let rated = match resolve(spec, Want::Reviews, "labeler.reviews")? {
+    let rated = match resolve(spec, Want::Reviews)? {
         Some(files) => read_reviews(spec, &files)?,
         None => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -179,14 +180,14 @@ fn read_reviews(spec: &DataSpec, files: &Files) -> Result<Vec<Labelled>, DataErr
         .collect())
 }
 
-fn resolve(spec: &DataSpec, want: Want, key: &str) -> Result<Option<Files>, DataError> {
-    files::resolve(spec, want, key, || Hub::from_env())
+fn resolve(spec: &DataSpec, want: Want) -> Result<Option<Files>, DataError> {
+    files::resolve(spec, want, Hub::from_env)
 }
 
 /// Stands for the content of a source's files in a cache key; `None` for synthetic data. Files of the hub are named by
 /// their commit, others are hashed.
-pub fn fingerprint(spec: &DataSpec) -> Result<Option<String>, DataError> {
-    let Some(files) = resolve(spec, Want::Documents, "data")? else { return Ok(None) };
+pub fn fingerprint(spec: &DataSpec, want: Want) -> Result<Option<String>, DataError> {
+    let Some(files) = resolve(spec, want)? else { return Ok(None) };
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| {
         hasher.update(text.as_bytes());
@@ -196,7 +197,11 @@ pub fn fingerprint(spec: &DataSpec) -> Result<Option<String>, DataError> {
         add(part);
         for path in paths.into_iter().flatten() {
             match &files.commit {
-                Some(commit) => add(&format!("{commit} {}", path.display())),
+                // Without the cache's own place, which may change.
+                Some(commit) => {
+                    let name: PathBuf = path.iter().skip_while(|part| *part != commit.as_str()).collect();
+                    add(&name.to_string_lossy());
+                }
                 None => add(&hash_file(path).map_err(|e| super::error::file_error(path, e))?),
             }
         }

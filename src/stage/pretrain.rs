@@ -3,7 +3,7 @@
 use super::StageError;
 use super::context::Context;
 use crate::data::hub::Hub;
-use crate::data::source::{Document, documents, fingerprint};
+use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
@@ -87,7 +87,7 @@ fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
 
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
-    let content = fingerprint(&spec.task.data)?;
+    let content = fingerprint(&spec.task.data, Want::Documents)?;
     if let Some((dir, commit)) = given(spec)? {
         read_config(&dir)?;
         let mut files = weight_files(&dir)?;

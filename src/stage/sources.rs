@@ -4,8 +4,8 @@
 use super::StageError;
 use super::context::Context;
 use crate::data::files;
-use crate::data::formats::Want;
 use crate::data::hub::Hub;
+use crate::data::source::Want;
 use crate::spec::Spec;
 use std::sync::Arc;
 
@@ -40,18 +40,16 @@ fn pinned(spec: &Spec, hub: &Hub) -> Result<Spec, StageError> {
         tracing::info!("model.weights: {repo} at commit {commit}");
         weights.revision = Some(commit);
     }
-    let sources = [
-        (&mut spec.task.data, Want::Documents, "task.data"),
-        (&mut spec.labeler.reviews, Want::Reviews, "labeler.reviews"),
-    ];
-    for (data, want, key) in sources {
+    let sources = [(&mut spec.task.data, Want::Documents), (&mut spec.labeler.reviews, Want::Reviews)];
+    for (data, want) in sources {
         let Some(repo) = data.hf.clone() else { continue };
-        let Some(found) = files::resolve(data, want, key, || Ok(hub.clone()))? else { continue };
+        let Some(found) = files::resolve(data, want, || Ok(hub.clone()))? else { continue };
         let names = |paths: &[std::path::PathBuf]| {
             paths.iter().filter_map(|p| p.file_name()?.to_str().map(str::to_string)).collect::<Vec<_>>().join(", ")
         };
         tracing::info!(
-            "{key}: {repo} at commit {}: {}; held out: {}",
+            "{}: {repo} at commit {}: {}; held out: {}",
+            want.key(),
             found.commit.as_deref().unwrap_or_default(),
             names(&found.train),
             found.held_out.as_deref().map_or_else(|| "every tenth document".into(), names)

@@ -149,7 +149,12 @@ impl Client {
             headers.contains_key("x-linked-etag")
                 || (headers.contains_key("x-repo-commit") && headers.contains_key("etag"))
         };
-        let response = refuse(self.follow(url, Some("bytes=0-0"), &told)?)?;
+        let mut response = self.follow(url, Some("bytes=0-0"), &told)?;
+        if response.status().as_u16() == 416 {
+            // An empty file has no first byte.
+            response = self.follow(url, None, &told)?;
+        }
+        let response = refuse(response)?;
         let headers = response.headers();
         let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
         let etag = etag.ok_or_else(|| Failure::Broken("its answer has no etag".into()))?;

@@ -4,7 +4,7 @@
 use super::http::{Client, Failure, Metadata};
 use super::store::{Repository, disk_error, is_commit};
 use super::{Hub, MOST_NAMES, Snapshot};
-use crate::data::error::{DataError, list};
+use crate::data::error::{DataError, instead, list};
 use crate::store::atomic::sync_directory;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha1::Sha1;
@@ -312,7 +312,7 @@ impl Hub {
         }
         let revision = &repository.revision;
         match self.references(repository) {
-            Some(names) => format!("there is no revision {revision:?}; there are {}", list(&names, MOST_NAMES)),
+            Some(names) => format!("there is no revision {revision:?}; {}", instead(revision, &names, MOST_NAMES)),
             None if is_commit(revision) => {
                 format!("there is none of that name on {}, or no commit {revision}", self.endpoint)
             }

@@ -1,0 +1,1 @@
+//! A whole run whose model, text and reviews come from the hub.
