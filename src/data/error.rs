@@ -10,6 +10,8 @@ pub enum DataError {
     File { path: PathBuf, message: String },
     #[error("{path}:{line}: {message}", path = path.display())]
     Line { path: PathBuf, line: usize, message: String },
+    #[error("{path}:{line}:{column}: {message}", path = path.display())]
+    Place { path: PathBuf, line: usize, column: usize, message: String },
     /// The hub refuses, or does not have it.
     #[error("{what}: {message}")]
     Hub { what: String, message: String },

@@ -132,6 +132,7 @@ fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Resu
         all.into_iter().filter(|n| held_out.as_ref().is_none_or(|held: &Vec<String>| !held.contains(n))).collect();
     if train.is_empty() {
         return Err(match (&spec.files, format.map(ending)) {
+            _ if names.is_empty() => "holds no file".into(),
             (Some(pattern), _) => format!("files = {pattern:?} matches only files that are held out"),
             (None, Some(ending)) => format!("holds no {ending} file; it has {}", list(names, MOST_NAMES)),
             (None, None) => format!("holds no data file; it has {}", list(names, MOST_NAMES)),

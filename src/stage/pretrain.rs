@@ -45,7 +45,7 @@ pub fn corpus(spec: &Spec) -> Result<Corpus, StageError> {
     let count = all.len() + given.as_ref().map_or(0, Vec::len);
     if count < 2 * HELD_OUT || all.is_empty() || given.as_ref().is_some_and(Vec::is_empty) {
         return Err(StageError::Input(format!(
-            "task.data: only {count} passages; at least {} are needed",
+            "task.data: only {count} documents; at least {} are needed (a .txt file is cut into pieces of about 2,000 characters, between paragraphs)",
             2 * HELD_OUT
         )));
     }

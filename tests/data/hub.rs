@@ -290,8 +290,10 @@ fn answers_that_are_no_hubs_are_refused() {
     assert!(message(get(&place.client(), "a.jsonl")).contains("its answer has no etag"));
     place.hub.fault("/resolve/", 1, Fault::Nowhere);
     assert!(message(get(&place.client(), "a.jsonl")).contains("redirects to no address"));
-    let wrong = Hub { endpoint: "ftp://hub".into(), ..place.client() };
-    assert!(message(get(&wrong, "a.jsonl")).contains("HF_ENDPOINT = \"ftp://hub\" is not an address"));
+    let wrong = get(&Hub { endpoint: "ftp://hub".into(), ..place.client() }, "a.jsonl").expect_err("refused");
+    assert!(wrong.is_wrong_input() && wrong.to_string().contains("HF_ENDPOINT = \"ftp://hub\" is not an address"));
+    let wrong = get(&Hub { token: Token::new("a\nb"), ..place.client() }, "a.jsonl").expect_err("refused");
+    assert!(wrong.is_wrong_input() && wrong.to_string().contains("the token (HF_TOKEN) holds"), "{wrong}");
 }
 
 #[test]

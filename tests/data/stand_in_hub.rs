@@ -35,6 +35,8 @@ pub enum Fault {
 /// A request as it came.
 #[derive(Debug, Clone)]
 pub struct Seen {
+    /// Python's tools ask for the headers alone.
+    head: bool,
     pub host: String,
     pub path: String,
     pub range: Option<String>,
@@ -199,15 +201,16 @@ fn answer(connection: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
         _ => routed(&seen, address, &state, fault.as_ref()),
     };
     drop(state);
-    send(connection, answer, fault)
+    send(connection, answer, fault, seen.head)
 }
 
 fn request(reader: &mut impl BufRead) -> std::io::Result<Option<Seen>> {
     let mut line = String::new();
     reader.read_line(&mut line)?;
     let mut words = line.split_whitespace();
-    let (Some("GET"), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
-    let mut seen = Seen { host: String::new(), path: path.into(), range: None, authorization: None };
+    let (Some(method @ ("GET" | "HEAD")), Some(path)) = (words.next(), words.next()) else { return Ok(None) };
+    let head = method == "HEAD";
+    let mut seen = Seen { head, host: String::new(), path: path.into(), range: None, authorization: None };
     loop {
         let mut line = String::new();
         reader.read_line(&mut line)?;
@@ -222,7 +225,7 @@ fn request(reader: &mut impl BufRead) -> std::io::Result<Option<Seen>> {
     }
 }
 
-fn send(mut connection: TcpStream, answer: Answer, fault: Option<Fault>) -> std::io::Result<()> {
+fn send(mut connection: TcpStream, answer: Answer, fault: Option<Fault>, head: bool) -> std::io::Result<()> {
     let Answer { status, headers, mut content } = answer;
     let length = content.len();
     if let Some(Fault::Corrupt) = fault
@@ -233,9 +236,12 @@ fn send(mut connection: TcpStream, answer: Answer, fault: Option<Fault>) -> std:
     if let Some(Fault::Drop(after)) = fault {
         content.truncate(after);
     }
-    let mut head = format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n");
-    headers.iter().for_each(|(name, value)| head.push_str(&format!("{name}: {value}\r\n")));
-    connection.write_all(head.as_bytes())?;
+    if head {
+        content.clear();
+    }
+    let mut start = format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n");
+    headers.iter().for_each(|(name, value)| start.push_str(&format!("{name}: {value}\r\n")));
+    connection.write_all(start.as_bytes())?;
     connection.write_all(b"\r\n")?;
     connection.write_all(&content)?;
     connection.flush()

@@ -2,7 +2,7 @@
 //! without one has lines of text, tab, label, taken as they are.
 
 use super::columns::{Names, Want, label_text};
-use super::lines::{Lines, not_utf8, open_bytes, read_error};
+use super::lines::{Lines, open_bytes, read_error};
 use super::{Reader, Record};
 use crate::data::error::{DataError, file_error, line_error};
 use crate::spec::ColumnsSpec;
@@ -111,8 +111,14 @@ fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) ->
         return Err(file_error(path, "is empty"));
     }
     let position = |name: &str| header.iter().position(|cell| cell == name);
+    let twice = |name: &&String| header.iter().filter(|cell| cell == name).count() > 1;
     let names = Names::find(columns, want, &|name| position(name).is_some(), &|| header.clone())
         .map_err(|message| line_error(path, 1, format!("{message} (the first line names the columns)")))?;
+    if let Some(name) =
+        [Some(&names.text), names.summary.as_ref(), names.label.as_ref()].into_iter().flatten().find(twice)
+    {
+        return Err(line_error(path, 1, format!("there are several columns {name:?}; rename all but one")));
+    }
     let mut table = Table {
         path: path.into(),
         rows,
@@ -142,11 +148,11 @@ impl<R: Read> Table<R> {
     }
 
     fn record(&mut self) -> Result<Record, DataError> {
-        let (line, byte) = self.row.position().map_or((0, 0), |p| (p.line() as usize, p.byte()));
+        let line = self.row.position().map_or(0, |p| p.line() as usize);
         let error = |message: String| line_error(&self.path, line, message);
         let cell = |index: usize| match std::str::from_utf8(self.row.get(index).unwrap_or_default()) {
             Ok(text) => Ok(text.replace("\r\n", "\n")),
-            Err(_) => Err(error(format!("{} in this row", not_utf8(byte)))),
+            Err(_) => Err(error(format!("cell {} is not UTF-8; convert the file, for example with iconv", index + 1))),
         };
         let record = Record {
             text: cell(self.text)?,

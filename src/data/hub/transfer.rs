@@ -266,6 +266,7 @@ impl Hub {
                 "{} cannot be reached ({why}); check the network and HF_ENDPOINT; the same command continues where it broke off, and HF_HUB_OFFLINE=1 uses what is in the cache",
                 self.endpoint
             )),
+            Failure::Setting(why) => wrong(why.clone()),
             Failure::Broken(_) | Failure::Stopped => failed(failure.to_string()),
             Failure::Status { code, reason, message, .. } => {
                 let said = message.as_ref().map(|m| format!(" (the hub says: {m})")).unwrap_or_default();
