@@ -279,6 +279,25 @@ fn a_stopped_transfer_ends_at_once() {
 }
 
 #[test]
+fn who_waits_for_another_process_can_be_stopped() {
+    let place = Place::new();
+    let content = place.large();
+    let lock = place.folder(".locks/datasets--ada--posts").join(format!("{}.lock", etag("train.bin", &content)));
+    fs::create_dir_all(lock.parent().expect("a folder")).expect("made");
+    let held = fs::File::create(&lock).expect("the lock");
+    held.lock().expect("held");
+    let stop = Arc::new(AtomicBool::new(false));
+    let waiting = Hub { stop: Some(Arc::clone(&stop)), ..place.client() };
+    let fetched = std::thread::spawn(move || get(&waiting, "train.bin"));
+    std::thread::sleep(Duration::from_millis(300));
+    assert!(!fetched.is_finished());
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    assert!(message(fetched.join().expect("no panic")).ends_with("stopped"));
+    drop(held);
+    assert_eq!(get(&place.client(), "train.bin").expect("fetched"), content);
+}
+
+#[test]
 fn answers_that_are_no_hubs_are_refused() {
     let place = Place::new();
     place.hub.commit(DATASET, "main", &[("a.jsonl", ROWS)]);

@@ -19,6 +19,8 @@ use std::time::Duration;
 const REPETITIONS: u32 = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const PIECE: usize = 1 << 18;
+/// Between two looks at a lock that another process has.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// The name of a file's content, which is its check sum: sha256 for large files, git's sha1 for small ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +126,17 @@ impl Hub {
         let Metadata { etag, size } = self.retrying(|| client.metadata(&url)).map_err(explain)?;
         let remote = Remote { repository, name, url, etag: Etag::parse(&etag).map_err(explain)?, size };
         let blob = repository.blob(&remote.etag.0);
-        let _lock = repository.lock(&remote.etag.0)?;
+        let mut waiting = false;
+        let _lock = loop {
+            match repository.try_lock(&remote.etag.0)? {
+                Some(lock) => break lock,
+                None => self.check_stop().map_err(explain)?,
+            }
+            if !std::mem::replace(&mut waiting, true) {
+                tracing::info!("{repository}, file {name}: another process fetches it; waiting");
+            }
+            std::thread::sleep(LOCK_POLL);
+        };
         // Another process may have fetched it while we waited.
         if !blob.is_file() {
             self.fill(client, &remote, &blob).map_err(|broken| match broken {
