@@ -43,13 +43,22 @@ def run(runner, directory, rows, temperature, device="cpu"):
         inp.writelines(json.dumps({"query": q, "response": r}) + "\n" for q, r in rows)
         inp.seek(0)
         start = time.time()
-        child = subprocess.Popen(command, stdin=inp, stdout=out)
-        _, status, usage = os.wait4(child.pid, 0)
-        child.returncode = os.waitstatus_to_exitcode(status)
-        if child.returncode:
-            sys.exit(f"{command}: exit code {child.returncode}")
+        done = subprocess.run([sys.executable, "-S", "-c", LAUNCHER, *command], stdin=inp, stdout=out,
+                              stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            sys.exit(f"{command}: exit code {done.returncode}: {done.stderr}")
         out.seek(0)
-        return [json.loads(line)["logprobs"] for line in out], time.time() - start, usage.ru_maxrss * 1024
+        peak = int(done.stderr.split()[-1]) * 1024
+        return [json.loads(line)["logprobs"] for line in out], time.time() - start, peak
+
+
+# A process starts with its parent's peak memory; this one is small.
+LAUNCHER = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:]).returncode
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+sys.exit(code)
+"""
 
 
 def largest(a, b):

@@ -2,6 +2,7 @@
 
 use crate::label::Label;
 use crate::label::report::LabelsReport;
+use crate::label::simulated::SimulatedReport;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
@@ -19,6 +20,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
+        ("simulated.schema.json", schemars::schema_for!(SimulatedReport).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

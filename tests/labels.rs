@@ -74,7 +74,7 @@ fn odd_but_good_files_are_read() {
 #[test]
 fn awkward_files_are_refused_with_their_places() {
     for (name, words) in [
-        ("truncated.json", "inside entry 4, which starts at 4:2: it is truncated"),
+        ("truncated.json", "inside entry 5, which starts at 5:2: it is truncated"),
         ("trailing_garbage.json", "trailing_garbage.json:7:1: something follows the array's `]`"),
         ("wrong_types.json", "entry 3: `query`: invalid type: string"),
         ("best_out_of_range.json", "entry 2: the choice is 2, and there are 2 samples"),

@@ -106,6 +106,11 @@ fn sentences_and_novelty() {
 }
 
 #[test]
+fn copying_and_repetition() {
+    ["copying", "copied_start", "repetition"].iter().for_each(|op| check(op, DOUBLE));
+}
+
+#[test]
 fn rouge_is_rouge_scores() {
     // All through the function that evaluation calls, some through the program: a process each would take long.
     for (i, case) in cases("rouge").iter().enumerate() {
@@ -181,6 +186,13 @@ fn wrong_fields_are_refused_with_their_path() {
     wrong("agreement", json!({"answers": [[1, 2], [1]]}), &["answers[1]"]);
     wrong("label_schedule", json!({"initial": 1, "total": 2, "episodes": 9, "at": [0, 10]}), &["at[1]"]);
     wrong("optimum", json!({"rewards": [[1, 2]], "betas": [0]}), &["betas[0]: must be above 0"]);
+    wrong("copying", json!({"source": "a"}), &["summary: missing"]);
+    wrong("copying", json!({"source": 1, "summary": "a"}), &["source: expected a text, got a number"]);
+    let start = |preamble: &str| json!({"source": "a", "summary": "b", "preamble": preamble});
+    wrong("copied_start", start("greetings"), &["preamble: expected greeting or colon"]);
+    wrong("repetition", json!({"texts": []}), &["texts: is empty"]);
+    wrong("repetition", json!({"texts": ["a", null]}), &["texts[1]: expected a text, got null"]);
+    wrong("repetition", json!({"texts": "a"}), &["texts: expected a list, got a text"]);
     let kl =
         |gain: Value| json!({"schedule": "adaptive", "init": 1, "target": 6, "gain": gain, "horizon": 9, "kls": [1]});
     wrong("kl_controller", kl(json!(0.1)), &["gain: given beside horizon"]);

@@ -129,7 +129,7 @@ fn wrong_lines_are_named_and_what_came_before_is_written() {
     let good = r#"{"query": [1, 2], "response": [3]}"#;
     for (line, message) in [
         (r#"{"query": [1], "response": [3]"#, ":2:30: not JSON: EOF while parsing an object"),
-        ("", ":2:0: not JSON"),
+        ("", ":2: is blank, but more lines follow"),
         (r#"{"query": [1]}"#, ":2: `response` is missing"),
         (r#"{"query": 5, "response": [3]}"#, ":2: `query` is neither text nor a list of token ids"),
         (r#"{"query": [1], "response": [-3]}"#, ":2: `response` holds something that is not a token id"),

@@ -1,6 +1,9 @@
 //! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with.
 
-use crate::model::device::{Chosen, adapters, choose, cpu, self_test};
+use crate::model::device::{Chosen, adapters, choose, cpu};
+use crate::model::self_test::self_test;
+use burn::tensor::{Device, Tensor};
+use std::time::Instant;
 
 /// Exit code 0 if every device computes correctly, 1 otherwise.
 pub fn doctor() -> i32 {
@@ -26,17 +29,21 @@ pub fn doctor() -> i32 {
 }
 
 fn examine(name: &str, chosen: &Chosen) -> bool {
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     match self_test(&chosen.device) {
         Ok(t) => {
             let verdict = if t.passed() { "computes correctly" } else { "COMPUTES WRONGLY: do not use it" };
             println!(
-                "{name}: {verdict}; largest differences: cached and full log-probs {:.1e}, to the CPU's {:.1e}, gradient {:.1e}; {:.1} s",
+                "{name}: {verdict}; largest differences: cached and full log-probs {:.1e}, to the CPU's {:.1e}, gradient {:.1e}, Adam's step {:.1e}; {:.1} s",
                 t.cached_vs_full,
                 t.logprobs_vs_cpu,
                 t.gradient_vs_cpu,
+                t.update_vs_cpu,
                 started.elapsed().as_secs_f64()
             );
+            if t.passed() {
+                println!("{name}: matrix products up to {:.1} GFLOP/s in float32", matmul_speed(&chosen.device) / 1e9);
+            }
             t.passed()
         }
         Err(e) => {
@@ -44,4 +51,28 @@ fn examine(name: &str, chosen: &Chosen) -> bool {
             false
         }
     }
+}
+
+/// The best rate of float32 matrix products, in floating-point operations per second: squares of growing size, until one
+/// takes a tenth of a second.
+fn matmul_speed(device: &Device) -> f64 {
+    let mut best = 0.0f64;
+    for n in [128, 256, 512, 1024, 2048, 4096, 8192] {
+        let a = Tensor::<2>::ones([n, n], device);
+        let product = || {
+            let started = Instant::now();
+            // Waits for the device; data that nobody looks at need not arrive.
+            let corner = a.clone().matmul(a.clone()).slice([0..1, 0..1]).into_data().try_to_vec::<f32>();
+            std::hint::black_box(corner.is_ok());
+            started.elapsed().as_secs_f64()
+        };
+        // The first one may compile a kernel.
+        product();
+        let seconds = product().min(product());
+        best = best.max(2.0 * (n as f64).powi(3) / seconds);
+        if seconds > 0.1 {
+            break;
+        }
+    }
+    best
 }

@@ -70,7 +70,7 @@ impl Lines {
         let error = |e: io::Error| Failure::Input(format!("{name}: {e}"));
         let file = File::open(path).map_err(error)?;
         let about = file.metadata().map_err(error)?;
-        let size = about.is_file().then(|| about.len());
+        let size = about.is_file().then_some(about.len());
         Ok(of(name, Box::new(BufReader::new(file)), size))
     }
 

@@ -1,6 +1,7 @@
 //! What the commands on a model directory share: opening it on a device, and their errors as exit codes.
 
 use super::run::ready_device;
+use crate::model::config::read_config;
 use crate::model::gpt2::Gpt2;
 use crate::model::weights::load_gpt2;
 use serde::Serialize;
@@ -39,6 +40,9 @@ pub fn open(dir: &Path, device: &str) -> Result<Gpt2, Failure> {
         true => Failure::Input(message),
         false => Failure::Run(message),
     })?;
+    if let Ok(config) = read_config(dir) {
+        chosen.check_room(config.vocab, config.dimensions.width).map_err(|e| Failure::Run(e.to_string()))?;
+    }
     load_gpt2(dir, &chosen.device).map_err(|e| Failure::Input(e.to_string()))
 }
 

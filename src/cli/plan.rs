@@ -91,7 +91,7 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     let body = length * (2.0 * block_weights(&d) + attention(length));
     let head = 2.0 * vocabulary * d.width as f64 * t.response_length as f64;
     let c = &spec.labeler.classifier;
-    let mock = spec.labeler.kind == LabelerKind::Mock;
+    let (mock, recorded) = (spec.labeler.has_classifier(), spec.labeler.kind == LabelerKind::Recorded);
     let classifier = if mock { length * 2.0 * block_weights(&c.dimensions) } else { 0.0 };
     let mut stages = Vec::new();
     if let Some(p) = &spec.model.weights.pretrain {
@@ -111,11 +111,17 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     if mock {
         stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));
     }
-    if spec.collect.schedule == CollectSchedule::Offline || (spec.collect.schedule == CollectSchedule::None && !mock) {
+    if spec.collect.schedule == CollectSchedule::Offline
+        || (spec.collect.schedule == CollectSchedule::None && spec.labeler.kind != LabelerKind::Mock)
+    {
         let labels = spec.collect.labels as f64;
         let all = labels + spec.collect.held_out as f64;
-        let work = if mock { 4.0 * all * (body + head + classifier) } else { 0.0 };
-        let what = if mock { "comparisons of 4" } else { "recorded labels" };
+        let work = if recorded { 0.0 } else { 4.0 * all * (body + head + classifier) };
+        let what = match spec.labeler.kind {
+            LabelerKind::Mock => "comparisons of 4",
+            LabelerKind::Recorded => "recorded labels",
+            LabelerKind::Simulated => "simulated comparisons of 4",
+        };
         stages.push(("labels", work, format!("{labels} {what}")));
         stages.push((
             "reward",

@@ -1,9 +1,12 @@
 //! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
 
 use super::{Overrides, chain, print_problems};
-use crate::model::device::{Chosen, choose, self_test};
+use crate::model::ModelError;
+use crate::model::config::read_config;
+use crate::model::device::{Chosen, choose};
+use crate::model::self_test::self_test;
 use crate::report::files::{Manifest, State};
-use crate::spec::{Loaded, Spec, load, resolve_path, resolved_toml};
+use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
 use crate::stage::context::Context;
 use crate::stage::{StageError, experiment};
 use crate::store::atomic::write_atomic;
@@ -173,6 +176,10 @@ pub fn ready_device(name: &str) -> Result<Chosen, String> {
 }
 
 fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interrupted: &Arc<AtomicBool>) -> i32 {
+    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, loaded, spec)) {
+        eprintln!("error: {e}");
+        return 1;
+    }
     if let Err((code, message)) = prepare(args, loaded, out) {
         eprintln!("error: {message}");
         return code;
@@ -199,6 +206,7 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
         progress: !args.no_progress,
         interrupted: Arc::clone(interrupted),
         records: Mutex::new(Vec::new()),
+        sources: Mutex::new(Vec::new()),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -210,12 +218,14 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
         seeds: vec![loaded.spec.seed],
         runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
         stages: Vec::new(),
+        sources: Vec::new(),
         started_at: now(),
         finished_at: None,
         peak_memory_bytes: None,
     };
     let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &with_paths(loaded)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
+    manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
         Err(e) if e.exit_code() == 4 => State::Stopped,
@@ -232,6 +242,21 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
             e.exit_code()
         }
     }
+}
+
+/// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.
+fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelError> {
+    let weights = &spec.model.weights;
+    let (vocab, width) = match (&weights.path, &weights.pretrain) {
+        (Some(path), _) => match read_config(&resolve_path(path, &loaded.dir)) {
+            Ok(config) => (config.vocab, config.dimensions.width),
+            Err(_) => return Ok(()),
+        },
+        (None, Some(p)) if p.tokenizer == PretrainTokenizer::Trained => (p.vocabulary, spec.model.dimensions().width),
+        // GPT-2's, here and on the hub.
+        _ => (50_257, spec.model.dimensions().width),
+    };
+    chosen.check_room(vocab, width)
 }
 
 /// The variants with their data and model paths made findable from where the program runs.

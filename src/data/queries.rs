@@ -111,6 +111,14 @@ pub fn examples(documents: &[Document], tokenizer: &Tokenizer, task: &TaskSpec) 
     Ok(found)
 }
 
+/// A reference summary as the response that a model would give: after a space (GPT-2 writes a word with the space before
+/// it, and the query ends without one), with the text that ends a response, cut to the task's length.
+pub fn summary_response(summary: &str, tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<u32>, ModelError> {
+    let mut response = tokenizer.encode(&format!(" {}{}", summary.trim(), task.truncate_at))?;
+    response.truncate(task.response_length);
+    Ok(response)
+}
+
 /// The longest runs of whole sentences of at most `length` tokens, one after the other; a longer sentence is a run.
 fn sentences<'t>(tokens: &'t [u32], ends: &[bool], length: usize) -> Vec<&'t [u32]> {
     let is_end = |id: u32| ends.get(id as usize).copied().unwrap_or(false);

@@ -6,7 +6,7 @@ use super::files::{self, Files};
 pub use super::formats::Want;
 use super::formats::{Names, open};
 use super::hub::Hub;
-use super::{reviews, storyworld};
+use super::{articles, posts, reviews, storyworld};
 use crate::spec::{DataFormat, DataSpec, Synthetic};
 use crate::store::atomic::hash_file;
 use rand::SeedableRng;
@@ -62,6 +62,8 @@ pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Documents, 
     let one = |_| match spec.synthetic {
         None | Some(Synthetic::Storyworld) => storyworld::passage(&mut rng).into(),
         Some(Synthetic::Reviews) => reviews::review(&mut rng).text.into(),
+        Some(Synthetic::Posts) => posts::post(&mut rng),
+        Some(Synthetic::Articles) => articles::article(&mut rng),
     };
     let train = (0..count.min(spec.limit.unwrap_or(usize::MAX))).map(one).collect();
     Ok(Documents { train, ..Documents::default() })
@@ -184,10 +186,20 @@ fn resolve(spec: &DataSpec, want: Want) -> Result<Option<Files>, DataError> {
     files::resolve(spec, want, Hub::from_env)
 }
 
-/// Stands for the content of a source's files in a cache key; `None` for synthetic data. Files of the hub are named by
-/// their commit, others are hashed.
+/// Documents of a grammar that stand for all of it in a cache key.
+const FINGERPRINTED: usize = 256;
+
+/// Stands for the content of a source in a cache key: files of the hub are named by their commit, others are hashed; of
+/// posts and articles the first ones are. `None` for stories and reviews, whose stages have other means.
 pub fn fingerprint(spec: &DataSpec, want: Want) -> Result<Option<String>, DataError> {
-    let Some(files) = resolve(spec, want)? else { return Ok(None) };
+    let Some(files) = resolve(spec, want)? else {
+        if !matches!(spec.synthetic, Some(Synthetic::Posts | Synthetic::Articles)) {
+            return Ok(None);
+        }
+        let all = documents(spec, FINGERPRINTED, 0)?.train;
+        let text: String = all.iter().map(|d| format!("{}\0{:?}\0", d.text, d.summary)).collect();
+        return Ok(Some(blake3::hash(text.as_bytes()).to_hex().to_string()));
+    };
     let mut hasher = blake3::Hasher::new();
     let mut add = |text: &str| {
         hasher.update(text.as_bytes());
@@ -233,6 +245,15 @@ mod tests {
         let rows = labelled_reviews(&spec, 0, 0).unwrap();
         assert_eq!(rows.iter().filter(|r| r.positive).count(), 6);
         assert_eq!(rows.len(), 12);
+    }
+
+    #[test]
+    fn grammars_with_summaries_have_fingerprints() {
+        let of = |synthetic| DataSpec { synthetic: Some(synthetic), ..DataSpec::default() };
+        let posts = fingerprint(&of(Synthetic::Posts), Want::Documents).unwrap().unwrap();
+        assert_eq!(posts, fingerprint(&of(Synthetic::Posts), Want::Documents).unwrap().unwrap());
+        assert_ne!(posts, fingerprint(&of(Synthetic::Articles), Want::Documents).unwrap().unwrap());
+        assert_eq!(fingerprint(&of(Synthetic::Storyworld), Want::Documents).unwrap(), None);
     }
 
     #[test]

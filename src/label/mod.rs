@@ -6,6 +6,7 @@ pub mod entries;
 mod lm_human_preferences;
 pub mod recorded;
 pub mod report;
+pub mod simulated;
 mod summarize_from_feedback;
 
 use crate::model::ModelError;
@@ -68,7 +69,7 @@ pub struct Label {
     pub samples: Vec<Vec<u32>>,
     #[serde(flatten)]
     pub judgement: Judgement,
-    /// The mock labeler's log-odds of "positive", one per sample.
+    /// The mock labeler's log-odds of "positive", or a simulated labeler's utility before noise; one per sample.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Vec<f32>>,
     /// Who answered.

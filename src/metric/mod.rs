@@ -1,7 +1,9 @@
 //! Statistics of results and measures of text: what goes beside every number in a table.
 
 pub mod agreement;
+pub mod copying;
 pub mod interval;
+pub mod repetition;
 pub mod rouge;
 pub mod stem;
 pub mod text;

@@ -21,6 +21,13 @@ pub struct Rouge {
     pub rouge_l: Score,
 }
 
+impl Rouge {
+    /// Mean of the three F1 (paper table 2, "R-AVG").
+    pub fn mean_f1(&self) -> f64 {
+        (self.rouge1.f1 + self.rouge2.f1 + self.rouge_l.f1) / 3.0
+    }
+}
+
 impl Score {
     /// `hits` of `predicted` and of `referred` things; 0 where there is nothing to divide by.
     fn new(hits: usize, predicted: usize, referred: usize) -> Self {

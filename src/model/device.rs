@@ -1,10 +1,6 @@
-//! Choosing a device by name: `cpu` (burn's flex), `wgpu`, `wgpu:N`, `auto`; and the known-answer test that a
-//! device must pass before it is trusted with a run.
+//! Choosing a device by name: `cpu` (burn's flex), `wgpu`, `wgpu:N`, `auto`.
 
 use super::ModelError;
-use super::gpt2::{Batch, Gpt2, Weights};
-use super::sampling::{Sampling, joined, logprobs, sample, targets, to_vec};
-use crate::spec::ModelSize;
 use burn::tensor::Device;
 
 /// A device and what to call it.
@@ -13,12 +9,28 @@ pub struct Chosen {
     pub device: Device,
     pub name: String,
     pub driver: Option<String>,
+    /// Bytes of the largest buffer that a kernel can read; none on the CPU.
+    pub largest_buffer: Option<u64>,
 }
 
 impl Chosen {
     /// Part of every artifact's key: results of different devices differ in rounding.
     pub fn kind(&self) -> String {
         if is_cpu(&self.device) { "cpu".into() } else { self.name.clone() }
+    }
+
+    /// An error if the device cannot hold a model's largest weight, the token embedding, in one buffer.
+    pub fn check_room(&self, vocab: usize, width: usize) -> Result<(), ModelError> {
+        let needed = (vocab * width * size_of::<f32>()) as u64;
+        match self.largest_buffer {
+            Some(largest) if needed > largest => Err(ModelError::Device(format!(
+                "{} takes buffers of at most {} MB, and the embedding of {vocab} tokens by {width} has {} MB; use another device, --device cpu, or a smaller model",
+                self.name,
+                largest / 1_000_000,
+                needed / 1_000_000
+            ))),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -31,11 +43,13 @@ pub struct Adapter {
     pub backend: String,
     /// A discrete or integrated GPU (not a software driver).
     pub real_gpu: bool,
+    /// Bytes of the largest buffer that a kernel can read.
+    pub largest_buffer: u64,
 }
 
 /// The CPU backend.
 pub fn cpu() -> Chosen {
-    Chosen { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None }
+    Chosen { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None, largest_buffer: None }
 }
 
 /// Whether this is the CPU backend, with or without gradients.
@@ -51,7 +65,7 @@ pub fn adapters() -> Vec<Adapter> {
     found
         .iter()
         .map(|a| {
-            let info = a.get_info();
+            let (info, limits) = (a.get_info(), a.limits());
             Adapter {
                 real_gpu: matches!(
                     info.device_type,
@@ -61,6 +75,8 @@ pub fn adapters() -> Vec<Adapter> {
                 kind: format!("{:?}", info.device_type),
                 driver: format!("{} {}", info.driver, info.driver_info).trim().to_string(),
                 backend: format!("{:?}", info.backend),
+                // burn asks for all that the adapter has.
+                largest_buffer: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
             }
         })
         .collect()
@@ -129,6 +145,7 @@ fn open_wgpu(index: usize) -> Result<Chosen, ModelError> {
         device: Device::wgpu(kind),
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),
         driver: Some(adapter.driver.clone()),
+        largest_buffer: Some(adapter.largest_buffer),
     })
 }
 
@@ -137,62 +154,24 @@ fn open_wgpu(_: usize) -> Result<Chosen, ModelError> {
     Err(ModelError::Device("this build has no wgpu; build with `--features wgpu`, or use --device cpu".into()))
 }
 
-/// What the known-answer test measured; each is the largest absolute difference.
-#[derive(Debug, Clone, Copy, serde::Serialize)]
-pub struct SelfTest {
-    /// Log-probabilities from cached sampling against the full pass on the same device.
-    pub cached_vs_full: f32,
-    /// Full-pass log-probabilities against the CPU's.
-    pub logprobs_vs_cpu: f32,
-    /// Gradient of the position embedding against the CPU's.
-    pub gradient_vs_cpu: f32,
-}
-
-impl SelfTest {
-    /// Rounding alone stays below 1e-4 on log-probs of magnitude 10; a wrong kernel is off by more than 0.1.
-    pub fn passed(&self) -> bool {
-        [self.cached_vs_full, self.logprobs_vs_cpu, self.gradient_vs_cpu].iter().all(|d| *d < 1e-3)
-    }
-}
-
-/// Runs a small random model with left padding on the device and compares it with itself and with the CPU.
-pub fn self_test(device: &Device) -> Result<SelfTest, ModelError> {
-    const VOCAB: usize = 67;
-    let build = |d: &Device| Gpt2::init(&ModelSize::Test.dimensions(), VOCAB, 7, d);
-    let queries = [vec![None, Some(3), Some(9)], vec![Some(60), Some(2), Some(31)]];
-    let uniforms = [vec![0.1, 0.9, 0.4, 0.7], vec![0.5, 0.2, 0.8, 0.3], vec![0.6, 0.05, 0.95, 0.45]];
-    let args = Sampling {
-        queries: &queries,
-        k: 2,
-        response_length: 3,
-        temperature: 0.7,
-        uniforms: &uniforms,
-        value_head: None,
-    };
-    let sampled = sample(&build(device), &args)?;
-    let rows: Vec<_> = queries.iter().flat_map(|q| [q.clone(), q.clone()]).collect();
-    let full = logprobs(&build(device), &rows, &sampled.responses, 0.7)?;
-    let reference = logprobs(&build(&Device::flex()), &rows, &sampled.responses, 0.7)?;
-    let gradient = |d: &Device| -> Result<Vec<f32>, ModelError> {
-        let model = build(d).trainable();
-        let batch = Batch::new(&joined(&rows, &sampled.responses), &model.device());
-        let hidden = Gpt2::response_hidden(model.hidden(&batch, None), 3, 3);
-        let lp = model.token_logprobs(hidden, targets(&sampled.responses, &model.device()), 0.7);
-        let gradients = lp.mean().backward();
-        to_vec(model.wpe.grad(&gradients).ok_or_else(|| ModelError::Device("no gradient".into()))?)
-    };
-    let flat = |v: &[Vec<f32>]| v.concat();
-    Ok(SelfTest {
-        cached_vs_full: largest_difference(&flat(&sampled.logprobs), &flat(&full)),
-        logprobs_vs_cpu: largest_difference(&flat(&full), &flat(&reference)),
-        gradient_vs_cpu: largest_difference(&gradient(device)?, &gradient(&Device::flex())?),
-    })
-}
-
 /// Largest |a - b|; infinite where lengths differ or a number is NaN.
 pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
     if a.len() != b.len() {
         return f32::INFINITY;
     }
     a.iter().zip(b).map(|(x, y)| (x - y).abs()).fold(0.0, |m, d| if d.is_nan() { f32::INFINITY } else { m.max(d) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_with_small_buffers_refuses_a_large_embedding() {
+        let small = Chosen { largest_buffer: Some(128 << 20), ..cpu() };
+        assert!(small.check_room(2048, 128).is_ok());
+        let message = small.check_room(50_257, 768).unwrap_err().to_string();
+        assert!(message.contains("at most 134 MB") && message.contains("has 154 MB"), "{message}");
+        assert!(cpu().check_room(50_257, 1600).is_ok());
+    }
 }

@@ -4,7 +4,7 @@
 //! position is masked out of attention and does not advance the position index.
 
 use super::device::is_cpu;
-use super::fused::{self, attend, attention, attention_weights, gelu, split_heads, token_logprobs};
+use super::fused::{self, attention, attention_step, attention_weights, gelu, split_heads};
 use crate::spec::Dimensions;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -43,9 +43,13 @@ impl Weight {
     }
     /// The inverse of [`Weight::flatten`] for a weight of this shape.
     pub fn like(&self, flat: Tensor<1>) -> Self {
-        match self {
-            Self::Vector(_) => Self::Vector(flat),
-            Self::Matrix(t) => Self::Matrix(flat.reshape(t.dims())),
+        Self::of_shape(&self.shape(), flat)
+    }
+    /// A weight of one dimension or two from its elements.
+    pub fn of_shape(shape: &[usize], flat: Tensor<1>) -> Self {
+        match shape {
+            [rows, columns] => Self::Matrix(flat.reshape([*rows, *columns])),
+            _ => Self::Vector(flat),
         }
     }
     /// The same numbers without a gradient graph.
@@ -96,7 +100,11 @@ pub struct Linear {
 
 impl Linear {
     fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        x.matmul(self.weight.clone()) + self.bias.clone().unsqueeze::<2>()
+        fused::linear(x, self.weight.clone(), self.bias.clone(), None)
+    }
+    /// residual + x W + b
+    fn onto(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
+        fused::linear(x, self.weight.clone(), self.bias.clone(), Some(residual))
     }
 }
 
@@ -237,6 +245,30 @@ pub struct LayerCache {
     pub values: Tensor<4>,
 }
 
+/// Which cache slots a new position may see, those up to its own aside: `real` `[batch, capacity]`, 0 at padding, and the
+/// same as `[batch, 1, 1, capacity]` to add to scores, for devices other than the CPU.
+#[derive(Debug, Clone)]
+pub struct CacheMask {
+    pub real: Tensor<2, Int>,
+    pub bias: Option<Tensor<4>>,
+}
+
+impl CacheMask {
+    /// For `k` rows per query: slots of the queries' padding are hidden.
+    pub fn new(queries: &[Vec<Option<u32>>], k: usize, capacity: usize, device: &Device) -> Self {
+        let n = queries.len() * k;
+        let mut real = vec![1i32; n * capacity];
+        for (row, slots) in real.chunks_mut(capacity).enumerate() {
+            slots.iter_mut().zip(&queries[row / k]).for_each(|(slot, token)| *slot = i32::from(token.is_some()));
+        }
+        let bias = (!is_cpu(device)).then(|| {
+            let bias: Vec<f32> = real.iter().map(|r| if *r == 1 { 0.0 } else { MASKED }).collect();
+            Tensor::from_data(TensorData::new(bias, [n, 1, 1, capacity]), device)
+        });
+        Self { real: Tensor::from_data(TensorData::new(real, [n, capacity]), device), bias }
+    }
+}
+
 impl Gpt2 {
     /// Random weights: N(0, 0.02), output projections scaled by 1/√(2·layers), biases 0 (GPT-2's init).
     pub fn init(d: &Dimensions, vocab: usize, seed: u64, device: &Device) -> Self {
@@ -314,28 +346,58 @@ impl Gpt2 {
         x.reshape([b * t, self.wte.dims()[1]])
     }
 
-    /// The block's second residual branch.
-    fn mlp(block: &Block, x: Tensor<2>) -> Tensor<2> {
-        block.mlp_proj.forward(gelu(block.c_fc.forward(block.ln_2.forward(x))))
+    /// What the block's second residual branch projects, `[rows, 4 * width]`.
+    fn mlp_inner(block: &Block, x: Tensor<2>) -> Tensor<2> {
+        gelu(block.c_fc.forward(block.ln_2.forward(x)))
     }
 
-    /// Final hidden states `[batch, time, width]` (after `ln_f`). Where `caches` is given, each layer's keys
-    /// and values are written to positions `0..time` of it.
-    pub fn hidden(&self, batch: &Batch, mut caches: Option<&mut Vec<LayerCache>>) -> Tensor<3> {
+    /// The block after its attention: both residual branches added up.
+    fn finish(block: &Block, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+        let x = block.attn_proj.onto(x, attended);
+        block.mlp_proj.onto(x.clone(), Self::mlp_inner(block, x))
+    }
+
+    /// Final hidden states `[batch, time, width]` (after `ln_f`). Where `caches` is given, each layer's keys and values at
+    /// all positions are added to it.
+    pub fn hidden(&self, batch: &Batch, caches: Option<&mut Vec<LayerCache>>) -> Tensor<3> {
+        let [b, t] = batch.ids.dims();
+        self.forward(batch, None, caches).reshape([b, t, self.wte.dims()[1]])
+    }
+
+    /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position. What the last block
+    /// does after its attention is done there only: nobody reads it elsewhere.
+    pub fn hidden_at(&self, batch: &Batch, positions: Tensor<1, Int>) -> Tensor<2> {
+        self.forward(batch, Some(positions), None)
+    }
+
+    /// [`Gpt2::hidden_at`], and each layer's keys and values at all positions.
+    pub fn prefill(&self, batch: &Batch, positions: Tensor<1, Int>) -> (Tensor<2>, Vec<LayerCache>) {
+        let mut caches = Vec::with_capacity(self.blocks.len());
+        let hidden = self.forward(batch, Some(positions), Some(&mut caches));
+        (hidden, caches)
+    }
+
+    fn forward(
+        &self,
+        batch: &Batch,
+        positions: Option<Tensor<1, Int>>,
+        mut caches: Option<&mut Vec<LayerCache>>,
+    ) -> Tensor<2> {
         let [b, t] = batch.ids.dims();
         let mut x = self.embed(batch.ids.clone(), batch.positions.clone());
-        for block in &self.blocks {
+        for (i, block) in self.blocks.iter().enumerate() {
             let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
             if let Some(caches) = caches.as_deref_mut() {
                 let [_, keys, values] = split_heads(qkv.clone(), b, t, self.heads);
                 caches.push(LayerCache { keys, values });
             }
-            let attended = attention(qkv, batch.real.clone(), batch.bias.clone(), self.heads);
-            x = x + block.attn_proj.forward(attended);
-            x = x.clone() + Self::mlp(block, x);
+            let mut attended = attention(qkv, batch.real.clone(), batch.bias.clone(), self.heads);
+            if let Some(positions) = positions.as_ref().filter(|_| i + 1 == self.blocks.len()) {
+                (x, attended) = (x.select(0, positions.clone()), attended.select(0, positions.clone()));
+            }
+            x = Self::finish(block, x, attended);
         }
-        let width = self.wte.dims()[1];
-        self.ln_f.forward(x).reshape([b, t, width])
+        self.ln_f.forward(x)
     }
 
     /// [`Gpt2::hidden`] in training with dropout. The batch must have its bias ([`Batch::with_bias`]).
@@ -350,33 +412,28 @@ impl Gpt2 {
             let weights = dropout.apply(attention_weights(q, k, bias.clone()));
             let attended = weights.matmul(v).swap_dims(1, 2).reshape([b * t, width]);
             x = x + dropout.apply(block.attn_proj.forward(attended));
-            x = x.clone() + dropout.apply(Self::mlp(block, x));
+            x = x.clone() + dropout.apply(block.mlp_proj.forward(Self::mlp_inner(block, x)));
         }
         self.ln_f.forward(x).reshape([b, t, width])
     }
 
-    /// One cached step. `ids`, `positions`: `[batch, 1]`; `bias`: `[batch, 1, 1, at + 1]`; `at` is the cache
-    /// slot written. Returns the final hidden state `[batch, width]`.
+    /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden state
+    /// `[batch, width]`.
     pub fn step(
         &self,
         ids: Tensor<2, Int>,
         positions: Tensor<2, Int>,
-        bias: Tensor<4>,
+        mask: &CacheMask,
         at: usize,
         caches: &mut Vec<LayerCache>,
     ) -> Tensor<2> {
-        let [b, _] = ids.dims();
         let mut x = self.embed(ids, positions);
         let old = std::mem::take(caches);
         for (block, cache) in self.blocks.iter().zip(old) {
-            let [q, k, v] = split_heads(block.c_attn.forward(block.ln_1.forward(x.clone())), b, 1, self.heads);
-            let [_, h, _, d] = k.dims();
-            let keys = cache.keys.slice_assign([0..b, 0..h, at..at + 1, 0..d], k);
-            let values = cache.values.slice_assign([0..b, 0..h, at..at + 1, 0..d], v);
-            let seen = |t: &Tensor<4>| t.clone().slice([0..b, 0..h, 0..at + 1, 0..d]);
-            x = x + block.attn_proj.forward(attend(q, seen(&keys), seen(&values), bias.clone()));
-            x = x.clone() + Self::mlp(block, x);
-            caches.push(LayerCache { keys, values });
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            let (attended, cache) = attention_step(qkv, cache, &mask.real, mask.bias.as_ref(), at);
+            x = Self::finish(block, x, attended);
+            caches.push(cache);
         }
         self.ln_f.forward(x)
     }
@@ -393,9 +450,16 @@ impl Gpt2 {
         hidden.slice([0..b, query - 1..query + response - 1, 0..w]).reshape([b * response, w])
     }
 
+    /// The same computed for rows that end in their responses, without what is not needed for it.
+    pub fn hidden_before_last(&self, batch: &Batch, response: usize) -> Tensor<2> {
+        let [b, t] = batch.ids.dims();
+        let at: Vec<i32> = (0..b).flat_map(|r| (t - response - 1..t - 1).map(move |i| (r * t + i) as i32)).collect();
+        self.hidden_at(batch, Tensor::from_data(TensorData::new(at, [b * response]), &batch.ids.device()))
+    }
+
     /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
     pub fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
-        token_logprobs(self.logits(hidden), targets, temperature)
+        fused::token_logprobs(hidden, self.wte.clone(), targets, temperature)
     }
 }
 
@@ -455,11 +519,10 @@ pub struct ScalarModel {
 impl ScalarModel {
     /// The scalar at the last real token of each row -> `[batch]` (padding repeats the last real token's state).
     pub fn score(&self, batch: &Batch) -> Tensor<1> {
-        let hidden = self.trunk.hidden(batch, None);
-        let [b, t, w] = hidden.dims();
+        let [b, t] = batch.ids.dims();
         let rows: Vec<i32> = batch.last.iter().enumerate().map(|(r, last)| (r * t + last) as i32).collect();
         let index = Tensor::<1, Int>::from_data(TensorData::new(rows, [b]), &batch.ids.device());
-        self.head.forward(hidden.reshape([b * t, w]).select(0, index))
+        self.head.forward(self.trunk.hidden_at(batch, index))
     }
 }
 

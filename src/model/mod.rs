@@ -1,7 +1,6 @@
 //! GPT-2 in burn: the transformer, its scalar heads, sampling, weights on disk, tokenizer and devices.
 
 pub mod config;
-mod cpu_kernels;
 pub mod device;
 pub mod fused;
 pub mod gpt2;
@@ -10,6 +9,7 @@ pub mod optimizer;
 pub mod parallel;
 pub mod reward_model;
 pub mod sampling;
+pub mod self_test;
 pub mod tensor_file;
 pub mod tokenizer;
 mod tokenizer_json;

@@ -1,6 +1,7 @@
 //! Adam over named weights, in both of the forms that RLHF implementations use (paper.md section 6).
 
-use super::gpt2::Weights;
+use super::fused::{self, adam::Step};
+use super::gpt2::{Weight, Weights};
 use super::parallel::GradientMap;
 use crate::spec::{AdamForm, AdamSpec};
 use burn::tensor::Tensor;
@@ -26,16 +27,13 @@ pub fn adam_update(
     m: Tensor<1>,
     v: Tensor<1>,
 ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
-    let m = m * spec.beta1 + g.clone() * (1.0 - spec.beta1);
-    let v = v * spec.beta2 + g.clone() * g * (1.0 - spec.beta2);
     let (c1, c2) = (1.0 - spec.beta1.powf(t as f64), 1.0 - spec.beta2.powf(t as f64));
     let (rate, epsilon) = match spec.form {
         AdamForm::Tensorflow => (lr * c2.sqrt() / c1, spec.epsilon),
         // √(v/c2) + ε = (√v + ε√c2)/√c2, so both forms share one expression.
         AdamForm::Torch => (lr * c2.sqrt() / c1, spec.epsilon * c2.sqrt()),
     };
-    let p = p - m.clone() / (v.clone().sqrt() + epsilon) * rate;
-    (p, m, v)
+    fused::adam(p, g, m, v, Step { beta1: spec.beta1, beta2: spec.beta2, rate, epsilon })
 }
 
 impl Adam {
@@ -48,11 +46,12 @@ impl Adam {
         self.step += 1;
         let result: Result<M, Infallible> = model.map_weights(&mut |name, weight| {
             let Some(g) = gradients.remove(name) else { return Ok(weight) };
-            let p = weight.clone().flatten();
+            let shape = weight.shape();
+            let p = weight.flatten();
             let (m, v) = self.moments.remove(name).unwrap_or_else(|| (g.zeros_like(), g.zeros_like()));
             let (p, m, v) = adam_update(&self.spec, lr, self.step, p, g, m, v);
             self.moments.insert(name.to_string(), (m, v));
-            Ok(weight.like(p))
+            Ok(Weight::of_shape(&shape, p))
         });
         match result {
             Ok(model) => model,

@@ -11,7 +11,7 @@ use burn::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Condvar, Mutex, PoisonError};
 
 /// Gradients `[elements]` by weight name.
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
@@ -27,69 +27,105 @@ pub fn map_shards<T: Sync, R: Send, E: Send>(
     rows: usize,
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
+    let mut results = Vec::new();
+    in_order(items, rows, f, |result| results.push(result))?;
+    Ok(results)
+}
+
+/// What the workers share: whose turn it is, and what to do with results.
+struct Turns<F, E> {
+    next: usize,
+    take: F,
+    error: Option<E>,
+    /// A worker has panicked; its turn will not come.
+    broken: bool,
+}
+
+/// Hands `f` of each chunk of at most `rows` items to `take`, in order. A worker keeps its result until the results before
+/// it have been taken, so there are never more than one per worker.
+fn in_order<T: Sync, R: Send, E: Send>(
+    items: &[T],
+    rows: usize,
+    f: impl Fn(&[T]) -> Result<R, E> + Sync,
+    mut take: impl FnMut(R) + Send,
+) -> Result<(), E> {
     let shards: Vec<&[T]> = items.chunks(rows.clamp(1, items.len().max(1))).collect();
-    let workers = std::thread::available_parallelism().map_or(1, usize::from).min(shards.len());
+    let workers = rayon::current_num_threads().min(shards.len());
     if workers <= 1 {
-        return shards.into_iter().map(f).collect();
+        for shard in shards {
+            take(f(shard)?);
+        }
+        return Ok(());
     }
-    let next = AtomicUsize::new(0);
-    let results: Vec<Mutex<Option<Result<R, E>>>> = shards.iter().map(|_| Mutex::new(None)).collect();
+    let claimed = AtomicUsize::new(0);
+    let turns = Mutex::new(Turns { next: 0, take, error: None, broken: false });
+    let changed = Condvar::new();
     // Plain threads and not rayon's: a rayon worker that waits inside a tensor operation may take up another shard.
     std::thread::scope(|scope| {
         for _ in 0..workers {
             scope.spawn(|| {
-                loop {
-                    let index = next.fetch_add(1, Ordering::Relaxed);
-                    let Some(shard) = shards.get(index) else { break };
+                let _alarm = Alarm { turns: &turns, changed: &changed };
+                while let Some((index, shard)) = claim(&claimed, &shards) {
                     let result = f(shard);
-                    if result.is_err() {
-                        next.store(shards.len(), Ordering::Relaxed);
+                    let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
+                    while turns.next != index && turns.error.is_none() && !turns.broken {
+                        turns = changed.wait(turns).unwrap_or_else(PoisonError::into_inner);
                     }
-                    *results[index].lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
+                    if turns.error.is_some() || turns.broken {
+                        break;
+                    }
+                    match result {
+                        Ok(result) => (turns.take)(result),
+                        Err(error) => turns.error = Some(error),
+                    }
+                    turns.next += 1;
+                    changed.notify_all();
                 }
             });
         }
     });
-    let mut done = Vec::with_capacity(results.len());
-    for slot in results {
-        // Shards are taken up in order, so none before a failed one is missing.
-        if let Some(result) = slot.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            done.push(result?);
+    turns.into_inner().unwrap_or_else(PoisonError::into_inner).error.map_or(Ok(()), Err)
+}
+
+/// The next shard that nobody works on.
+fn claim<'a, T>(claimed: &AtomicUsize, shards: &[&'a [T]]) -> Option<(usize, &'a [T])> {
+    let index = claimed.fetch_add(1, Ordering::Relaxed);
+    shards.get(index).map(|shard| (index, *shard))
+}
+
+/// Wakes the others when a worker panics, so that they end and the panic is passed on.
+struct Alarm<'a, F, E> {
+    turns: &'a Mutex<Turns<F, E>>,
+    changed: &'a Condvar,
+}
+
+impl<F, E> Drop for Alarm<'_, F, E> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.turns.lock().unwrap_or_else(PoisonError::into_inner).broken = true;
+            self.changed.notify_all();
         }
     }
-    Ok(done)
 }
 
 /// Sum over shards of the gradients of `f(model, shard)`, which is `[1]`, and what else `f` returns for each shard.
-/// The caller scales each shard's loss so that the sum is the batch's loss.
+/// The caller scales each shard's loss so that the sum is the batch's loss. Gradients are added up shard by shard, in
+/// order: there are never more of them than workers, and their sum.
 pub fn gradients<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
     model: &M,
     items: &[T],
     rows: usize,
     f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
 ) -> Result<(GradientMap, Vec<R>), E> {
-    let shards = map_shards(items, rows, |shard| {
+    let mut total = GradientMap::new();
+    let mut rests = Vec::new();
+    let one = |shard: &[T]| {
         let model = model.clone().trainable();
         let (loss, rest) = f(&model, shard)?;
-        let found = loss.backward();
-        let mut map = GradientMap::new();
-        let collected: Result<M, Infallible> = model.map_weights(&mut |name, weight| {
-            let gradient = match &weight {
-                Weight::Vector(t) => t.grad(&found).map(Weight::Vector),
-                Weight::Matrix(t) => t.grad(&found).map(Weight::Matrix),
-            };
-            if let Some(gradient) = gradient {
-                map.insert(name.to_string(), gradient.flatten());
-            }
-            Ok(weight)
-        });
-        drop(collected);
-        Ok((map, rest))
-    })?;
-    let mut total = GradientMap::new();
-    let mut rests = Vec::with_capacity(shards.len());
-    for (map, rest) in shards {
-        for (name, gradient) in map {
+        Ok((collect(model, loss), rest))
+    };
+    in_order(items, rows, one, |(found, rest)| {
+        for (name, gradient) in found {
             let sum = match total.remove(&name) {
                 Some(sum) => sum + gradient,
                 None => gradient,
@@ -97,8 +133,27 @@ pub fn gradients<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
             total.insert(name, sum);
         }
         rests.push(rest);
-    }
+    })?;
     Ok((total, rests))
+}
+
+/// Gradients of `loss` to the model's weights.
+fn collect<M: Weights>(model: M, loss: Tensor<1>) -> GradientMap {
+    let mut found = loss.backward();
+    let mut map = GradientMap::new();
+    let collected: Result<M, Infallible> = model.map_weights(&mut |name, weight| {
+        // Removed and not copied, so that the sum can be made in place.
+        let gradient = match &weight {
+            Weight::Vector(t) => t.grad_remove(&mut found).map(Weight::Vector),
+            Weight::Matrix(t) => t.grad_remove(&mut found).map(Weight::Matrix),
+        };
+        if let Some(gradient) = gradient {
+            map.insert(name.to_string(), gradient.flatten());
+        }
+        Ok(weight)
+    });
+    drop(collected);
+    map
 }
 
 #[cfg(test)]
@@ -119,5 +174,14 @@ mod tests {
         let items: Vec<usize> = (0..40).collect();
         let result = map_shards(&items, 4, |s| if s.contains(&17) { Err("seventeen") } else { Ok(()) });
         assert_eq!(result, Err("seventeen"));
+    }
+
+    #[test]
+    fn the_first_error_in_order_is_returned_and_a_panic_is_passed_on() {
+        let items: Vec<usize> = (0..40).collect();
+        let late = |s: &[usize]| if s[0] >= 12 { Err(s[0]) } else { Ok(s[0]) };
+        assert_eq!(map_shards(&items, 4, late), Err(12));
+        let panics = |s: &[usize]| if s[0] == 8 { panic!("eight") } else { Ok::<_, ()>(()) };
+        assert!(std::panic::catch_unwind(|| map_shards(&items, 4, panics)).is_err());
     }
 }

@@ -2,9 +2,9 @@
 //! vocabulary at the task's temperature (released code: sample.py), a fixed response length.
 
 use super::ModelError;
-use super::gpt2::{Batch, Gpt2, LayerCache, ScalarHead};
+use super::fused::draw;
+use super::gpt2::{Batch, CacheMask, Gpt2, LayerCache, ScalarHead};
 use super::parallel::{map_shards, shard_rows};
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Most rows in one pass, on any device.
@@ -89,36 +89,32 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
     let query_length = args.queries.first().map_or(0, Vec::len);
     let n = args.queries.len() * k;
     let batch = Batch::new(args.queries, &device);
-    let mut prefilled = Vec::new();
-    let hidden = model.hidden(&batch, Some(&mut prefilled));
-    let [q, t, width] = hidden.dims();
-    let mut h = hidden.slice([0..q, t - 1..t, 0..width]).repeat_dim(1, k).reshape([n, width]);
+    let last = (1..=args.queries.len()).map(|r| (r * query_length - 1) as i32).collect();
+    let (h, prefilled) = model.prefill(&batch, ints(last, [args.queries.len()], &device));
+    let width = h.dims()[1];
+    let mut h = h.reshape([args.queries.len(), 1, width]).repeat_dim(1, k).reshape([n, width]);
     let capacity = query_length + length;
     let mut caches: Vec<LayerCache> = prefilled
         .into_iter()
         .map(|c| LayerCache { keys: widen(c.keys, k, capacity), values: widen(c.values, k, capacity) })
         .collect();
     let real: Vec<i32> = args.queries.iter().map(|q| q.iter().flatten().count() as i32).collect();
-    let bias = cache_bias(args.queries, k, capacity, &device);
+    let mask = CacheMask::new(args.queries, k, capacity, &device);
 
     let (mut tokens, mut logprobs, mut values, mut entropies) = (vec![], vec![], vec![], vec![]);
     for i in 0..length {
         if let Some(head) = args.value_head {
             values.push(head.forward(h.clone()).reshape([n, 1]));
         }
-        let lp = log_softmax(model.logits(h) / args.temperature, 1);
-        let probabilities = lp.clone().exp();
-        entropies.push((probabilities.clone() * lp.clone()).sum().neg());
-        let token = choose(probabilities, &args.uniforms[i], &device);
-        logprobs.push(lp.gather(1, token.clone()));
+        let (token, logprob, entropy) = draw(h, model.wte.clone(), &args.uniforms[i], args.temperature);
         tokens.push(token.clone());
+        logprobs.push(logprob);
+        entropies.push(entropy);
         if i + 1 == length {
             break;
         }
-        let at = query_length + i;
         let positions = (0..n).map(|r| real[r / k] + i as i32).collect();
-        let step_bias = bias.clone().slice([0..n, 0..1, 0..1, 0..at + 1]);
-        h = model.step(token, ints(positions, [n, 1], &device), step_bias, at, &mut caches);
+        h = model.step(token, ints(positions, [n, 1], &device), &mask, query_length + i, &mut caches);
     }
     let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
     let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| t as u32).collect();
@@ -128,28 +124,6 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
         values: if values.is_empty() { Vec::new() } else { rows(&to_vec(Tensor::cat(values, 1))?, length) },
         entropy: to_vec(Tensor::cat(entropies, 0))?.iter().sum::<f32>() / (n * length) as f32,
     })
-}
-
-/// Inverse-CDF sampling on the device: the first token whose cumulative probability exceeds u·total.
-/// `probabilities`: `[rows, vocab]` -> `[rows, 1]`.
-fn choose(probabilities: Tensor<2>, uniforms: &[f32], device: &Device) -> Tensor<2, Int> {
-    let [n, vocab] = probabilities.dims();
-    let cumulative = probabilities.cumsum(1);
-    let total = cumulative.clone().slice([0..n, vocab - 1..vocab]);
-    let threshold = total * Tensor::<2>::from_data(TensorData::new(uniforms.to_vec(), [n, 1]), device);
-    // Rounding can leave the last tokens at cumulative = threshold: stay inside the vocabulary.
-    cumulative.lower_equal(threshold.expand([n, vocab])).int().sum_dim(1).clamp_max(vocab as i64 - 1)
-}
-
-/// `[rows, 1, 1, capacity]`: 0 for real query tokens and for all response slots, a large negative for padding.
-fn cache_bias(queries: &[Vec<Option<u32>>], k: usize, capacity: usize, device: &Device) -> Tensor<4> {
-    let mut bias = Vec::with_capacity(queries.len() * k * capacity);
-    for query in queries {
-        let row: Vec<f32> =
-            (0..capacity).map(|i| if i < query.len() && query[i].is_none() { -1e9 } else { 0.0 }).collect();
-        (0..k).for_each(|_| bias.extend_from_slice(&row));
-    }
-    Tensor::from_data(TensorData::new(bias, [queries.len() * k, 1, 1, capacity]), device)
 }
 
 /// Log-probabilities of given responses without a gradient graph: one number per response token. Queries are padded on
@@ -165,8 +139,8 @@ pub fn logprobs(
     let shards = map_shards(&indices, shard_rows(&device).min(SAMPLING_ROWS), |picked| {
         let range = picked[0]..picked[0] + picked.len();
         let (queries, responses) = (&queries[range.clone()], &responses[range]);
-        let (q, r) = (longest(queries), longest(responses));
-        let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&joined(queries, responses), &device), None), q, r);
+        let r = longest(responses);
+        let hidden = model.hidden_before_last(&Batch::new(&joined(queries, responses), &device), r);
         let logprobs = head_logprobs(model, hidden, targets(responses, &device), temperature)?;
         Ok(logprobs.chunks(r.max(1)).zip(responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
     })?;

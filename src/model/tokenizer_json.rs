@@ -63,7 +63,7 @@ pub fn from_vocabulary_files(vocabulary: &Path, merges: &Path) -> Result<Value, 
     let pairs = read(merges)?
         .lines()
         .enumerate()
-        .filter(|(i, line)| !line.is_empty() && !(*i == 0 && line.starts_with("#version")))
+        .filter(|(i, line)| !line.is_empty() && (*i != 0 || !line.starts_with("#version")))
         .map(|(i, line)| match line.split(' ').collect::<Vec<_>>()[..] {
             [a, b] => Ok(json!([a, b])),
             _ => Err(ModelError::file(merges, format!("line {}: {line:?}; expected two tokens and a space", i + 1))),

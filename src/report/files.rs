@@ -6,6 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::measures::Texts;
+use crate::label::simulated::SimulatedReport;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -125,24 +127,6 @@ impl Judge {
     }
 }
 
-/// Mean F1 of ROUGE against the reference summaries, with stemming.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RougeScores {
-    pub rouge1: f64,
-    pub rouge2: f64,
-    #[serde(rename = "rougeL")]
-    pub rouge_l: f64,
-}
-
-/// ROUGE of the responses of ρ and of π.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct RougeComparison {
-    /// Queries with a reference summary.
-    pub n: usize,
-    pub reference: RougeScores,
-    pub policy: RougeScores,
-}
-
 /// runs/RUN/evaluation.json: what one trained policy reached on held-out queries.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
@@ -177,9 +161,12 @@ pub struct Evaluation {
     pub frontier: Vec<FrontierPoint>,
     #[serde(default)]
     pub perplexity: Option<Perplexity>,
-    /// Where the data has reference summaries.
+    /// What the responses of ρ and π are like as texts, and of what they are compared with.
+    #[serde(default)]
+    pub texts: Vec<Texts>,
+    /// How the simulated labelers behaved, where there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rouge: Option<RougeComparison>,
+    pub simulated: Option<SimulatedReport>,
 }
 
 /// Where a run or suite stands.
@@ -216,6 +203,21 @@ pub struct StageRecord {
     pub cached: bool,
 }
 
+/// What a run took from the Hugging Face hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HubSource {
+    /// The part of the spec that names it.
+    pub key: String,
+    pub repository: String,
+    pub commit: String,
+    /// The files of a data set that are read.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Those for evaluation alone.
+    #[serde(default)]
+    pub held_out: Vec<String>,
+}
+
 /// manifest.json: what made this directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
@@ -231,6 +233,8 @@ pub struct Manifest {
     pub runs: Vec<String>,
     #[serde(default)]
     pub stages: Vec<StageRecord>,
+    #[serde(default)]
+    pub sources: Vec<HubSource>,
     pub started_at: String,
     #[serde(default)]
     pub finished_at: Option<String>,

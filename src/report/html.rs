@@ -4,6 +4,7 @@ use super::files::{Sample, Table};
 use super::plots::Plot;
 use super::tables::{cells, show};
 use super::{Manifest, Results};
+use crate::metric::copying::{SPAN_WORDS, marked};
 
 /// Samples shown per run: the first ones of the file, not chosen.
 const SHOWN: usize = 8;
@@ -31,6 +32,7 @@ pre{background:var(--card);padding:.8rem;border-radius:6px;overflow-x:auto;font-
 .pair>.good{border-left-color:var(--good)}.pair>.bad{border-left-color:var(--bad)}
 .good b{color:var(--good)}.bad b{color:var(--bad)}
 .text{white-space:pre-wrap}
+mark{background:var(--warn);color:var(--warnfg);border-radius:3px}
 @media(max-width:38rem){.pair{grid-template-columns:1fr}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}
 ";
 
@@ -65,6 +67,10 @@ pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> St
         let items: String = results.missing.iter().map(|m| format!("<li>{}</li>", escape(m))).collect();
         out += &format!("<div class=\"missing\"><strong>Missing from this report</strong><ul>{items}</ul></div>\n");
     }
+    if results.simulated() {
+        out += "<p class=\"missing\">The labels come from simulated labelers: programs that prefer what the spec says, with \
+                noise. These numbers say nothing about what people prefer.</p>\n";
+    }
     if let Some(manifest) = &results.manifest {
         out += &environment(manifest);
     }
@@ -74,7 +80,7 @@ pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> St
     for (plot, svg) in plots {
         out += &format!(
             "<figure role=\"img\" aria-label=\"{}\">{svg}<figcaption>{}</figcaption></figure>\n",
-            escape(plot.title),
+            escape(&results.titled(plot.title)),
             escape(plot.caption)
         );
     }
@@ -162,8 +168,8 @@ fn samples(results: &Results) -> String {
         let count = run.samples.len().min(SHOWN);
         out += &format!(
             "<h2>Samples: {}</h2>\n<p class=\"soft\">The first {count} of {}, not chosen. Green: positive score, \
-             red: negative.</p>\n",
-            escape(&run.name),
+             red: negative. <mark>Marked</mark>: runs of {SPAN_WORDS} words or more that the query has too.</p>\n",
+            escape(&results.titled(&run.name)),
             run.samples.len()
         );
         out.extend(run.samples.iter().take(SHOWN).map(sample));
@@ -176,12 +182,22 @@ fn sample(s: &Sample) -> String {
     format!(
         "<div class=\"sample\"><div class=\"text\">{}</div><div class=\"pair\">{}{}</div></div>\n",
         escape(&s.query),
-        side("ρ", &s.reference_response, s.reference_mock_score, s.reference_score, ""),
-        side("π", &s.response, s.mock_score, s.score, &kl),
+        side("ρ", &highlighted(&s.query, &s.reference_response), s.reference_mock_score, s.reference_score, ""),
+        side("π", &highlighted(&s.query, &s.response), s.mock_score, s.score, &kl),
     )
 }
 
-fn side(who: &str, text: &str, mock: Option<f64>, score: Option<f64>, more: &str) -> String {
+/// A response as HTML, what it copies from the query marked.
+fn highlighted(query: &str, response: &str) -> String {
+    let piece = |(text, copied): (&str, bool)| match copied {
+        true => format!("<mark>{}</mark>", escape(text)),
+        false => escape(text),
+    };
+    marked(query, response).into_iter().map(piece).collect()
+}
+
+/// One response with its scores; `html` is its text, escaped.
+fn side(who: &str, html: &str, mock: Option<f64>, score: Option<f64>, more: &str) -> String {
     let class = match mock.or(score) {
         Some(v) if v > 0.0 => "good",
         Some(v) if v < 0.0 => "bad",
@@ -193,8 +209,7 @@ fn side(who: &str, text: &str, mock: Option<f64>, score: Option<f64>, more: &str
     let scores = if scores.is_empty() { "no score".to_owned() } else { scores.join(", ") };
     format!(
         "<div class=\"{class}\"><div class=\"soft\">{who}: {scores}{more}</div>\
-         <div class=\"text\">{}</div></div>",
-        escape(text)
+         <div class=\"text\">{html}</div></div>"
     )
 }
 

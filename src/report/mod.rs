@@ -3,9 +3,12 @@
 pub mod compare;
 pub mod files;
 pub mod html;
+pub mod measures;
 pub mod plots;
 pub mod tables;
 pub mod tensorboard;
+mod text_plots;
+mod text_tables;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -63,6 +66,24 @@ impl Results {
     /// Seeds of the manifest.
     pub fn seeds(&self) -> Vec<u64> {
         self.manifest.as_ref().map(|m| m.seeds.clone()).unwrap_or_default()
+    }
+
+    /// Whether any run's labels come from simulated labelers: whatever shows its numbers says so.
+    pub fn simulated(&self) -> bool {
+        let of = |table: &toml::Table| {
+            table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str) == Some("simulated")
+        };
+        let spec: Option<toml::Table> = self.spec.as_ref().and_then(|text| text.parse().ok());
+        let runs = |spec: &toml::Table| {
+            let runs = spec.get("runs").and_then(toml::Value::as_table).cloned().unwrap_or_default();
+            runs.values().filter_map(toml::Value::as_table).any(of)
+        };
+        spec.is_some_and(|spec| of(&spec) || runs(&spec)) || self.evaluations().any(|(_, e)| e.simulated.is_some())
+    }
+
+    /// A title, with a word about simulated labelers where it is due.
+    pub fn titled(&self, title: &str) -> String {
+        if self.simulated() { format!("{title} (simulated labelers)") } else { title.to_owned() }
     }
 
     /// Evaluations that could be read, in the order of the runs.
@@ -184,6 +205,60 @@ pub(crate) mod tests {
                 "reference_response": "and nobody came to the door that grey evening.", "response": "and they laughed, warm and glad, all the way home.",
                 "reference_score": -0.3, "score": 1.4, "kl": 5.9, "mock_score": 3.6, "reference_mock_score": -1.2})).repeat(4));
         }
+    }
+
+    /// Two invented summarization runs, `a` of simulated labelers.
+    pub(crate) fn fake_summaries(dir: &Path) {
+        let put = |name: &str, text: String| files::write_atomic(&dir.join(name), text.as_bytes()).unwrap();
+        let mean = |m: f64| json!({"mean": m, "low": m - 0.05, "high": m + 0.05, "n": 50});
+        let texts = |writer: &str, new: f64| {
+            let rouge = json!({"rouge1": mean(0.4), "rouge2": mean(0.2), "rougeL": mean(0.3), "mean": mean(0.3)});
+            let novelty = json!({"ngram1": mean(new / 4.0), "ngram2": mean(new / 2.0), "ngram3": mean(new / 1.5),
+                "ngram4": mean(new), "sentence": mean(new)});
+            let copying = json!({"copied": mean(1.0 - new), "span_positions": (0..20).map(|i| 40 / (i + 1)).collect::<Vec<u64>>(),
+                "sentence_positions": vec![1; 20], "span_position": mean(0.2), "start": {"count": 25, "n": 50},
+                "start_after_preamble": {"count": 1, "n": 10}});
+            json!({"writer": writer, "n": 50, "tokens": mean(20.0), "words": mean(15.0), "distinct1": 0.2, "distinct2": 0.5,
+                "distinct3": 0.7, "repeated4": mean(0.1), "rouge": if writer == "summary" { Value::Null } else { rouge },
+                "novelty": novelty, "copying": copying})
+        };
+        for (run, new) in [("a", 0.1), ("b", 0.6)] {
+            let simulated = json!({"labelers": 5, "comparisons": 100, "agreement": 41.0, "kappa": 0.2,
+                "first_shown": {"count": 150, "n": 500}, "most_copied": {"count": 300, "n": 450}, "best": {"count": 250, "n": 500}});
+            put(
+                &format!("runs/{run}/evaluation.json"),
+                json!({"run": run, "schedule": "offline", "episodes": 640, "n": 50,
+                "judge": "reward", "reference": {"mean": 0.0, "std": 1.0}, "policy": {"mean": 1.5, "std": 0.5},
+                "kl": {"mean": 9.0, "std": 1.0}, "missing_truncation": 0.0,
+                "texts": [texts("lead3", 0.05), texts("summary", 0.9), texts("reference", 0.7), texts("policy", new)],
+                "simulated": if run == "a" { simulated } else { Value::Null }})
+                .to_string(),
+            );
+            put(
+                &format!("runs/{run}/samples.jsonl"),
+                format!(
+                    "{}\n",
+                    json!({"query": "Hi. My <brother> broke my car.",
+                "reference_response": " car trouble", "response": " My <brother> broke my, well, bike"})
+                ),
+            );
+        }
+    }
+
+    #[test]
+    fn summaries_have_their_plots_and_their_copies_are_marked() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake_summaries(dir);
+        draw(dir).unwrap();
+        let page = fs::read_to_string(dir.join("report.html")).unwrap();
+        assert!(page.contains("> <mark>My &lt;brother&gt; broke my</mark>, well, bike<"), "{page}");
+        for plot in ["figure4", "figure5"] {
+            let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
+            assert!(svg.contains("(simulated labelers)") && svg.contains("reference summaries"), "{plot}");
+            assert!(svg.contains("π, b") && svg.contains("lead-3") == (plot == "figure4"), "{plot}");
+        }
+        assert!(page.contains("<h2>Copying from the source (simulated labelers)</h2>"));
     }
 
     #[test]

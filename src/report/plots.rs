@@ -1,4 +1,5 @@
-//! Plots as SVG: score against episodes, score against KL with the closed-form optimum, KL and β against episodes.
+//! Plots as SVG: score against episodes, score against KL with the closed-form optimum, KL and β against episodes; of
+//! summaries, what is new in them and where they copy from.
 
 use std::ops::Range;
 
@@ -19,7 +20,7 @@ pub struct Plot {
 }
 
 /// Every plot of a report, in its order.
-pub const ALL: [Plot; 3] = [
+pub const ALL: [Plot; 5] = [
     Plot {
         id: "figure2",
         title: "Score against episodes",
@@ -42,6 +43,20 @@ pub const ALL: [Plot; 3] = [
                   Dashed: the KL target.",
         draw: kl,
     },
+    Plot {
+        id: "figure4",
+        title: "What is new in summaries",
+        caption: "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% \
+                  intervals over held-out queries.",
+        draw: super::text_plots::novelty,
+    },
+    Plot {
+        id: "figure5",
+        title: "Where summaries copy from",
+        caption: "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 \
+                  summaries in each twentieth of it.",
+        draw: super::text_plots::positions,
+    },
 ];
 
 const SIZE: (u32, u32) = (800, 500);
@@ -55,19 +70,19 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
-const GREY: RGBColor = RGBColor(90, 90, 90);
+pub(super) const GREY: RGBColor = RGBColor(90, 90, 90);
 
-type Points = Vec<(f64, f64)>;
+pub(super) type Points = Vec<(f64, f64)>;
 /// A run's name, its path, and where its final policy ended.
 type Track<'a> = (&'a str, Points, Option<(f64, f64)>);
-type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(super) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-fn color(index: usize) -> RGBColor {
+pub(super) fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
 }
 
-fn failed(name: &str) -> impl Fn(&dyn std::fmt::Display) -> ReportError {
+pub(super) fn failed(name: &str) -> impl Fn(&dyn std::fmt::Display) -> ReportError {
     let name = name.to_owned();
     move |e| ReportError::Plot { name: name.clone(), message: e.to_string() }
 }
@@ -91,7 +106,7 @@ fn smooth(points: &[(f64, f64)]) -> Points {
 }
 
 /// The values' span with a margin; never empty.
-fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
+pub(super) fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = values
         .filter(|v| v.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -104,17 +119,29 @@ fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
 }
 
 /// Axis numbers without a tail of zeros.
-fn tick(value: &f64) -> String {
+pub(super) fn tick(value: &f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-fn chart<'a, 'b>(
+pub(super) fn chart<'a, 'b>(
+    area: &'a Area<'b>,
+    labels: (&str, &str, &str),
+    x: Range<f64>,
+    y: Range<f64>,
+    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
+) -> Result<Chart<'a, 'b>, ReportError> {
+    chart_with(area, labels, x, y, 8, fail)
+}
+
+/// A chart with about `ticks` numbers on its x axis.
+pub(super) fn chart_with<'a, 'b>(
     area: &'a Area<'b>,
     (title, x_label, y_label): (&str, &str, &str),
     x: Range<f64>,
     y: Range<f64>,
+    ticks: usize,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
 ) -> Result<Chart<'a, 'b>, ReportError> {
     let mut builder = ChartBuilder::on(area);
@@ -129,7 +156,7 @@ fn chart<'a, 'b>(
         .bold_line_style(BLACK.mix(0.12))
         .x_desc(x_label)
         .y_desc(y_label)
-        .x_labels(8)
+        .x_labels(ticks)
         .y_labels(7)
         .x_label_formatter(&tick)
         .y_label_formatter(&tick)
@@ -140,7 +167,7 @@ fn chart<'a, 'b>(
     Ok(chart)
 }
 
-fn legend<'a, 'b: 'a>(
+pub(super) fn legend<'a, 'b: 'a>(
     chart: &mut Chart<'a, 'b>,
     place: SeriesLabelPosition,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
@@ -157,7 +184,7 @@ fn legend<'a, 'b: 'a>(
         .map_err(|e| fail(&e))
 }
 
-fn line(
+pub(super) fn line(
     chart: &mut Chart<'_, '_>,
     points: Points,
     style: ShapeStyle,
@@ -187,7 +214,7 @@ fn dashed(
     Ok(())
 }
 
-fn canvas<'a>(
+pub(super) fn canvas<'a>(
     svg: &'a mut String,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
 ) -> Result<Area<'a>, ReportError> {
@@ -222,7 +249,8 @@ fn figure2(results: &Results) -> Result<Option<String>, ReportError> {
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
-        let labels = ("Score against episodes", "episodes", judge.axis());
+        let title = results.titled("Score against episodes");
+        let labels = (title.as_str(), "episodes", judge.axis());
         let mut chart = chart(&area, labels, x.clone(), y, &fail)?;
         for (index, (name, points)) in runs.into_iter().enumerate() {
             let smoothed = smooth(&points);
@@ -277,7 +305,8 @@ fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
-        let labels = ("Score against KL", "KL(π, ρ) per response (nats)", judge.axis());
+        let title = results.titled("Score against KL");
+        let labels = (title.as_str(), "KL(π, ρ) per response (nats)", judge.axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
         if !frontier.is_empty() {
             let upper = frontier.iter().map(|p| (p.kl, p.reward + error(p)));
@@ -317,7 +346,8 @@ fn kl(results: &Results) -> Result<Option<String>, ReportError> {
         let area = canvas(&mut svg, &fail)?;
         let (upper, lower) = area.split_vertically(260);
         let y = span(kls.iter().flatten().map(|p| p.1).chain(targets.iter().copied()).chain([0.0]));
-        let mut top = chart(&upper, ("KL and its coefficient", "", "KL (nats)"), 0.0..end, y, &fail)?;
+        let title = results.titled("KL and its coefficient");
+        let mut top = chart(&upper, (&title, "", "KL (nats)"), 0.0..end, y, &fail)?;
         for (index, points) in kls.into_iter().enumerate() {
             let name = results.runs[index].name.clone();
             line(&mut top, points, color(index).stroke_width(2), Some(name), &fail)?;

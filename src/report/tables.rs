@@ -1,7 +1,7 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
-use super::Results;
 use super::files::{Evaluation, Judge, NOT_RECORDED, Row, Table};
+use super::{Results, text_tables};
 use crate::metric::interval::{mean, mean_interval, paired_bootstrap, ratio_interval, wilson};
 
 /// A KL within this share of its target counts as held.
@@ -30,15 +30,27 @@ pub fn build(results: &Results) -> Vec<Table> {
     if !language.is_empty() {
         tables.push(table("language_model", "Language model ρ", language));
     }
+    tables.extend(text_tables::build(results, &seeds));
+    for table in &mut tables {
+        table.title = results.titled(&table.title);
+    }
     tables
 }
 
-fn table(id: &str, title: &str, rows: Vec<Row>) -> Table {
+pub(super) fn table(id: &str, title: &str, rows: Vec<Row>) -> Table {
     let columns = ["run", "name", "value", "95% interval", "n", "seeds", "paper", "verdict"];
     Table { id: id.to_owned(), title: title.to_owned(), columns: columns.map(str::to_owned).to_vec(), rows }
 }
 
-fn row(name: &str, run: &str, metric: &str, value: (f64, f64, f64), n: u64, seeds: &[u64], verdict: &str) -> Row {
+pub(super) fn row(
+    name: &str,
+    run: &str,
+    metric: &str,
+    value: (f64, f64, f64),
+    n: u64,
+    seeds: &[u64],
+    verdict: &str,
+) -> Row {
     let known = |v: f64| v.is_finite().then_some(v);
     Row {
         name: name.to_owned(),
@@ -135,22 +147,6 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
         };
         let verdict = if word.is_empty() { String::new() } else { format!("{word} ({:.0}%)", 100.0 * a.chance) };
         rows.push(row("agreement of r with held-out labels", run, "reward_accuracy", value, a.n, seeds, &verdict));
-    }
-    if let Some(r) = &e.rouge {
-        for (who, scores) in [("ρ", r.reference), ("π", r.policy)] {
-            let mean = (scores.rouge1 + scores.rouge2 + scores.rouge_l) / 3.0;
-            for (name, metric, value) in [
-                ("ROUGE-1", "rouge1", scores.rouge1),
-                ("ROUGE-2", "rouge2", scores.rouge2),
-                ("ROUGE-L", "rougeL", scores.rouge_l),
-                ("mean of the three ROUGE", "rouge_mean", mean),
-            ] {
-                let whose = if who == "π" { "policy" } else { "reference" };
-                let value = (100.0 * value, f64::NAN, f64::NAN);
-                let name = format!("{name} of {who}, F1 × 100, stemmed");
-                rows.push(row(&name, run, &format!("{whose}_{metric}"), value, r.n as u64, seeds, ""));
-            }
-        }
     }
     let without = (e.missing_truncation * n as f64).round().max(0.0) as u64;
     let (low, high) = if n == 0 { (f64::NAN, f64::NAN) } else { wilson(without, n) };

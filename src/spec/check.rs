@@ -45,8 +45,11 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
     ];
     let task = data_rules(&TASK_DATA, &spec.task.data, dir, options);
     // Only r_s reads reviews.
-    let mock = spec.labeler.kind == LabelerKind::Mock;
-    let reviews = if mock { data_rules(&REVIEWS, &spec.labeler.reviews, dir, options) } else { Vec::new() };
+    let reviews = if spec.labeler.has_classifier() {
+        data_rules(&REVIEWS, &spec.labeler.reviews, dir, options)
+    } else {
+        Vec::new()
+    };
     let recorded = recorded_rules(spec, dir, options);
     sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).collect()
 }
@@ -104,7 +107,7 @@ fn query_and_response_fit_model(spec: &Spec) -> Option<Finding> {
 fn query_and_response_fit_classifier(spec: &Spec) -> Option<Finding> {
     let (query, response) = (spec.task.query_length, spec.task.response_length);
     let context = spec.labeler.classifier.dimensions.context;
-    if spec.labeler.kind != LabelerKind::Mock || query + response <= context {
+    if !spec.labeler.has_classifier() || query + response <= context {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.context", "task.query_length", "task.response_length"];
@@ -153,7 +156,7 @@ fn model_width_divides(spec: &Spec) -> Option<Finding> {
 
 fn classifier_width_divides(spec: &Spec) -> Option<Finding> {
     let Dimensions { width, heads, .. } = spec.labeler.classifier.dimensions;
-    if spec.labeler.kind != LabelerKind::Mock || heads == 0 || width % heads == 0 {
+    if !spec.labeler.has_classifier() || heads == 0 || width % heads == 0 {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.width", "labeler.classifier.dimensions.heads"];
@@ -304,7 +307,8 @@ fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
     [
         recorded_has_a_path(spec, dir, options),
         only_recorded_reads_files(spec),
-        recorded_has_no_direct_reward(spec),
+        only_mock_has_a_direct_reward(spec),
+        simulated_care_for_something(spec),
         splits_are_of_one_format(spec),
     ]
     .into_iter()
@@ -335,19 +339,32 @@ fn only_recorded_reads_files(spec: &Spec) -> Option<Finding> {
     let (key, _) = given.into_iter().find(|(_, given)| *given && spec.labeler.kind != LabelerKind::Recorded)?;
     hinted(
         &[key, "labeler.kind"],
-        "belongs to recorded labels, and labeler.kind = \"mock\"".into(),
+        format!("belongs to recorded labels, and labeler.kind = {:?}", spec.labeler.kind.word()),
         "set labeler.kind = \"recorded\", or remove the key".into(),
     )
 }
 
-fn recorded_has_no_direct_reward(spec: &Spec) -> Option<Finding> {
-    if spec.labeler.kind != LabelerKind::Recorded || spec.collect.schedule != CollectSchedule::Direct {
+fn only_mock_has_a_direct_reward(spec: &Spec) -> Option<Finding> {
+    if spec.labeler.kind == LabelerKind::Mock || spec.collect.schedule != CollectSchedule::Direct {
         return None;
     }
     hinted(
         &["collect.schedule", "labeler.kind"],
-        "\"direct\" trains on the mock labeler's own score, and recorded labels have none".into(),
+        format!("\"direct\" trains on the mock labeler's own score, and {} labels have none", spec.labeler.kind.word()),
         "take schedule = \"offline\", or labeler.kind = \"mock\"".into(),
+    )
+}
+
+fn simulated_care_for_something(spec: &Spec) -> Option<Finding> {
+    let s = &spec.labeler.simulated;
+    let weights = [s.weight_score, s.weight_copy, s.weight_rouge];
+    if spec.labeler.kind != LabelerKind::Simulated || weights.iter().any(|weight| *weight != 0.0) {
+        return None;
+    }
+    hinted(
+        &["labeler.simulated.weight_copy", "labeler.simulated.weight_score", "labeler.simulated.weight_rouge"],
+        "all weights are 0, and labels of noise alone teach nothing".into(),
+        "give at least one weight".into(),
     )
 }
 

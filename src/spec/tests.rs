@@ -35,7 +35,7 @@ fn smallest_spec_gets_defaults_and_preset() -> Outcome {
     assert_eq!(loaded.spec.task.data.synthetic, Some(Synthetic::Storyworld));
     assert_eq!(loaded.spec.labeler.reviews.synthetic, Some(Synthetic::Reviews));
     assert!(loaded.spec.model.weights.pretrain.is_some());
-    assert_eq!(loaded.origins["policy.kl.target"], Origin::Preset("sentiment".into()));
+    assert_eq!(loaded.origins["policy.kl.target"], Origin::Preset("sentiment (released code)".into()));
     assert_eq!(loaded.origins["guards.negative_kl"], Origin::Default);
     assert_eq!(loaded.variants.len(), 1);
     assert_eq!(loaded.variants[0], ("main".into(), loaded.spec.clone()));
@@ -371,7 +371,7 @@ fn cross_field_rules() {
             "task.data.path: there is no file or folder \"/no/such/thing.txt\"",
         ),
         ("labeler.reviews = { path = \"/no/such/thing.tsv\" }", "labeler.reviews.path: there is no file"),
-        ("labeler.reviews = { path = \"/\" }", "labeler.reviews.path: reviews need labels"),
+        ("labeler.reviews = { path = \"/\", format = \"text\" }", "labeler.reviews.format: reviews need labels"),
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
         ("model.weights.path = \"/no/such\"", "model.weights.path: there is no file"),
         ("[model.weights]\npath = \"\"\npretrain = {}", "model.weights: both"),
@@ -504,4 +504,24 @@ fn broken_text_never_panics() {
         let found = problems(odd);
         assert!(odd == "model.weights = {}" || !found.is_empty(), "{odd}: {found:?}");
     }
+}
+
+#[test]
+fn simulated_labelers_are_checked() -> Outcome {
+    let simulated = |more: &str| format!("labeler.kind = \"simulated\"\n{more}");
+    let loaded = ok(&simulated("task.data.synthetic = \"posts\""), &Options::default())?;
+    assert!(!loaded.spec.labeler.has_classifier());
+    let scored = ok(&simulated("labeler.simulated.weight_score = 1.0"), &Options::default())?;
+    assert!(scored.spec.labeler.has_classifier());
+    for (more, message) in [
+        ("labeler.simulated.weight_copy = 0.0", "labels of noise alone teach nothing"),
+        ("labeler.simulated.temperature = -1.0", "labeler.simulated.temperature"),
+        ("labeler.simulated.labelers = 0", "labeler.simulated.labelers"),
+        ("collect.schedule = \"direct\"", "simulated labels have none"),
+        ("labeler.path = \"x\"", "labeler.kind = \"simulated\""),
+    ] {
+        let found = problems(&simulated(more)).join("\n");
+        assert!(found.contains(message), "{more}: {found}");
+    }
+    Ok(())
 }

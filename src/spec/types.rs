@@ -200,6 +200,9 @@ pub struct PretrainSpec {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub lr: f64,
     pub warmup_steps: usize,
+    /// Write each document's summary after it, as the task asks for it (prefix, text, suffix, summary). GPT-2 knows "TL;DR:"
+    /// from the web's pages; a model made here has seen nothing else.
+    pub summaries: bool,
 }
 
 impl Default for PretrainSpec {
@@ -213,6 +216,7 @@ impl Default for PretrainSpec {
             sequence_length: 64,
             lr: 2e-3,
             warmup_steps: 50,
+            summaries: false,
         }
     }
 }
@@ -423,6 +427,10 @@ pub enum Synthetic {
     Storyworld,
     /// Product reviews with ratings, from another grammar.
     Reviews,
+    /// Posts of 5 to 12 sentences with a summary each, in the shape of the TL;DR task.
+    Posts,
+    /// News articles with highlights, in the shape of CNN/Daily Mail.
+    Articles,
 }
 
 /// Where text comes from; exactly one of `synthetic`, `path` and `hf`.
@@ -471,6 +479,20 @@ pub enum LabelerKind {
     Mock,
     /// People, some time ago: labels are read from files in one of the published formats.
     Recorded,
+    /// Several programs that stand in for people: they prefer what `labeler.simulated` says, with noise and a habit of
+    /// taking the first one shown.
+    Simulated,
+}
+
+impl LabelerKind {
+    /// The word used in specs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Mock => "mock",
+            Self::Recorded => "recorded",
+            Self::Simulated => "simulated",
+        }
+    }
 }
 
 /// Published formats of human labels.
@@ -497,6 +519,8 @@ pub struct LabelerSpec {
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// Simulated: what the labelers care for, and how much they differ.
+    pub simulated: SimulatedSpec,
     /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars 1-5).
     pub reviews: DataSpec,
     pub classifier: ClassifierSpec,
@@ -509,8 +533,59 @@ impl Default for LabelerSpec {
             path: None,
             format: None,
             split: None,
+            simulated: SimulatedSpec::default(),
             reviews: DataSpec::default(),
             classifier: ClassifierSpec::default(),
+        }
+    }
+}
+
+impl LabelerSpec {
+    /// Whether r_s is trained: it is the mock labeler, or part of what simulated ones care for.
+    pub fn has_classifier(&self) -> bool {
+        match self.kind {
+            LabelerKind::Mock => true,
+            LabelerKind::Recorded => false,
+            LabelerKind::Simulated => self.simulated.weight_score != 0.0,
+        }
+    }
+}
+
+/// Simulated labelers. Each takes the candidate with the largest sum of weight · standardised quality (mean 0, deviation 1
+/// over all candidates of all comparisons), position bias and noise.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct SimulatedSpec {
+    /// How many there are; each comparison is answered by one of them, drawn at random.
+    #[schemars(range(min = 1, max = 1000))]
+    pub labelers: usize,
+    /// Weight of r_s, the mock labeler's log-odds of "positive"; at 0 no r_s is trained.
+    #[schemars(range(min = -1000.0, max = 1000.0))]
+    pub weight_score: f64,
+    /// Weight of the share of the response's 4-grams that the source has too.
+    #[schemars(range(min = -1000.0, max = 1000.0))]
+    pub weight_copy: f64,
+    /// Weight of ROUGE-L (F1) with the reference summary, which all queries must then have.
+    #[schemars(range(min = -1000.0, max = 1000.0))]
+    pub weight_rouge: f64,
+    /// Added to the candidate that is shown first; the order is random for every answer.
+    #[schemars(range(min = -1000.0, max = 1000.0))]
+    pub position_bias: f64,
+    /// Scale of the Gumbel noise that each labeler adds to each candidate: choices are a softmax at this temperature. At 0
+    /// all labelers are one.
+    #[schemars(range(min = 0.0, max = 1000.0))]
+    pub temperature: f64,
+}
+
+impl Default for SimulatedSpec {
+    fn default() -> Self {
+        Self {
+            labelers: 5,
+            weight_score: 0.0,
+            weight_copy: 1.0,
+            weight_rouge: 0.0,
+            position_bias: 0.2,
+            temperature: 1.0,
         }
     }
 }
@@ -551,8 +626,8 @@ pub enum CollectSchedule {
     Direct,
     /// All labels on samples of ρ; the reward model is trained once.
     Offline,
-    /// No RL: π is the supervised model, and the reference is what it was fine-tuned from. Recorded labels train a reward
-    /// model all the same, which then scores both.
+    /// No RL: π is the supervised model, and the reference is what it was fine-tuned from. Recorded and simulated labels
+    /// train a reward model all the same, which then scores both.
     None,
 }
 

@@ -2,13 +2,13 @@
 //! "positive" (paper section 3.1.1).
 
 use super::StageError;
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
 use super::scoring::raw_scores;
+use super::training::Training;
 use crate::data::queries::Query;
 use crate::data::source::{Labelled, Want, fingerprint, labelled_reviews};
 use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
-use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
@@ -21,7 +21,7 @@ use burn::tensor::{Tensor, TensorData};
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 /// One review in this many is held out to measure accuracy.
 const HELD_OUT: usize = 10;
 
@@ -34,8 +34,15 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
             blake3::hash(text.as_bytes()).to_hex().to_string()
         }
     };
-    let inputs =
-        (&spec.labeler, spec.task.query_length + spec.task.response_length, content, reference.to_string(), spec.seed);
+    let l = &spec.labeler;
+    let inputs = (
+        &l.reviews,
+        &l.classifier,
+        spec.task.query_length + spec.task.response_length,
+        content,
+        reference.to_string(),
+        spec.seed,
+    );
     Ok(Key::new("classifier", VERSION, &inputs)?)
 }
 
@@ -62,14 +69,19 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
     }
     let seed = |what| Context::seed(spec.seed, what);
     let width = c.dimensions.width;
-    let mut model = ScalarModel {
+    let model = ScalarModel {
         trunk: Gpt2::init(&c.dimensions, tokenizer.vocab(), seed("classifier init"), &context.device),
         head: ScalarHead::init(width, 1.0 / ((width + 1) as f64).sqrt(), seed("classifier head"), &context.device),
     };
-    let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 });
-    let bar = context.bar("classifier", c.steps, "steps");
-    for step in 0..c.steps {
-        context.check_stop(step)?;
+    let training = Training {
+        context,
+        name: "classifier".into(),
+        checkpoints: dir.join(CHECKPOINTS),
+        steps: c.steps,
+        adam: AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.999, epsilon: 1e-8 },
+        lr_key: "labeler.classifier.lr",
+    };
+    let (model, _) = training.run(model, &context.device, |step, model, adam| {
         let picked = Context::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
         let (gradients, losses) = gradients(&model, &picked, shard_rows(&context.device), |model, picked| {
             let device = model.trunk.device();
@@ -83,13 +95,8 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
             Ok::<_, ModelError>((loss, value))
         })?;
         let lr = c.lr * (1.0 - step as f64 / c.steps as f64);
-        model = adam.update(model, gradients, lr);
-        if step % 20 == 0 {
-            bar.set_message(format!("loss {:.3}", losses.iter().sum::<f32>()));
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+        Ok((adam.update(model, gradients, lr), losses.iter().sum()))
+    })?;
     save_scalar(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
     let held_rows: Vec<Query> = held_out.iter().map(|r| r.0.clone()).collect();

@@ -1,18 +1,22 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::StageError;
-use crate::report::files::StageRecord;
+use crate::report::files::{HubSource, StageRecord};
 use crate::store::cache::{Cache, Key, Work};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use std::fs;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
+
+/// Where stages keep what they continue from, in their artifact's directory until it is done.
+pub const CHECKPOINTS: &str = "checkpoints";
 
 /// Shared by the stages of one invocation.
 pub struct Context {
@@ -26,6 +30,8 @@ pub struct Context {
     /// Set by Ctrl-C.
     pub interrupted: Arc<AtomicBool>,
     pub records: Mutex<Vec<StageRecord>>,
+    /// What came from the hub.
+    pub sources: Mutex<Vec<HubSource>>,
 }
 
 impl Context {
@@ -113,6 +119,11 @@ impl Context {
         let work =
             self.cache.begin(key).map_err(StageError::io(&path))?.ok_or_else(|| StageError::Locked(path.clone()))?;
         make(&work)?;
+        // What is done needs none; they are larger than the rest.
+        let checkpoints = work.dir.join(CHECKPOINTS);
+        if checkpoints.exists() {
+            fs::remove_dir_all(&checkpoints).map_err(StageError::io(&checkpoints))?;
+        }
         let seconds = started.elapsed().as_secs_f64();
         let made = self.cache.finish(key, work, seconds).map_err(StageError::io(&path))?;
         tracing::info!("{}{}: done in {seconds:.1} s", run.map(|r| format!("{r}: ")).unwrap_or_default(), key.stage);

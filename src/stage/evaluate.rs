@@ -1,29 +1,27 @@
 //! Evaluation on held-out queries: one response of ρ and one of π each, their scores under the judge (r_s where there is
-//! one, else the learned r), KL, ROUGE where there are reference summaries, samples to read, and the closed-form optimum
+//! one, else the learned r), KL, what the texts are like (measures.rs), samples to read, and the closed-form optimum
 //! from many samples of ρ (figure 3).
 
 use super::StageError;
 use super::collect::{sample_all, uniforms};
 use super::context::Context;
+use super::measures::Held;
 use super::scoring::{ROWS, Rule, Scorer};
 use crate::data::queries::{Example, Query};
-use crate::metric::rouge::rouge;
+use crate::label::simulated::SimulatedReport;
 use crate::model::device::is_cpu;
 use crate::model::gpt2::Gpt2;
 use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
-use crate::report::files::{
-    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, RougeComparison, RougeScores,
-    Sample,
-};
+use crate::report::files::{Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
 use crate::rlhf::optimum::optimum;
 use crate::spec::{CollectSchedule, KlSchedule, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// β of the frontier, from weak to strong optimisation, in units of the mock score's standard deviation under ρ.
 const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1];
 
@@ -40,6 +38,8 @@ pub struct Inputs<'a> {
     pub held_out: &'a [Example],
     pub accuracy: Option<Accuracy>,
     pub perplexity: Option<Perplexity>,
+    /// Where labelers are simulated.
+    pub simulated: Option<SimulatedReport>,
 }
 
 impl<'a> Inputs<'a> {
@@ -66,6 +66,9 @@ pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs
     context.artifact(Some(run), key, |work| evaluate(run, spec, inputs, &work.dir))
 }
 
+/// Scores of ρ's and of π's responses.
+type Pair = (Vec<f32>, Vec<f32>);
+
 fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
@@ -78,7 +81,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let reference = sample_all(inputs.reference, spec, &queries, 1, "evaluation reference")?;
     let (responses, kls) = policy_samples(spec, inputs, &queries)?;
     let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(rule, &queries, r);
-    let both = |scorer: Option<&Scorer>| -> Result<Option<(Vec<f32>, Vec<f32>)>, StageError> {
+    let both = |scorer: Option<&Scorer>| -> Result<Option<Pair>, StageError> {
         scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
     };
     let (mock, scored) = (both(inputs.mock)?, both(inputs.scorer)?);
@@ -89,6 +92,15 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..rule.cut(r).unwrap_or(r.len())]);
     let texts = |all: &[Vec<u32>]| all.iter().map(|r| Ok(shown(r)?)).collect::<Result<Vec<String>, StageError>>();
     let (reference_texts, texts) = (texts(&reference)?, texts(&responses)?);
+    let sources = queries.iter().map(|q| Ok(inputs.tokenizer.decode(&rule.bare(q))?));
+    let held = Held {
+        task: &spec.task,
+        sources: sources.collect::<Result<Vec<String>, StageError>>()?,
+        summaries: examples.iter().map(|e| e.summary.clone()).collect(),
+    };
+    let lengths = |all: &[Vec<u32>]| all.iter().map(|r| rule.cut(r).unwrap_or(r.len())).collect::<Vec<usize>>();
+    let models = [(&reference_texts[..], lengths(&reference)), (&texts[..], lengths(&responses))];
+    let measured = held.measure(models, inputs.tokenizer)?;
     let evaluation = Evaluation {
         run: run.into(),
         schedule: match spec.collect.schedule {
@@ -118,7 +130,8 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         missing_truncation: missing as f64 / queries.len() as f64,
         frontier: frontier(spec, inputs, judging, reference_moments.std)?,
         perplexity: inputs.perplexity,
-        rouge: compare_to_summaries(&examples, &reference_texts, &texts),
+        texts: measured,
+        simulated: inputs.simulated.clone(),
     };
     let at = |pair: &Option<(Vec<f32>, Vec<f32>)>, i: usize| {
         pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip()
@@ -143,18 +156,6 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         |name: &str, text: &str| write_atomic(&dir.join(name), text.as_bytes()).map_err(StageError::io(dir.join(name)));
     write("samples.jsonl", &lines)?;
     write("evaluation.json", &format!("{}\n", json(&evaluation)?))
-}
-
-/// Mean ROUGE of both models' responses where there are summaries to compare with.
-fn compare_to_summaries(examples: &[Example], reference: &[String], policy: &[String]) -> Option<RougeComparison> {
-    let known: Vec<(usize, &str)> =
-        examples.iter().enumerate().filter_map(|(i, e)| Some((i, e.summary.as_deref()?))).collect();
-    let mean = |texts: &[String]| {
-        let all: Vec<_> = known.iter().map(|(i, summary)| rouge(&texts[*i], summary, true)).collect();
-        let of = |f: &dyn Fn(&crate::metric::rouge::Rouge) -> f64| all.iter().map(f).sum::<f64>() / all.len() as f64;
-        RougeScores { rouge1: of(&|r| r.rouge1.f1), rouge2: of(&|r| r.rouge2.f1), rouge_l: of(&|r| r.rouge_l.f1) }
-    };
-    (!known.is_empty()).then(|| RougeComparison { n: known.len(), reference: mean(reference), policy: mean(policy) })
 }
 
 /// `count` held-out examples, the same for every run of a seed.

@@ -38,7 +38,7 @@ fn learns_reward(spec: &Spec) -> bool {
         CollectSchedule::Direct => false,
         CollectSchedule::Offline => true,
         // Without a mock labeler, r is the only judge there is.
-        CollectSchedule::None => spec.labeler.kind == LabelerKind::Recorded,
+        CollectSchedule::None => spec.labeler.kind != LabelerKind::Mock,
     }
 }
 
@@ -51,9 +51,9 @@ impl Keys {
         let rl = spec.collect.schedule != CollectSchedule::None;
         // Without RL, what is compared is the supervised model with the one that it was fine-tuned from.
         let reference = supervised.as_ref().filter(|_| rl).unwrap_or(&pretrained);
-        let classifier = match spec.labeler.kind {
-            LabelerKind::Mock => Some(classifier::key(spec, &pretrained)?),
-            LabelerKind::Recorded => None,
+        let classifier = match spec.labeler.has_classifier() {
+            true => Some(classifier::key(spec, &pretrained)?),
+            false => None,
         };
         let mut upstream: Vec<String> =
             [Some(reference), classifier.as_ref()].into_iter().flatten().map(Key::to_string).collect();
@@ -92,16 +92,19 @@ impl Keys {
 
 /// What all runs of a spec with the same model, task and labeler share.
 struct Shared {
-    /// Directory of ρ.
-    reference: PathBuf,
+    /// Directory of the language model as it comes.
+    pretrained: PathBuf,
     tokenizer: Tokenizer,
+    /// The model that RL starts from and stays close to.
     rho: Gpt2,
-    /// Directory of what is evaluated where there is no RL.
+    /// Directory of the supervised model: ρ of RL, or what is evaluated where there is no RL.
     supervised: Option<PathBuf>,
     /// r_s, where there is a mock labeler.
     mock: Option<Scorer>,
     rule: Rule,
     train: Vec<Query>,
+    /// Of each training query.
+    summaries: Vec<Option<String>>,
     held_out: Vec<Example>,
 }
 
@@ -128,20 +131,16 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         }
         None => None,
     };
-    let reference = match (&supervised, &keys.policy) {
-        (Some(dir), Some(_)) => {
-            rho = load_gpt2(dir, &context.device)?;
-            dir.clone()
-        }
-        _ => pretrained,
-    };
+    if let (Some(dir), Some(_)) = (&supervised, &keys.policy) {
+        rho = load_gpt2(dir, &context.device)?;
+    }
     let mock = match classifier {
         Some(dir) => Some(Scorer { model: load_scalar(&dir, &context.device)?, normalization: RAW }),
         None => None,
     };
     let rule = Rule::new(spec, &tokenizer)?;
-    let train = train.into_iter().map(|e| e.query).collect();
-    Ok(Shared { reference, tokenizer, rho, supervised, mock, rule, train, held_out })
+    let (train, summaries) = train.into_iter().map(|e| (e.query, e.summary)).unzip();
+    Ok(Shared { pretrained, tokenizer, rho, supervised, mock, rule, train, summaries, held_out })
 }
 
 /// Enough queries, and room for them in the model's context.
@@ -173,7 +172,13 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
         let spec = &sources::fetched(context, spec)?;
         let keys = Keys::new(spec, name, &context.device_kind)?;
         let shared = prepare(context, spec, &keys)?;
-        publish_model(&shared.reference, &context.out.join("models/reference"))?;
+        publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
+        if let Some(dir) = &shared.supervised {
+            publish_model(dir, &context.out.join("models/supervised"))?;
+        }
+        if spec.labeler.kind == LabelerKind::Simulated {
+            tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+        }
         variant(context, name, spec, &keys, &shared)?;
     }
     Ok(())
@@ -215,9 +220,17 @@ fn scorer(
         return Ok((direct, None));
     };
     let format = QueryFormat::new(&spec.task, &s.tokenizer)?;
-    let source = match &s.mock {
-        Some(labeler) => collect::Source::Mock { reference: &s.rho, labeler, rule: &s.rule, queries: &s.train },
-        None => collect::Source::Recorded {
+    let source = match (spec.labeler.kind, &s.mock) {
+        (LabelerKind::Simulated, labeler) => collect::Source::Simulated {
+            reference: &s.rho,
+            labeler: labeler.as_ref(),
+            rule: &s.rule,
+            queries: &s.train,
+            summaries: &s.summaries,
+            tokenizer: &s.tokenizer,
+        },
+        (_, Some(labeler)) => collect::Source::Mock { reference: &s.rho, labeler, rule: &s.rule, queries: &s.train },
+        (_, None) => collect::Source::Recorded {
             tokenizer: &s.tokenizer,
             query_of: &|document| format.bare_query(document, &s.tokenizer),
         },
@@ -225,8 +238,10 @@ fn scorer(
     let labels = collect::run(context, run, spec, labels_key, &source)?;
     let copy = |from: &Path, name: &str, to: PathBuf| publish(&from.join(name), &to).map_err(StageError::io(to));
     copy(&labels, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
-    if labels.join("labels_report.json").exists() {
-        copy(&labels, "labels_report.json", context.out.join("labels").join(format!("{run}_report.json")))?;
+    for (file, name) in [("labels_report.json", "report"), ("simulated.json", "simulated")] {
+        if labels.join(file).exists() {
+            copy(&labels, file, context.out.join("labels").join(format!("{run}_{name}.json")))?;
+        }
     }
     let inputs = reward::Inputs {
         reference: &s.rho,
@@ -254,12 +269,12 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }
         (None, _) => {
-            let dir = s.supervised.as_ref().unwrap_or(&s.reference);
+            let dir = s.supervised.as_ref().unwrap_or(&s.pretrained);
             publish_model(dir, &run_dir.join("models/policy"))?;
             load_gpt2(dir, &context.device)?
         }
     };
-    let perplexity = s.reference.join("perplexity.json");
+    let perplexity = s.pretrained.join("perplexity.json");
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
     let inputs = evaluate::Inputs {
         reference: &s.rho,
@@ -271,6 +286,12 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         held_out: &s.held_out,
         accuracy,
         perplexity,
+        simulated: None,
+    };
+    let simulated = context.out.join("labels").join(format!("{run}_simulated.json"));
+    let inputs = match spec.labeler.kind == LabelerKind::Simulated && keys.learned.is_some() {
+        true => evaluate::Inputs { simulated: Some(read_json(&simulated)?), ..inputs },
+        false => inputs,
     };
     let evaluated = evaluate::run(context, run, spec, &keys.evaluate, &inputs)?;
     for file in ["evaluation.json", "samples.jsonl"] {

@@ -32,7 +32,7 @@ fn spec(path: &str, labels: usize, held_out: usize) -> Spec {
                   "query_rule": "excerpt", "query_start": "", "query_end": "" },
         "labeler": { "kind": "recorded", "path": path },
         "collect": { "labels": labels, "held_out": held_out },
-        "reward": { "batch_size": 8, "epochs": 30, "lr": 5e-3, "normalize_samples": 32 },
+        "reward": { "batch_size": 8, "epochs": 60, "lr": 1e-3, "normalize_samples": 32 },
     });
     serde_json::from_value(value).unwrap()
 }
@@ -53,6 +53,7 @@ impl Place {
             progress: false,
             interrupted: Arc::default(),
             records: Mutex::default(),
+            sources: Mutex::default(),
         };
         Self { dir, context }
     }

@@ -6,6 +6,7 @@ pub mod collect;
 pub mod context;
 pub mod evaluate;
 pub mod experiment;
+pub mod measures;
 pub mod policy;
 pub mod pretrain;
 pub mod quality;
@@ -13,6 +14,7 @@ pub mod reward;
 pub mod scoring;
 pub mod sources;
 pub mod supervised;
+pub mod training;
 
 #[cfg(test)]
 mod label_tests;

@@ -3,7 +3,7 @@
 
 use super::StageError;
 use super::collect::uniforms;
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
 use super::scoring::{Rule, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
@@ -23,6 +23,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
+use tracing::trace_span;
 
 const VERSION: u32 = 3;
 
@@ -79,7 +80,7 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let mut kl_coef = p.kl.init;
     let mut first = 0;
     let metrics_path = dir.join("metrics.jsonl");
-    let checkpoints = dir.join("checkpoints");
+    let checkpoints = dir.join(CHECKPOINTS);
     if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
         tracing::info!("{run}: continuing after update {}", state.updates);
         (first, kl_coef) = (state.updates, state.kl_coef);
@@ -156,8 +157,9 @@ fn mean(values: &[f32]) -> f64 {
     values.iter().map(|v| f64::from(*v)).sum::<f64>() / values.len().max(1) as f64
 }
 
-/// Samples a batch of episodes and computes everything that stays fixed during its optimisation.
-fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
+/// Samples a batch of episodes and computes everything that stays fixed during its optimisation; the spans `sample`,
+/// `reference` and `score` say how long each part takes.
+pub fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
     let n = spec.policy.batch_size;
     let picked = Context::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
@@ -170,9 +172,11 @@ fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize
         uniforms: &u,
         value_head: Some(&model.head),
     };
-    let Sampled { responses, logprobs: lp, values, entropy } = sample(&model.trunk, &args)?;
-    let ref_logprobs = logprobs(inputs.reference, &queries, &responses, spec.task.temperature)?;
-    let scores = inputs.scorer.scores(inputs.rule, &queries, &responses)?;
+    let sampled = trace_span!("sample").in_scope(|| sample(&model.trunk, &args))?;
+    let Sampled { responses, logprobs: lp, values, entropy } = sampled;
+    let ref_logprobs = trace_span!("reference")
+        .in_scope(|| logprobs(inputs.reference, &queries, &responses, spec.task.temperature))?;
+    let scores = trace_span!("score").in_scope(|| inputs.scorer.scores(inputs.rule, &queries, &responses))?;
     let mock_scores = inputs.mock.map(|mock| mock.plain(inputs.rule, &queries, &responses)).transpose()?;
     Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
 }
@@ -238,11 +242,7 @@ pub fn optimise(
                 let queries: Vec<Query> = rows.iter().map(|r| queries[*r].clone()).collect();
                 let responses: Vec<Vec<u32>> = rows.iter().map(|r| responses[*r].clone()).collect();
                 let batch = Batch::new(&joined(&queries, &responses), &device);
-                let hidden = Gpt2::response_hidden(
-                    model.trunk.hidden(&batch, None),
-                    queries.first().map_or(0, Vec::len),
-                    spec.task.response_length,
-                );
+                let hidden = model.trunk.hidden_before_last(&batch, spec.task.response_length);
                 let lp =
                     model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
                 let predicted = model.head.forward(hidden);

@@ -1,19 +1,20 @@
 //! The pretrained model ρ: loaded from a directory, or trained from scratch with its tokenizer on the task's text.
 
 use super::StageError;
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
+use super::training::Training;
 use crate::data::hub::Hub;
+use crate::data::queries::{QueryFormat, summary_response};
 use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
-use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::{targets, to_vec};
 use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
-use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec};
+use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec, TaskSpec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use rand::RngExt;
@@ -96,7 +97,12 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
         return Ok(Key::new("import", VERSION, &(hashes, commit, &spec.task.data, content, device_kind))?);
     }
-    Ok(Key::new("pretrain", VERSION, &(&spec.model, &spec.task.data, content, spec.seed, device_kind))?)
+    let inputs = (&spec.model, &spec.task.data, content, spec.seed, device_kind);
+    if spec.model.weights.pretrain.as_ref().is_some_and(|p| p.summaries) {
+        // The task's rules and texts are part of what is read.
+        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, &spec.task))?);
+    }
+    Ok(Key::new("pretrain", VERSION, &inputs)?)
 }
 
 /// ρ's directory in the cache.
@@ -132,10 +138,18 @@ fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(),
 fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result<(), StageError> {
     let corpus = corpus(spec)?;
     let tokenizer = match p.tokenizer {
+        PretrainTokenizer::Trained if p.summaries => {
+            let texts: Vec<String> = corpus.train.iter().map(|d| with_summary(d, &spec.task)).collect();
+            Tokenizer::train(texts.iter().map(String::as_str), p.vocabulary)?
+        }
         PretrainTokenizer::Trained => Tokenizer::train(corpus.train.iter().map(|d| d.text.as_str()), p.vocabulary)?,
         PretrainTokenizer::Gpt2 => Tokenizer::gpt2()?,
     };
-    let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
+    let stream = |documents: &[Document]| match p.summaries {
+        true => stream_with_summaries(documents, &tokenizer, &spec.task),
+        false => stream_of(documents, &tokenizer),
+    };
+    let (train, held_out) = (stream(&corpus.train)?, stream(&corpus.held_out)?);
     if train.len() <= p.sequence_length + 1 || held_out.len() <= p.sequence_length {
         return Err(StageError::Input(format!(
             "task.data: {} tokens are too few for sequences of {}",
@@ -145,11 +159,16 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     }
     let vocab = tokenizer.vocab();
     let init = Context::seed(spec.seed, "reference init");
-    let mut model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
-    let mut adam = Adam::new(AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 });
-    let bar = context.bar("pretrain", p.steps, "steps");
-    for step in 0..p.steps {
-        context.check_stop(step)?;
+    let model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
+    let training = Training {
+        context,
+        name: "pretrain".into(),
+        checkpoints: dir.join(CHECKPOINTS),
+        steps: p.steps,
+        adam: AdamSpec { form: AdamForm::Torch, beta1: 0.9, beta2: 0.95, epsilon: 1e-8 },
+        lr_key: "model.weights.pretrain.lr",
+    };
+    let (model, _) = training.run(model, &context.device, |step, model, adam| {
         let mut rng = Context::stream(spec.seed, "pretrain offsets", step as u64);
         let offsets: Vec<usize> =
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
@@ -159,21 +178,8 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        model = adam.update(model, gradients, learning_rate(p, step));
-        if step % 20 == 0 {
-            let value: f32 = losses.iter().sum();
-            if !value.is_finite() {
-                return Err(StageError::Guard {
-                    name: "nan",
-                    message: format!("pretraining loss is {value} at step {step}; lower model.weights.pretrain.lr"),
-                });
-            }
-            bar.set_message(format!("loss {value:.3}"));
-            tracing::debug!("pretrain step {step}: loss {value:.4}");
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
+        Ok((adam.update(model, gradients, learning_rate(p, step)), losses.iter().sum()))
+    })?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
     save_perplexity(&model, &train, &held_out, p.sequence_length, dir)
@@ -206,6 +212,35 @@ pub fn stream_of(documents: &[Document], tokenizer: &Tokenizer) -> Result<Vec<u3
     let mut stream = Vec::new();
     for document in documents {
         stream.extend(tokenizer.encode(&document.text)?);
+        stream.push(tokenizer.end_of_text());
+    }
+    Ok(stream)
+}
+
+/// What the tokenizer of a model with summaries learns its words from.
+fn with_summary(document: &Document, task: &TaskSpec) -> String {
+    let summary = document.summary.as_deref().unwrap_or_default();
+    format!("{}{}{} {summary}{}", task.query_prefix, document.text, task.query_suffix, task.truncate_at)
+}
+
+/// The same stream, each document that gives a query and has a summary as the task shows it: the query with what surrounds
+/// it, then the summary as the response.
+fn stream_with_summaries(
+    documents: &[Document],
+    tokenizer: &Tokenizer,
+    task: &TaskSpec,
+) -> Result<Vec<u32>, StageError> {
+    let format = QueryFormat::new(task, tokenizer)?;
+    let mut stream = Vec::new();
+    for document in documents {
+        let query = format.queries(&document.text, tokenizer)?.into_iter().next();
+        match (query, &document.summary) {
+            (Some(query), Some(summary)) => {
+                stream.extend(query.into_iter().flatten());
+                stream.extend(summary_response(summary, tokenizer, task)?);
+            }
+            _ => stream.extend(tokenizer.encode(&document.text)?),
+        }
         stream.push(tokenizer.end_of_text());
     }
     Ok(stream)

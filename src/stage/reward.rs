@@ -3,9 +3,10 @@
 
 use super::StageError;
 use super::collect::{read, sample_all};
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
 use super::quality::Quality;
 use super::scoring::{Rule, Scorer, raw_scores};
+use super::training::Training;
 use crate::data::queries::Query;
 use crate::label::{Judgement, Kind, Label, kind_of};
 use crate::model::ModelError;
@@ -84,13 +85,14 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let rows = normalization_rows(spec, inputs)?;
     let (mean, std) = starting_scale(&labels)?;
     let before = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
-    let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, before), &labels, kind)?;
+    let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, before), &labels, (kind, dir))?;
     let model = model.folded();
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
 
     let held_out_rows: Vec<Query> = held_out.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
     let quality = Quality::measure(&held_out, &raw_scores(&model, &held_out_rows)?);
-    tracing::info!("reward model ({kind}): {}", quality.text());
+    let who = if spec.labeler.kind == LabelerKind::Simulated { " of simulated labelers" } else { "" };
+    tracing::info!("reward model ({kind}{who}): {}", quality.text());
     if quality.worse_than_chance() {
         return Err(StageError::Guard {
             name: "reward_accuracy",
@@ -124,34 +126,28 @@ fn fit(
     context: &Context,
     spec: &Spec,
     inputs: &Inputs<'_>,
-    mut model: RewardModel,
+    model: RewardModel,
     labels: &[Label],
-    kind: Kind,
+    (kind, dir): (Kind, &Path),
 ) -> Result<(RewardModel, f32), StageError> {
     let r = &spec.reward;
-    let mut adam = Adam::new(r.adam);
     let steps = (labels.len() * r.epochs).div_ceil(r.batch_size);
-    let bar = context.bar("reward", steps, "steps");
-    let mut final_loss = f32::NAN;
-    for step in 0..steps {
-        context.check_stop(step)?;
+    let training = Training {
+        context,
+        name: "reward".into(),
+        checkpoints: dir.join(CHECKPOINTS),
+        steps,
+        adam: r.adam,
+        lr_key: "reward.lr",
+    };
+    training.run(model, &context.device, |step, model, adam| {
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
         let picked = Context::shuffled(spec.seed, "reward order", labels.len(), step * r.batch_size, count);
         let batch: Vec<_> =
             picked.iter().map(|i| (label_rows(spec, inputs, &labels[*i]), labels[*i].judgement)).collect();
         let lr = r.lr * (1.0 - step as f64 / steps as f64);
-        (model, final_loss) = self::step(model, &mut adam, kind, &batch, lr)?;
-        if !final_loss.is_finite() {
-            return Err(StageError::Guard {
-                name: "nan",
-                message: format!("reward loss is {final_loss} at step {step}; lower reward.lr"),
-            });
-        }
-        bar.set_message(format!("loss {final_loss:.3}"));
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok((model, final_loss))
+        Ok(self::step(model, adam, kind, &batch, lr)?)
+    })
 }
 
 /// One Adam step on labels of one type; returns the model and the loss before the step. Each label: a padded row of
@@ -210,7 +206,7 @@ fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, St
 /// recorded ones were truncated before people saw them, and stay as they are.
 fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
     let row = |sample: &Vec<u32>| match spec.labeler.kind {
-        LabelerKind::Mock => inputs.rule.bare_row(&label.query, sample),
+        LabelerKind::Mock | LabelerKind::Simulated => inputs.rule.bare_row(&label.query, sample),
         LabelerKind::Recorded => {
             let response = (0..spec.task.response_length).map(|i| sample.get(i).copied());
             inputs.rule.scored_query(&label.query).into_iter().chain(response).collect()

@@ -3,12 +3,12 @@
 //! lowest validation loss is kept. What is left of a killed sweep continues.
 
 use super::StageError;
-use super::context::Context;
+use super::context::{CHECKPOINTS, Context};
 use super::pretrain::{Corpus, stream_of};
-use crate::data::queries::Example;
+use super::training::Training;
+use crate::data::queries::{Example, summary_response};
 use crate::model::ModelError;
-use crate::model::gpt2::{Batch, Dropout, Gpt2, Weights};
-use crate::model::optimizer::Adam;
+use crate::model::gpt2::{Batch, Dropout, Gpt2};
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
@@ -16,7 +16,6 @@ use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, Work};
-use crate::store::checkpoint::{self, State};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -24,15 +23,13 @@ use std::path::{Path, PathBuf};
 const VERSION: u32 = 1;
 /// Rows of one pass on a GPU.
 const GPU_ROWS: usize = 16;
-/// Steps between two checkpoints.
-const CHECKPOINT_EVERY: usize = 200;
 
 /// One learning rate of the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Trial {
     pub lr: f64,
-    /// Mean negative log-likelihood per token on the validation rows, in nats.
-    pub validation_loss: f64,
+    /// Mean negative log-likelihood per token on the validation rows, in nats; none where training came to no number.
+    pub validation_loss: Option<f64>,
     pub steps: usize,
 }
 
@@ -96,10 +93,7 @@ fn summary_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError
     let mut rows = Vec::new();
     for example in inputs.examples {
         let Some(summary) = &example.summary else { continue };
-        // GPT-2 writes a word with the space before it; the query ends without one.
-        let text = format!(" {}{}", summary.trim(), spec.task.truncate_at);
-        let mut response = inputs.tokenizer.encode(&text)?;
-        response.truncate(spec.task.response_length);
+        let response = summary_response(summary, inputs.tokenizer, &spec.task)?;
         let query: Vec<u32> = example.query.iter().flatten().copied().collect();
         let from = query.len();
         rows.push(Row { tokens: query.into_iter().chain(response).collect(), from });
@@ -145,45 +139,48 @@ fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Re
         training.len(),
         validation.len()
     );
-    let progress = work.dir.join("sweep/trials.json");
+    let sweep = work.dir.join(CHECKPOINTS);
+    let progress = sweep.join("trials.json");
     let mut trials: Vec<Trial> = match std::fs::read_to_string(&progress) {
         Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
         Err(_) => Vec::new(),
     };
-    let best_dir = work.dir.join("sweep/best");
+    let best_dir = sweep.join("best");
     for (i, lr) in s.lrs.iter().enumerate().skip(trials.len()) {
-        let model = train(context, spec, inputs, training, *lr, &work.dir.join(format!("sweep/{i}")))?;
-        let validation_loss = loss_of(&model, validation)?;
-        if !validation_loss.is_finite() {
-            tracing::warn!("supervised: validation loss is {validation_loss} at lr {lr}");
-        }
-        let best = trials.iter().map(|t| t.validation_loss).fold(f64::INFINITY, f64::min);
-        if validation_loss < best {
-            save_gpt2(&best_dir, &model, inputs.tokenizer.end_of_text())?;
+        let best = best_of(&trials);
+        let mut validation_loss = None;
+        if let Some(model) = train(context, spec, inputs, training, *lr, &sweep.join(i.to_string()))? {
+            let loss = loss_of(&model, validation)?;
+            tracing::info!("supervised: lr {lr:.2e}: validation loss {loss:.4}");
+            if loss < best.map_or(f64::INFINITY, |(_, loss)| loss) {
+                save_gpt2(&best_dir, &model, inputs.tokenizer.end_of_text())?;
+            }
+            validation_loss = Some(loss).filter(|loss| loss.is_finite());
         }
         trials.push(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) });
-        tracing::info!("supervised: lr {lr:.2e}: validation loss {validation_loss:.4}");
         write_atomic(&progress, &serde_json::to_vec(&trials)?).map_err(StageError::io(&progress))?;
     }
-    let Some(best) = trials.iter().min_by(|a, b| a.validation_loss.total_cmp(&b.validation_loss)) else {
-        return Err(StageError::Input("supervised.lrs is empty".into()));
-    };
-    if !best.validation_loss.is_finite() {
+    let Some((lr, _)) = best_of(&trials) else {
         let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();
         return Err(StageError::Guard { name: "nan", message });
-    }
+    };
     let model = load_gpt2(&best_dir, &context.device)?;
     save_gpt2(&work.dir, &model, inputs.tokenizer.end_of_text())?;
     inputs.tokenizer.save(&work.dir)?;
     let summary = Summary {
-        lr: best.lr,
-        trials: trials.clone(),
+        lr,
+        trials,
         validation_loss_before: before,
         validation_rows: validation.len(),
         training_rows: training.len(),
     };
     let path = work.dir.join("supervised.json");
     write_atomic(&path, format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes()).map_err(StageError::io(path))
+}
+
+/// Learning rate and validation loss of the best trial.
+fn best_of(trials: &[Trial]) -> Option<(f64, f64)> {
+    trials.iter().filter_map(|t| Some((t.lr, t.validation_loss?))).min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 fn steps(s: &SupervisedSpec, rows: usize) -> usize {
@@ -195,6 +192,7 @@ pub fn cosine(lr: f64, step: usize, steps: usize) -> f64 {
     lr * 0.5 * (1.0 + (std::f64::consts::PI * step as f64 / steps.max(1) as f64).cos())
 }
 
+/// One learning rate; none where the loss became no number.
 fn train(
     context: &Context,
     spec: &Spec,
@@ -202,27 +200,18 @@ fn train(
     rows: &[Row],
     lr: f64,
     checkpoints: &Path,
-) -> Result<Gpt2, StageError> {
+) -> Result<Option<Gpt2>, StageError> {
     let s = &spec.supervised;
     let steps = steps(s, rows.len());
-    let mut model = inputs.reference.clone();
-    let mut adam = Adam::new(s.adam);
-    let mut first = 0;
-    if let Some((state, loaded, optimizer)) = checkpoint::load(checkpoints, &model, s.adam, &context.device)? {
-        tracing::info!("supervised: continuing after step {}", state.updates);
-        (first, model, adam) = (state.updates, loaded, optimizer);
-    }
-    let save = |model: &Gpt2, adam: &Adam, step| {
-        checkpoint::save(checkpoints, &State { updates: step, kl_coef: 0.0, metrics_bytes: 0 }, model, adam)
+    let training = Training {
+        context,
+        name: format!("supervised {lr:.1e}"),
+        checkpoints: checkpoints.to_path_buf(),
+        steps,
+        adam: s.adam,
+        lr_key: "supervised.lrs",
     };
-    let bar = context.bar(&format!("supervised {lr:.1e}"), steps, "steps");
-    bar.set_position(first as u64);
-    bar.reset_eta();
-    for step in first..steps {
-        if let Some(by) = context.stop_requested() {
-            save(&model, &adam, step)?;
-            return Err(StageError::Stopped { by, update: step });
-        }
+    let trained = training.run(inputs.reference.clone(), &context.device, |step, model, adam| {
         let count = s.batch_size.min(rows.len() * s.epochs - step * s.batch_size);
         let picked = Context::shuffled(spec.seed, "supervised order", rows.len(), step * s.batch_size, count);
         let picked: Vec<(usize, &Row)> = picked.iter().map(|i| &rows[*i]).enumerate().collect();
@@ -237,17 +226,17 @@ fn train(
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        model = adam.update(model, found, cosine(lr, step, steps));
-        let loss: f32 = losses.iter().sum();
-        bar.set_message(format!("loss {loss:.3}"));
-        bar.inc(1);
-        tracing::debug!("supervised lr {lr:.2e} step {}: loss {loss:.4}", step + 1);
-        if (step + 1) % CHECKPOINT_EVERY == 0 && step + 1 < steps {
-            save(&model, &adam, step + 1)?;
+        Ok((adam.update(model, found, cosine(lr, step, steps)), losses.iter().sum()))
+    });
+    match trained {
+        Ok((model, _)) => Ok(Some(model)),
+        // A rate that is too high is what a sweep is there to find.
+        Err(StageError::Guard { message, .. }) => {
+            tracing::warn!("{message}");
+            Ok(None)
         }
+        Err(error) => Err(error),
     }
-    bar.finish_and_clear();
-    Ok(model.frozen())
 }
 
 /// Sum over the rows' tokens of -log ρ(token | before) -> `[1]`; rows are padded on the right to the longest.

@@ -339,6 +339,11 @@ fn repositories_that_cannot_be_had_say_why() {
         missing.contains("there is no file \"b.jsonl\"") && missing.contains("did you mean \"a.jsonl\"?"),
         "{missing}"
     );
+    let outside = place.with_token().snapshot("ada/posts", Kind::Dataset, None).expect("there");
+    for name in ["../x", "/etc/passwd"] {
+        let error = place.with_token().get(&outside, &[name.into()]).expect_err("refused").to_string();
+        assert!(error.contains("there is no file"), "{error}");
+    }
     let pickled = place.hub.commit(MODEL, "main", &[("config.json", b"{}"), ("pytorch_model.bin", b"x")]);
     let error = place.client().model("ada/tiny", Some(&pickled)).expect_err("refused").to_string();
     assert!(error.contains("model ada/tiny") && error.contains("save_pretrained"), "{error}");

@@ -128,6 +128,24 @@ const OPS: &[Op] = &[
         run: text::novelty,
     },
     Op {
+        name: "copying",
+        fields: &["source", "summary"],
+        help: "-> spans {response, source (index of the first word in each), words}: runs of 4 lower-cased words or more that the summary has from the source, from left to right the longest at its first place; positions [spans] in the source, 0 to 1; copied: share of the summary's words in spans, null without words; sentences: positions of its whole sentences that occur in the source",
+        run: text::copying,
+    },
+    Op {
+        name: "copied_start",
+        fields: &["source", "summary", "preamble"],
+        help: "preamble greeting|colon -> copied: whether the first 4 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
+        run: text::copied_start,
+    },
+    Op {
+        name: "repetition",
+        fields: &["texts"],
+        help: "texts [n] -> distinct1..distinct3: different n-grams of all texts / all n-grams, repeated4 [n]: share of a text's 4-grams that it has had before, words [n]: how many lower-cased words; null where there are no n-grams",
+        run: text::repetition,
+    },
+    Op {
         name: "agreement",
         fields: &["answers"],
         help: "answers [items][raters] of numbers, texts, true|false or null (no answer) -> percent (0 to 100) of pairs of answers to the same item that agree, kappa (Fleiss'; null where all answers are the same)",

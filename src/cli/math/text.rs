@@ -1,7 +1,8 @@
 //! The operations on text and on answers: what evaluation computes (src/metric, GPT-2's tokenizer).
 
 use super::input::{Input, MathError, at, each, id, kind, output};
-use crate::metric::{agreement as raters, interval as intervals, rouge as scores, text};
+use crate::metric::copying::{self as copied, Preamble};
+use crate::metric::{agreement as raters, interval as intervals, repetition as repeats, rouge as scores, text};
 use crate::model::gpt2_tokenizer::{END_OF_TEXT_ID, Gpt2Tokenizer};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -44,6 +45,36 @@ pub fn lead3(input: &Input) -> Output {
 
 pub fn novelty(input: &Input) -> Output {
     Ok(object(&text::novelty(input.text("source")?, input.text("summary")?)))
+}
+
+pub fn copying(input: &Input) -> Output {
+    Ok(object(&copied::copying(input.text("source")?, input.text("summary")?)))
+}
+
+pub fn copied_start(input: &Input) -> Output {
+    let rule = input.choice("preamble", &[("greeting", Preamble::Greeting), ("colon", Preamble::Colon)])?;
+    let source = input.text("source")?;
+    let copied = copied::copies_start(source, input.text("summary")?);
+    Ok(Map::from_iter([
+        ("copied".into(), copied.into()),
+        ("preamble".into(), copied::has_preamble(source, rule).into()),
+    ]))
+}
+
+pub fn repetition(input: &Input) -> Output {
+    let read = |value: &Value, path: &str| match value {
+        Value::String(text) => Ok(text.clone()),
+        other => at(path, format!("expected a text, got {}", kind(other))),
+    };
+    let texts = each(input.list("texts")?, "texts", read)?;
+    let mut found = Map::new();
+    for n in 1..=3 {
+        found.insert(format!("distinct{n}"), repeats::distinct(&texts, n).into());
+    }
+    let repeated: Vec<Option<f64>> = texts.iter().map(|text| repeats::repeated(text, repeats::REPEATED)).collect();
+    found.insert("repeated4".into(), repeated.into());
+    found.insert("words".into(), texts.iter().map(|t| text::words(t).len()).collect::<Vec<_>>().into());
+    Ok(found)
 }
 
 pub fn agreement(input: &Input) -> Output {

@@ -34,7 +34,7 @@ pub fn tsv(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, Dat
 /// Lines of text, tab, label.
 fn without_header(path: &Path, want: Want) -> Result<Reader, DataError> {
     let mut lines = Lines::open(path)?;
-    let mut next = move || loop {
+    let next = move || loop {
         let (number, line) = match lines.next_line() {
             Ok(None) => return None,
             Err(e) => return Some(Err(e)),
@@ -53,7 +53,7 @@ fn without_header(path: &Path, want: Want) -> Result<Reader, DataError> {
         };
         return Some(record);
     };
-    Ok(Reader::new(None, std::iter::from_fn(move || next())))
+    Ok(Reader::new(None, std::iter::from_fn(next)))
 }
 
 fn pair(line: &str) -> Result<(&str, &str), String> {

@@ -49,7 +49,7 @@ fn pairs(rows: &Value, text: &str, summary: &str) -> Vec<(String, Option<String>
     rows.as_array()
         .unwrap()
         .iter()
-        .map(|r| (own(&r.pointer(text).unwrap()).unwrap(), own(r.pointer(summary).unwrap_or(&Value::Null))))
+        .map(|r| (own(r.pointer(text).unwrap()).unwrap(), own(r.pointer(summary).unwrap_or(&Value::Null))))
         .collect()
 }
 

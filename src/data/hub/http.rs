@@ -219,8 +219,7 @@ fn origin(url: &str) -> Option<String> {
 
 /// Where a `Location` leads.
 fn join(base: &str, location: &str) -> Option<String> {
-    let is_scheme = |s: &str| !s.is_empty() && s.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
-    if location.split_once("://").is_some_and(|(scheme, _)| is_scheme(scheme)) && origin(location).is_some() {
+    if ["http://", "https://"].iter().any(|scheme| location.starts_with(scheme)) {
         return Some(location.into());
     }
     let (scheme, _) = base.split_once("://")?;

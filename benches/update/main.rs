@@ -1,0 +1,173 @@
+//! One PPO update through the trainer's own functions, timed by its phases: sampling, the reference's log-probabilities,
+//! scores under r, and the epochs of optimisation. Prints one JSON object.
+//!
+//!     cargo bench --bench update -- --size 124M --query 64 --response 24 --batch 8
+//!     cargo bench --bench update -- --size small --check DIR     # models and numbers for benches/peer/peer.py
+//!     cargo bench --bench update -- --gemm 2048                  # FLOP/s of a large matrix product
+//!
+//! Model weights are random and made from a seed. benches/peer/compare.py runs this against PyTorch.
+
+mod check;
+mod measure;
+#[path = "../workload/mod.rs"]
+mod workload;
+
+use burn::tensor::{Device, Tensor};
+use clap::Parser;
+use measure::{Phases, cpu_seconds, peak_memory, reset_peak_memory};
+use runner::data::queries::Query;
+use runner::model::gpt2::{Gpt2, ScalarModel};
+use runner::model::optimizer::Adam;
+use runner::rlhf::advantages::token_rewards;
+use runner::spec::{ModelSize, Spec};
+use runner::stage::StageError;
+use runner::stage::policy::{Inputs, Rollout, optimise, roll_out};
+use runner::stage::scoring::{Rule, Scorer};
+use serde::Deserialize;
+use serde::de::value::{Error as NameError, StrDeserializer};
+use serde_json::{Map, Value, json};
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Instant;
+use tracing::trace_span;
+use workload::Workload;
+
+#[derive(Debug, Parser)]
+struct Args {
+    /// test, tiny, small, 124M, 355M, 774M or 1558M.
+    #[arg(long, default_value = "test", value_parser = parse_size)]
+    size: ModelSize,
+    /// Tokens of the vocabulary; default 50257, and 1024 for the test size.
+    #[arg(long)]
+    vocab: Option<usize>,
+    /// Tokens of a query, padding included.
+    #[arg(long, default_value_t = 64)]
+    query: usize,
+    #[arg(long, default_value_t = 24)]
+    response: usize,
+    /// Episodes per update.
+    #[arg(long, default_value_t = 8)]
+    batch: usize,
+    /// Updates that are timed.
+    #[arg(long, default_value_t = 1)]
+    updates: usize,
+    /// Updates before the timed ones.
+    #[arg(long, default_value_t = 1)]
+    warmup: usize,
+    /// Write the models and the numbers of one update to this directory, for the peer to verify.
+    #[arg(long)]
+    check: Option<PathBuf>,
+    /// Measure products of two square matrices of this many rows instead.
+    #[arg(long)]
+    gemm: Option<usize>,
+    /// What `cargo bench` passes.
+    #[arg(long, hide = true)]
+    bench: bool,
+}
+
+fn parse_size(name: &str) -> Result<ModelSize, NameError> {
+    ModelSize::deserialize(StrDeserializer::new(name))
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let args = Args::parse();
+    let workload = Workload::new(args.size, args.vocab, (args.query, args.response), args.batch);
+    let result = match (&args.check, args.gemm) {
+        (Some(dir), _) => check::write(dir, &workload)?,
+        (None, Some(rows)) => json!({ "gemm_flops": gemm(rows) }),
+        (None, None) => time(&args, &workload)?,
+    };
+    println!("{result}");
+    Ok(())
+}
+
+/// What the policy is trained with and on; each model has weights of its own.
+pub struct Setting {
+    pub spec: Spec,
+    pub policy: ScalarModel,
+    pub reference: Gpt2,
+    pub scorer: Scorer,
+    pub rule: Rule,
+    pub queries: Vec<Query>,
+}
+
+impl Setting {
+    pub fn new(workload: &Workload) -> Result<Self, Box<dyn Error>> {
+        let device = Device::flex();
+        Ok(Self {
+            spec: workload.spec()?,
+            policy: workload.scalar_model(1, &device),
+            reference: workload.language_model(2, &device),
+            scorer: workload.scorer(3, &device),
+            rule: workload.rule(),
+            queries: workload.queries(),
+        })
+    }
+
+    /// One batch of episodes of `policy`.
+    pub fn episodes(&self, policy: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
+        let inputs = Inputs {
+            reference: &self.reference,
+            scorer: &self.scorer,
+            mock: None,
+            rule: &self.rule,
+            queries: &self.queries,
+            end_of_text: 0,
+        };
+        roll_out(&self.spec, &inputs, policy, update)
+    }
+
+    /// Rewards of a batch at the initial KL coefficient.
+    pub fn rewards(&self, rollout: &Rollout) -> Vec<Vec<f32>> {
+        token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, self.spec.policy.kl.init)
+    }
+}
+
+fn time(args: &Args, workload: &Workload) -> Result<Value, Box<dyn Error>> {
+    let phases = Phases::install()?;
+    let setting = Setting::new(workload)?;
+    let mut policy = setting.policy.clone();
+    let mut adam = Adam::new(setting.spec.policy.adam);
+    reset_peak_memory();
+    let mut updates = Vec::new();
+    let mut cpu_before = 0.0;
+    for update in 0..args.warmup + args.updates {
+        if update == args.warmup {
+            cpu_before = cpu_seconds();
+        }
+        let started = Instant::now();
+        let rollout = setting.episodes(&policy, update)?;
+        let rewards = setting.rewards(&rollout);
+        let order = |_| (0..args.batch).collect();
+        policy = trace_span!("optimise")
+            .in_scope(|| {
+                optimise(&setting.spec, &order, setting.spec.policy.lr, policy, &mut adam, &rollout, &rewards)
+            })?
+            .0;
+        let total = started.elapsed().as_secs_f64();
+        let mut line: Map<String, Value> = phases.take().into_iter().map(|(k, v)| (k.to_string(), v.into())).collect();
+        line.insert("total".into(), total.into());
+        if update >= args.warmup {
+            updates.push(line);
+        }
+    }
+    Ok(json!({
+        "side": "ours",
+        "threads": std::thread::available_parallelism().map_or(1, usize::from),
+        "updates": updates,
+        "cpu_seconds": (cpu_seconds() - cpu_before) / args.updates as f64,
+        "peak_bytes": peak_memory(),
+    }))
+}
+
+/// FLOP/s of `[rows, rows] · [rows, rows]` on the CPU backend; the best of ten.
+fn gemm(rows: usize) -> f64 {
+    let device = Device::flex();
+    let (a, b) = (Tensor::<2>::ones([rows, rows], &device), Tensor::<2>::ones([rows, rows], &device));
+    let seconds = |_| {
+        let started = Instant::now();
+        std::hint::black_box(a.clone().matmul(b.clone()));
+        started.elapsed().as_secs_f64()
+    };
+    2.0 * (rows as f64).powi(3) / (0..10).map(seconds).fold(f64::INFINITY, f64::min)
+}

@@ -1,0 +1,353 @@
+//! Operations of the transformer that the CPU backend does in one pass each, with hand-written gradients; elsewhere
+//! they are made of the backend's own operations. Everything here computes the same function on every device: the plain
+//! body of each function is what its fused form is tested against.
+//!
+//! The fused forms are one file per operation beside this one; `autodiff` puts them into gradient graphs; `kernels` and
+//! `product` are the loops. `RUNNER_CPU=portable` turns off what depends on the processor.
+
+pub mod adam;
+mod attention;
+mod autodiff;
+mod elementwise;
+pub mod head;
+mod kernels;
+mod linear;
+mod product;
+
+use super::device::is_cpu;
+use super::gpt2::LayerCache;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, Flex, backend_extension};
+use burn::tensor::activation::{log_softmax, sigmoid, softmax};
+use burn::tensor::{Bytes, DType, Int, Shape, Tensor, TensorData};
+use burn_flex::{FlexTensor, Layout};
+
+/// Elements that a thread should have to do before it is worth waking another.
+const PER_THREAD: usize = 1 << 16;
+
+/// GELU with the tanh approximation (GPT-2's).
+pub fn gelu(x: Tensor<2>) -> Tensor<2> {
+    if is_cpu(&x.device()) {
+        return Tensor::from_dispatch(<Dispatch as CpuOps>::fused_gelu(x.into_dispatch()));
+    }
+    plain::gelu(x)
+}
+
+/// Layer normalisation of `[rows, width]` over the last axis.
+pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+    if is_cpu(&x.device()) {
+        let (x, weight, bias) = (x.into_dispatch(), weight.into_dispatch(), bias.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as CpuOps>::fused_layer_norm(x, weight, bias, epsilon));
+    }
+    plain::layer_norm(x, weight, bias, epsilon)
+}
+
+/// x W + b, plus `residual` where there is one: `[rows, in]`, `[in, out]`, `[out]`, `[rows, out]` -> `[rows, out]`.
+pub fn linear(x: Tensor<2>, w: Tensor<2>, b: Tensor<1>, residual: Option<Tensor<2>>) -> Tensor<2> {
+    if is_cpu(&x.device()) {
+        let (x, w, b) = (x.into_dispatch(), w.into_dispatch(), b.into_dispatch());
+        return Tensor::from_dispatch(match residual {
+            Some(r) => <Dispatch as CpuOps>::fused_linear_residual(x, w, b, r.into_dispatch()),
+            None => <Dispatch as CpuOps>::fused_linear(x, w, b),
+        });
+    }
+    plain::linear(x, w, b, residual)
+}
+
+/// log softmax(hidden · wteᵀ / temperature) at `targets`: `[rows, width]`, `[vocab, width]`, `[rows]` -> `[rows]`.
+pub fn token_logprobs(hidden: Tensor<2>, wte: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
+    if is_cpu(&hidden.device()) {
+        let (hidden, wte, targets) = (hidden.into_dispatch(), wte.into_dispatch(), targets.into_dispatch());
+        let scale = 1.0 / temperature;
+        return Tensor::from_dispatch(<Dispatch as CpuOps>::fused_token_logprobs(hidden, wte, targets, scale));
+    }
+    plain::token_logprobs(hidden, wte, targets, temperature)
+}
+
+/// One token per row from softmax(hidden · wteᵀ / temperature): the first whose cumulative probability exceeds its row's
+/// uniform number. `[rows, width]`, `[vocab, width]`, `[rows]` -> tokens `[rows, 1]`, their log-probabilities `[rows, 1]`
+/// and the distributions' entropies in nats `[rows, 1]`.
+pub fn draw(
+    hidden: Tensor<2>,
+    wte: Tensor<2>,
+    uniforms: &[f32],
+    temperature: f64,
+) -> (Tensor<2, Int>, Tensor<2>, Tensor<2>) {
+    let n = uniforms.len();
+    let uniforms = Tensor::<1>::from_data(TensorData::new(uniforms.to_vec(), [n]), &hidden.device());
+    if is_cpu(&hidden.device()) {
+        let (hidden, wte, uniforms) = (hidden.into_dispatch(), wte.into_dispatch(), uniforms.into_dispatch());
+        let (tokens, logprobs, entropies) = <Dispatch as CpuOps>::fused_draw(hidden, wte, uniforms, 1.0 / temperature);
+        let column = |t| Tensor::<1>::from_dispatch(t).reshape([n, 1]);
+        return (Tensor::<1, Int>::from_dispatch(tokens).reshape([n, 1]), column(logprobs), column(entropies));
+    }
+    plain::draw(hidden, wte, uniforms, temperature)
+}
+
+/// Causal self-attention. `qkv`: `[batch * time, 3 * width]`; `real`: `[batch, time]`, 0 at padding; `bias`: the same
+/// as `[batch, 1, time, time]` to add to scores, for devices other than the CPU. -> `[batch * time, width]`.
+pub fn attention(qkv: Tensor<2>, real: Tensor<2, Int>, bias: Option<Tensor<4>>, heads: usize) -> Tensor<2> {
+    let Some(bias) = bias else {
+        let (qkv, real) = (qkv.into_dispatch(), real.into_dispatch());
+        return Tensor::from_dispatch(<Dispatch as CpuOps>::fused_attention(qkv, real, heads));
+    };
+    let [batch, time] = real.dims();
+    let [q, k, v] = split_heads(qkv, batch, time, heads);
+    attend(q, k, v, bias)
+}
+
+/// Attention of one new position per row, written to slot `at` of the cache. `qkv`: `[rows, 3 * width]`; `real`:
+/// `[rows, capacity]`, 0 at slots that hold padding; `bias`: the same as `[rows, 1, 1, capacity]` to add to scores, for
+/// devices other than the CPU. -> `[rows, width]` and the cache.
+pub fn attention_step(
+    qkv: Tensor<2>,
+    cache: LayerCache,
+    real: &Tensor<2, Int>,
+    bias: Option<&Tensor<4>>,
+    at: usize,
+) -> (Tensor<2>, LayerCache) {
+    let Some(bias) = bias else {
+        let (keys, values) = (cache.keys.into_dispatch(), cache.values.into_dispatch());
+        let (out, keys, values) = <Dispatch as CpuOps>::fused_attention_step(
+            qkv.into_dispatch(),
+            keys,
+            values,
+            real.clone().into_dispatch(),
+            at,
+        );
+        let cache = LayerCache { keys: Tensor::from_dispatch(keys), values: Tensor::from_dispatch(values) };
+        return (Tensor::from_dispatch(out), cache);
+    };
+    plain::attention_step(qkv, cache, bias, at)
+}
+
+/// One step of Adam for `[n]` numbers: parameters, gradient, both moments -> parameters and moments.
+pub fn adam(
+    p: Tensor<1>,
+    g: Tensor<1>,
+    m: Tensor<1>,
+    v: Tensor<1>,
+    step: adam::Step,
+) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+    if is_cpu(&p.device()) {
+        let (p, g, m, v) = (p.into_dispatch(), g.into_dispatch(), m.into_dispatch(), v.into_dispatch());
+        let (p, m, v) = <Dispatch as CpuOps>::fused_adam(p, g, m, v, step);
+        return (Tensor::from_dispatch(p), Tensor::from_dispatch(m), Tensor::from_dispatch(v));
+    }
+    plain::adam(p, g, m, v, step)
+}
+
+/// Splits `[batch * time, 3 * width]` into q, k, v, each `[batch, heads, time, head width]`.
+pub fn split_heads(qkv: Tensor<2>, batch: usize, time: usize, heads: usize) -> [Tensor<4>; 3] {
+    let width = qkv.dims()[1] / 3;
+    let part = |i: usize| qkv.clone().slice([0..batch * time, i * width..(i + 1) * width]);
+    [0, 1, 2].map(|i| part(i).reshape([batch, time, heads, width / heads]).swap_dims(1, 2))
+}
+
+/// softmax(q kᵀ / √d + bias) v -> `[batch * time, width]`.
+pub fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Tensor<4>) -> Tensor<2> {
+    let [batch, heads, time, head] = q.dims();
+    attention_weights(q, k, bias).matmul(v).swap_dims(1, 2).reshape([batch * time, heads * head])
+}
+
+/// softmax(q kᵀ / √d + bias) -> `[batch, heads, time, keys]`.
+pub fn attention_weights(q: Tensor<4>, k: Tensor<4>, bias: Tensor<4>) -> Tensor<4> {
+    let head = q.dims()[3];
+    softmax((q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)) + bias, 3)
+}
+
+/// The same functions of the backend's own operations: what devices other than the CPU use, and what tests compare with.
+mod plain {
+    use super::*;
+
+    pub fn gelu(x: Tensor<2>) -> Tensor<2> {
+        const SCALE: f64 = 1.595_769_121_605_730_8;
+        let square = x.clone() * x.clone();
+        let z = x.clone() * (square * (0.044715 * SCALE) + SCALE);
+        x * sigmoid(z)
+    }
+
+    pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64) -> Tensor<2> {
+        burn::tensor::module::layer_norm(x, weight, Some(bias), epsilon)
+    }
+
+    pub fn linear(x: Tensor<2>, w: Tensor<2>, b: Tensor<1>, residual: Option<Tensor<2>>) -> Tensor<2> {
+        let y = x.matmul(w) + b.unsqueeze::<2>();
+        match residual {
+            Some(residual) => residual + y,
+            None => y,
+        }
+    }
+
+    pub fn token_logprobs(hidden: Tensor<2>, wte: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
+        let n = targets.dims()[0];
+        let logits = hidden.matmul(wte.transpose());
+        log_softmax(logits / temperature, 1).gather(1, targets.reshape([n, 1])).reshape([n])
+    }
+
+    pub fn draw(
+        hidden: Tensor<2>,
+        wte: Tensor<2>,
+        uniforms: Tensor<1>,
+        temperature: f64,
+    ) -> (Tensor<2, Int>, Tensor<2>, Tensor<2>) {
+        let logprobs = log_softmax(hidden.matmul(wte.transpose()) / temperature, 1);
+        let [n, vocab] = logprobs.dims();
+        let probabilities = logprobs.clone().exp();
+        let entropies = (probabilities.clone() * logprobs.clone()).sum_dim(1).neg();
+        let cumulative = probabilities.cumsum(1);
+        let total = cumulative.clone().slice([0..n, vocab - 1..vocab]);
+        let threshold = total * uniforms.reshape([n, 1]);
+        // Rounding can leave the last tokens at cumulative = threshold: stay inside the vocabulary.
+        let below = cumulative.lower_equal(threshold.expand([n, vocab])).int().sum_dim(1);
+        let tokens = below.clamp_max(vocab as i64 - 1);
+        (tokens.clone(), logprobs.gather(1, tokens), entropies)
+    }
+
+    pub fn attention_step(qkv: Tensor<2>, cache: LayerCache, bias: &Tensor<4>, at: usize) -> (Tensor<2>, LayerCache) {
+        let [n, h, _, d] = cache.keys.dims();
+        let [q, k, v] = split_heads(qkv, n, 1, h);
+        let keys = cache.keys.slice_assign([0..n, 0..h, at..at + 1, 0..d], k);
+        let values = cache.values.slice_assign([0..n, 0..h, at..at + 1, 0..d], v);
+        let seen = |t: &Tensor<4>| t.clone().slice([0..n, 0..h, 0..at + 1, 0..d]);
+        let bias = bias.clone().slice([0..n, 0..1, 0..1, 0..at + 1]);
+        (attend(q, seen(&keys), seen(&values), bias), LayerCache { keys, values })
+    }
+
+    pub fn adam(
+        p: Tensor<1>,
+        g: Tensor<1>,
+        m: Tensor<1>,
+        v: Tensor<1>,
+        step: adam::Step,
+    ) -> (Tensor<1>, Tensor<1>, Tensor<1>) {
+        let m = m * step.beta1 + g.clone() * (1.0 - step.beta1);
+        let v = v * step.beta2 + g.clone() * g * (1.0 - step.beta2);
+        let p = p - m.clone() / (v.clone().sqrt() + step.epsilon) * step.rate;
+        (p, m, v)
+    }
+}
+
+/// The operations as an extension of burn's CPU backend; other backends never get here.
+#[backend_extension(Flex, Autodiff)]
+trait CpuOps: Backend {
+    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_layer_norm(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+        epsilon: f64,
+    ) -> FloatTensor<Self>;
+    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_linear_residual(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        residual: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+    fn fused_token_logprobs(
+        hidden: FloatTensor<Self>,
+        wte: FloatTensor<Self>,
+        targets: IntTensor<Self>,
+        scale: f64,
+    ) -> FloatTensor<Self>;
+    fn fused_attention(qkv: FloatTensor<Self>, real: IntTensor<Self>, heads: usize) -> FloatTensor<Self>;
+    fn fused_attention_step(
+        qkv: FloatTensor<Self>,
+        keys: FloatTensor<Self>,
+        values: FloatTensor<Self>,
+        real: IntTensor<Self>,
+        at: usize,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn fused_draw(
+        hidden: FloatTensor<Self>,
+        wte: FloatTensor<Self>,
+        uniforms: FloatTensor<Self>,
+        scale: f64,
+    ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+    fn fused_adam(
+        p: FloatTensor<Self>,
+        g: FloatTensor<Self>,
+        m: FloatTensor<Self>,
+        v: FloatTensor<Self>,
+        step: adam::Step,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+impl CpuOps for Flex {
+    fn fused_gelu(x: FlexTensor) -> FlexTensor {
+        elementwise::gelu(&x)
+    }
+    fn fused_layer_norm(x: FlexTensor, weight: FlexTensor, bias: FlexTensor, epsilon: f64) -> FlexTensor {
+        elementwise::layer_norm(&x, &weight, &bias, epsilon)
+    }
+    fn fused_linear(x: FlexTensor, w: FlexTensor, b: FlexTensor) -> FlexTensor {
+        linear::forward(&x, &w, &b, None)
+    }
+    fn fused_linear_residual(x: FlexTensor, w: FlexTensor, b: FlexTensor, residual: FlexTensor) -> FlexTensor {
+        linear::forward(&x, &w, &b, Some(&residual))
+    }
+    fn fused_token_logprobs(hidden: FlexTensor, wte: FlexTensor, targets: FlexTensor, scale: f64) -> FlexTensor {
+        head::forward(&hidden, &wte, &targets, scale, false).0
+    }
+    fn fused_attention(qkv: FlexTensor, real: FlexTensor, heads: usize) -> FlexTensor {
+        attention::forward(&qkv, &real, heads)
+    }
+    fn fused_attention_step(
+        qkv: FlexTensor,
+        keys: FlexTensor,
+        values: FlexTensor,
+        real: FlexTensor,
+        at: usize,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        attention::step(&qkv, keys, values, &real, at)
+    }
+    fn fused_draw(
+        hidden: FlexTensor,
+        wte: FlexTensor,
+        uniforms: FlexTensor,
+        scale: f64,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        head::draw(&hidden, &wte, &uniforms, scale)
+    }
+    fn fused_adam(
+        p: FlexTensor,
+        g: FlexTensor,
+        m: FlexTensor,
+        v: FlexTensor,
+        step: adam::Step,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [p, m, v] = adam::step(p, &g, m, v, &step);
+        (p, m, v)
+    }
+}
+
+/// A tensor's numbers, row-major.
+fn floats(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice::<f32>().unwrap_or_else(|| unreachable!("contiguous tensors of f32 come here"))
+}
+
+fn integers(tensor: &FlexTensor) -> Vec<usize> {
+    let tensor = tensor.to_contiguous();
+    if let Some(values) = tensor.as_slice::<i64>() {
+        return values.iter().map(|v| *v as usize).collect();
+    }
+    let values = tensor.as_slice::<i32>().unwrap_or_else(|| unreachable!("indices are i32 or i64"));
+    values.iter().map(|v| *v as usize).collect()
+}
+
+fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
+}
+
+fn shape(tensor: &FlexTensor) -> Shape {
+    tensor.layout().shape().clone()
+}
+
+/// Rows of `width` in pieces of at least [`PER_THREAD`] elements.
+fn piece(width: usize) -> usize {
+    PER_THREAD.div_ceil(width) * width
+}
+
+#[cfg(test)]
+mod tests;

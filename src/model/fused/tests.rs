@@ -1,0 +1,211 @@
+//! Each fused operation against its plain body: values and gradients.
+
+use super::*;
+use crate::model::device::largest_difference;
+use crate::model::sampling::to_vec;
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{RngExt, SeedableRng};
+
+/// Random numbers in [-2, 2).
+fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
+    let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
+    let values: Vec<f32> = (0..shape.iter().product()).map(|_| rng.random::<f32>() * 4.0 - 2.0).collect();
+    Tensor::from_data(TensorData::new(values, shape), &Device::flex().autodiff())
+}
+
+/// Value and gradients of two functions of `[rows, width]`, weighted by random numbers, differ by rounding alone.
+fn same<const D: usize>(x: &Tensor<2>, fused: impl Fn(Tensor<2>) -> Tensor<D>, plain: impl Fn(Tensor<2>) -> Tensor<D>) {
+    let evaluate = |f: &dyn Fn(Tensor<2>) -> Tensor<D>| {
+        let x = x.clone().require_grad();
+        let y = f(x.clone());
+        let weights = random(y.dims(), 99);
+        let gradients = (y.clone() * weights).sum().backward();
+        let gradient = x.grad(&gradients).expect("a gradient");
+        (to_vec(y.inner()).expect("values"), to_vec(gradient).expect("values"))
+    };
+    let ((a, da), (b, db)) = (evaluate(&fused), evaluate(&plain));
+    assert!(largest_difference(&a, &b) < 3e-6, "values differ by {}", largest_difference(&a, &b));
+    assert!(largest_difference(&da, &db) < 3e-5, "gradients differ by {}", largest_difference(&da, &db));
+}
+
+#[test]
+fn gelu_is_the_tanh_form() {
+    let tanh_form = |x: Tensor<2>| {
+        let inner = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();
+        x * (inner.tanh() + 1.0) * 0.5
+    };
+    same(&(random([7, 33], 1) * 3.0), gelu, tanh_form);
+}
+
+#[test]
+fn layer_norm_is_what_it_is_made_of() {
+    let (w, b) = (random([37], 2), random([37], 3));
+    let plain = |x: Tensor<2>| {
+        let centred = x.clone() - x.mean_dim(1);
+        let variance = (centred.clone() * centred.clone()).mean_dim(1);
+        centred / (variance + 1e-5).sqrt() * w.clone().unsqueeze::<2>() + b.clone().unsqueeze::<2>()
+    };
+    same(&random([5, 37], 4), |x| layer_norm(x, w.clone(), b.clone(), 1e-5), plain);
+    // Its own weights have gradients too.
+    let x = random([5, 37], 5);
+    let gradient = |f: &dyn Fn(Tensor<1>, Tensor<1>) -> Tensor<2>| {
+        let (w, b) = (w.clone().require_grad(), b.clone().require_grad());
+        let found = (f(w.clone(), b.clone()) * random([5, 37], 6)).sum().backward();
+        [w, b].map(|t| to_vec(t.grad(&found).expect("a gradient")).expect("values")).concat()
+    };
+    let normal = |x: Tensor<2>| layer_norm(x, Tensor::ones([37], &w.device()), Tensor::zeros([37], &w.device()), 1e-5);
+    let a = gradient(&|w, b| layer_norm(x.clone(), w, b, 1e-5));
+    let b = gradient(&|w, b| normal(x.clone()).detach() * w.unsqueeze::<2>() + b.unsqueeze::<2>());
+    assert!(largest_difference(&a, &b) < 1e-5, "{}", largest_difference(&a, &b));
+}
+
+#[test]
+fn linear_is_product_and_sum() {
+    // Few rows have kernels of their own, with whole and broken tiles; gradients of all four inputs.
+    for (rows, inputs, outputs) in [(1, 5, 7), (3, 33, 70), (16, 40, 64), (17, 24, 36), (40, 64, 96)] {
+        let (w, b, r) = (random([inputs, outputs], 1), random([outputs], 2), random([rows, outputs], 3));
+        let x = random([rows, inputs], 4);
+        let evaluate = |f: &dyn Fn(Tensor<2>, Tensor<2>, Tensor<1>, Option<Tensor<2>>) -> Tensor<2>, residual: bool| {
+            let (x, w, b, r) = (
+                x.clone().require_grad(),
+                w.clone().require_grad(),
+                b.clone().require_grad(),
+                r.clone().require_grad(),
+            );
+            let y = f(x.clone(), w.clone(), b.clone(), residual.then(|| r.clone()));
+            let found = (y.clone() * random([rows, outputs], 5)).sum().backward();
+            let mut all = vec![to_vec(y.inner()), to_vec(b.grad(&found).expect("a gradient"))];
+            let matrices = if residual { vec![x, w, r] } else { vec![x, w] };
+            all.extend(matrices.iter().map(|t| to_vec(t.grad(&found).expect("a gradient"))));
+            all.into_iter().flat_map(|v| v.expect("values")).collect::<Vec<f32>>()
+        };
+        for residual in [false, true] {
+            let (a, b) = (evaluate(&linear, residual), evaluate(&plain::linear, residual));
+            assert!(largest_difference(&a, &b) < 1e-4, "{rows} {residual}: {}", largest_difference(&a, &b));
+        }
+    }
+}
+
+/// More tokens than a chunk holds, and a number that is no multiple of anything.
+const VOCABULARY: usize = 4096 + 131;
+
+#[test]
+fn token_logprobs_are_log_softmax_and_gather() {
+    let device = Device::flex().autodiff();
+    let targets = [0, 50, 4095, 4096, VOCABULARY as i32 - 1];
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(targets.to_vec(), [5]), &device);
+    let wte = random([VOCABULARY, 12], 6);
+    let head = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>, f64) -> Tensor<1>| {
+        let (wte, targets) = (wte.clone(), targets.clone());
+        move |x: Tensor<2>| f(x, wte.clone(), targets.clone(), 0.7)
+    };
+    same(&random([5, 12], 7), head(token_logprobs), head(plain::token_logprobs));
+    // The embedding's gradient.
+    let gradient = |f: fn(Tensor<2>, Tensor<2>, Tensor<1, Int>, f64) -> Tensor<1>| {
+        let wte = wte.clone().require_grad();
+        let found = (f(random([5, 12], 7), wte.clone(), targets.clone(), 0.7) * random([5], 8)).sum().backward();
+        to_vec(wte.grad(&found).expect("a gradient")).expect("values")
+    };
+    let (a, b) = (gradient(token_logprobs), gradient(plain::token_logprobs));
+    assert!(largest_difference(&a, &b) < 1e-5, "{}", largest_difference(&a, &b));
+}
+
+#[test]
+fn logits_computed_again_give_the_gradients_of_logits_kept() {
+    let device = Device::flex();
+    let numbers = |shape: [usize; 2], seed| {
+        let values = to_vec(random(shape, seed).inner()).expect("values");
+        tensor(values, Shape::new(shape))
+    };
+    let (hidden, wte, g) =
+        (numbers([3, 8], 1), numbers([VOCABULARY, 8], 2), tensor(vec![0.5, -1.0, 2.0], Shape::new([3])));
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![1, 4100, 9], [3]), &device);
+    let targets = FlexTensor::from_data(targets.into_data());
+    let gradients = |keep: bool| {
+        let (_, saved) = head::forward(&hidden, &wte, &targets, 1.4, keep);
+        let (a, b) = head::backward(&saved, &g);
+        [floats(&a).to_vec(), floats(&b).to_vec()]
+    };
+    assert_eq!(gradients(true), gradients(false));
+}
+
+#[test]
+fn draws_are_those_of_the_cumulative_distribution() {
+    let device = Device::flex();
+    for rows in [1, 7, 20] {
+        let (hidden, wte) = (random([rows, 16], 9).inner(), random([VOCABULARY, 16], 10).inner());
+        let uniforms: Vec<f32> = (0..rows).map(|i| (i as f32 * 0.618_034).fract()).collect();
+        let (tokens, logprobs, entropies) = draw(hidden.clone(), wte.clone(), &uniforms, 1.3);
+        let u = Tensor::<1>::from_data(TensorData::new(uniforms, [rows]), &device);
+        let (right, right_logprobs, right_entropies) = plain::draw(hidden, wte, u, 1.3);
+        let ids = |t: Tensor<2, Int>| t.into_data().iter::<i64>().collect::<Vec<_>>();
+        assert_eq!(ids(tokens), ids(right));
+        for (a, b) in [(logprobs, right_logprobs), (entropies, right_entropies)] {
+            let (a, b) = (to_vec(a).expect("values"), to_vec(b).expect("values"));
+            assert!(largest_difference(&a, &b) < 1e-5, "{}", largest_difference(&a, &b));
+        }
+    }
+    // The ends of the interval stay inside the vocabulary, however sure the model is.
+    let sure = Tensor::<2>::from_data(TensorData::new(vec![1000.0f32, 0.0, -1000.0], [3, 1]), &device);
+    let one = Tensor::<2>::ones([2, 1], &device);
+    for u in [0.0, 0.999_999_94] {
+        let (tokens, logprobs, entropies) = draw(one.clone(), sure.clone(), &[u, u], 1.0);
+        assert_eq!(tokens.into_data().iter::<i64>().collect::<Vec<_>>(), [0, 0]);
+        assert_eq!(to_vec(logprobs).expect("values"), [0.0, 0.0]);
+        assert!(to_vec(entropies).expect("values").iter().all(|e| e.abs() < 1e-30));
+    }
+}
+
+#[test]
+fn a_cached_step_of_attention_is_attention_to_what_is_there() {
+    let device = Device::flex();
+    let (rows, heads, capacity, head) = (3, 2, 6, 5);
+    let cache = |seed| {
+        let filled = random([rows * heads, capacity * head], seed).inner();
+        filled.reshape([rows, heads, capacity, head])
+    };
+    let real = [[0, 0, 1, 1, 1, 1], [1, 1, 1, 1, 1, 1], [0, 1, 1, 1, 1, 1]].concat();
+    let bias: Vec<f32> = real.iter().map(|r| if *r == 1 { 0.0 } else { -1e9 }).collect();
+    let bias = Tensor::<4>::from_data(TensorData::new(bias, [rows, 1, 1, capacity]), &device);
+    let real = Tensor::<2, Int>::from_data(TensorData::new(real, [rows, capacity]), &device);
+    for at in [3, 5] {
+        let qkv = random([rows, 3 * heads * head], at as u64).inner();
+        let start = || LayerCache { keys: cache(20), values: cache(21) };
+        let (a, ours) = attention_step(qkv.clone(), start(), &real, None, at);
+        let (b, right) = plain::attention_step(qkv, start(), &bias, at);
+        let values = |t: Tensor<4>| to_vec(t).expect("values");
+        assert!(largest_difference(&to_vec(a).expect("values"), &to_vec(b).expect("values")) < 1e-6);
+        assert_eq!(values(ours.keys), values(right.keys));
+        assert_eq!(values(ours.values), values(right.values));
+    }
+}
+
+#[test]
+fn adam_is_its_formula_and_leaves_shared_numbers_alone() {
+    let numbers = |seed| random([1, 1001], seed).inner().reshape([1001]);
+    let (p, g, m, v) = (numbers(1), numbers(2), numbers(3), numbers(4).abs());
+    let step = adam::Step { beta1: 0.9, beta2: 0.999, rate: 0.01, epsilon: 1e-5 };
+    let before = to_vec(p.clone()).expect("values");
+    let (a, b) = (adam(p.clone(), g.clone(), m.clone(), v.clone(), step), plain::adam(p.clone(), g, m, v, step));
+    for (a, b) in [(a.0, b.0), (a.1, b.1), (a.2, b.2)] {
+        assert!(largest_difference(&to_vec(a).expect("values"), &to_vec(b).expect("values")) < 1e-6);
+    }
+    assert_eq!(to_vec(p).expect("values"), before);
+}
+
+#[test]
+fn attention_is_softmax_of_masked_products() {
+    // Left padding, right padding, a whole row of padding, none.
+    let real = [[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]];
+    let device = Device::flex().autodiff();
+    let mut bias = Vec::new();
+    for row in real {
+        for i in 0..5 {
+            bias.extend((0..5).map(|j| if j <= i && (row[j] == 1 || i == j) { 0.0f32 } else { -1e9 }));
+        }
+    }
+    let bias = Tensor::<4>::from_data(TensorData::new(bias, [4, 1, 5, 5]), &device);
+    let real = Tensor::<2, Int>::from_data(TensorData::new(real.concat(), [4, 5]), &device);
+    let x = random([20, 3 * 12], 8);
+    same(&x, |x| attention(x, real.clone(), None, 3), |x| attention(x, real.clone(), Some(bias.clone()), 3));
+}

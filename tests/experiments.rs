@@ -1,0 +1,169 @@
+//! Whole runs from outside that the quickstart is not: people's recorded labels, supervised fine-tuning, presets.
+
+use assert_cmd::Command;
+use serde_json::Value;
+use std::fs;
+use std::path::Path;
+
+/// Sizes that run in seconds.
+const TINY: &str = r#"
+[labeler.classifier]
+dimensions = { layers = 1, heads = 2, width = 16, context = 128 }
+reviews = 200
+steps = 20
+batch_size = 8
+[reward]
+batch_size = 8
+normalize_samples = 16
+lr = 1e-3
+[policy]
+episodes = 32
+batch_size = 16
+checkpoint_every = 1
+lr = 1e-4
+[evaluate]
+queries = 16
+optimum_queries = 2
+optimum_samples = 8
+samples = 4
+"#;
+
+/// Runs a spec in a directory of its own, into `out` there.
+fn run(dir: &Path, spec: &str) -> Command {
+    let file = dir.join("spec.toml");
+    fs::write(&file, format!("spec_version = 1\nname = \"t\"\n{spec}\n{TINY}")).expect("a spec");
+    let mut command = Command::cargo_bin("runner").expect("the program");
+    command.current_dir(dir).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
+    command.args(["spec.toml", "--device", "cpu", "--out", "out"]);
+    command
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))).expect("JSON")
+}
+
+fn lines(path: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    text.lines().map(|line| serde_json::from_str(line).expect("a JSON line")).collect()
+}
+
+/// A spec for recorded labels of the fixtures' lengths. The model is made with GPT-2's tokenizer, whose ids they have.
+fn recorded(labels: &str, more: &str) -> String {
+    format!(
+        r#"
+        model = {{ size = "test", weights = {{ pretrain = {{ tokenizer = "gpt2", passages = 100, steps = 2, batch_size = 4, sequence_length = 32 }} }} }}
+        labeler.kind = "recorded"
+        labeler.path = '{}/tests/fixtures/labels/{labels}'
+        collect = {{ labels = 32, held_out = 8 {more} }}
+        [task]
+        query_rule = "sentences"
+        query_length = 24
+        query_min_length = 4
+        response_length = 12
+        truncate_after = 4
+        data.synthetic = "storyworld"
+        "#,
+        env!("CARGO_MANIFEST_DIR")
+    )
+}
+
+#[test]
+fn recorded_labels_train_a_reward_model_and_a_policy() {
+    let dir = tempfile::tempdir().expect("a directory");
+    run(dir.path(), &recorded("sentiment.json", "")).assert().success();
+    let out = dir.path().join("out");
+    let labels = lines(&out.join("labels/main.jsonl"));
+    assert!(labels.len() == 40 && labels.iter().all(|l| l.get("scores").is_none() && l["samples"][3].is_array()));
+    assert_eq!(json(&out.join("labels/main_report.json"))["usable"], 40);
+    let reward = json(&out.join("runs/main/models/reward/reward.json"));
+    assert_eq!((&reward["label_type"], &reward["n"]), (&"best_of_4".into(), &8.into()));
+    // Nobody but r judges: there is no mock labeler.
+    assert_eq!(json(&out.join("runs/main/evaluation.json"))["judge"], "reward");
+    assert!(lines(&out.join("runs/main/metrics.jsonl")).iter().all(|line| line.get("objective/mock_score").is_none()));
+    let table = fs::read_to_string(out.join("tables/scores.md")).expect("a table");
+    assert!(table.contains("score under r of π") && table.contains("agreement of r"), "{table}");
+}
+
+#[test]
+fn without_rl_recorded_labels_make_a_reward_model_alone() {
+    let dir = tempfile::tempdir().expect("a directory");
+    run(dir.path(), &recorded("compare.json", ", schedule = \"none\"")).assert().success();
+    let out = dir.path().join("out");
+    assert_eq!(json(&out.join("runs/main/models/reward/reward.json"))["label_type"], "scalar_compare");
+    // What is evaluated is ρ itself.
+    let evaluation = json(&out.join("runs/main/evaluation.json"));
+    assert!(evaluation["kl"]["mean"].as_f64().expect("a number").abs() < 1e-3);
+    assert!(!out.join("runs/main/metrics.jsonl").exists());
+}
+
+#[test]
+fn a_model_fine_tuned_on_summaries_is_what_rl_starts_from() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let posts: String = (0..300)
+        .map(|i| {
+            let (who, what) = (["Anna", "Ben", "Clara"][i % 3], ["a kite", "a boat", "a cat", "a dog"][i / 3 % 4]);
+            let text = format!("{who} was out at noon.\\nThere was {what} too.\\nIt rained on day {i}.");
+            format!("{{\"content\": \"{text}\", \"summary\": \"{who} saw {what}.\"}}\n")
+        })
+        .collect();
+    fs::write(dir.path().join("posts.jsonl"), posts).expect("posts");
+    let spec = r#"
+        model = { size = "test", weights = { pretrain = { vocabulary = 400, passages = 200, steps = 20, batch_size = 8, sequence_length = 32 } } }
+        collect = { labels = 16, held_out = 8 }
+        supervised = { on = "summaries", lrs = [1e-3, 1e-2], batch_size = 8, validation = 30 }
+        task = { preset = "tldr", data.path = "posts.jsonl", query_length = 60, query_end = "", response_length = 16, truncate_after = 4, truncate_match = "contains" }
+        runs.rl = {}
+        runs.supervised.collect.schedule = "none"
+    "#;
+    run(dir.path(), spec).assert().success();
+    let out = dir.path().join("out");
+    let supervised = json(&out.join("models/supervised/supervised.json"));
+    let losses: Vec<f64> =
+        supervised["trials"].as_array().expect("trials").iter().filter_map(|t| t["validation_loss"].as_f64()).collect();
+    let before = supervised["validation_loss_before"].as_f64().expect("a loss");
+    assert!(losses.len() == 2 && losses[1] < losses[0] && losses[1] < before - 1.0, "{losses:?} from {before}");
+    assert_eq!(supervised["lr"], 1e-2);
+    let weights = |name: &str| fs::read(out.join(name).join("model.safetensors")).expect("weights");
+    assert!(weights("models/supervised") == weights("runs/supervised/models/policy"));
+    assert!(weights("models/supervised") != weights("models/reference"));
+    // The supervised run is compared with the model as it came, RL with the supervised model.
+    let evaluation = |run: &str| json(&out.join("runs").join(run).join("evaluation.json"));
+    let kl = |run: &str| evaluation(run)["kl"]["mean"].as_f64().expect("KL");
+    assert!(kl("supervised") > 5.0 && kl("rl").abs() < 1.0, "{} and {}", kl("supervised"), kl("rl"));
+    let rouge = |who: &str| {
+        let texts = evaluation("supervised")["texts"].as_array().cloned().expect("texts");
+        let found = texts.into_iter().find(|t| t["writer"] == who).expect("a writer");
+        found["rouge"]["rouge1"]["mean"].as_f64().expect("ROUGE-1")
+    };
+    assert!(rouge("policy") > rouge("reference"), "{} and {}", rouge("policy"), rouge("reference"));
+}
+
+/// Simulated labelers on made-up posts: labels, measures, tables and page of a whole run, and every one says what it is.
+#[test]
+fn simulated_labelers_answer_and_are_named_everywhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let spec = format!("{}/specs/tldr_simulated.toml", env!("CARGO_MANIFEST_DIR"));
+    let mut command = Command::cargo_bin("runner").expect("the program");
+    command.current_dir(dir.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
+    let arguments = [&spec, "--profile", "smoke", "--device", "cpu", "--out", "out"];
+    command.args(arguments).args(["--set", "labeler.simulated.weight_rouge=0.5"]).assert().success();
+    let out = dir.path().join("out");
+    let labels = lines(&out.join("labels/main.jsonl"));
+    assert_eq!(labels.len(), 48);
+    let workers: std::collections::BTreeSet<&str> =
+        labels.iter().map(|l| l["worker"].as_str().expect("a worker")).collect();
+    assert!(workers.len() > 2 && workers.iter().all(|w| w.starts_with("simulated-")), "{workers:?}");
+    let evaluation = json(&out.join("runs/main/evaluation.json"));
+    let writers: Vec<&str> =
+        evaluation["texts"].as_array().expect("texts").iter().map(|t| t["writer"].as_str().expect("who")).collect();
+    assert_eq!(writers, ["lead3", "summary", "reference", "policy"]);
+    assert_eq!(evaluation["simulated"]["labelers"], 5);
+    for table in ["scores", "rouge", "novelty", "copying", "text", "labelers"] {
+        let title = json(&out.join(format!("tables/{table}.json")))["title"].clone();
+        assert!(title.as_str().is_some_and(|t| t.ends_with("(simulated labelers)")), "{title}");
+    }
+    let page = fs::read_to_string(out.join("report.html")).expect("the page");
+    assert!(page.contains("The labels come from simulated labelers"));
+    let log = fs::read_to_string(out.join("log.txt")).expect("the log");
+    assert!(log.contains("no person does"), "{log}");
+}
