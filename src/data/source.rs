@@ -260,7 +260,7 @@ mod tests {
     fn bad_files_say_where() {
         let (_dir, spec) = write(b"good\t1\nno label here\n");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("reviews.tsv:2: no tab"));
-        let (_dir, spec) = write(b"\xff\xfe");
+        let (_dir, spec) = write(b"\xff\x00");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("not UTF-8 at byte 0"));
         let (_dir, spec) = write(b"");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("is empty"));

@@ -271,7 +271,7 @@ fn json_is_an_array_or_lines() {
     assert_eq!(whole("[]"), "x.json: is empty");
     assert_eq!(whole(" "), "x.json: is empty");
     assert!(
-        whole("[{\"text\": \"a\"},\n {\"txt\": 1}]").starts_with("x.json:2:11: record 2: there is no key \"text\""),
+        whole("[{\"text\": \"a\"},\n {\"txt\": 1}]").starts_with("x.json:2:12: record 2: there is no key \"text\""),
         "{}",
         whole("[{\"text\": \"a\"},\n {\"txt\": 1}]")
     );
