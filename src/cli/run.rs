@@ -206,6 +206,7 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
         progress: !args.no_progress,
         interrupted: Arc::clone(interrupted),
         records: Mutex::new(Vec::new()),
+        sources: Mutex::new(Vec::new()),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -217,12 +218,14 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
         seeds: vec![loaded.spec.seed],
         runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
         stages: Vec::new(),
+        sources: Vec::new(),
         started_at: now(),
         finished_at: None,
         peak_memory_bytes: None,
     };
     let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &with_paths(loaded)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
+    manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
         Err(e) if e.exit_code() == 4 => State::Stopped,

@@ -1,5 +1,6 @@
 //! What can be wrong with data: a message says what, where, and what to do.
 
+use crate::spec::did_you_mean;
 use std::path::{Path, PathBuf};
 
 /// A problem with a data file or with fetching one.
@@ -9,6 +10,8 @@ pub enum DataError {
     File { path: PathBuf, message: String },
     #[error("{path}:{line}: {message}", path = path.display())]
     Line { path: PathBuf, line: usize, message: String },
+    #[error("{path}:{line}:{column}: {message}", path = path.display())]
+    Place { path: PathBuf, line: usize, column: usize, message: String },
     /// The hub refuses, or does not have it.
     #[error("{what}: {message}")]
     Hub { what: String, message: String },
@@ -42,4 +45,11 @@ pub(crate) fn list<S: AsRef<str>>(names: &[S], most: usize) -> String {
         n if n > most => format!("{} and {} more", shown.join(", "), n - most),
         _ => shown.join(", "),
     }
+}
+
+/// What there is instead of `name`, for the message that it is not there: the one that was probably meant, then all.
+pub(crate) fn instead<S: AsRef<str>>(name: &str, there: &[S], most: usize) -> String {
+    let meant = did_you_mean(name, there.iter().map(AsRef::as_ref));
+    let meant = meant.map(|(question, _)| format!("{question} ")).unwrap_or_default();
+    format!("{meant}there are {}", list(there, most))
 }

@@ -49,18 +49,18 @@ pub struct Chosen {
     pub held_out: Option<Vec<String>>,
 }
 
-/// The files of a spec's source; `None` for synthetic data. `key` names the source in messages; `hub` opens the hub,
-/// which is not asked for anything where its cache has all.
+/// The files of a spec's source; `None` for synthetic data. `hub` opens the hub, which is not asked for anything where
+/// its cache has all.
 pub fn resolve(
     spec: &DataSpec,
     want: Want,
-    key: &str,
     hub: impl FnOnce() -> Result<Hub, DataError>,
 ) -> Result<Option<Files>, DataError> {
     match (&spec.path, &spec.hf) {
         (Some(path), _) if path.is_empty() => Err(DataError::Other(format!(
-            "{key}.path is empty: give {} with --set {key}.path=PATH",
-            if want == Want::Reviews { "a file of rated reviews" } else { "a file or folder of text" }
+            "{key}.path is empty: give {what} with --set {key}.path=PATH",
+            key = want.key(),
+            what = if want == Want::Reviews { "a file of rated reviews" } else { "a file or folder of text" }
         ))),
         (Some(path), _) => local(spec, Path::new(path)).map(Some),
         (None, Some(repo)) => from_hub(spec, repo, want, &hub()?).map(Some),
@@ -132,6 +132,7 @@ fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Resu
         all.into_iter().filter(|n| held_out.as_ref().is_none_or(|held: &Vec<String>| !held.contains(n))).collect();
     if train.is_empty() {
         return Err(match (&spec.files, format.map(ending)) {
+            _ if names.is_empty() => "holds no file".into(),
             (Some(pattern), _) => format!("files = {pattern:?} matches only files that are held out"),
             (None, Some(ending)) => format!("holds no {ending} file; it has {}", list(names, MOST_NAMES)),
             (None, None) => format!("holds no data file; it has {}", list(names, MOST_NAMES)),

@@ -3,7 +3,8 @@
 
 pub use super::error::DataError;
 use super::files::{self, Files};
-use super::formats::{Names, Want, open};
+pub use super::formats::Want;
+use super::formats::{Names, open};
 use super::hub::Hub;
 use super::{articles, posts, reviews, storyworld};
 use crate::spec::{DataFormat, DataSpec, Synthetic};
@@ -52,7 +53,7 @@ pub struct Labelled {
 /// Documents of a source: `count` synthetic passages, or what its files hold, in the order of names and records; at most
 /// `spec.limit` for training, and as many held out. Data of the hub are fetched if they are not in its cache.
 pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Documents, DataError> {
-    if let Some(files) = resolve(spec, Want::Documents, "task.data")? {
+    if let Some(files) = resolve(spec, Want::Documents)? {
         let read = |paths: &[PathBuf]| read_all(spec, paths, &files);
         let held_out = files.held_out.as_deref().map(read).transpose()?;
         return Ok(Documents { train: read(&files.train)?, held_out, plain_text: files.format == DataFormat::Text });
@@ -126,7 +127,7 @@ fn describe(names: &Names) -> String {
 /// Rated reviews: `count` synthetic ones, or those of files with labels 0/1, stars 1-5 or positive/negative. Three stars
 /// and empty reviews are dropped, and the classes are balanced by dropping from the larger (paper section 3.1.1).
 pub fn labelled_reviews(spec: &DataSpec, count: usize, seed: u64) -> Result<Vec<Labelled>, DataError> {
-    let rated = match resolve(spec, Want::Reviews, "labeler.reviews")? {
+    let rated = match resolve(spec, Want::Reviews)? {
         Some(files) => read_reviews(spec, &files)?,
         None => {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -181,8 +182,8 @@ fn read_reviews(spec: &DataSpec, files: &Files) -> Result<Vec<Labelled>, DataErr
         .collect())
 }
 
-fn resolve(spec: &DataSpec, want: Want, key: &str) -> Result<Option<Files>, DataError> {
-    files::resolve(spec, want, key, Hub::from_env)
+fn resolve(spec: &DataSpec, want: Want) -> Result<Option<Files>, DataError> {
+    files::resolve(spec, want, Hub::from_env)
 }
 
 /// Documents of a grammar that stand for all of it in a cache key.
@@ -190,8 +191,8 @@ const FINGERPRINTED: usize = 256;
 
 /// Stands for the content of a source in a cache key: files of the hub are named by their commit, others are hashed; of
 /// posts and articles the first ones are. `None` for stories and reviews, whose stages have other means.
-pub fn fingerprint(spec: &DataSpec) -> Result<Option<String>, DataError> {
-    let Some(files) = resolve(spec, Want::Documents, "data")? else {
+pub fn fingerprint(spec: &DataSpec, want: Want) -> Result<Option<String>, DataError> {
+    let Some(files) = resolve(spec, want)? else {
         if !matches!(spec.synthetic, Some(Synthetic::Posts | Synthetic::Articles)) {
             return Ok(None);
         }
@@ -208,7 +209,11 @@ pub fn fingerprint(spec: &DataSpec) -> Result<Option<String>, DataError> {
         add(part);
         for path in paths.into_iter().flatten() {
             match &files.commit {
-                Some(commit) => add(&format!("{commit} {}", path.display())),
+                // Without the cache's own place, which may change.
+                Some(commit) => {
+                    let name: PathBuf = path.iter().skip_while(|part| *part != commit.as_str()).collect();
+                    add(&name.to_string_lossy());
+                }
                 None => add(&hash_file(path).map_err(|e| super::error::file_error(path, e))?),
             }
         }
@@ -245,17 +250,17 @@ mod tests {
     #[test]
     fn grammars_with_summaries_have_fingerprints() {
         let of = |synthetic| DataSpec { synthetic: Some(synthetic), ..DataSpec::default() };
-        let posts = fingerprint(&of(Synthetic::Posts)).unwrap().unwrap();
-        assert_eq!(posts, fingerprint(&of(Synthetic::Posts)).unwrap().unwrap());
-        assert_ne!(posts, fingerprint(&of(Synthetic::Articles)).unwrap().unwrap());
-        assert_eq!(fingerprint(&of(Synthetic::Storyworld)).unwrap(), None);
+        let posts = fingerprint(&of(Synthetic::Posts), Want::Documents).unwrap().unwrap();
+        assert_eq!(posts, fingerprint(&of(Synthetic::Posts), Want::Documents).unwrap().unwrap());
+        assert_ne!(posts, fingerprint(&of(Synthetic::Articles), Want::Documents).unwrap().unwrap());
+        assert_eq!(fingerprint(&of(Synthetic::Storyworld), Want::Documents).unwrap(), None);
     }
 
     #[test]
     fn bad_files_say_where() {
         let (_dir, spec) = write(b"good\t1\nno label here\n");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("reviews.tsv:2: no tab"));
-        let (_dir, spec) = write(b"\xff\xfe");
+        let (_dir, spec) = write(b"\xff\x00");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("not UTF-8 at byte 0"));
         let (_dir, spec) = write(b"");
         assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("is empty"));

@@ -203,6 +203,21 @@ pub struct StageRecord {
     pub cached: bool,
 }
 
+/// What a run took from the Hugging Face hub.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct HubSource {
+    /// The part of the spec that names it.
+    pub key: String,
+    pub repository: String,
+    pub commit: String,
+    /// The files of a data set that are read.
+    #[serde(default)]
+    pub files: Vec<String>,
+    /// Those for evaluation alone.
+    #[serde(default)]
+    pub held_out: Vec<String>,
+}
+
 /// manifest.json: what made this directory.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Manifest {
@@ -218,6 +233,8 @@ pub struct Manifest {
     pub runs: Vec<String>,
     #[serde(default)]
     pub stages: Vec<StageRecord>,
+    #[serde(default)]
+    pub sources: Vec<HubSource>,
     pub started_at: String,
     #[serde(default)]
     pub finished_at: Option<String>,

@@ -9,6 +9,7 @@ pub mod types;
 
 pub use check::guess_format;
 pub use load::load;
+pub(crate) use schema::did_you_mean;
 pub use schema::spec_schema;
 pub use types::*;
 

@@ -6,7 +6,7 @@ use super::context::{CHECKPOINTS, Context};
 use super::scoring::raw_scores;
 use super::training::Training;
 use crate::data::queries::Query;
-use crate::data::source::{Labelled, fingerprint, labelled_reviews};
+use crate::data::source::{Labelled, Want, fingerprint, labelled_reviews};
 use crate::model::ModelError;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::parallel::{gradients, shard_rows};
@@ -27,7 +27,7 @@ const HELD_OUT: usize = 10;
 
 /// What r_s depends on: its reviews, its sizes, and ρ's tokenizer.
 pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
-    let content = match fingerprint(&spec.labeler.reviews)? {
+    let content = match fingerprint(&spec.labeler.reviews, Want::Reviews)? {
         Some(files) => files,
         None => {
             let text: String = reviews(spec)?.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();

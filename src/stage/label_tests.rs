@@ -57,6 +57,7 @@ impl Place {
             progress: false,
             interrupted: Arc::default(),
             records: Mutex::default(),
+            sources: Mutex::default(),
         };
         Self { dir, context }
     }

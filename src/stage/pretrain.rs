@@ -5,7 +5,7 @@ use super::context::{CHECKPOINTS, Context};
 use super::training::Training;
 use crate::data::hub::Hub;
 use crate::data::queries::{QueryFormat, summary_response};
-use crate::data::source::{Document, documents, fingerprint};
+use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::gpt2::{Batch, Gpt2};
@@ -46,7 +46,7 @@ pub fn corpus(spec: &Spec) -> Result<Corpus, StageError> {
     let count = all.len() + given.as_ref().map_or(0, Vec::len);
     if count < 2 * HELD_OUT || all.is_empty() || given.as_ref().is_some_and(Vec::is_empty) {
         return Err(StageError::Input(format!(
-            "task.data: only {count} passages; at least {} are needed",
+            "task.data: only {count} documents; at least {} are needed (a .txt file is cut into pieces of about 2,000 characters, between paragraphs)",
             2 * HELD_OUT
         )));
     }
@@ -88,7 +88,7 @@ fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
 
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
-    let content = fingerprint(&spec.task.data)?;
+    let content = fingerprint(&spec.task.data, Want::Documents)?;
     if let Some((dir, commit)) = given(spec)? {
         read_config(&dir)?;
         let mut files = weight_files(&dir)?;

@@ -99,6 +99,7 @@ mod tests {
             progress: false,
             interrupted: Arc::default(),
             records: Mutex::default(),
+            sources: Mutex::default(),
         }
     }
 

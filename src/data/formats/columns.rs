@@ -1,6 +1,6 @@
 //! Which column (or JSON key) holds the text, the summary and the label, and what a label means.
 
-use crate::data::error::list;
+use crate::data::error::{instead, list};
 use crate::spec::ColumnsSpec;
 
 const TEXT: [&str; 9] =
@@ -15,6 +15,16 @@ const MOST_NAMES: usize = 20;
 pub enum Want {
     Documents,
     Reviews,
+}
+
+impl Want {
+    /// The table of a spec that names such a source.
+    pub fn key(self) -> &'static str {
+        match self {
+            Self::Documents => "task.data",
+            Self::Reviews => "labeler.reviews",
+        }
+    }
 }
 
 /// The columns that a file is read by.
@@ -37,7 +47,7 @@ impl Names {
         let find = |key: &str, given: &Option<String>, known: &[&str]| match given {
             Some(name) if has(name) => Ok(Some(name.clone())),
             Some(name) => {
-                Err(format!("there is no column {name:?} (columns.{key}); there are {}", list(&there(), MOST_NAMES)))
+                Err(format!("there is no column {name:?} (columns.{key}); {}", instead(name, &there(), MOST_NAMES)))
             }
             None => Ok(known.iter().find(|name| has(name)).map(|name| name.to_string())),
         };

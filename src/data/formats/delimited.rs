@@ -2,7 +2,7 @@
 //! without one has lines of text, tab, label, taken as they are.
 
 use super::columns::{Names, Want, label_text};
-use super::lines::{Lines, not_utf8, open_bytes, read_error};
+use super::lines::{Lines, open_bytes, read_error};
 use super::{Reader, Record};
 use crate::data::error::{DataError, file_error, line_error};
 use crate::spec::ColumnsSpec;
@@ -63,18 +63,28 @@ fn pair(line: &str) -> Result<(&str, &str), String> {
     line.rsplit_once('\t').ok_or_else(|| "no tab; expected text, tab, label".into())
 }
 
-/// Hands bytes on; remembers the last one that is no white space, and whether the end was met.
+/// How far a file has been read.
+#[derive(Debug, Default)]
+struct Progress {
+    /// The last byte that is no white space.
+    last: Cell<u8>,
+    /// Whether the end has been met, which the last row's own line end comes before.
+    ended: Cell<bool>,
+}
+
+/// Hands bytes on and remembers how far it came.
 struct Tail<R> {
     inner: R,
-    seen: Rc<Cell<(u8, bool)>>,
+    progress: Rc<Progress>,
 }
 
 impl<R: Read> Read for Tail<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        let (before, _) = self.seen.get();
-        let last = buffer[..read].iter().rev().find(|b| !b.is_ascii_whitespace());
-        self.seen.set((last.copied().unwrap_or(before), read == 0));
+        self.progress.ended.set(read == 0);
+        if let Some(last) = buffer[..read].iter().rev().find(|b| !b.is_ascii_whitespace()) {
+            self.progress.last.set(*last);
+        }
         Ok(read)
     }
 }
@@ -84,18 +94,16 @@ struct Table<R> {
     path: PathBuf,
     rows: csv::Reader<Tail<R>>,
     row: ByteRecord,
-    seen: Rc<Cell<(u8, bool)>>,
+    progress: Rc<Progress>,
     text: usize,
     summary: Option<usize>,
     label: Option<usize>,
     done: bool,
-    /// No row has been read yet.
-    empty: bool,
 }
 
 fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
-    let seen = Rc::new(Cell::new((0, false)));
-    let tail = Tail { inner: open_bytes(path)?, seen: Rc::clone(&seen) };
+    let progress = Rc::new(Progress::default());
+    let tail = Tail { inner: open_bytes(path)?, progress: Rc::clone(&progress) };
     let mut rows = ReaderBuilder::new().delimiter(delimiter).from_reader(tail);
     let header = rows.byte_headers().map_err(|e| csv_error(path, &e))?;
     let header: Vec<String> = header.iter().map(|cell| String::from_utf8_lossy(cell).trim().to_string()).collect();
@@ -103,20 +111,26 @@ fn with_header(path: &Path, delimiter: u8, columns: &ColumnsSpec, want: Want) ->
         return Err(file_error(path, "is empty"));
     }
     let position = |name: &str| header.iter().position(|cell| cell == name);
+    let twice = |name: &&String| header.iter().filter(|cell| cell == name).count() > 1;
     let names = Names::find(columns, want, &|name| position(name).is_some(), &|| header.clone())
         .map_err(|message| line_error(path, 1, format!("{message} (the first line names the columns)")))?;
+    if let Some(name) =
+        [Some(&names.text), names.summary.as_ref(), names.label.as_ref()].into_iter().flatten().find(twice)
+    {
+        return Err(line_error(path, 1, format!("there are several columns {name:?}; rename all but one")));
+    }
     let mut table = Table {
         path: path.into(),
         rows,
         row: ByteRecord::new(),
-        seen,
+        progress,
         text: position(&names.text).unwrap_or_default(),
         summary: names.summary.as_deref().and_then(position),
         label: names.label.as_deref().and_then(position),
         done: false,
-        empty: true,
     };
-    Ok(Reader::new(Some(names), std::iter::from_fn(move || table.next())))
+    let first = table.next().ok_or_else(|| file_error(path, "has no rows"))?;
+    Ok(Reader::new(Some(names), std::iter::once(first).chain(std::iter::from_fn(move || table.next()))))
 }
 
 impl<R: Read> Table<R> {
@@ -125,33 +139,29 @@ impl<R: Read> Table<R> {
             return None;
         }
         let result = match self.rows.read_byte_record(&mut self.row) {
-            Ok(false) if self.empty => Err(file_error(&self.path, "has no rows")),
             Ok(false) => return None,
             Ok(true) => self.record(),
             Err(e) => Err(csv_error(&self.path, &e)),
         };
         self.done = result.is_err();
-        self.empty = false;
         Some(result)
     }
 
     fn record(&mut self) -> Result<Record, DataError> {
-        let (line, byte) = self.row.position().map_or((0, 0), |p| (p.line() as usize, p.byte()));
+        let line = self.row.position().map_or(0, |p| p.line() as usize);
         let error = |message: String| line_error(&self.path, line, message);
         let cell = |index: usize| match std::str::from_utf8(self.row.get(index).unwrap_or_default()) {
             Ok(text) => Ok(text.replace("\r\n", "\n")),
-            Err(_) => Err(error(format!("{} in this row", not_utf8(byte)))),
+            Err(_) => Err(error(format!("cell {} is not UTF-8; convert the file, for example with iconv", index + 1))),
         };
         let record = Record {
             text: cell(self.text)?,
             summary: self.summary.map(cell).transpose()?.filter(|s| !s.is_empty()),
             label: self.label.map(|i| label_text(&cell(i)?).map_err(error)).transpose()?,
         };
-        // A quote that is never closed takes everything after it into the last cell of the last row, which only the end
-        // of the file ends.
+        // A quote that is never closed takes everything after it into the last cell of the last row.
         let last = self.row.iter().next_back().unwrap_or_default();
-        let (ends_with, at_end) = self.seen.get();
-        if last.contains(&b'\n') && at_end && ends_with != b'"' {
+        if last.contains(&b'\n') && self.progress.ended.get() && self.progress.last.get() != b'"' {
             return Err(error("a quote is opened in this row and never closed; double the quotes inside text".into()));
         }
         Ok(record)

@@ -4,7 +4,7 @@
 use super::columns::{Names, SUMMARY, Want, label_number, label_text};
 use super::lines::{Lines, open_bytes, read_error};
 use super::{Reader, Record};
-use crate::data::error::{DataError, file_error};
+use crate::data::error::{DataError, file_error, line_error};
 use crate::spec::ColumnsSpec;
 use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
@@ -170,6 +170,26 @@ impl<'de> Visitor<'de> for Only<'_> {
     fn visit_string<E: Error>(self, text: String) -> Result<Value, E> {
         Ok(Value::String(text))
     }
+    // The rule refuses these, with its own words.
+    fn visit_unit<E: Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+    fn visit_bool<E: Error>(self, value: bool) -> Result<Value, E> {
+        Ok(Value::Bool(value))
+    }
+    fn visit_i64<E: Error>(self, value: i64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_u64<E: Error>(self, value: u64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
+        Ok(value.into())
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
+        while access.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Value::Array(Vec::new()))
+    }
     fn visit_map<A: MapAccess<'de>>(self, mut access: A) -> Result<Value, A::Error> {
         let mut object = Map::new();
         while let Some(Key(key)) = access.next_key()? {
@@ -183,16 +203,48 @@ impl<'de> Visitor<'de> for Only<'_> {
     }
 }
 
+/// What is wrong with a line, and in which column where that is known.
+struct Wrong {
+    column: Option<usize>,
+    message: String,
+}
+
+impl From<String> for Wrong {
+    fn from(message: String) -> Self {
+        Self { column: None, message }
+    }
+}
+
+impl Wrong {
+    fn at(self, path: &Path, line: usize) -> DataError {
+        match self.column {
+            Some(column) => DataError::Place { path: path.into(), line, column, message: self.message },
+            None => line_error(path, line, self.message),
+        }
+    }
+}
+
+/// serde_json's message without its place, which stands before the message, and what to do about it.
+fn explained(e: &serde_json::Error, remedy: &str) -> String {
+    let text = e.to_string();
+    let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
+    match e.classify() {
+        serde_json::error::Category::Data => message.to_string(),
+        serde_json::error::Category::Eof => format!("not JSON: {message}; {remedy}"),
+        _ => format!("not JSON: {message}"),
+    }
+}
+
 /// One value of a line.
-fn parse(line: &str, wanted: Option<&[&str]>) -> Result<Value, String> {
+fn parse(line: &str, wanted: Option<&[&str]>) -> Result<Value, Wrong> {
     let mut deserializer = serde_json::Deserializer::from_str(line);
     let value = match wanted {
         Some(wanted) => Only(wanted).deserialize(&mut deserializer),
         None => Value::deserialize(&mut deserializer),
     };
-    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|e| {
-        // serde_json counts lines from the start of what it is given, which is one line.
-        format!("not JSON: {}", e.to_string().replace(" at line 1 column", " at column"))
+    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|e| Wrong {
+        column: Some(e.column()),
+        message: explained(&e, "a record is one line (only a .json file may hold an array over many lines)"),
     })
 }
 
@@ -203,20 +255,20 @@ pub fn lines(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, D
         None => return Err(file_error(path, "is empty")),
         Some((number, line)) => (parse(line, None), number),
     };
-    let at = |message| lines.error(number, message);
+    let at = |wrong: Wrong| wrong.at(path, number);
     let first = first.map_err(at)?;
-    let rule = Rule::of(&first, columns, want).map_err(at)?;
-    let first = rule.record(first).map_err(at)?;
+    let rule = Rule::of(&first, columns, want).map_err(|message| at(message.into()))?;
+    let first = rule.record(first).map_err(|message| at(message.into()))?;
     let names = rule.names();
     let rest = std::iter::from_fn(move || {
         let result = match lines.next_line() {
             Ok(None) => return None,
             Err(e) => return Some(Err(e)),
-            Ok(Some((number, line))) => {
-                parse(line, Some(&rule.wanted())).and_then(|value| rule.record(value)).map_err(|e| (number, e))
-            }
+            Ok(Some((number, line))) => parse(line, Some(&rule.wanted()))
+                .and_then(|value| rule.record(value).map_err(Wrong::from))
+                .map_err(|wrong| (number, wrong)),
         };
-        Some(result.map_err(|(number, message)| lines.error(number, message)))
+        Some(result.map_err(|(number, wrong)| wrong.at(&lines.path, number)))
     });
     Ok(Reader::new(names, std::iter::once(Ok(first)).chain(rest)))
 }
@@ -239,7 +291,10 @@ pub fn whole(path: &Path, columns: &ColumnsSpec, want: Want, limit: Option<usize
     {
         return Err(match e.classify() {
             serde_json::error::Category::Io => read_error(path, &e.into()),
-            _ => DataError::Line { path: path.into(), line: e.line(), message: e.to_string() },
+            _ => {
+                let message = explained(&e, "the array does not end; fetch or write the file again");
+                DataError::Place { path: path.into(), line: e.line(), column: e.column(), message }
+            }
         });
     }
     if found.records.is_empty() {

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 const LONGEST_LINE: u64 = 1 << 30;
 const BUFFER: usize = 1 << 20;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 
 fn is_gzip(path: &Path) -> bool {
     path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gz"))
@@ -27,7 +28,11 @@ pub fn open_bytes(path: &Path) -> Result<Box<dyn BufRead>, DataError> {
         true => Box::new(BufReader::with_capacity(BUFFER, MultiGzDecoder::new(file))),
         false => Box::new(file),
     };
-    if reader.fill_buf().map_err(error)?.starts_with(BYTE_ORDER_MARK) {
+    let start = reader.fill_buf().map_err(error)?;
+    if UTF_16.iter().any(|mark| start.starts_with(mark)) {
+        return Err(file_error(path, "is UTF-16; convert it with iconv -f UTF-16 -t UTF-8"));
+    }
+    if start.starts_with(BYTE_ORDER_MARK) {
         reader.consume(BYTE_ORDER_MARK.len());
     }
     Ok(reader)

@@ -1,5 +1,6 @@
 //! Readers of the file formats that text and rated reviews come in, one small file each. A reader gives one record
-//! after the other and never holds a whole file (but plain text and stories, which are one record each).
+//! after the other and never holds a whole file (but plain text and stories, which are one record each, and the wanted part of
+//! a JSON array).
 
 mod columns;
 mod delimited;

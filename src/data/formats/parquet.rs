@@ -101,6 +101,9 @@ pub fn open(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, Da
 }
 
 fn damaged(e: &ParquetError) -> String {
+    if e.to_string().contains("Disabled feature") {
+        return format!("packed in a way that is not read here ({e}); write it with snappy, zstd, gzip, lz4 or none");
+    }
     format!("not a complete Parquet file, or one of a kind that is not read here ({e}); fetch it again")
 }
 
@@ -188,7 +191,7 @@ impl Rows {
             Some(column) => text(&column.name, next()).map_err(error)?,
             None => None,
         };
-        let text = found.ok_or_else(|| error(format!("{:?} is null", self.text.name)))?;
+        let text = found.ok_or_else(|| error(format!("{:?} is null; leave such rows out", self.text.name)))?;
         let label = match &self.label {
             Some(column) => Some(label(&column.name, next()).map_err(error)?),
             None => None,

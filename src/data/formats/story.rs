@@ -13,7 +13,8 @@ const ENDS: [char; 9] = ['.', '!', '?', '\'', '`', '"', '\u{2019}', '\u{201d}', 
 
 pub fn open(path: &Path, want: Want) -> Result<Reader, DataError> {
     no_labels(path, want)?;
-    let text = read_text(path)?;
+    // Python's text files end lines with a lone carriage return too.
+    let text = read_text(path)?.replace('\r', "\n");
     let summary = highlights(&text);
     Ok(Reader::new(None, std::iter::once(Ok(Record { text, summary, label: None }))))
 }

@@ -103,8 +103,12 @@ fn parquet_that_cannot_be_read_says_why() {
     };
     assert!(error("empty").ends_with("empty.parquet: is empty"), "{}", error("empty"));
     assert!(error("numbers").ends_with("column \"text\" holds INT64, not text"), "{}", error("numbers"));
-    assert!(error("null_text").ends_with("row 2: \"text\" is null"), "{}", error("null_text"));
-    assert!(error("null_struct").ends_with("row 2: \"post.body\" is null"), "{}", error("null_struct"));
+    assert!(error("null_text").ends_with("row 2: \"text\" is null; leave such rows out"), "{}", error("null_text"));
+    assert!(
+        error("null_struct").ends_with("row 2: \"post.body\" is null; leave such rows out"),
+        "{}",
+        error("null_struct")
+    );
     assert!(
         error("not_utf8").ends_with("row 2: \"text\" is not UTF-8 at byte 0 of the value"),
         "{}",
@@ -182,8 +186,9 @@ fn csv_that_is_broken_says_where() {
     let open = csv("id,text\n1,x\n2,\"never closed\n3,y\n4,z\n");
     assert!(open.starts_with("x.csv:3: a quote is opened in this row and never closed"), "{open}");
     assert_eq!(csv("id,text\n"), "x.csv: has no rows");
+    assert!(csv("text,text\na,b\n").starts_with("x.csv:1: there are several columns \"text\""));
     let bytes = message("x.csv", b"id,text\n1,x\n2,\xff\n", &ColumnsSpec::default(), Want::Documents);
-    assert!(bytes.starts_with("x.csv:3: not UTF-8 at byte 12"), "{bytes}");
+    assert!(bytes.starts_with("x.csv:3: cell 2 is not UTF-8; convert"), "{bytes}");
     let label = message("x.csv", b"text,label\nx,1\ny,best\n", &ColumnsSpec::default(), Want::Reviews);
     assert_eq!(label, "x.csv:3: label \"best\"; expected 0 or 1, 1 to 5 stars, or positive/negative");
     let gone = message("x.csv", b"text,label\nx,1\n", &columns("body", None, None), Want::Reviews);
@@ -234,8 +239,8 @@ fn json_lines_that_are_broken_say_where() {
     for (content, wanted) in [
         ("", "x.jsonl: is empty"),
         ("\n \n", "x.jsonl: is empty"),
-        ("{\"text\": \"ok\"}\n{oops\n", "x.jsonl:2: not JSON: key must be a string at column 2"),
-        ("{\"text\": \"ok\"} trailing\n", "x.jsonl:1: not JSON: trailing characters at column 16"),
+        ("{\"text\": \"ok\"}\n{oops\n", "x.jsonl:2:2: not JSON: key must be a string"),
+        ("{\"text\": \"ok\"} trailing\n", "x.jsonl:1:16: not JSON: trailing characters"),
         ("{\"text\": \"ok\"}\n{\"txt\": \"ok\"}\n", "x.jsonl:2: there is no key \"text\", which the first record has"),
         ("{\"text\": \"ok\"}\n{\"text\": 3}\n", "x.jsonl:2: \"text\" is a number, not text"),
         ("{\"text\": null}\n", "x.jsonl:1: \"text\" is null, not text"),
@@ -243,10 +248,9 @@ fn json_lines_that_are_broken_say_where() {
         ("{\"text\": \"b\"}\n\"a\"\n", "x.jsonl:2: is a string; the records before are objects"),
         ("3\n", "x.jsonl:1: is a number; expected an object or a string"),
         ("{\"text\": \"ok\", \"summary\": []}\n", "x.jsonl:1: \"summary\" is an array, not text"),
-        (
-            "{\"text\": \"ok\"}\n[1]\n",
-            "x.jsonl:2: not JSON: invalid type: sequence, expected an object or a string at column 1",
-        ),
+        ("{\"text\": \"ok\"}\n[1]\n", "x.jsonl:2: is an array; the records before are objects"),
+        ("{\"text\": \"ok\"}\n1.5\n", "x.jsonl:2: is a number; the records before are objects"),
+        ("{\"text\": \"ok\"}\nnull\n", "x.jsonl:2: is null; the records before are objects"),
     ] {
         assert_eq!(lines(content), wanted);
     }
@@ -267,11 +271,11 @@ fn json_is_an_array_or_lines() {
     assert_eq!(whole("[]"), "x.json: is empty");
     assert_eq!(whole(" "), "x.json: is empty");
     assert!(
-        whole("[{\"text\": \"a\"},\n {\"txt\": 1}]").starts_with("x.json:2: record 2: there is no key \"text\""),
+        whole("[{\"text\": \"a\"},\n {\"txt\": 1}]").starts_with("x.json:2:12: record 2: there is no key \"text\""),
         "{}",
         whole("[{\"text\": \"a\"},\n {\"txt\": 1}]")
     );
-    assert!(whole("[\"a\",\n").starts_with("x.json:2: EOF while parsing"), "{}", whole("[\"a\",\n"));
+    assert!(whole("[\"a\",\n").starts_with("x.json:2:0: not JSON: EOF while parsing"), "{}", whole("[\"a\",\n"));
     assert!(whole("[\"a\"] x").contains("trailing characters"));
     assert!(whole("[3]").contains("record 1: is a number"));
     assert!(whole(&"[".repeat(100_000)).contains("recursion limit"));

@@ -24,6 +24,8 @@ pub enum Failure {
     Status { code: u16, reason: Option<String>, message: Option<String>, wait: Option<Duration> },
     /// An answer that makes no sense.
     Broken(String),
+    /// A variable of the environment that makes no sense.
+    Setting(String),
     /// Stopped from outside.
     Stopped,
 }
@@ -34,7 +36,7 @@ impl Failure {
         match self {
             Self::Unreachable(_) => true,
             Self::Status { code, .. } => matches!(code, 408 | 425 | 429 | 500..=599),
-            Self::Broken(_) | Self::Stopped => false,
+            Self::Broken(_) | Self::Setting(_) | Self::Stopped => false,
         }
     }
 }
@@ -42,7 +44,7 @@ impl Failure {
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unreachable(why) | Self::Broken(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::Broken(why) | Self::Setting(why) => f.write_str(why),
             Self::Status { code, message: Some(message), .. } => write!(f, "status {code}: {message}"),
             Self::Status { code, .. } => write!(f, "status {code}"),
             Self::Stopped => f.write_str("stopped"),
@@ -77,10 +79,10 @@ impl Client {
     pub fn new(hub: &Hub) -> Result<Self, Failure> {
         let origin = origin(&hub.endpoint).filter(|o| o.starts_with("http://") || o.starts_with("https://"));
         let origin = origin.ok_or_else(|| {
-            Failure::Broken(format!("HF_ENDPOINT = {:?} is not an address; it starts with https://", hub.endpoint))
+            Failure::Setting(format!("HF_ENDPOINT = {:?} is not an address; it starts with https://", hub.endpoint))
         })?;
         if hub.token.as_ref().is_some_and(|t| !t.0.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(Failure::Broken("the token (HF_TOKEN) holds characters that no token has".into()));
+            return Err(Failure::Setting("the token (HF_TOKEN) holds characters that no token has".into()));
         }
         let config = Agent::config_builder()
             .max_redirects(0)
@@ -149,7 +151,12 @@ impl Client {
             headers.contains_key("x-linked-etag")
                 || (headers.contains_key("x-repo-commit") && headers.contains_key("etag"))
         };
-        let response = refuse(self.follow(url, Some("bytes=0-0"), &told)?)?;
+        let mut response = self.follow(url, Some("bytes=0-0"), &told)?;
+        if response.status().as_u16() == 416 {
+            // An empty file has no first byte.
+            response = self.follow(url, None, &told)?;
+        }
+        let response = refuse(response)?;
         let headers = response.headers();
         let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
         let etag = etag.ok_or_else(|| Failure::Broken("its answer has no etag".into()))?;

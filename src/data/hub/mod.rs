@@ -12,7 +12,7 @@ mod transfer;
 use self::http::{Client, Failure};
 use self::store::{Listing, Repository, is_commit, safe_name};
 pub use self::store::{is_repository, is_revision};
-use super::error::{DataError, list};
+use super::error::{DataError, instead, list};
 use hf_hub::RepoType;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -102,34 +102,6 @@ pub struct Snapshot {
     /// Its files; without the network perhaps only those in the cache.
     pub names: Vec<String>,
     repository: Repository,
-}
-
-/// What [`fetch`] got.
-#[derive(Debug, Clone)]
-pub struct Fetched {
-    /// The snapshot's folder, with the repository's file names.
-    pub dir: PathBuf,
-    pub commit: String,
-    pub files: Vec<PathBuf>,
-}
-
-/// Fetches the files of a repository that are `wanted`, or finds them in the cache.
-pub fn fetch(
-    repo: &str,
-    kind: Kind,
-    revision: Option<&str>,
-    wanted: &dyn Fn(&str) -> bool,
-) -> Result<Fetched, DataError> {
-    let hub = Hub::from_env()?;
-    let snapshot = hub.snapshot(repo, kind, revision)?;
-    let names: Vec<String> = snapshot.names.iter().filter(|n| wanted(n)).cloned().collect();
-    let files = hub.get(&snapshot, &names)?;
-    Ok(Fetched { dir: snapshot.dir(), commit: snapshot.commit, files })
-}
-
-/// A model's folder with config, tokenizer and weights, and its commit.
-pub fn model_dir(repo: &str, revision: Option<&str>) -> Result<(PathBuf, String), DataError> {
-    Hub::from_env()?.model(repo, revision)
 }
 
 impl Snapshot {
@@ -247,9 +219,9 @@ impl Hub {
     pub fn get(&self, snapshot: &Snapshot, names: &[String]) -> Result<Vec<PathBuf>, DataError> {
         if let Some(name) = names.iter().find(|n| !safe_name(n) || !snapshot.names.contains(n)) {
             return Err(snapshot.error(format!(
-                "there is no file {name:?} at commit {}; there are {}",
+                "there is no file {name:?} at commit {}; {}",
                 snapshot.commit,
-                list(&snapshot.names, MOST_NAMES)
+                instead(name, &snapshot.names, MOST_NAMES)
             )));
         }
         let missing: Vec<&String> = names.iter().filter(|n| !snapshot.dir().join(n).is_file()).collect();

@@ -6,7 +6,7 @@ use super::{DataError, Kind};
 use crate::store::atomic::write_atomic;
 use hf_hub::{Cache, Repo};
 use serde_json::{Value, json};
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -174,14 +174,17 @@ impl Repository {
         names
     }
 
-    /// Waits until no other process fetches the same content; Python's tools take the same lock.
-    pub fn lock(&self, etag: &str) -> Result<File, DataError> {
+    /// A lock on some content, held until it is dropped; `None` while another process has it. Python's tools take the same.
+    pub fn try_lock(&self, etag: &str) -> Result<Option<File>, DataError> {
         let path = self.cache.join(".locks").join(self.repo().folder_name()).join(format!("{etag}.lock"));
-        let lock = || -> io::Result<File> {
+        let lock = || -> io::Result<Option<File>> {
             fs::create_dir_all(path.parent().unwrap_or(&self.cache))?;
             let file = File::options().create(true).truncate(false).write(true).open(&path)?;
-            file.lock()?;
-            Ok(file)
+            match file.try_lock() {
+                Ok(()) => Ok(Some(file)),
+                Err(TryLockError::WouldBlock) => Ok(None),
+                Err(TryLockError::Error(e)) => Err(e),
+            }
         };
         lock().map_err(|e| disk_error(&path, &e))
     }

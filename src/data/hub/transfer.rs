@@ -4,7 +4,7 @@
 use super::http::{Client, Failure, Metadata};
 use super::store::{Repository, disk_error, is_commit};
 use super::{Hub, MOST_NAMES, Snapshot};
-use crate::data::error::{DataError, list};
+use crate::data::error::{DataError, instead, list};
 use crate::store::atomic::sync_directory;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use sha1::Sha1;
@@ -19,6 +19,8 @@ use std::time::Duration;
 const REPETITIONS: u32 = 4;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 const PIECE: usize = 1 << 18;
+/// Between two looks at a lock that another process has.
+const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// The name of a file's content, which is its check sum: sha256 for large files, git's sha1 for small ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -124,7 +126,17 @@ impl Hub {
         let Metadata { etag, size } = self.retrying(|| client.metadata(&url)).map_err(explain)?;
         let remote = Remote { repository, name, url, etag: Etag::parse(&etag).map_err(explain)?, size };
         let blob = repository.blob(&remote.etag.0);
-        let _lock = repository.lock(&remote.etag.0)?;
+        let mut waiting = false;
+        let _lock = loop {
+            match repository.try_lock(&remote.etag.0)? {
+                Some(lock) => break lock,
+                None => self.check_stop().map_err(explain)?,
+            }
+            if !std::mem::replace(&mut waiting, true) {
+                tracing::info!("{repository}, file {name}: another process fetches it; waiting");
+            }
+            std::thread::sleep(LOCK_POLL);
+        };
         // Another process may have fetched it while we waited.
         if !blob.is_file() {
             self.fill(client, &remote, &blob).map_err(|broken| match broken {
@@ -266,6 +278,7 @@ impl Hub {
                 "{} cannot be reached ({why}); check the network and HF_ENDPOINT; the same command continues where it broke off, and HF_HUB_OFFLINE=1 uses what is in the cache",
                 self.endpoint
             )),
+            Failure::Setting(why) => wrong(why.clone()),
             Failure::Broken(_) | Failure::Stopped => failed(failure.to_string()),
             Failure::Status { code, reason, message, .. } => {
                 let said = message.as_ref().map(|m| format!(" (the hub says: {m})")).unwrap_or_default();
@@ -312,7 +325,7 @@ impl Hub {
         }
         let revision = &repository.revision;
         match self.references(repository) {
-            Some(names) => format!("there is no revision {revision:?}; there are {}", list(&names, MOST_NAMES)),
+            Some(names) => format!("there is no revision {revision:?}; {}", instead(revision, &names, MOST_NAMES)),
             None if is_commit(revision) => {
                 format!("there is none of that name on {}, or no commit {revision}", self.endpoint)
             }
