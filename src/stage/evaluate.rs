@@ -73,9 +73,6 @@ fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
 
-/// Scores of ρ's and of π's responses.
-type Pair = (Vec<f32>, Vec<f32>);
-
 fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
     let rule = inputs.rule;
     let (judge, judging) = inputs.judge()?;
