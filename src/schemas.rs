@@ -1,6 +1,7 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
 use crate::label::Label;
+use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
 use crate::label::report::LabelsReport;
 use crate::label::simulated::SimulatedReport;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
@@ -21,6 +22,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
         ("simulated.schema.json", schemars::schema_for!(SimulatedReport).to_value()),
+        ("batch.schema.json", schemars::schema_for!(Batch).to_value()),
+        ("items.schema.json", schemars::schema_for!(Item).to_value()),
+        ("answers.schema.json", schemars::schema_for!(Answer).to_value()),
+        ("labelers.schema.json", schemars::schema_for!(LabelerEvent).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

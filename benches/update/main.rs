@@ -17,6 +17,7 @@ use clap::Parser;
 use measure::{Phases, cpu_seconds, peak_memory, reset_peak_memory};
 use runner::data::queries::Query;
 use runner::model::gpt2::{Gpt2, ScalarModel};
+use runner::model::memory::keep_freed_memory;
 use runner::model::optimizer::Adam;
 use runner::rlhf::advantages::token_rewards;
 use runner::spec::{ModelSize, Spec};
@@ -71,6 +72,7 @@ fn parse_size(name: &str) -> Result<ModelSize, NameError> {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    keep_freed_memory();
     let workload = Workload::new(args.size, args.vocab, (args.query, args.response), args.batch);
     let result = match (&args.check, args.gemm) {
         (Some(dir), _) => check::write(dir, &workload)?,

@@ -1,6 +1,7 @@
 //! Labels: a query, samples of a policy, and what a labeler said about them (paper section 2.1; the label types are the
 //! released code's, label_types.py). One type for mock and for human labels, one line of labels.jsonl each.
 
+pub mod batch;
 pub mod draw;
 pub mod entries;
 mod lm_human_preferences;
