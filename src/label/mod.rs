@@ -4,6 +4,8 @@
 pub mod batch;
 pub mod draw;
 pub mod entries;
+pub mod human;
+pub mod instructions;
 mod lm_human_preferences;
 pub mod recorded;
 pub mod report;
