@@ -779,7 +779,8 @@ impl CollectSpec {
     pub const OUTSTANDING: usize = 1000;
 
     pub fn rounds(&self) -> usize {
-        self.rounds.unwrap_or(Self::ROUNDS)
+        let given = self.round_labels.as_ref().map(Vec::len);
+        self.rounds.or(given).unwrap_or(Self::ROUNDS)
     }
     /// N_r⁰: labels before the first episode.
     pub fn initial(&self) -> usize {

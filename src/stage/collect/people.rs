@@ -7,7 +7,7 @@ use super::samples::{Comparison, VALIDATION_REFERENCES};
 use super::{CANDIDATES, RoundLabels, Tally, VERSION, write_round};
 use crate::data::queries::Query;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, lines, other_questions, write_batch};
-use crate::label::batch::{Answer, Batch, Candidate, Item, LabelerAction, LabelerEvent, Purpose, Text};
+use crate::label::batch::{Batch, Candidate, Item, Purpose, Text, given};
 use crate::label::human::{HumanReport, Used, labels};
 use crate::label::instructions::built_in;
 use crate::label::{Judgement, Label, LabelError};
@@ -197,43 +197,10 @@ impl Answered {
 
 /// The labels of one batch, and the labelers who are dropped.
 fn read(spec: &Spec, dir: &Path, batch: &Batch, items: &[Item]) -> Result<(Used, BTreeSet<String>), StageError> {
-    let answers = answers(&dir.join(&batch.id))?;
-    let dropped = dropped(dir)?;
+    let answers = given::answers(&dir.join(&batch.id))?;
+    let dropped = given::dropped(dir)?;
     let used = labels(batch, items, &answers, &dropped, human(spec).combine, spec.seed);
     Ok((used, dropped))
-}
-
-fn answers(dir: &Path) -> Result<Vec<Answer>, StageError> {
-    let mut last: std::collections::BTreeMap<(String, String), Answer> = std::collections::BTreeMap::new();
-    let entries = std::fs::read_dir(dir).map_err(StageError::io(dir))?;
-    let mut paths: Vec<PathBuf> = entries.filter_map(|e| Some(e.ok()?.path())).collect();
-    paths.sort();
-    for path in paths {
-        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        if name.starts_with("answers") && name.ends_with(".jsonl") {
-            for answer in lines::<Answer>(&path)? {
-                let key = (answer.item.clone(), answer.labeler.clone());
-                if last.get(&key).is_none_or(|old| old.revision < answer.revision) {
-                    last.insert(key, answer);
-                }
-            }
-        }
-    }
-    Ok(last.into_values().collect())
-}
-
-fn dropped(dir: &Path) -> Result<BTreeSet<String>, StageError> {
-    let path = dir.join("labelers.jsonl");
-    let mut dropped = BTreeSet::new();
-    if path.exists() {
-        for event in lines::<LabelerEvent>(&path)? {
-            match event.action {
-                LabelerAction::Drop => dropped.insert(event.labeler),
-                LabelerAction::Restore => dropped.remove(&event.labeler),
-            };
-        }
-    }
-    Ok(dropped)
 }
 
 /// Where questions for people are written.
