@@ -80,8 +80,8 @@ pub fn export_batches(args: &ExportArgs) -> Result<(), Failure> {
 /// Adds another tool's answers to a batch.
 pub fn import_answers(args: &ImportArgs) -> Result<(), Failure> {
     let options = Importing { labeler: args.labeler.clone(), name: args.name.clone() };
-    let done = import(&args.file, args.format.into(), &args.batch, &options)
-        .map_err(|e| Failure::Input(super::chain(&e)))?;
+    let done =
+        import(&args.file, args.format.into(), &args.batch, &options).map_err(|e| Failure::Input(super::chain(&e)))?;
     eprintln!("{} answers, {} of them new, in {}", done.answers, done.new, done.path.display());
     Ok(())
 }

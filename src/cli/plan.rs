@@ -89,7 +89,13 @@ fn state(cache: &Cache, key: Option<&Key>) -> String {
 fn print_rounds(cache: &Cache, rounds: &[RoundKeys], has_rl: bool) {
     for keys in rounds {
         let r = &keys.round;
-        println!("round {:<3} labels  {:>7} new, {:>7} in all      {}", r.number, r.new, r.total, state(cache, keys.labels.as_ref()));
+        println!(
+            "round {:<3} labels  {:>7} new, {:>7} in all      {}",
+            r.number,
+            r.new,
+            r.total,
+            state(cache, keys.labels.as_ref())
+        );
         println!("          reward  {:<28} {}", "from the start, on all", state(cache, keys.reward.as_ref()));
         if has_rl {
             let updates = format!("updates {} to {}", r.from + 1, r.to);

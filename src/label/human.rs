@@ -5,8 +5,8 @@
 use super::batch::{Answer, Batch, Item, Purpose};
 use super::{Judgement, Label};
 use crate::spec::Combine;
-use rand::seq::IndexedRandom;
 use rand::SeedableRng;
+use rand::seq::IndexedRandom;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -111,12 +111,15 @@ pub fn labels(
         used.dropped += all.iter().filter(|a| dropped.contains(&a.labeler)).count();
         all.retain(|a| !dropped.contains(&a.labeler));
         used.skipped += all.iter().filter(|a| a.best.is_none()).count();
-        let chosen: Vec<(&str, usize)> =
-            all.iter().filter_map(|a| Some((a.labeler.as_str(), a.best.filter(|b| *b < item.candidates.len())?))).collect();
+        let chosen: Vec<(&str, usize)> = all
+            .iter()
+            .filter_map(|a| Some((a.labeler.as_str(), a.best.filter(|b| *b < item.candidates.len())?)))
+            .collect();
         for (labeler, _) in &chosen {
             *labelers.entry(labeler.to_string()).or_default() += 1;
         }
-        let mut add = |best: usize, worker: Option<&str>| labels.push((item.id.clone(), label(batch, item, best, worker)));
+        let mut add =
+            |best: usize, worker: Option<&str>| labels.push((item.id.clone(), label(batch, item, best, worker)));
         match combine {
             Combine::Each => chosen.iter().for_each(|(labeler, best)| add(*best, Some(labeler))),
             Combine::Majority => {
@@ -185,8 +188,10 @@ mod tests {
 
     fn answer(item: u32, labeler: &str, best: Option<usize>) -> Answer {
         let skip = best.is_none().then(|| "unclear".to_string());
-        serde_json::from_value(json!({ "item": format!("p-{item:05}"), "labeler": labeler, "best": best, "skip": skip }))
-            .unwrap()
+        serde_json::from_value(
+            json!({ "item": format!("p-{item:05}"), "labeler": labeler, "best": best, "skip": skip }),
+        )
+        .unwrap()
     }
 
     #[test]
@@ -201,8 +206,11 @@ mod tests {
         ];
         let dropped = BTreeSet::from(["carl".to_string()]);
         let found = labels(&batch(2), &items(), &answers, &dropped, Combine::Each, 1);
-        let made: Vec<_> =
-            found.labels.iter().map(|(id, l)| (id.as_str(), l.judgement, l.worker.as_deref(), l.query.clone())).collect();
+        let made: Vec<_> = found
+            .labels
+            .iter()
+            .map(|(id, l)| (id.as_str(), l.judgement, l.worker.as_deref(), l.query.clone()))
+            .collect();
         assert_eq!(
             made,
             [

@@ -340,8 +340,7 @@ fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     for layer in [Some(upper), run, Some(set)].into_iter().flatten() {
         merge(&mut tree, layer);
     }
-    let mut missing =
-        kind_defaults(named(&["collect", "schedule"]).as_deref(), named(&["labeler", "kind"]).as_deref());
+    let mut missing = kind_defaults(named(&["collect", "schedule"]).as_deref(), named(&["labeler", "kind"]).as_deref());
     if tree.get(&["collect", "round_labels"]).is_some() {
         // The list says how many rounds there are.
         missing.remove(&["collect", "rounds"]);

@@ -153,7 +153,13 @@ pub fn run(
     let (mut last, mut last_keys, mut labels) = (None, None, 0);
     for round in rounds(spec) {
         if rounds(spec).len() > 1 {
-            tracing::info!("{run}: round {}: {} labels, updates {} to {}", round.number, round.total, round.from, round.to);
+            tracing::info!(
+                "{run}: round {}: {} labels, updates {} to {}",
+                round.number,
+                round.total,
+                round.from,
+                round.to
+            );
         }
         let answered = match spec.labeler.kind {
             LabelerKind::Human => Some(chain.ask_people(&round)?),
@@ -229,12 +235,7 @@ impl<'a> Chain<'a> {
         self.desk().answers(round, &mut || self.with_asked(round, |asked| asked.all(self.context, self.spec)))
     }
 
-    fn collect(
-        &mut self,
-        round: &Round,
-        key: &Key,
-        answered: Option<&people::Answered>,
-    ) -> Result<(), StageError> {
+    fn collect(&mut self, round: &Round, key: &Key, answered: Option<&people::Answered>) -> Result<(), StageError> {
         let (context, run, spec, inputs) = (self.context, self.run, self.spec, self.inputs);
         let collect = |source: &Source<'_>| collect::run(context, run, spec, key, source);
         let dir = match (answered, spec.labeler.kind, inputs.mock) {
@@ -244,13 +245,10 @@ impl<'a> Chain<'a> {
             }
             (Some(answered), ..) => collect(&Source::Human(answered))?,
             (None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
-                let simulation =
-                    Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
+                let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
                 collect(&Source::Simulated { asked, simulation })
             })?,
-            (None, _, Some(labeler)) => {
-                self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?
-            }
+            (None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
             (None, _, None) => {
                 let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
                 let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);
@@ -281,12 +279,11 @@ impl<'a> Chain<'a> {
         }
         if self.spec.labeler.kind == LabelerKind::Human {
             let text = serde_json::to_string_pretty(&self.people)?;
-            write_atomic(&to("_human.json"), format!("{text}\n").as_bytes()).map_err(StageError::io(to("_human.json")))?;
+            write_atomic(&to("_human.json"), format!("{text}\n").as_bytes())
+                .map_err(StageError::io(to("_human.json")))?;
         }
         let Some(last) = self.labels.last() else { return Ok(()) };
-        for (file, name) in
-            [("labels_report.json", "_report.json"), ("simulated.json", "_simulated.json")]
-        {
+        for (file, name) in [("labels_report.json", "_report.json"), ("simulated.json", "_simulated.json")] {
             if last.join(file).exists() {
                 publish(&last.join(file), &to(name)).map_err(StageError::io(to(name)))?;
             }
@@ -331,10 +328,8 @@ impl<'a> Chain<'a> {
         let labels = match self.spec.collect.schedule {
             CollectSchedule::Batched | CollectSchedule::Online => {
                 let known = gather(&self.labels, self.spec.collect.labels)?;
-                let mut line = vec![
-                    ("labels/round", round.number as f64),
-                    ("labels/collected", known.training.len() as f64),
-                ];
+                let mut line =
+                    vec![("labels/round", round.number as f64), ("labels/collected", known.training.len() as f64)];
                 let Tally { wins, n } = known.validation;
                 if n > 0 {
                     line.extend([("labels/win_rate", wins as f64 / n as f64), ("labels/win_rate_n", n as f64)]);
@@ -385,7 +380,11 @@ impl<'a> Chain<'a> {
             wins: known.validation.wins,
             validations: known.validation.n,
         });
-        let report = Rounds { run: self.run.into(), schedule: self.spec.collect.schedule.word().into(), rounds: self.reports.clone() };
+        let report = Rounds {
+            run: self.run.into(),
+            schedule: self.spec.collect.schedule.word().into(),
+            rounds: self.reports.clone(),
+        };
         let path = self.run_dir().join("rounds.json");
         let text = serde_json::to_string_pretty(&report)?;
         write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))

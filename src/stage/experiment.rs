@@ -253,7 +253,8 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
     }
     let Some(key) = &keys.policy else { return Ok(Trained::default()) };
     let mock = s.mock.as_ref();
-    let mock = mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
+    let mock =
+        mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
     let scorer = direct_scorer(spec, s, mock)?;
     let inputs = policy::Inputs {
         reference: &s.rho,

@@ -154,12 +154,7 @@ fn of_round(purpose: &str, round: usize) -> String {
 }
 
 /// How a model's raw scores agree with labels.
-fn measure(
-    spec: &Spec,
-    inputs: &Inputs<'_>,
-    model: &ScalarModel,
-    labels: &[Label],
-) -> Result<Quality, StageError> {
+fn measure(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, labels: &[Label]) -> Result<Quality, StageError> {
     let rows: Vec<Query> = labels.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
     Ok(Quality::measure(labels, &raw_scores(model, &rows)?))
 }

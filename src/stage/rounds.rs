@@ -155,12 +155,8 @@ mod tests {
 
     #[test]
     fn batches_divide_labels_and_updates() {
-        let even = CollectSpec {
-            schedule: CollectSchedule::Batched,
-            labels: 100,
-            rounds: Some(3),
-            ..CollectSpec::default()
-        };
+        let even =
+            CollectSpec { schedule: CollectSchedule::Batched, labels: 100, rounds: Some(3), ..CollectSpec::default() };
         let all = rounds(&spec(even.clone(), 10));
         chained(&all, 100, 10);
         assert_eq!(all.iter().map(|r| (r.new, r.from)).collect::<Vec<_>>(), [(34, 0), (33, 3), (33, 6)]);

@@ -112,7 +112,10 @@ pub fn export(dir: &Path, format: Format, out: &mut dyn Write) -> Result<Exporte
 
 /// The letter of a place: a, b, c, ..
 fn letter(place: usize) -> String {
-    u8::try_from(place).ok().filter(|p| *p < 26).map_or_else(|| format!("{place}"), |p| char::from(b'a' + p).to_string())
+    u8::try_from(place)
+        .ok()
+        .filter(|p| *p < 26)
+        .map_or_else(|| format!("{place}"), |p| char::from(b'a' + p).to_string())
 }
 
 /// The candidate shown at the place that a letter names.

@@ -42,13 +42,15 @@ fn array<T>(out: &mut dyn Write, all: &[T], one: impl Fn(&T) -> Value) -> Writte
 /// lm_human_preferences: all queries of one length, and all samples, padded on the right.
 pub fn write_ids(all: &[Opened], out: &mut dyn Write) -> Written {
     let labels = labels(all);
-    if let Some((_, item, ..)) = labels.iter().find(|(_, item, ..)| {
-        item.query.ids.is_empty() || item.candidates.iter().any(|c| c.response.ids.is_empty())
-    }) {
+    if let Some((_, item, ..)) = labels
+        .iter()
+        .find(|(_, item, ..)| item.query.ids.is_empty() || item.candidates.iter().any(|c| c.response.ids.is_empty()))
+    {
         return Err(format!("item {} has no token ids; take summarize_from_feedback", item.id).into());
     }
     let query = labels.iter().map(|(_, item, ..)| item.query.ids.len()).max().unwrap_or(0);
-    let sample = labels.iter().flat_map(|(_, item, ..)| &item.candidates).map(|c| c.response.ids.len()).max().unwrap_or(0);
+    let sample =
+        labels.iter().flat_map(|(_, item, ..)| &item.candidates).map(|c| c.response.ids.len()).max().unwrap_or(0);
     let padded = |ids: &[u32], n: usize| -> Vec<u32> {
         ids.iter().copied().chain(std::iter::repeat_n(PADDING, n.saturating_sub(ids.len()))).collect()
     };
@@ -67,8 +69,11 @@ pub fn write_ids(all: &[Opened], out: &mut dyn Write) -> Written {
 pub fn write_texts(all: &[Opened], out: &mut dyn Write) -> Written {
     let labels = labels(all);
     for (batch, item, answer, best) in &labels {
-        let summaries: Vec<Value> =
-            item.candidates.iter().map(|c| json!({ "text": c.response.text, "policy": c.source, "note": null })).collect();
+        let summaries: Vec<Value> = item
+            .candidates
+            .iter()
+            .map(|c| json!({ "text": c.response.text, "policy": c.source, "note": null }))
+            .collect();
         let confidence = answer.confidence.map(|c| (1.0 + 8.0 * c.clamp(0.0, 1.0)).round() as i64);
         let entry = json!({
             "info": { "id": item.id, "post": item.query.text },

@@ -92,7 +92,8 @@ pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Ke
         (LabelerKind::Mock | LabelerKind::Simulated, CollectSchedule::Batched | CollectSchedule::Online) => {
             // Which labels are in a round, not how many rounds follow.
             let collect = CollectSpec { outstanding: None, ..spec.collect.clone() };
-            let simulated = (spec.labeler.kind == LabelerKind::Simulated).then_some((SIMULATED, &spec.labeler.simulated));
+            let simulated =
+                (spec.labeler.kind == LabelerKind::Simulated).then_some((SIMULATED, &spec.labeler.simulated));
             let who = (spec.labeler.kind, simulated);
             let previous = previous.map(Key::to_string);
             let inputs = ("round", ROUNDS, round.number, collect, &spec.task, who, spec.seed, upstream, previous);

@@ -98,7 +98,9 @@ fn open(spec: &Spec, round: &Round, part: &Part) -> Result<Option<(Batch, Vec<It
     let prefix = prefix(spec, round, part);
     let questions: Vec<&Item> = items.iter().filter(|item| !item.is_check()).collect();
     let ours = questions.len() == part.numbers.len()
-        && questions.iter().all(|item| number(item).is_some_and(|n| item.id == item_id(&prefix, n) && n < questions.len()));
+        && questions
+            .iter()
+            .all(|item| number(item).is_some_and(|n| item.id == item_id(&prefix, n) && n < questions.len()));
     if ours {
         return Ok(Some((batch, items)));
     }
@@ -119,7 +121,12 @@ pub enum Progress {
     /// Not all of its questions are there yet.
     Unasked,
     /// The first batch with missing answers.
-    Waiting { batch: PathBuf, answered: usize, wanted: usize, dropped: usize },
+    Waiting {
+        batch: PathBuf,
+        answered: usize,
+        wanted: usize,
+        dropped: usize,
+    },
     Done(Answered),
 }
 
@@ -190,7 +197,8 @@ impl Answered {
             }
             if round.number == 1 && place >= round.new { &mut self.held_out } else { &mut self.training }.push(label);
         }
-        let used = HumanReport { labelers: found.labelers, dropped, batches: vec![found.used], ..HumanReport::default() };
+        let used =
+            HumanReport { labelers: found.labelers, dropped, batches: vec![found.used], ..HumanReport::default() };
         self.report.extend(used);
     }
 }
@@ -266,13 +274,24 @@ impl Desk<'_> {
             };
             let (found, _) = read(self.spec, dir, &batch, &items)?;
             if !found.used.complete() {
-                return Err(self.waiting(dir.join(&part.id), found.used.given, found.used.wanted, found.used.dropped)?);
+                return Err(self.waiting(
+                    dir.join(&part.id),
+                    found.used.given,
+                    found.used.wanted,
+                    found.used.dropped,
+                )?);
             }
         }
         Ok(())
     }
 
-    fn waiting(&self, batch: PathBuf, answered: usize, wanted: usize, dropped: usize) -> Result<StageError, StageError> {
+    fn waiting(
+        &self,
+        batch: PathBuf,
+        answered: usize,
+        wanted: usize,
+        dropped: usize,
+    ) -> Result<StageError, StageError> {
         let more = match dropped {
             0 => String::new(),
             n => format!(" ({n} of them by dropped labelers, which do not count)"),
@@ -368,7 +387,9 @@ fn weights_hash(dir: &Path) -> Result<String, StageError> {
 
 /// Items with known answers.
 fn gold(human: &HumanSpec) -> Result<Vec<Item>, StageError> {
-    let Some(path) = human.gold.as_deref().filter(|path| !path.is_empty()).map(Path::new) else { return Ok(Vec::new()) };
+    let Some(path) = human.gold.as_deref().filter(|path| !path.is_empty()).map(Path::new) else {
+        return Ok(Vec::new());
+    };
     let items: Vec<Item> = lines(path)?;
     for (i, item) in items.iter().enumerate() {
         let message = match (item.gold, item.candidates.len()) {

@@ -48,13 +48,7 @@ impl Count {
 }
 
 /// r_s answers.
-pub fn mock(
-    context: &Context,
-    spec: &Spec,
-    asked: &Asked<'_>,
-    labeler: &Scorer,
-    dir: &Path,
-) -> Result<(), StageError> {
+pub fn mock(context: &Context, spec: &Spec, asked: &Asked<'_>, labeler: &Scorer, dir: &Path) -> Result<(), StageError> {
     let (mut lines, mut count) = (String::new(), Count::default());
     asked.each(context, spec, |chunk| {
         let scores = scores(asked, Some(labeler), chunk)?;
@@ -82,10 +76,8 @@ pub fn mock(
 /// Scores of r_s for all candidates, or zeros without it: `[comparisons][candidates]`.
 fn scores(asked: &Asked<'_>, labeler: Option<&Scorer>, chunk: &[Comparison]) -> Result<Vec<Vec<f32>>, StageError> {
     let responses: Vec<Vec<u32>> = chunk.iter().flat_map(Comparison::responses).collect();
-    let repeated: Vec<Query> = chunk
-        .iter()
-        .flat_map(|c| std::iter::repeat_n(asked.queries[c.query].clone(), c.candidates.len()))
-        .collect();
+    let repeated: Vec<Query> =
+        chunk.iter().flat_map(|c| std::iter::repeat_n(asked.queries[c.query].clone(), c.candidates.len())).collect();
     let scores = match labeler {
         Some(labeler) => labeler.plain(asked.rule, &repeated, &responses)?,
         None => vec![0.0; responses.len()],

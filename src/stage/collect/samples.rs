@@ -65,13 +65,7 @@ pub fn sample_all(
 /// Tokens and their log-probabilities, `[rows][response]` both.
 type Samples = (Vec<Vec<u32>>, Vec<Vec<f32>>);
 
-fn sample_passes(
-    model: &Gpt2,
-    spec: &Spec,
-    queries: &[Query],
-    k: usize,
-    purpose: &str,
-) -> Result<Samples, StageError> {
+fn sample_passes(model: &Gpt2, spec: &Spec, queries: &[Query], k: usize, purpose: &str) -> Result<Samples, StageError> {
     let (mut responses, mut logprobs) = (Vec::with_capacity(queries.len() * k), Vec::new());
     for (i, chunk) in queries.chunks((ROWS / k).max(1)).enumerate() {
         let u = uniforms(spec.seed, purpose, i as u64, spec.task.response_length, chunk.len() * k);
@@ -217,7 +211,8 @@ pub fn request(
     let order = Context::shuffled(spec.seed, "label queries", queries.len(), spec.collect.held_out + from, to - from);
     let numbered: Vec<(usize, bool)> =
         order.into_iter().enumerate().map(|(i, q)| (q, is_validation(spec, from + i))).collect();
-    let of = |validation: bool| numbered.iter().filter(move |(_, v)| *v == validation).map(|(q, _)| queries[*q].clone());
+    let of =
+        |validation: bool| numbered.iter().filter(move |(_, v)| *v == validation).map(|(q, _)| queries[*q].clone());
     let (training, validation): (Vec<Query>, Vec<Query>) = (of(false).collect(), of(true).collect());
     let sample = |model: &Gpt2, queries: &[Query], k: usize, who: &str| match queries.is_empty() {
         true => Ok((Vec::new(), 0)),
@@ -228,8 +223,10 @@ pub fn request(
     let (of_reference, _) = sample(reference, &validation, k, " of ρ")?;
     let (of_policy, _) = sample(policy, &validation, CANDIDATES - k, " of π")?;
     let mut training = all_policy.chunks(CANDIDATES).map(<[Drawn]>::to_vec);
-    let mut validation =
-        of_reference.chunks(k).zip(of_policy.chunks(CANDIDATES - k)).map(|(reference, policy)| [reference, policy].concat());
+    let mut validation = of_reference
+        .chunks(k)
+        .zip(of_policy.chunks(CANDIDATES - k))
+        .map(|(reference, policy)| [reference, policy].concat());
     let one = |(query, is_validation): (usize, bool)| {
         let next = if is_validation { validation.next() } else { training.next() };
         Comparison { query, candidates: next.unwrap_or_default(), validation: is_validation, update }
