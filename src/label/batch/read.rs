@@ -1,13 +1,14 @@
 //! Reads a directory of batches (see the module's description): what makes a batch unusable is an error with its place;
 //! what is wrong with single answers is reported and left out, for people and other tools write those.
 
+use super::outline::{Outline, outlines};
 use super::{Answer, BATCH_VERSION, Batch, Item, LabelerAction, LabelerEvent};
 use crate::data::error::list;
 use crate::label::LabelError;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Longest line in bytes; an item of four long summaries has some 20,000.
@@ -67,11 +68,6 @@ impl Progress {
     }
 }
 
-/// Answers of different labelers that an item wants.
-pub fn wanted(batch: &Batch, item: &Item) -> usize {
-    if item.is_check() { 1 } else { batch.labelers_per_item.max(1) }
-}
-
 /// The batches of a directory, by name: its directories that have a batch.json. Err: there is no such directory, or a
 /// batch.json is not one.
 pub fn batches(dir: &Path) -> Result<Vec<Batch>, LabelError> {
@@ -114,50 +110,92 @@ fn read_batch(path: &Path, name: &str) -> Result<Batch, LabelError> {
 /// The items of batch `id`, checked: ids are unique, there are two candidates or more, orders are permutations, `gold` and
 /// `repeat_of` are there, and there are as many as batch.json says.
 pub fn items(dir: &Path, id: &str) -> Result<Vec<Item>, LabelError> {
+    let mut items = Vec::new();
+    each_item(dir, id, &mut |item, _| items.push(item))?;
+    Ok(items)
+}
+
+/// Where an item's line is in items.jsonl.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    pub offset: u64,
+    pub bytes: usize,
+}
+
+/// [`items`] with one item in memory at a time; returns what is known of them besides their texts.
+pub fn each_item(dir: &Path, id: &str, each: &mut dyn FnMut(Item, Span)) -> Result<Vec<Outline>, LabelError> {
     let batch = read_batch(&dir.join(id).join("batch.json"), id)?;
     let path = dir.join(id).join("items.jsonl");
-    let items: Vec<Item> = Lines::open(&path)?.parsed("schemas/items.schema.json", Unfinished::Refuse)?;
-    check_items(&items).map_err(|(line, message)| place(&path, line, 1, message))?;
-    if items.len() != batch.items {
+    let mut lines = Lines::open(&path)?;
+    let (mut outlines, mut numbers) = (Vec::new(), Vec::new());
+    while let Some((number, line, _)) = lines.next_line()? {
+        let item: Item = serde_json::from_slice(line).map_err(|e| {
+            let message = format!("{}; schemas/items.schema.json says what a line must have", reason(&e));
+            place(&path, number, e.column(), message)
+        })?;
+        check_item(&item).map_err(|message| place(&path, number, 1, format!("item {:?}: {message}", item.id)))?;
+        outlines.push(Outline::of(&item));
+        numbers.push(number);
+        let span = Span { offset: lines.offset, bytes: lines.line.len() };
+        each(item, span);
+    }
+    let wrong = |(i, message): (usize, String)| place(&path, numbers.get(i).copied().unwrap_or(1), 1, message);
+    check_outlines(&outlines).map_err(wrong)?;
+    if outlines.len() != batch.items {
         let message = format!(
             "has {} items, and batch.json says {}; it is not the file that was written: restore it",
-            items.len(),
+            outlines.len(),
             batch.items
         );
         return Err(LabelError::file(path, message));
     }
-    Ok(items)
+    Ok(outlines)
 }
 
-/// Err: the line (from 1) of an item that cannot be asked, and why.
-pub fn check_items(items: &[Item]) -> Result<(), (u64, String)> {
+/// One item, read again from where [`each_item`] found it.
+pub fn item_at(dir: &Path, id: &str, span: Span) -> Result<Item, LabelError> {
+    let path = dir.join(id).join("items.jsonl");
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(&path)?;
+        file.seek(SeekFrom::Start(span.offset))?;
+        let mut line = vec![0; span.bytes];
+        file.read_exact(&mut line)?;
+        Ok(line)
+    };
+    let line = read().map_err(|e| LabelError::file(&path, e))?;
+    serde_json::from_slice(&line)
+        .map_err(|e| LabelError::file(&path, format!("{}; it was changed while it was used", reason(&e))))
+}
+
+/// Err: the first item (from 0) that cannot be asked, and why.
+pub fn check_items(items: &[Item]) -> Result<(), (usize, String)> {
+    for (i, item) in items.iter().enumerate() {
+        check_item(item).map_err(|message| (i, format!("item {:?}: {message}", item.id)))?;
+    }
+    check_outlines(&outlines(items))
+}
+
+/// What [`check_items`] asks of items together.
+fn check_outlines(items: &[Outline]) -> Result<(), (usize, String)> {
     let mut known: HashMap<&str, usize> = HashMap::with_capacity(items.len());
     for (i, item) in items.iter().enumerate() {
-        let line = i as u64 + 1;
-        check_item(item).map_err(|message| (line, format!("item {:?}: {message}", item.id)))?;
         if let Some(first) = known.insert(&item.id, i) {
-            return Err((line, format!("item {:?} is on line {} already; ids must differ", item.id, first + 1)));
+            return Err((i, format!("item {:?} is item {} already; ids must differ", item.id, first + 1)));
         }
     }
     for (i, item) in items.iter().enumerate() {
         let Some(original) = &item.repeat_of else { continue };
-        let wrong =
-            |message: &str| Err((i as u64 + 1, format!("item {:?}: repeat_of {original:?} {message}", item.id)));
-        match known.get(original.as_str()).map(|place| &items[*place]) {
+        let wrong = |message: &str| Err((i, format!("item {:?}: repeat_of {original:?} {message}", item.id)));
+        match known.get(&**original).map(|place| &items[*place]) {
             None => return wrong("is no item of this batch"),
             Some(first) if first.repeat_of.is_some() => return wrong("is itself a repeat; name the first one"),
-            Some(first) if !same_question(first, item) => {
+            Some(first) if first.question != item.question => {
                 return wrong("has another query or other candidates; only `order` may differ");
             }
             Some(_) => {}
         }
     }
     Ok(())
-}
-
-fn same_question(a: &Item, b: &Item) -> bool {
-    let texts = |item: &Item| -> Vec<String> { item.candidates.iter().map(|c| c.response.text.clone()).collect() };
-    a.query.text == b.query.text && texts(a) == texts(b)
 }
 
 fn check_item(item: &Item) -> Result<(), String> {
@@ -181,6 +219,11 @@ fn check_item(item: &Item) -> Result<(), String> {
 
 /// All answers to batch `id`, of answers.jsonl and answers-NAME.jsonl together. Err: a file cannot be read.
 pub fn answers(dir: &Path, id: &str, items: &[Item]) -> Result<Answers, LabelError> {
+    answers_to(dir, id, &outlines(items))
+}
+
+/// [`answers`] where the items' texts are not in memory.
+pub fn answers_to(dir: &Path, id: &str, items: &[Outline]) -> Result<Answers, LabelError> {
     let dropped = dropped(dir)?;
     let mut merge = Merge::new(items);
     for path in answer_files(&dir.join(id))? {
@@ -267,8 +310,8 @@ struct Merge<'a> {
 }
 
 impl<'a> Merge<'a> {
-    fn new(items: &'a [Item]) -> Self {
-        let known = items.iter().enumerate().map(|(i, item)| (item.id.as_str(), (i, item.candidates.len()))).collect();
+    fn new(items: &'a [Outline]) -> Self {
+        let known = items.iter().enumerate().map(|(i, item)| (&*item.id, (i, item.candidates()))).collect();
         Self { known, last: BTreeMap::new(), problems: Vec::new() }
     }
 
@@ -308,7 +351,7 @@ impl<'a> Merge<'a> {
 pub fn labeler_events(dir: &Path) -> Result<Vec<LabelerEvent>, LabelError> {
     let path = dir.join("labelers.jsonl");
     match path.exists() {
-        true => Lines::open(&path)?.parsed("schemas/labelers.schema.json", Unfinished::LeaveOut),
+        true => Lines::open(&path)?.parsed("schemas/labelers.schema.json"),
         false => Ok(Vec::new()),
     }
 }
@@ -327,18 +370,23 @@ pub fn dropped(dir: &Path) -> Result<BTreeSet<String>, LabelError> {
 
 /// How far a batch is. An item is complete when as many different labelers as it wants have answered or skipped it.
 pub fn progress(batch: &Batch, items: &[Item], answers: &Answers) -> Progress {
+    progress_of(batch.labelers_per_item, &outlines(items), &answers.counted)
+}
+
+/// [`progress`] where the items' texts are not in memory.
+pub fn progress_of(labelers_per_item: usize, items: &[Outline], counted: &[Answer]) -> Progress {
     let mut by_item: HashMap<&str, (usize, usize)> = HashMap::new();
-    for answer in &answers.counted {
+    for answer in counted {
         let (all, chosen) = by_item.entry(&answer.item).or_default();
         *all += 1;
         *chosen += usize::from(answer.best.is_some());
     }
-    let labelers: HashSet<&str> = answers.counted.iter().map(|a| a.labeler.as_str()).collect();
-    let skipped = answers.counted.iter().filter(|a| a.skip.is_some()).count();
+    let labelers: HashSet<&str> = counted.iter().map(|a| a.labeler.as_str()).collect();
+    let skipped = counted.iter().filter(|a| a.skip.is_some()).count();
     let mut progress = Progress { items: items.len(), skipped, labelers: labelers.len(), ..Progress::default() };
     for item in items {
-        let wanted = wanted(batch, item);
-        let (all, chosen) = by_item.get(item.id.as_str()).copied().unwrap_or_default();
+        let wanted = item.wanted(labelers_per_item);
+        let (all, chosen) = by_item.get(&*item.id).copied().unwrap_or_default();
         progress.wanted += wanted;
         progress.have += all.min(wanted);
         progress.complete += usize::from(all >= wanted);
@@ -348,7 +396,7 @@ pub fn progress(batch: &Batch, items: &[Item], answers: &Answers) -> Progress {
 }
 
 /// What to say of several batches in one directory. Err: two of them have an item of the same id.
-pub fn check_directory<'a>(batches: impl IntoIterator<Item = (&'a str, &'a [Item])>) -> Result<(), LabelError> {
+pub fn check_directory<'a>(batches: impl IntoIterator<Item = (&'a str, &'a [Outline])>) -> Result<(), LabelError> {
     let mut known: HashMap<&str, &str> = HashMap::new();
     for (batch, items) in batches {
         for item in items {
@@ -374,31 +422,27 @@ fn reason(e: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_string()
 }
 
-/// What to do with a last line that has no end and is no JSON.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Unfinished {
-    Refuse,
-    LeaveOut,
-}
-
 /// The lines of a file, one in memory at a time; empty ones are skipped.
 struct Lines {
     path: PathBuf,
     reader: BufReader<File>,
     line: Vec<u8>,
     number: u64,
+    /// Bytes before the current line.
+    offset: u64,
 }
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, LabelError> {
         let file = File::open(path).map_err(|e| LabelError::file(path, e))?;
         let reader = BufReader::with_capacity(1 << 18, file);
-        Ok(Self { path: path.into(), reader, line: Vec::new(), number: 0 })
+        Ok(Self { path: path.into(), reader, line: Vec::new(), number: 0, offset: 0 })
     }
 
     /// Number (from 1), bytes, and whether the line has an end.
     fn next_line(&mut self) -> Result<Option<(u64, &[u8], bool)>, LabelError> {
         loop {
+            self.offset += self.line.len() as u64;
             self.line.clear();
             let read = (&mut self.reader).take(LONGEST_LINE).read_until(b'\n', &mut self.line);
             let read = read.map_err(|e: io::Error| LabelError::file(&self.path, e))?;
@@ -417,14 +461,14 @@ impl Lines {
         Ok(Some((self.number, self.line.trim_ascii_end(), self.line.ends_with(b"\n"))))
     }
 
-    /// All lines; the first that is no `T` is an error that names `schema`.
-    fn parsed<T: DeserializeOwned>(mut self, schema: &str, unfinished: Unfinished) -> Result<Vec<T>, LabelError> {
+    /// All lines but an unfinished last one; the first that is no `T` is an error that names `schema`.
+    fn parsed<T: DeserializeOwned>(mut self, schema: &str) -> Result<Vec<T>, LabelError> {
         let path = self.path.clone();
         let mut all = Vec::new();
         while let Some((number, line, ended)) = self.next_line()? {
             match serde_json::from_slice(line) {
                 Ok(value) => all.push(value),
-                Err(_) if !ended && unfinished == Unfinished::LeaveOut => {}
+                Err(_) if !ended => {}
                 Err(e) => {
                     let message = format!("{}; {schema} says what a line must have", reason(&e));
                     return Err(place(&path, number, e.column(), message));
