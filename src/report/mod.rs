@@ -5,6 +5,7 @@ pub mod files;
 pub mod html;
 pub mod measures;
 pub mod plots;
+mod round_tables;
 pub mod tables;
 pub mod tensorboard;
 mod text_plots;
@@ -15,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-pub use files::{Evaluation, Manifest, ReportError, Sample, Table};
+pub use files::{Evaluation, Manifest, ReportError, Rounds, Sample, Table};
 
 /// Everything of one run that could be read.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +25,8 @@ pub struct Run {
     pub metrics: Vec<Map<String, Value>>,
     pub samples: Vec<Sample>,
     pub evaluation: Option<Evaluation>,
+    /// Of batched and online collection.
+    pub rounds: Option<Rounds>,
 }
 
 /// Everything of a results directory that could be read, and what could not.
@@ -54,6 +57,11 @@ impl Results {
                 metrics: keep(dir, &home.join("metrics.jsonl"), files::read_metrics, &mut missing).unwrap_or_default(),
                 samples: keep(dir, &home.join("samples.jsonl"), files::read_jsonl, &mut missing).unwrap_or_default(),
                 evaluation: keep(dir, &home.join("evaluation.json"), files::read_json, &mut missing),
+                // Most runs have none, and lack nothing.
+                rounds: match home.join("rounds.json") {
+                    path if path.exists() => keep(dir, &path, files::read_json, &mut missing),
+                    _ => None,
+                },
                 name,
             });
         }

@@ -599,6 +599,7 @@ pub struct HumanSpec {
     /// A Markdown file of what labelers are told. Default: the task's own text (src/label/instructions.rs).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    pub quality: QualitySpec,
 }
 
 impl Default for HumanSpec {
@@ -610,6 +611,7 @@ impl Default for HumanSpec {
             gold_share: 0.05,
             repeat_share: 0.0,
             instructions: None,
+            quality: QualitySpec::default(),
         }
     }
 }
@@ -986,6 +988,21 @@ impl Default for EvaluateSpec {
     fn default() -> Self {
         Self { queries: 1024, optimum_samples: 256, optimum_queries: 64, samples: 32 }
     }
+}
+
+/// When a labeler's answers stop to count without anybody deciding (`labeler.human.quality`); at 0 a threshold is off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QualitySpec {
+    /// Share of gold items to get right; a labeler is dropped when the whole 95% interval of theirs is below.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_gold_accuracy: f64,
+    /// Most choices of one place in a row.
+    #[schemars(range(min = 0, max = 1000000))]
+    pub max_straight_line: usize,
+    /// Least median of seconds per answer, over ten answers or more.
+    #[schemars(range(min = 0.0, max = 86400.0))]
+    pub min_seconds: f64,
 }
 
 /// Guards that stop a run with exit code 4 and say why.
