@@ -242,7 +242,7 @@ impl Desk<'_> {
         let mut comparisons = None;
         for part in parts(self.spec, round) {
             match open(self.spec, round, &part)? {
-                Some((batch, _)) => self.warn_of_another_policy(round, &batch)?,
+                Some((batch, _)) => self.warn_of_changes(round, &batch)?,
                 None => {
                     let all = match &comparisons {
                         Some(all) => all,
@@ -321,8 +321,16 @@ impl Desk<'_> {
         }
     }
 
-    /// Not an error: answers are about texts, whoever wrote them.
-    fn warn_of_another_policy(&self, round: &Round, batch: &Batch) -> Result<(), StageError> {
+    /// Not errors: a batch is as it was asked, and answers are about texts, whoever wrote them.
+    fn warn_of_changes(&self, round: &Round, batch: &Batch) -> Result<(), StageError> {
+        let wanted = human(self.spec).labelers_per_item;
+        if batch.labelers_per_item != wanted {
+            tracing::warn!(
+                "batch {} was asked of {} labelers per question, and labeler.human.labelers_per_item = {wanted} came too late",
+                batch.id,
+                batch.labelers_per_item
+            );
+        }
         let batched = self.spec.collect.schedule == CollectSchedule::Batched;
         if batched && round.number > 1 && batch.policy_hash != weights_hash(self.weights)? {
             tracing::warn!(
