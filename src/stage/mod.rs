@@ -13,6 +13,7 @@ pub mod quality;
 pub mod reward;
 pub mod scoring;
 pub mod sources;
+pub mod stop;
 pub mod supervised;
 pub mod training;
 

@@ -17,6 +17,7 @@ pub mod append;
 pub mod outline;
 pub mod quality;
 pub mod read;
+pub mod status;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
