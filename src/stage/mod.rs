@@ -6,6 +6,7 @@ pub mod collect;
 pub mod context;
 pub mod evaluate;
 pub mod experiment;
+pub mod guards;
 pub mod measures;
 pub mod policy;
 pub mod pretrain;
@@ -17,6 +18,8 @@ pub mod stop;
 pub mod supervised;
 pub mod training;
 
+#[cfg(test)]
+mod guard_tests;
 #[cfg(test)]
 mod label_tests;
 

@@ -211,10 +211,10 @@ impl BatchesReport {
         let problems: Vec<&String> = self.batches.iter().flat_map(|b| &b.problems).collect();
         if !problems.is_empty() {
             let _ = writeln!(text, "\n{} lines do not count", problems.len());
-            problems.iter().take(20).for_each(|p| drop(writeln!(text, "  {p}")));
+            text.extend(problems.iter().take(20).map(|p| format!("  {p}\n")));
         }
         text += "\nnext\n";
-        self.next.iter().for_each(|n| drop(writeln!(text, "  {n}")));
+        text.extend(self.next.iter().map(|n| format!("  {n}\n")));
         text
     }
 }

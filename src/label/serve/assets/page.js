@@ -13,6 +13,7 @@ let steps = 0;
 let busy = false;
 let timer = 0;
 let versions = {};
+let unread = false;
 
 const say = (text) => { $("status").textContent = text; };
 const typing = () => ["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement?.tagName) || $("stop-dialog").open;
@@ -153,7 +154,7 @@ async function instructions() {
     const key = `runner-labels-instructions-${found.version}`;
     let seen = false;
     try { seen = localStorage.getItem(key) === labeler; localStorage.setItem(key, labeler); } catch { /* as above */ }
-    $("instructions").open = !seen;
+    $("instructions").open = unread = !seen;
   } catch { /* The next question asks again. */ }
 }
 
@@ -168,6 +169,7 @@ async function answer(what) {
       try {
         const reply = await ask("/api/answer", body);
         steps = 0;
+        if (unread) $("instructions").open = unread = false;
         await render(reply);
         say(what.skip === undefined ? `Saved: ${what.place + 1}.` : "Skipped.");
         return;
