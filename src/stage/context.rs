@@ -80,7 +80,7 @@ impl Context {
         let request = stop::requested(&self.out)?;
         let why = if request.reason.is_empty() { String::new() } else { format!(": {}", request.reason) };
         let file = stop::stop_file(&self.out);
-        Some(format!("{}{why} (remove {} to continue)", request.by, file.display()))
+        Some(format!("{}{why} ({}; remove it to continue)", request.by, file.display()))
     }
 
     /// Stops a stage that has no checkpoints of its own between two steps.

@@ -50,6 +50,7 @@ class Browser:
         return page
 
     def shot(self, page, name):
+        page.evaluate("window.scrollTo(0, 0)")
         page.screenshot(path=str(self.shots / f"{name}.png"), full_page=True)
         wide = page.evaluate("document.documentElement.scrollWidth > document.documentElement.clientWidth")
         assert not wide, f"{name}: the page is wider than the window"

@@ -169,3 +169,6 @@ pub enum LabelerAction {
     /// They count again.
     Restore,
 }
+
+#[cfg(test)]
+mod tests;

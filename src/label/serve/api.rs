@@ -3,7 +3,7 @@
 
 use super::Shared;
 use super::board::{Board, Next, Standing, in_order};
-use crate::label::batch::read::{Progress, check_labeler, item_at};
+use crate::label::batch::read::{check_labeler, item_at};
 use crate::label::batch::{Answer, Item};
 use crate::spec::did_you_mean;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -153,10 +153,10 @@ pub struct OfBatch {
 /// A batch's instructions, as Markdown, and how far all are.
 pub async fn instructions(State(shared): State<Arc<Shared>>, query: Result<Query<OfBatch>, QueryRejection>) -> Reply {
     let Query(query) = query?;
-    let board = shared.board();
+    let mut board = shared.board();
     let batch = board.batch(&query.batch).cloned();
     let batch = batch.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("no batch {:?}", query.batch)))?;
-    let all = board.progress().into_iter().fold(Progress::default(), |sum, (_, p)| sum.and(p));
+    let all = board.overall(Instant::now());
     Ok(Json(json!({
         "batch": batch.id,
         "version": batch.instructions_version,

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant, SystemTime};
 const LEAST_INTERVAL: usize = 3;
 /// A repeat comes at least this many answers after the first asking.
 const APART: usize = 3;
+/// Items above which progress may be a little old: counting takes milliseconds, and every question shows it.
+const LARGE: usize = 2000;
+const RECENT: Duration = Duration::from_secs(1);
 /// Problems kept with their text; all are counted.
 const PROBLEMS: usize = 100;
 
@@ -118,6 +121,8 @@ pub struct Board {
     problems: Vec<String>,
     problem_count: usize,
     labelers_file: Option<(u64, SystemTime)>,
+    /// When and of which version it was computed.
+    overall: Option<((Instant, u64), Progress)>,
     /// Goes up with every change of what the dashboard shows.
     pub version: u64,
 }
@@ -508,6 +513,19 @@ impl Board {
         }
         progress.labelers = labelers.len();
         progress
+    }
+
+    /// How far all batches are together; of large directories up to a second old.
+    pub fn overall(&mut self, now: Instant) -> Progress {
+        if let Some(((at, version), known)) = self.overall {
+            let recent = self.items.len() > LARGE && now.saturating_duration_since(at) < RECENT;
+            if version == self.version || recent {
+                return known;
+            }
+        }
+        let all = self.batches.iter().fold(Progress::default(), |sum, b| sum.and(self.progress_of(b)));
+        self.overall = Some(((now, self.version), all));
+        all
     }
 
     /// Everything that quality is computed from, and who is dropped.

@@ -20,6 +20,17 @@ export function element(name, attributes = {}, ...children) {
 export function show(...ids) { ids.forEach((id) => { $(id).hidden = false; }); }
 export function hide(...ids) { ids.forEach((id) => { $(id).hidden = true; }); }
 
+let fading = 0;
+
+/** Says something at the foot of the page, to screen readers too: for some seconds, or until something else is said. */
+export function say(text, stays = false) {
+  clearTimeout(fading);
+  $("status").textContent = text;
+  if (stays) { $("status").dataset.stays = "1"; return; }
+  delete $("status").dataset.stays;
+  fading = setTimeout(() => { $("status").textContent = ""; }, 7000);
+}
+
 /** JSON from the server; throws an Error with `status` (0: no connection) and a text for people. */
 export async function ask(path, body) {
   const options = body === undefined ? {} : {
@@ -91,7 +102,7 @@ export function showStop(stop) {
   $("stopped").hidden = !stop;
   if (stop) {
     const why = stop.reason ? `: ${stop.reason}` : "";
-    $("stopped").textContent = `Training was asked to stop by ${stop.by}${why}. It goes on when the file “stop” is removed and the run is started again.`;
+    $("stopped").textContent = `Training was asked to stop by ${stop.by}${why}. It goes on after “runner stop DIR --undo” and the run’s own command.`;
     $("stop").disabled = true;
   } else {
     $("stop").disabled = false;
@@ -99,7 +110,7 @@ export function showStop(stop) {
 }
 
 /** The cord: `by()` gives the name of whoever pulls it. */
-export async function cord(by, say) {
+export async function cord(by) {
   const look = async () => {
     try {
       const { known, stop } = await ask("/api/stop");

@@ -1,10 +1,9 @@
 // The lead's dashboard: numbers every few seconds, a button to drop a labeler, and the cord.
 
-import { $, ask, cord, element, hide, show, showStop } from "/common.js";
+import { $, ask, cord, element, hide, say, show, showStop } from "/common.js";
 
 const EVERY = 4000;
 const NAME = "runner-labels-lead";
-const say = (text) => { $("status").textContent = text; };
 const percent = (value) => (value == null ? "–" : `${value.toFixed(1)}%`);
 const range = (low, high) => (low == null || high == null ? "" : `${low.toFixed(0)} to ${high.toFixed(0)}`);
 
@@ -36,7 +35,7 @@ function batches(found) {
 function hours(counts) {
   const most = Math.max(...counts, 1), width = 720, height = 120;
   const bar = (count, i) => {
-    const h = count ? Math.max((count / most) * (height - 24), 2) : 0;
+    const h = count ? Math.max((count / most) * (height - 40), 2) : 0;
     const x = (i * width) / counts.length;
     return element("g", {}, element("rect", { class: "bar-fill", x: x + 2, y: height - 18 - h, width: width / counts.length - 4, height: h },
       element("title", { svg: true }, `${counts.length - 1 - i} hours ago: ${count}`)),
@@ -61,7 +60,7 @@ function labelers(rows) {
     r.labeler, String(r.answers), String(r.skips), share(r.gold), share(r.others), share(r.repeats),
     element("span", {}, share(r.first_place), r.first_place.n ? element("small", {}, ` chance ${r.first_place_chance.toFixed(0)}%`) : null),
     r.seconds == null ? "–" : element("span", {}, `${r.seconds.toFixed(1)} s `, element("small", {}, `(${r.fast} fast, ${r.slow} slow)`)),
-    String(r.longest_run), r.dropped ? "dropped" : r.remarks.join("; ") || "–",
+    String(r.longest_run), element("span", { class: r.remarks.length ? "remarks" : "" }, r.dropped ? "dropped" : r.remarks.join("; ") || "–"),
     element("button", { onclick: () => decide(r.labeler, r.dropped ? "restore" : "drop") }, r.dropped ? "Restore" : "Drop"),
   ], { class: r.dropped ? "dropped" : r.remarks.length ? "remark" : "" }));
   $("labelers").replaceChildren(rows.length ? table("Labelers", ["labeler", "answers", "skips", "gold right", "agrees with others", "repeats equal", "first place", "time", "longest run", "remarks", "decide"], cells) : "Nobody has answered yet.");
@@ -86,7 +85,7 @@ function decide(labeler, action) {
 }
 
 function curve(title, points, at) {
-  const width = 340, height = 150, left = 44, bottom = 20, top = 8;
+  const width = 420, height = 170, left = 44, bottom = 20, top = 8;
   const drawn = points.filter((p) => p[0] != null && p[at] != null);
   if (drawn.length === 0) return element("figure", {}, element("figcaption", {}, title), element("p", { class: "quiet" }, "nothing yet"));
   const xs = drawn.map((p) => p[0]), ys = drawn.map((p) => p[at]);
@@ -141,15 +140,14 @@ async function refresh() {
       last = text;
     }
     if (found.results) run(await ask("/api/lead/run"));
-    if ($("status").dataset.error) { say(""); delete $("status").dataset.error; }
+    if ($("status").dataset.stays) say("");
   } catch (e) {
-    say(`${e.message}; the numbers are old`);
-    $("status").dataset.error = "1";
+    say(`${e.message}; the numbers are old`, true);
   }
 }
 
 try { $("by").value = localStorage.getItem(NAME) || ""; } catch { /* A private window remembers nothing. */ }
 $("by").addEventListener("change", () => { try { localStorage.setItem(NAME, $("by").value.trim()); } catch { /* as above */ } });
-cord(() => $("by").value.trim() || "lead", say);
+cord(() => $("by").value.trim() || "lead");
 async function loop() { await refresh(); setTimeout(loop, EVERY); }
 loop();

@@ -1,6 +1,6 @@
 // The labelers' page: one question at a time; an answer is on the server's disk before the next one is shown.
 
-import { $, ask, cord, element, hide, markdown, show } from "/common.js";
+import { $, ask, cord, element, hide, markdown, say, show } from "/common.js";
 
 const NAME = "runner-labels-name";
 const WAIT = 3000;
@@ -15,7 +15,6 @@ let timer = 0;
 let versions = {};
 let unread = false;
 
-const say = (text) => { $("status").textContent = text; };
 const typing = () => ["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement?.tagName) || $("stop-dialog").open;
 
 function remembered(value) {
@@ -77,10 +76,12 @@ async function next() {
   clearTimeout(timer);
   steps = 0;
   try {
-    await render(await ask(`/api/next?labeler=${encodeURIComponent(labeler)}`));
+    const reply = await ask(`/api/next?labeler=${encodeURIComponent(labeler)}`);
+    if ($("status").dataset.stays) say("");
+    await render(reply);
   } catch (e) {
     if (e.status === 400 || e.status === 401) { say(e.message); return; }
-    say(`${e.message}; trying again`);
+    say(`${e.message}; trying again`, true);
     timer = setTimeout(next, RETRY);
   }
 }
@@ -176,7 +177,7 @@ async function answer(what) {
       } catch (e) {
         // What the server does not have is sent again; it counts once.
         if (e.status !== 0 && e.status < 500) { say(e.message); await next(); return; }
-        say(`Not saved yet: ${e.message}. Trying again; please leave this page open.`);
+        say(`Not saved yet: ${e.message}. Trying again; please leave this page open.`, true);
         await new Promise((done) => setTimeout(done, RETRY));
       }
     }
@@ -234,6 +235,6 @@ document.addEventListener("keydown", (event) => {
   event.preventDefault();
 });
 
-cord(() => labeler, say);
+cord(() => labeler);
 const name = remembered();
 if (name) start(name); else askName("");
