@@ -4,9 +4,10 @@ use crate::label::Label;
 use crate::label::batch::quality::Quality;
 use crate::label::batch::status::BatchesReport;
 use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
+use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::label::simulated::SimulatedReport;
-use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
+use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Table};
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
 use crate::stage::stop::StopRecord;
@@ -21,6 +22,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("rounds.schema.json", schemars::schema_for!(Rounds).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
@@ -32,6 +34,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("quality.schema.json", schemars::schema_for!(Quality).to_value()),
         ("batches_report.schema.json", schemars::schema_for!(BatchesReport).to_value()),
         ("stops.schema.json", schemars::schema_for!(StopRecord).to_value()),
+        ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

@@ -2,6 +2,7 @@
 
 use super::chain;
 use super::labels_batches::{self, AgreementArgs, DecideArgs, ServeArgs};
+use super::labels_exchange::{ExportArgs, ImportArgs, export_batches, import_answers};
 use super::model::{Failure, exit_code, write_line};
 use crate::label::batch::LabelerAction;
 use crate::label::batch::status::is_batches;
@@ -40,6 +41,16 @@ pub enum LabelsCommand {
         after_help = "Percent of pairs with 95% intervals and kappa, choices by place, and a table of labelers (schemas/quality.schema.json).\n\nExample:\n  runner labels agreement labels/sentiment --format markdown"
     )]
     Agreement(AgreementArgs),
+    /// Questions and answers of batches in another tool's format
+    #[command(
+        after_help = "Formats (docs/batches.md): label_studio and csv hold all questions, candidates in the order in which they are to be shown; lm_human_preferences and summarize_from_feedback hold the answers that count, as label files.\n\nExamples:\n  runner labels export labels/sentiment/round-0001 --format label_studio --out tasks.json\n  runner labels export labels/sentiment --format lm_human_preferences --out labels.json"
+    )]
+    Export(ExportArgs),
+    /// Answers made with another tool, added to a batch; the same file twice adds nothing
+    #[command(
+        after_help = "Every answer must be to an item of the batch; else nothing is imported and the lines are named. Exit code 2: the file cannot be imported.\n\nExample:\n  runner labels import annotations.json --format label_studio --batch labels/sentiment/round-0001"
+    )]
+    Import(ImportArgs),
 }
 
 #[derive(Args)]
@@ -78,6 +89,8 @@ pub fn labels(command: &LabelsCommand) -> i32 {
         LabelsCommand::Drop(args) => exit_code(labels_batches::decide(args, LabelerAction::Drop)),
         LabelsCommand::Restore(args) => exit_code(labels_batches::decide(args, LabelerAction::Restore)),
         LabelsCommand::Agreement(args) => exit_code(labels_batches::agreement(args)),
+        LabelsCommand::Export(args) => exit_code(export_batches(args)),
+        LabelsCommand::Import(args) => exit_code(import_answers(args)),
     }
 }
 

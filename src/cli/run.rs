@@ -228,6 +228,7 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
+        Err(e) if e.exit_code() == 3 => State::Waiting,
         Err(e) if e.exit_code() == 4 => State::Stopped,
         Err(_) => State::Failed,
     };
@@ -242,6 +243,10 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     }
     match result {
         Ok(()) => finish(out),
+        Err(e) if e.exit_code() == 3 => {
+            tracing::warn!("{}", chain(&e));
+            3
+        }
         Err(e) => {
             tracing::error!("{}", chain(&e));
             e.exit_code()
@@ -273,8 +278,10 @@ pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
             &mut spec.task.data.path,
             &mut spec.labeler.reviews.path,
             &mut spec.labeler.path,
+            &mut spec.labeler.batches,
         ];
-        for path in paths.into_iter().flatten() {
+        let human = spec.labeler.human.as_mut().map(|human| [&mut human.gold, &mut human.instructions]);
+        for path in paths.into_iter().chain(human.into_iter().flatten()).flatten() {
             *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
         }
     }

@@ -18,6 +18,7 @@ pub mod outline;
 pub mod quality;
 pub mod read;
 pub mod status;
+pub mod write;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
