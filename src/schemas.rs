@@ -1,6 +1,8 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
 use crate::label::Label;
+use crate::label::batch::quality::Quality;
+use crate::label::batch::status::BatchesReport;
 use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
 use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
@@ -8,6 +10,7 @@ use crate::label::simulated::SimulatedReport;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Table};
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
+use crate::stage::stop::StopRecord;
 use serde_json::Value;
 use std::path::Path;
 
@@ -29,6 +32,9 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("answers.schema.json", schemars::schema_for!(Answer).to_value()),
         ("labelers.schema.json", schemars::schema_for!(LabelerEvent).to_value()),
         ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
+        ("quality.schema.json", schemars::schema_for!(Quality).to_value()),
+        ("batches_report.schema.json", schemars::schema_for!(BatchesReport).to_value()),
+        ("stops.schema.json", schemars::schema_for!(StopRecord).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

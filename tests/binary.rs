@@ -210,6 +210,8 @@ fn a_stop_file_ends_with_code_4_and_the_same_command_continues() {
     fs::write(place.path("a/stop"), "").expect("written");
     assert_eq!(child.wait().expect("ended").code(), Some(4));
     assert_eq!(json(&place.path("a/manifest.json"))["state"], "stopped");
+    let stop = json(&place.path("a/stops.jsonl"));
+    assert_eq!((&stop["kind"], &stop["by"]), (&"person".into(), &"the file `stop`".into()));
     place.smoke("a").args(LONGER).assert().code(4).stderr(predicate::str::contains("remove it to continue"));
     fs::remove_file(place.path("a/stop")).expect("removed");
     place.smoke("a").args(LONGER).assert().success();

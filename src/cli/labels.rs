@@ -1,8 +1,11 @@
-//! `runner labels`: what label files hold, before a run reads them.
+//! `runner labels`: what label files and batches hold; see labels_batches.rs for what people answer.
 
 use super::chain;
+use super::labels_batches::{self, AgreementArgs, DecideArgs, ServeArgs};
 use super::labels_exchange::{ExportArgs, ImportArgs, export_batches, import_answers};
 use super::model::{Failure, exit_code, write_line};
+use crate::label::batch::LabelerAction;
+use crate::label::batch::status::is_batches;
 use crate::label::recorded::{GPT2_VOCABULARY, Reading, read};
 use crate::label::report::LabelsReport;
 use crate::label::{Label, LabelError};
@@ -16,9 +19,9 @@ use std::path::{Path, PathBuf};
 
 #[derive(Subcommand)]
 pub enum LabelsCommand {
-    /// Counts, splits, workers, label types, lengths and malformed entries of recorded label files
+    /// Progress and quality of batches; counts, splits, workers, lengths and malformed entries of recorded label files
     #[command(
-        after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, JSON lines with info, summaries and choice. Lengths of text are in GPT-2's tokens. --format json prints one object per PATH (schemas/labels_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train"
+        after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, JSON lines with info, summaries and choice. Lengths of text are in GPT-2's tokens. Where PATH is a directory of batches (docs/batches.md), or one batch: progress, problems, a table of labelers, and what to do next. --format json prints one object per PATH (schemas/labels_report.schema.json, schemas/batches_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train\n  runner labels status labels/sentiment"
     )]
     Status(StatusArgs),
     /// Questions and answers of batches in another tool's format
@@ -31,6 +34,23 @@ pub enum LabelsCommand {
         after_help = "Every answer must be to an item of the batch; else nothing is imported and the lines are named. Exit code 2: the file cannot be imported.\n\nExample:\n  runner labels import annotations.json --format label_studio --batch labels/sentiment/round-0001"
     )]
     Import(ImportArgs),
+    /// A page on which several people answer batches at once, and a dashboard for whoever leads them
+    #[command(
+        after_help = "Only this machine can open the page unless --listen says otherwise; then the printed addresses carry a token, one for labelers and one for the dashboard. The traffic is not encrypted: over networks you do not trust, put it behind a TLS proxy or an SSH tunnel. One server per directory.\n\nExamples:\n  runner labels serve labels/sentiment\n  runner labels serve labels/sentiment --results results/sentiment --listen 0.0.0.0:8080"
+    )]
+    Serve(ServeArgs),
+    /// Take a labeler's answers out: they stay on disk and do not count
+    #[command(
+        after_help = "Example:\n  runner labels drop mallory --dir labels/sentiment --reason \"3 of 20 gold items\""
+    )]
+    Drop(DecideArgs),
+    /// Count a dropped labeler's answers again
+    Restore(DecideArgs),
+    /// Agreement between labelers, with the authors' gold items, and of labelers with themselves (paper table 9)
+    #[command(
+        after_help = "Percent of pairs with 95% intervals and kappa, choices by place, and a table of labelers (schemas/quality.schema.json).\n\nExample:\n  runner labels agreement labels/sentiment --format markdown"
+    )]
+    Agreement(AgreementArgs),
 }
 
 #[derive(Args)]
@@ -67,6 +87,10 @@ pub fn labels(command: &LabelsCommand) -> i32 {
         LabelsCommand::Status(args) => exit_code(status(args)),
         LabelsCommand::Export(args) => exit_code(export_batches(args)),
         LabelsCommand::Import(args) => exit_code(import_answers(args)),
+        LabelsCommand::Serve(args) => exit_code(labels_batches::serve(args)),
+        LabelsCommand::Drop(args) => exit_code(labels_batches::decide(args, LabelerAction::Drop)),
+        LabelsCommand::Restore(args) => exit_code(labels_batches::decide(args, LabelerAction::Restore)),
+        LabelsCommand::Agreement(args) => exit_code(labels_batches::agreement(args)),
     }
 }
 
@@ -74,6 +98,10 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let mut problems = 0;
     for (i, path) in args.paths.iter().enumerate() {
+        if is_batches(path) {
+            problems += usize::from(batches(&mut out, path, i > 0, args)?);
+            continue;
+        }
         let report = inspect(path, args);
         match args.format {
             Output::Json => write_line(&mut out, &report)?,
@@ -95,6 +123,23 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
         0 => Ok(()),
         n => Err(Failure::Input(format!("{n} of {} cannot be used", args.paths.len()))),
     }
+}
+
+/// The report on a directory of batches; whether it cannot be used.
+fn batches(out: &mut impl Write, path: &Path, after: bool, args: &StatusArgs) -> Result<bool, Failure> {
+    let report = match labels_batches::report(path) {
+        Ok(report) => report,
+        Err(e) => {
+            eprintln!("cannot be used: {}", chain(&e));
+            return Ok(true);
+        }
+    };
+    match args.format {
+        Output::Json => write_line(out, &report)?,
+        Output::Text => write!(out, "{}{}", if after { "\n" } else { "" }, report.text()).map_err(Failure::Output)?,
+    }
+    out.flush().map_err(Failure::Output)?;
+    Ok(false)
 }
 
 /// Reads what a run would, with nothing known of its task: any length fits.

@@ -5,6 +5,7 @@
 pub mod compare;
 pub mod doctor;
 pub mod labels;
+pub mod labels_batches;
 pub mod labels_exchange;
 pub mod logprobs;
 pub mod ls;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod stop;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
@@ -78,11 +80,16 @@ enum Command {
     Sample(sample::SampleArgs),
     /// Per-token log-probabilities of responses under a model directory, JSON lines in and out
     Logprobs(logprobs::LogprobsArgs),
-    /// Files of human labels
+    /// Labels of people: files, batches of questions, the page on which people answer them
     Labels {
         #[command(subcommand)]
         command: labels::LabelsCommand,
     },
+    /// Stop a run at its next step and say why: the andon cord
+    #[command(
+        after_help = "The run saves and exits with code 4. `runner stop DIR --undo` and the run's own command go on with it. A file named `stop` in the results directory does the same, as do the buttons of `runner labels serve --results DIR`. DIR/stops.jsonl keeps who stopped what, and why."
+    )]
+    Stop(stop::StopArgs),
     /// Specs here and the runs in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
@@ -153,6 +160,14 @@ pub fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What commands without a log file of their own have to say while they work.
+fn start_screen_log(level: &str) {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,runner={level}")));
+    let layer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    let _ = layer.with_env_filter(filter).try_init();
+}
+
 /// `runner SPEC...` is short for `runner run SPEC...`.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
@@ -195,7 +210,11 @@ pub fn main() -> i32 {
         Command::Report(args) => report::report(&args),
         Command::Sample(args) => sample::sample(&args),
         Command::Logprobs(args) => logprobs::logprobs(&args),
-        Command::Labels { command } => labels::labels(&command),
+        Command::Labels { command } => {
+            start_screen_log(level);
+            labels::labels(&command)
+        }
+        Command::Stop(args) => stop::stop(&args),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
         Command::Math { op } => math::math(&op),

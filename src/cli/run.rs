@@ -8,7 +8,7 @@ use crate::model::self_test::self_test;
 use crate::report::files::{Manifest, State};
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
 use crate::stage::context::Context;
-use crate::stage::{StageError, experiment};
+use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::store::lock::Lock;
@@ -237,6 +237,11 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
     manifest.peak_memory_bytes = peak_memory();
     let result =
         result.and_then(|()| save_manifest(out, &manifest)).or_else(|e| save_manifest(out, &manifest).and(Err(e)));
+    if let Err(e) = &result
+        && let Err(failed) = stop::record(out, e)
+    {
+        tracing::error!("{}: who stopped the run is not recorded: {failed}", out.display());
+    }
     match result {
         Ok(()) => finish(out),
         Err(e) if e.exit_code() == 3 => {

@@ -10,6 +10,7 @@ pub mod instructions;
 mod lm_human_preferences;
 pub mod recorded;
 pub mod report;
+pub mod serve;
 pub mod simulated;
 mod summarize_from_feedback;
 

@@ -536,7 +536,10 @@ fn a_schedule_brings_its_keys_and_takes_them_away() -> Outcome {
     // A run or an argument that takes another schedule drops what only the first has.
     let runs =
         ok(&format!("{online}[runs.offline]\ncollect.schedule = \"offline\"\n[runs.same]\n"), &Options::default())?;
-    assert_eq!(runs.variants[0].1.collect, CollectSpec { labels: c.labels, held_out: c.held_out, ..CollectSpec::default() });
+    assert_eq!(
+        runs.variants[0].1.collect,
+        CollectSpec { labels: c.labels, held_out: c.held_out, ..CollectSpec::default() }
+    );
     assert_eq!(runs.variants[1].1.collect, *c);
     let text = resolved_toml(&runs.spec);
     let again = load_text(&text, &Options::default()).map_err(|problems| format!("{problems:?}\n{text}"))?;

@@ -1,6 +1,6 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
-use super::StageError;
+use super::{StageError, stop};
 use crate::report::files::{HubSource, StageRecord};
 use crate::store::cache::{Cache, Key, Work};
 use burn::tensor::Device;
@@ -77,8 +77,10 @@ impl Context {
         if self.interrupted.load(Ordering::SeqCst) {
             return Some("Ctrl-C".into());
         }
-        let file = self.out.join("stop");
-        file.exists().then(|| format!("the file {} (remove it to continue)", file.display()))
+        let request = stop::requested(&self.out)?;
+        let why = if request.reason.is_empty() { String::new() } else { format!(": {}", request.reason) };
+        let file = stop::stop_file(&self.out);
+        Some(format!("{}{why} ({}; remove it to continue)", request.by, file.display()))
     }
 
     /// Stops a stage that has no checkpoints of its own between two steps.

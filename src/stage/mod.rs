@@ -7,6 +7,7 @@ pub mod collect;
 pub mod context;
 pub mod evaluate;
 pub mod experiment;
+pub mod guards;
 pub mod measures;
 pub mod policy;
 pub mod pretrain;
@@ -15,9 +16,12 @@ pub mod reward;
 pub mod rounds;
 pub mod scoring;
 pub mod sources;
+pub mod stop;
 pub mod supervised;
 pub mod training;
 
+#[cfg(test)]
+mod guard_tests;
 #[cfg(test)]
 mod label_tests;
 

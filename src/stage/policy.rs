@@ -1,11 +1,11 @@
 //! PPO on R(x, y) = r(x, y) - β log(π(y|x)/ρ(y|x)) (paper section 2.2; released code: train_policy.py), with
 //! checkpoints from which the same command continues to the same bytes on the CPU.
 
-use super::StageError;
 use super::collect::{Comparison, request, uniforms};
 use super::context::{CHECKPOINTS, Context};
 use super::rounds::{Round, updates};
 use super::scoring::{Rule, Scorer};
+use super::{StageError, guards};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
@@ -187,6 +187,7 @@ fn train(
     };
     // Time goes on from round to round.
     let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
+    guards::known_rewards(&rewards)?;
     let bar = context.bar(&format!("policy {run}"), p.episodes, "episodes");
     bar.set_position((first * p.batch_size) as u64);
     bar.reset_eta();
@@ -207,7 +208,9 @@ fn train(
         }
         let rollout = roll_out(spec, inputs, &model, update)?;
         let kl = rollout.kl();
-        let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
+        let rewards = rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
+        let (scores, lp, rf) = (&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs);
+        guards::total_rewards(&rewards, scores, lp, rf, kl_coef)?;
         let lr = p.lr * (1.0 - update as f64 / updates as f64);
         let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
         let n = p.batch_size;
@@ -292,6 +295,17 @@ fn last_time(metrics: &Path) -> Result<f64, StageError> {
     Ok(read_metrics(metrics)?.last().and_then(|line| number(line, "elapsed/time")).unwrap_or(0.0))
 }
 
+/// [`token_rewards`], with its signs flipped in tests that want it.
+fn rewards(scores: &[f32], logprobs: &[Vec<f32>], ref_logprobs: &[Vec<f32>], kl_coef: f64) -> Vec<Vec<f32>> {
+    #[cfg(test)]
+    let kl_coef = if guards::flip::is(guards::flip::Flip::Penalty) { -kl_coef } else { kl_coef };
+    #[cfg(test)]
+    let flipped: Vec<f32> = scores.iter().map(|s| -s).collect();
+    #[cfg(test)]
+    let scores = if guards::flip::is(guards::flip::Flip::Score) { &flipped } else { scores };
+    token_rewards(scores, logprobs, ref_logprobs, kl_coef)
+}
+
 /// Shortens a file to its first `bytes`.
 fn cut(path: &Path, bytes: u64) -> std::io::Result<()> {
     fs::File::options().write(true).create(true).truncate(false).open(path)?.set_len(bytes)
@@ -364,6 +378,7 @@ pub fn optimise(
     let clip = Clip { cliprange: p.cliprange, cliprange_value: p.cliprange_value, vf_coef: p.vf_coef };
     let mut sums: Line = Vec::new();
     let mut ratio_error = None;
+    let mut moved = vec![f64::NAN; rollout.scores.len()];
     for epoch in 0..p.epochs {
         for picked in order(epoch).chunks(size) {
             let part = |values: &[Vec<f32>]| -> Vec<Vec<f32>> { picked.iter().map(|i| values[*i].clone()).collect() };
@@ -371,6 +386,11 @@ pub fn optimise(
             let rewards = if p.whiten_rewards { whiten(&part(rewards), false) } else { part(rewards) };
             let (advantages, returns) = gae(&rewards, &values, p.gamma, p.lam);
             let advantages = whiten(&advantages, true);
+            #[cfg(test)]
+            let advantages = match guards::flip::is(guards::flip::Flip::Advantages) {
+                true => advantages.iter().map(|row| row.iter().map(|a| -a).collect()).collect(),
+                false => advantages,
+            };
             let queries: Vec<Query> = picked.iter().map(|i| rollout.queries[*i].clone()).collect();
             let responses: Vec<Vec<u32>> = picked.iter().map(|i| rollout.responses[*i].clone()).collect();
             let rows = by_length(&queries);
@@ -395,14 +415,18 @@ pub fn optimise(
                 let lp =
                     model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
                 let predicted = model.head.forward(hidden);
-                let l = loss(lp, predicted.clone(), &fixed, &clip);
+                let l = loss(lp.clone(), predicted.clone(), &fixed, &clip);
                 let weight = rows.len() as f64 / size as f64;
-                let statistics = read(&l, predicted, &fixed, weight)?;
+                let mut statistics = read(&l, predicted, &fixed, weight)?;
+                if epoch > 0 && epoch + 1 == p.epochs {
+                    statistics.moved = raised(lp, &old_logprobs, rows)?;
+                }
                 Ok::<_, StageError>((l.total * weight, statistics))
             })?;
             let largest =
                 parts.iter().map(|part| part.ratio_error).fold(0.0, |a: f64, b| if b.is_nan() { b } else { a.max(b) });
             ratio_error.get_or_insert(largest);
+            parts.iter().flat_map(|part| &part.moved).for_each(|(row, by)| moved[picked[*row]] = *by);
             let mut step = parts[0].means.clone();
             for part in &parts[1..] {
                 step.iter_mut().zip(&part.means).for_each(|(sum, (_, value))| sum.1 += value);
@@ -423,6 +447,7 @@ pub fn optimise(
     let mean = |name| sums.iter().find(|(n, _)| *n == name).map_or(f64::NAN, |(_, v)| *v);
     let var_explained = 1.0 - mean("ppo/val/error") / mean("ppo/returns/var").max(1e-12);
     sums.extend([("ppo/val/var_explained", var_explained), ("ppo/ratio_error", ratio_error.unwrap_or(f64::NAN))]);
+    sums.extend(guards::direction(&moved, rewards, &rollout.values).map(|way| ("ppo/direction", way)));
     Ok((model, sums))
 }
 
@@ -432,6 +457,21 @@ struct Statistics {
     means: Line,
     /// Largest |ratio - 1|.
     ratio_error: f64,
+    /// Rows of the minibatch and how far their log-probabilities rose in the epochs before the last.
+    moved: Vec<(usize, f64)>,
+}
+
+/// Of each of the minibatch's `rows`: its log-probability now, `[rows * response]`, less that at sampling.
+fn raised(logprobs: Tensor<1>, old: &[Vec<f32>], rows: &[usize]) -> Result<Vec<(usize, f64)>, StageError> {
+    let now = to_vec(if logprobs.is_autodiff() { logprobs.inner() } else { logprobs })?;
+    let mut rest = now.as_slice();
+    let sum = |values: &[f32]| values.iter().map(|v| f64::from(*v)).sum::<f64>();
+    let of = |row: &usize| {
+        let (own, after) = rest.split_at(old[*row].len().min(rest.len()));
+        rest = after;
+        (*row, sum(own) - sum(&old[*row]))
+    };
+    Ok(rows.iter().map(of).collect())
 }
 
 fn read(l: &Loss, values: Tensor<1>, fixed: &Targets, weight: f64) -> Result<Statistics, StageError> {
@@ -454,7 +494,11 @@ fn read(l: &Loss, values: Tensor<1>, fixed: &Targets, weight: f64) -> Result<Sta
         "ppo/val/vpred",
         "ppo/val/error",
     ];
-    Ok(Statistics { means: names.into_iter().zip(v[1..].iter().map(|v| v * weight)).collect(), ratio_error: v[0] })
+    Ok(Statistics {
+        means: names.into_iter().zip(v[1..].iter().map(|v| v * weight)).collect(),
+        ratio_error: v[0],
+        moved: Vec::new(),
+    })
 }
 
 /// What must be true after every update; the authors' andon cord, pulled by the program.
@@ -477,6 +521,10 @@ fn guard(spec: &Spec, kl: f64, statistics: &Line) -> Option<StageError> {
                 g.ratio_tolerance
             ),
         );
+    }
+    let way = statistics.iter().find(|(n, _)| *n == "ppo/direction").map(|(_, v)| *v);
+    if let Some(Err(wrong)) = way.map(|way| guards::right_way(way, spec.policy.batch_size)) {
+        return Some(wrong);
     }
     if kl < -g.negative_kl {
         return stop(

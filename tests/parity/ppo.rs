@@ -71,6 +71,8 @@ fn one_update(name: &str) {
     // The rollout's log-probabilities are the policy's own: the first minibatch's ratios are 1 to rounding.
     let ratio = found.remove("ppo/ratio_error").expect("the ratio");
     assert!(ratio < 1e-5, "the first ratios are off 1 by {ratio:.1e}");
+    // PyTorch's side does not compute it.
+    assert!(found.remove("ppo/direction").is_none_or(|way| way > 0.0), "the update goes the wrong way");
     check(
         &format!("PPO update, {name}, KL of the rollout"),
         Difference::of(&[rollout.kl()], &[get::<f64>(variant, "kl")]),

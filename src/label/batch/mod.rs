@@ -17,6 +17,7 @@ pub mod append;
 pub mod outline;
 pub mod quality;
 pub mod read;
+pub mod status;
 pub mod write;
 
 use schemars::JsonSchema;
@@ -169,3 +170,6 @@ pub enum LabelerAction {
     /// They count again.
     Restore,
 }
+
+#[cfg(test)]
+mod tests;

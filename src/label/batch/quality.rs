@@ -15,6 +15,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 const LONGEST: f64 = 24.0 * 3600.0;
 /// An answer that took this many times the labeler's median is counted as slow.
 const SLOW: f64 = 10.0;
+/// Seconds in which nobody reads, where the spec does not say.
+const FAST: f64 = 1.0;
 /// Answers with a time before a labeler's median time says anything.
 const TIMED: usize = 10;
 /// Items above which an interval is computed from the variance of a ratio, and not by resampling.
@@ -146,7 +148,8 @@ pub struct LabelerQuality {
     pub seconds: Option<f64>,
     /// Answers with a time.
     pub timed: u64,
-    /// Answers faster than `labeler.human.quality.min_seconds`, and those that took more than 10 medians.
+    /// Answers faster than `labeler.human.quality.min_seconds` (1 where that is off), and those that took more than 10
+    /// medians.
     pub fast: u64,
     pub slow: u64,
     /// Longest run of choices of the same place.
@@ -363,6 +366,7 @@ fn labeler(
     let mut seconds: Vec<f64> = own.iter().filter_map(|(r, _)| r.seconds.map(f64::from)).collect();
     seconds.sort_by(f64::total_cmp);
     let median = median(&seconds);
+    let fast = if spec.min_seconds > 0.0 { spec.min_seconds } else { FAST };
     let chance = own.iter().map(|(r, _)| 1.0 / item(r).candidates() as f64).sum::<f64>() / own.len().max(1) as f64;
     LabelerQuality {
         labeler: String::new(),
@@ -376,7 +380,7 @@ fn labeler(
         first_place_chance: 100.0 * chance,
         seconds: median,
         timed: seconds.len() as u64,
-        fast: seconds.iter().filter(|s| **s < spec.min_seconds).count() as u64,
+        fast: seconds.iter().filter(|s| **s < fast).count() as u64,
         slow: seconds.iter().filter(|s| median.is_some_and(|m| **s > SLOW * m)).count() as u64,
         longest_run: longest_run(&shown),
         chance_run: chance_run(shown.len(), chance),

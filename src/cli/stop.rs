@@ -1,0 +1,54 @@
+//! `runner stop DIR`: the andon cord from a terminal.
+
+use super::labels_batches::user;
+use super::model::{Failure, exit_code};
+use crate::stage::stop::{StopRequest, now, request, requested, stop_file};
+use clap::Args;
+use std::path::PathBuf;
+
+#[derive(Args)]
+pub struct StopArgs {
+    /// Results directory of the run
+    dir: PathBuf,
+    /// Why; kept in stops.jsonl
+    #[arg(long, default_value = "")]
+    reason: String,
+    /// Who stops it (default: the user's name)
+    #[arg(long)]
+    by: Option<String>,
+    /// Take the request back, so that the run can be started again
+    #[arg(long, conflicts_with_all = ["reason", "by"])]
+    undo: bool,
+}
+
+/// Exit code 0 asked, 2 no results directory, 1 where writing fails.
+pub fn stop(args: &StopArgs) -> i32 {
+    exit_code(run(args))
+}
+
+fn run(args: &StopArgs) -> Result<(), Failure> {
+    let dir = args.dir.display();
+    if !args.dir.join("spec.toml").is_file() {
+        return Err(Failure::Input(format!(
+            "{dir} is no results directory (it has no spec.toml); give the one of the run"
+        )));
+    }
+    let failed = |e: std::io::Error| Failure::Run(format!("{}: {e}", stop_file(&args.dir).display()));
+    if args.undo {
+        match requested(&args.dir) {
+            Some(_) => std::fs::remove_file(stop_file(&args.dir)).map_err(failed)?,
+            None => eprintln!("nobody asked the run in {dir} to stop"),
+        }
+        eprintln!("the same command that started the run goes on with it");
+        return Ok(());
+    }
+    let asked = StopRequest { by: args.by.clone().unwrap_or_else(user), reason: args.reason.clone(), at: Some(now()) };
+    if !request(&args.dir, &asked).map_err(failed)? {
+        let by = requested(&args.dir).map(|r| r.by).unwrap_or_default();
+        eprintln!("{by} has asked already");
+    }
+    eprintln!(
+        "the run in {dir} stops at its next step, saves, and exits with code 4; stops.jsonl says who and why\nto go on: runner stop {dir} --undo, and the run's own command again"
+    );
+    Ok(())
+}

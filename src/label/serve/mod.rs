@@ -1,0 +1,216 @@
+//! `runner labels serve`: a page on which several people answer batches at once, and a dashboard for whoever leads them.
+//! The files of the directory are the only state; what the page shows follows from them.
+
+mod access;
+mod api;
+mod board;
+mod lead;
+
+use super::LabelError;
+use super::batch::append::{Appender, repair};
+use super::batch::read;
+use crate::spec::QualitySpec;
+use access::Tokens;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::header::CONTENT_TYPE;
+use axum::middleware::from_fn_with_state;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use board::{Board, Fetched};
+use std::collections::HashMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Largest body of a request in bytes.
+const LARGEST_BODY: usize = 64 << 10;
+/// Time between two looks for new batches, other tools' answers and dropped labelers.
+const REFRESH: Duration = Duration::from_secs(2);
+/// The shortest token that is accepted from the command line.
+const SHORTEST_TOKEN: usize = 16;
+
+/// What to serve, and to whom.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory of batches.
+    pub dir: PathBuf,
+    /// Port 0: any free one.
+    pub listen: SocketAddr,
+    /// The run that the dashboard shows and STOP stops.
+    pub results: Option<PathBuf>,
+    /// The lead's token; without one, addresses beyond this machine get a random one.
+    pub token: Option<String>,
+    /// How long an item is one labeler's.
+    pub lease: Duration,
+    pub quality: QualitySpec,
+}
+
+/// What all requests share.
+pub struct Shared {
+    dir: PathBuf,
+    results: Option<PathBuf>,
+    board: Mutex<Board>,
+    appender: Appender,
+    /// One answer of a labeler at a time.
+    turns: Mutex<HashMap<u32, Arc<tokio::sync::Mutex<()>>>>,
+    tokens: Option<Tokens>,
+    port: u16,
+    quality: QualitySpec,
+    /// The dashboard's numbers, of a version of the board.
+    overview: Mutex<Option<(u64, Instant, serde_json::Value)>>,
+}
+
+impl Shared {
+    /// A panic while it was held leaves whole items and answers behind; serving goes on.
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self, labeler: u32) -> Arc<tokio::sync::Mutex<()>> {
+        Arc::clone(self.turns.lock().unwrap_or_else(PoisonError::into_inner).entry(labeler).or_default())
+    }
+
+    /// What is new on disk.
+    fn refresh(&self) -> Result<(), LabelError> {
+        for batch in read::batches(&self.dir)? {
+            if self.board().has(&batch.id) {
+                continue;
+            }
+            repair(&self.dir, &batch.id)?;
+            let fetched = Fetched::read(&self.dir, batch)?;
+            self.board().add(fetched)?;
+        }
+        self.board().refresh()
+    }
+}
+
+/// A server that has its address and its batches.
+pub struct Server {
+    shared: Arc<Shared>,
+    listener: std::net::TcpListener,
+    address: SocketAddr,
+}
+
+impl Server {
+    /// Takes the directory's lock, repairs and reads it, and binds the address.
+    pub fn open(options: Options) -> Result<Self, LabelError> {
+        if !options.dir.is_dir() {
+            return Err(LabelError::file(
+                &options.dir,
+                "there is no such directory; labeler.batches of a spec names one",
+            ));
+        }
+        if let Some(token) = &options.token
+            && (token.len() < SHORTEST_TOKEN || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
+        {
+            let message = format!("--token: {SHORTEST_TOKEN} or more letters, digits, - and _ are needed");
+            return Err(LabelError::Unusable(message));
+        }
+        let appender = Appender::open(&options.dir)?;
+        for batch in read::batches(&options.dir)? {
+            repair(&options.dir, &batch.id)?;
+        }
+        let board = Board::load(&options.dir, options.lease)?;
+        let bound = |e: std::io::Error| {
+            LabelError::Unusable(format!("{}: {e}; choose another address with --listen", options.listen))
+        };
+        let listener = std::net::TcpListener::bind(options.listen).map_err(bound)?;
+        listener.set_nonblocking(true).map_err(bound)?;
+        let address = listener.local_addr().map_err(bound)?;
+        let tokens = match options.token {
+            Some(token) => Some(Tokens::new(token)),
+            None if address.ip().is_loopback() => None,
+            None => Some(Tokens::random().map_err(LabelError::Unusable)?),
+        };
+        let shared = Arc::new(Shared {
+            dir: options.dir,
+            results: options.results,
+            board: Mutex::new(board),
+            appender,
+            turns: Mutex::default(),
+            tokens,
+            port: address.port(),
+            quality: options.quality,
+            overview: Mutex::default(),
+        });
+        Ok(Self { shared, listener, address })
+    }
+
+    /// The addresses of the labelers' page and of the dashboard.
+    pub fn addresses(&self) -> (String, String) {
+        let base = format!("http://{}", self.address);
+        match &self.shared.tokens {
+            None => (format!("{base}/"), format!("{base}/dashboard")),
+            Some(tokens) => {
+                (format!("{base}/?token={}", tokens.labeler), format!("{base}/dashboard?token={}", tokens.lead))
+            }
+        }
+    }
+
+    /// Items and batches that there are, and the problems of their answers.
+    pub fn found(&self) -> (usize, usize, Vec<String>) {
+        let board = self.shared.board();
+        let progress = board.progress();
+        (progress.iter().map(|(_, p)| p.items).sum(), progress.len(), board.problems().0.to_vec())
+    }
+
+    /// Serves until `stop` is ready and the last answers are written.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
+        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let refresher = tokio::spawn(refresh(Arc::clone(&self.shared)));
+        let served = axum::serve(listener, router(self.shared)).with_graceful_shutdown(stop).await;
+        refresher.abort();
+        served
+    }
+}
+
+/// Looks for what is new, and says what is wrong with it once.
+async fn refresh(shared: Arc<Shared>) {
+    let mut said = String::new();
+    loop {
+        tokio::time::sleep(REFRESH).await;
+        let this = Arc::clone(&shared);
+        let result = tokio::task::spawn_blocking(move || this.refresh()).await;
+        let message = match result {
+            Ok(Ok(())) => String::new(),
+            Ok(Err(e)) => e.to_string(),
+            Err(e) => e.to_string(),
+        };
+        if message != said && !message.is_empty() {
+            tracing::error!("{message}; what was there before is served");
+        }
+        said = message;
+    }
+}
+
+fn asset(kind: &'static str, text: &'static str) -> impl IntoResponse + Clone {
+    ([(CONTENT_TYPE, kind)], text)
+}
+
+fn router(shared: Arc<Shared>) -> Router {
+    const HTML: &str = "text/html; charset=utf-8";
+    const JS: &str = "text/javascript; charset=utf-8";
+    Router::new()
+        .route("/", get(|| async { asset(HTML, include_str!("assets/page.html")) }))
+        .route("/dashboard", get(|| async { asset(HTML, include_str!("assets/dashboard.html")) }))
+        .route("/page.js", get(|| async { asset(JS, include_str!("assets/page.js")) }))
+        .route("/dashboard.js", get(|| async { asset(JS, include_str!("assets/dashboard.js")) }))
+        .route("/common.js", get(|| async { asset(JS, include_str!("assets/common.js")) }))
+        .route("/style.css", get(|| async { asset("text/css; charset=utf-8", include_str!("assets/style.css")) }))
+        .route("/favicon.svg", get(|| async { asset("image/svg+xml", include_str!("assets/favicon.svg")) }))
+        .route("/api/enter", post(api::enter))
+        .route("/api/next", get(api::next))
+        .route("/api/previous", get(api::previous))
+        .route("/api/answer", post(api::answer))
+        .route("/api/instructions", get(api::instructions))
+        .route("/api/stop", get(lead::stopped).post(lead::stop))
+        .route("/api/lead/overview", get(lead::overview))
+        .route("/api/lead/labeler", post(lead::labeler))
+        .route("/api/lead/run", get(lead::run))
+        .layer(DefaultBodyLimit::max(LARGEST_BODY))
+        .layer(from_fn_with_state(Arc::clone(&shared), access::guard))
+        .with_state(shared)
+}

@@ -1,0 +1,108 @@
+//! The authors' bug (paper section 4.4) on purpose: with a sign flipped, training stops within one update.
+
+use super::StageError;
+use super::context::Context;
+use super::guards::flip::{FLIP, Flip};
+use super::policy::{self, Inputs};
+use super::scoring::{Rule, Scorer};
+use crate::data::queries::Query;
+use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
+use crate::rlhf::reward::Normalization;
+use crate::spec::{ModelSize, Spec};
+use crate::store::cache::Cache;
+use burn::tensor::Device;
+use serde_json::{Value, json};
+use std::sync::{Arc, Mutex};
+
+const VOCABULARY: usize = 61;
+
+fn spec() -> Spec {
+    let value = json!({
+        "spec_version": 1, "name": "t", "model": { "size": "test" },
+        "task": { "query_length": 6, "response_length": 8, "truncate_after": 2, "temperature": 1.0 },
+        "policy": { "episodes": 192, "batch_size": 64, "minibatches": 1, "epochs": 4, "lr": 3e-3, "checkpoint_every": 1,
+                    "kl": { "schedule": "constant", "init": 0.05 } },
+    });
+    serde_json::from_value(value).unwrap()
+}
+
+/// Trains π towards a reward model of random weights; the metrics of the updates that were done.
+fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
+    let dir = tempfile::tempdir().unwrap();
+    let context = Context {
+        device: Device::flex(),
+        device_kind: "cpu".into(),
+        cache: Cache::new(dir.path().join("cache")),
+        out: dir.path().join("out"),
+        progress: false,
+        interrupted: Arc::default(),
+        records: Mutex::default(),
+        sources: Mutex::default(),
+    };
+    let size = ModelSize::Test.dimensions();
+    let reference = Gpt2::init(&size, VOCABULARY, 3, &context.device);
+    let trunk = Gpt2::init(&size, VOCABULARY, 4, &context.device);
+    let head = ScalarHead::init(size.width, 1.0, 5, &context.device);
+    let scorer = Scorer { model: ScalarModel { trunk, head }, normalization: Normalization { gain: 1.0, bias: 0.0 } };
+    let rule = Rule {
+        truncates: vec![true; VOCABULARY],
+        after: 7,
+        missing_score: -1.0,
+        prefix: Vec::new(),
+        suffix: Vec::new(),
+        formatted: true,
+        query_length: 6,
+    };
+    let queries: Vec<Query> = (0..64u32).map(|i| (0..6).map(|t| Some((i * 7 + t * 3) % 60)).collect()).collect();
+    let inputs = Inputs {
+        reference: &reference,
+        scorer: &scorer,
+        mock: None,
+        rule: &rule,
+        queries: &queries,
+        end_of_text: VOCABULARY as u32 - 1,
+    };
+    let spec = spec();
+    let key = policy::key(&spec, &[]).unwrap();
+    FLIP.set(flip);
+    let result = policy::run(&context, "run", &spec, &key, &inputs, &policy::Segment::whole(&spec));
+    FLIP.set(None);
+    let text = std::fs::read_to_string(context.out.join("runs/run/metrics.jsonl")).unwrap_or_default();
+    (result.map(drop), text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+}
+
+fn guard(flip: Flip) -> (&'static str, String, usize) {
+    match train(Some(flip)) {
+        (Err(StageError::Guard { name, message }), lines) => (name, message, lines.len()),
+        (other, lines) => panic!("{flip:?}: {other:?} after {} updates", lines.len()),
+    }
+}
+
+#[test]
+fn a_healthy_run_goes_the_right_way() {
+    let (result, lines) = train(None);
+    result.unwrap();
+    let ways: Vec<f64> = lines.iter().map(|l| l["ppo/direction"].as_f64().unwrap()).collect();
+    assert!(ways.len() == 3 && ways.iter().all(|way| *way > 0.0), "{ways:?}");
+}
+
+#[test]
+fn a_flipped_reward_stops_before_the_first_update() {
+    let (name, message, updates) = guard(Flip::Score);
+    assert_eq!((name, updates), ("reward_sign", 0));
+    assert!(message.contains("r's score counts with the wrong sign"), "{message}");
+}
+
+#[test]
+fn a_flipped_kl_penalty_stops_before_the_first_update() {
+    let (name, message, updates) = guard(Flip::Penalty);
+    assert_eq!((name, updates), ("reward_sign", 0));
+    assert!(message.contains("the KL penalty counts with the wrong sign"), "{message}");
+}
+
+#[test]
+fn a_flipped_advantage_stops_after_the_first_update() {
+    let (name, message, updates) = guard(Flip::Advantages);
+    assert_eq!((name, updates), ("wrong_way", 1));
+    assert!(message.contains("low rewards"), "{message}");
+}

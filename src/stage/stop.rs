@@ -1,0 +1,145 @@
+//! The andon cord (paper section 4.4: a flipped sign trained all night, and anybody could have stopped the line). A file
+//! `stop` in the results directory halts training at the next step; stops.jsonl beside it keeps who stopped what, and why.
+
+use super::StageError;
+use crate::store::append::append_line;
+use crate::store::atomic::write_atomic;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The file `stop`: JSON by this program's commands and pages, anything (or nothing) by hand.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopRequest {
+    pub by: String,
+    #[serde(default)]
+    pub reason: String,
+    /// RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<String>,
+}
+
+/// What stopped a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum StopKind {
+    /// The page's or dashboard's button, `runner stop`, or a file `stop` made by hand.
+    Person,
+    /// A guard of the spec.
+    Guard,
+    /// Ctrl-C, or a request of the operating system to end.
+    Signal,
+}
+
+/// A line of stops.jsonl.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct StopRecord {
+    pub kind: StopKind,
+    /// Who: a person's name, or the guard's.
+    pub by: String,
+    pub reason: String,
+    /// When the run halted, RFC 3339.
+    pub at: String,
+    /// When it was asked to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requested_at: Option<String>,
+    /// Steps of the stage that was halted; updates where that is PPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub update: Option<usize>,
+}
+
+/// The file that stops the run in `dir`.
+pub fn stop_file(dir: &Path) -> PathBuf {
+    dir.join("stop")
+}
+
+/// Asks the run in `dir` to stop. A request that is there already stays: the first one counts.
+pub fn request(dir: &Path, request: &StopRequest) -> io::Result<bool> {
+    let path = stop_file(dir);
+    if path.exists() {
+        return Ok(false);
+    }
+    write_atomic(&path, format!("{}\n", serde_json::json!(request)).as_bytes())?;
+    Ok(true)
+}
+
+/// The request in `dir`, if there is one; a file that another program or a person made says what it can.
+pub fn requested(dir: &Path) -> Option<StopRequest> {
+    let path = stop_file(dir);
+    if !path.exists() {
+        return None;
+    }
+    let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_string()).unwrap_or_default();
+    Some(serde_json::from_str(&text).unwrap_or(StopRequest { by: "the file `stop`".into(), reason: text, at: None }))
+}
+
+/// Adds the line about a run that has just halted; `None` where the error is no stop.
+pub fn record(dir: &Path, error: &StageError) -> io::Result<Option<StopRecord>> {
+    let at = now();
+    let record = match error {
+        StageError::Guard { name, message } => StopRecord {
+            kind: StopKind::Guard,
+            by: (*name).into(),
+            reason: message.clone(),
+            at,
+            requested_at: None,
+            update: None,
+        },
+        StageError::Stopped { by, update } => match requested(dir) {
+            Some(request) => StopRecord {
+                kind: StopKind::Person,
+                by: request.by,
+                reason: request.reason,
+                at,
+                requested_at: request.at,
+                update: Some(*update),
+            },
+            None => StopRecord {
+                kind: StopKind::Signal,
+                by: by.clone(),
+                reason: String::new(),
+                at,
+                requested_at: None,
+                update: Some(*update),
+            },
+        },
+        _ => return Ok(None),
+    };
+    append_line(&dir.join("stops.jsonl"), &serde_json::json!(record).to_string())?;
+    Ok(Some(record))
+}
+
+/// The time, RFC 3339.
+pub fn now() -> String {
+    jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_and_why_are_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(requested(dir.path()), None);
+        let ada = StopRequest { by: "Ada".into(), reason: "gibberish".into(), at: Some(now()) };
+        assert!(request(dir.path(), &ada).unwrap());
+        assert!(!request(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap());
+        let stopped = StageError::Stopped { by: "a file".into(), update: 7 };
+        let first = record(dir.path(), &stopped).unwrap().unwrap();
+        assert_eq!(
+            (first.kind, &*first.by, &*first.reason, first.update),
+            (StopKind::Person, "Ada", "gibberish", Some(7))
+        );
+        std::fs::write(stop_file(dir.path()), "looks wrong\n").unwrap();
+        assert_eq!(record(dir.path(), &stopped).unwrap().unwrap().reason, "looks wrong");
+        std::fs::remove_file(stop_file(dir.path())).unwrap();
+        assert_eq!(record(dir.path(), &stopped).unwrap().unwrap().kind, StopKind::Signal);
+        let guard = StageError::Guard { name: "kl", message: "too far".into() };
+        assert_eq!(record(dir.path(), &guard).unwrap().unwrap().by, "kl");
+        assert_eq!(record(dir.path(), &StageError::Input("x".into())).unwrap(), None);
+        let lines = std::fs::read_to_string(dir.path().join("stops.jsonl")).unwrap();
+        assert!(lines.lines().count() == 4 && lines.lines().all(|l| serde_json::from_str::<StopRecord>(l).is_ok()));
+    }
+}
