@@ -139,7 +139,8 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
         let out = args.out.clone().unwrap_or_else(|| default_out(&name));
         let this = run_one(args, &loaded, &out, &chosen, &interrupted);
-        code = if code == 0 { this } else { code };
+        // A spec that waits for people does not hide one that failed.
+        code = if code == 0 || (code == 3 && this != 0) { this } else { code };
         if interrupted.load(Ordering::SeqCst) {
             break;
         }

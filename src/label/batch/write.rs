@@ -214,7 +214,7 @@ mod tests {
     fn questions(n: usize, candidates: usize) -> Vec<Question> {
         let candidate = |i: usize, c: usize| Candidate {
             response: text(&format!("{i} {c}")),
-            source: if c % 2 == 0 { "lead-3" } else { "policy" }.into(),
+            source: if c.is_multiple_of(2) { "lead-3" } else { "policy" }.into(),
             logprob: Some(-1.5),
             valid: true,
         };
