@@ -3,8 +3,8 @@
 
 mod check;
 mod load;
-mod schema;
-mod source;
+pub(crate) mod schema;
+pub(crate) mod source;
 pub mod types;
 
 pub use check::guess_format;

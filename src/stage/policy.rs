@@ -12,6 +12,7 @@ use crate::model::parallel::{gradients, training_rows};
 use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, targets, to_vec, trimmed};
 use crate::model::weights::save_scalar;
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
+use crate::rlhf::entropy;
 use crate::rlhf::kl::next_coefficient;
 use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
 use crate::spec::{KlSchedule, Spec};
@@ -68,6 +69,12 @@ impl Rollout {
             self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
         sum / self.scores.len() as f64
     }
+
+    /// Mean over the batch of the summed -logprob, in nats per response.
+    pub fn surprise(&self) -> f64 {
+        let sum: f64 = self.logprobs.iter().flatten().map(|lp| -f64::from(*lp)).sum();
+        sum / self.logprobs.len() as f64
+    }
 }
 
 fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
@@ -78,12 +85,13 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) };
     let mut adam = Adam::new(p.adam);
     let mut kl_coef = p.kl.init;
+    let mut entropy_coef = p.entropy.map_or(0.0, |e| e.init);
     let mut first = 0;
     let metrics_path = dir.join("metrics.jsonl");
     let checkpoints = dir.join(CHECKPOINTS);
     if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
         tracing::info!("{run}: continuing after update {}", state.updates);
-        (first, kl_coef) = (state.updates, state.kl_coef);
+        (first, kl_coef, entropy_coef) = (state.updates, state.kl_coef, state.entropy_coef);
         (model, adam) = (loaded, optimizer);
         cut(&metrics_path, state.metrics_bytes).map_err(StageError::io(&metrics_path))?;
     } else if metrics_path.exists() {
@@ -95,9 +103,9 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let live_path = context.out.join("runs").join(run).join("metrics.jsonl");
     publish(&metrics_path, &live_path).map_err(StageError::io(&live_path))?;
     let mut live = fs::File::options().append(true).open(&live_path).map_err(StageError::io(&live_path))?;
-    let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef| -> Result<(), StageError> {
+    let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef, entropy_coef| -> Result<(), StageError> {
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
-        checkpoint::save(&checkpoints, &State { updates, kl_coef, metrics_bytes }, model, adam)
+        checkpoint::save(&checkpoints, &State { updates, kl_coef, entropy_coef, metrics_bytes }, model, adam)
     };
     let bar = context.bar(&format!("policy {run}"), p.episodes, "episodes");
     bar.set_position((first * p.batch_size) as u64);
@@ -105,14 +113,18 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let started = Instant::now();
     for update in first..updates {
         if let Some(by) = context.stop_requested() {
-            save(&model, &adam, update, kl_coef)?;
+            save(&model, &adam, update, kl_coef, entropy_coef)?;
             return Err(StageError::Stopped { by, update });
         }
         let rollout = roll_out(spec, inputs, &model, update)?;
         let kl = rollout.kl();
-        let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
+        let mut rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
+        if p.entropy.is_some() {
+            entropy::add_bonus(&mut rewards, &rollout.logprobs, entropy_coef);
+        }
         let lr = p.lr * (1.0 - update as f64 / updates as f64);
         let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
+        line.extend(p.entropy.map(|_| ("objective/entropy_coef", entropy_coef)));
         let n = p.batch_size;
         let order = |epoch| Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
         let (next, statistics) = optimise(spec, &order, lr, model, &mut adam, &rollout, &rewards)?;
@@ -135,13 +147,14 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         bar.set_message(format!("score {score:.2} kl {kl:.2} β {kl_coef:.3}"));
         bar.inc(p.batch_size as u64);
         tracing::debug!("{run} update {}: score {score:.3} kl {kl:.3} β {kl_coef:.4}", update + 1);
+        entropy_coef = p.entropy.map_or(0.0, |e| entropy::next_coefficient(&e, entropy_coef, rollout.surprise()));
         kl_coef = next_coefficient(&p.kl, kl_coef, kl, p.batch_size, episodes as f64 / p.episodes as f64);
         if let Some(error) = guarded.take() {
             return Err(error);
         }
         if (update + 1) % p.checkpoint_every == 0 && update + 1 < updates {
             metrics.sync_all().map_err(StageError::io(&metrics_path))?;
-            save(&model, &adam, update + 1, kl_coef)?;
+            save(&model, &adam, update + 1, kl_coef, entropy_coef)?;
         }
     }
     bar.finish_and_clear();
@@ -188,12 +201,11 @@ pub type Line = Vec<(&'static str, f64)>;
 fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rule) -> Line {
     let total: f64 = rewards.iter().flatten().map(|v| f64::from(*v)).sum::<f64>() / rewards.len() as f64;
     let complete = r.responses.iter().filter(|y| rule.cut(y).is_some()).count() as f64;
-    let entropy: f64 = r.logprobs.iter().flatten().map(|v| -f64::from(*v)).sum::<f64>() / r.logprobs.len() as f64;
     let mock = r.mock_scores.as_ref().map(|scores| ("objective/mock_score", mean(scores)));
     let line = vec![
         ("objective/kl", kl),
         ("objective/kl_coef", kl_coef),
-        ("objective/entropy", entropy),
+        ("objective/entropy", r.surprise()),
         ("ppo/policy/entropy", f64::from(r.entropy)),
         ("objective/score", mean(&r.scores)),
         ("objective/score_total", total),
