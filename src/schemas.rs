@@ -7,6 +7,9 @@ use crate::label::simulated::SimulatedReport;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
+use crate::suite::asked::agreement::Agreed;
+use crate::suite::asked::comparison::Compared;
+use crate::suite::{SuiteManifest, suite_schema};
 use serde_json::Value;
 use std::path::Path;
 
@@ -14,6 +17,10 @@ use std::path::Path;
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("spec.schema.json", spec_schema()),
+        ("suite.schema.json", suite_schema()),
+        ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
+        ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
+        ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),
         ("manifest.schema.json", schemars::schema_for!(Manifest).to_value()),
         ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),

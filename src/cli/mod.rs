@@ -13,6 +13,7 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod suite;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;

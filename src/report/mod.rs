@@ -7,7 +7,7 @@ pub mod measures;
 pub mod plots;
 pub mod tables;
 pub mod tensorboard;
-mod text_plots;
+pub(crate) mod text_plots;
 mod text_tables;
 
 use std::fs;
