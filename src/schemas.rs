@@ -2,9 +2,10 @@
 
 use crate::label::Label;
 use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
+use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::label::simulated::SimulatedReport;
-use crate::report::files::{Evaluation, Manifest, MetricsLine, Sample, Table};
+use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Table};
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
 use crate::suite::asked::agreement::Agreed;
@@ -25,6 +26,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("rounds.schema.json", schemars::schema_for!(Rounds).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
@@ -33,6 +35,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("items.schema.json", schemars::schema_for!(Item).to_value()),
         ("answers.schema.json", schemars::schema_for!(Answer).to_value()),
         ("labelers.schema.json", schemars::schema_for!(LabelerEvent).to_value()),
+        ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

@@ -1,6 +1,7 @@
 //! `runner labels`: what label files hold, before a run reads them.
 
 use super::chain;
+use super::labels_exchange::{ExportArgs, ImportArgs, export_batches, import_answers};
 use super::model::{Failure, exit_code, write_line};
 use crate::label::recorded::{GPT2_VOCABULARY, Reading, read};
 use crate::label::report::LabelsReport;
@@ -20,6 +21,16 @@ pub enum LabelsCommand {
         after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, JSON lines with info, summaries and choice. Lengths of text are in GPT-2's tokens. --format json prints one object per PATH (schemas/labels_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train"
     )]
     Status(StatusArgs),
+    /// Questions and answers of batches in another tool's format
+    #[command(
+        after_help = "Formats (docs/batches.md): label_studio and csv hold all questions, candidates in the order in which they are to be shown; lm_human_preferences and summarize_from_feedback hold the answers that count, as label files.\n\nExamples:\n  runner labels export labels/sentiment/round-0001 --format label_studio --out tasks.json\n  runner labels export labels/sentiment --format lm_human_preferences --out labels.json"
+    )]
+    Export(ExportArgs),
+    /// Answers made with another tool, added to a batch; the same file twice adds nothing
+    #[command(
+        after_help = "Every answer must be to an item of the batch; else nothing is imported and the lines are named. Exit code 2: the file cannot be imported.\n\nExample:\n  runner labels import annotations.json --format label_studio --batch labels/sentiment/round-0001"
+    )]
+    Import(ImportArgs),
 }
 
 #[derive(Args)]
@@ -54,6 +65,8 @@ enum Output {
 pub fn labels(command: &LabelsCommand) -> i32 {
     match command {
         LabelsCommand::Status(args) => exit_code(status(args)),
+        LabelsCommand::Export(args) => exit_code(export_batches(args)),
+        LabelsCommand::Import(args) => exit_code(import_answers(args)),
     }
 }
 

@@ -1,9 +1,11 @@
 //! The command line: definitions here, one file per command beside this one. Output for machines goes to standard
-//! output, everything else to standard error. Exit codes: 0 done, 1 failed or regressed, 2 wrong input, 4 stopped.
+//! output, everything else to standard error. Exit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for
+//! people, 4 stopped.
 
 pub mod compare;
 pub mod doctor;
 pub mod labels;
+pub mod labels_exchange;
 pub mod logprobs;
 pub mod ls;
 pub mod math;
@@ -28,7 +30,7 @@ use std::path::PathBuf;
     name = "runner",
     version,
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
-    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 4 stopped by a guard or a person"
+    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
 struct Cli {
     #[command(subcommand)]

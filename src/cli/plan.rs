@@ -6,8 +6,10 @@ use super::validate::of_suite;
 use crate::model::config::read_config;
 use crate::model::device::choose;
 use crate::model::memory::Shape;
-use crate::spec::{CollectSchedule, Dimensions, LabelerKind, Options, PretrainTokenizer, Spec, SupervisedOn, load};
+use crate::spec::{Dimensions, LabelerKind, Options, PretrainTokenizer, Spec, SupervisedOn, load};
+use crate::stage::chain::RoundKeys;
 use crate::stage::experiment::Keys;
+use crate::stage::rounds::rounds;
 use crate::store::cache::{Cache, Key};
 use crate::suite::FileKind;
 use crate::suite::load::resolved_toml;
@@ -52,17 +54,22 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
         if let Err(e) = &keys {
             println!("stages cannot be looked up in the cache: {e}");
         }
+        let rounds = keys.as_ref().map(|k| k.rounds.clone()).unwrap_or_default();
+        let waits = rounds.iter().any(|r| r.labels.is_none());
         let keys: Vec<Key> = keys.map(|k| k.all().into_iter().cloned().collect()).unwrap_or_default();
         for (stage, flops, what) in estimates(spec) {
             // Weights that are given are imported instead of pretrained.
             let state = match keys.iter().find(|k| k.stage == stage || (stage == "pretrain" && k.stage == "import")) {
-                Some(key) if cache.has(key) => format!("cached {key}"),
-                Some(key) if cache.has_begun(key) => format!("begun  {key}"),
-                Some(key) => format!("to do  {key}"),
+                Some(_) if rounds.len() > 1 && IN_ROUNDS.contains(&stage) => format!("in {} rounds", rounds.len()),
+                Some(key) => state(&cache, Some(key)),
+                None if waits && IN_ROUNDS.contains(&stage) => WAITS.into(),
                 None => String::new(),
             };
             let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
             println!("{stage:<12} {work:>9} TFLOP   {what:<32} {state}");
+        }
+        if rounds.len() > 1 {
+            print_rounds(&cache, &rounds, spec.collect.schedule.has_rl());
         }
         let (_, rows, at_once) = training(spec);
         println!(
@@ -152,6 +159,40 @@ fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) 
     0
 }
 
+/// Stages that every round has.
+const IN_ROUNDS: [&str; 3] = ["labels", "reward", "policy"];
+/// What depends on answers that people have not given.
+const WAITS: &str = "after people's answers";
+
+/// Where a stage stands.
+fn state(cache: &Cache, key: Option<&Key>) -> String {
+    match key {
+        Some(key) if cache.has(key) => format!("cached {key}"),
+        Some(key) if cache.has_begun(key) => format!("begun  {key}"),
+        Some(key) => format!("to do  {key}"),
+        None => WAITS.into(),
+    }
+}
+
+/// Labels, r and π of each round.
+fn print_rounds(cache: &Cache, rounds: &[RoundKeys], has_rl: bool) {
+    for keys in rounds {
+        let r = &keys.round;
+        println!(
+            "round {:<3} labels  {:>7} new, {:>7} in all      {}",
+            r.number,
+            r.new,
+            r.total,
+            state(cache, keys.labels.as_ref())
+        );
+        println!("          reward  {:<28} {}", "from the start, on all", state(cache, keys.reward.as_ref()));
+        if has_rl {
+            let updates = format!("updates {} to {}", r.from + 1, r.to);
+            println!("          policy  {updates:<28} {}", state(cache, keys.policy.as_ref()));
+        }
+    }
+}
+
 /// Weights of the blocks (the embedding's share as LM head is counted where logits are).
 fn block_weights(d: &Dimensions) -> f64 {
     12.0 * d.layers as f64 * (d.width * d.width) as f64
@@ -203,9 +244,8 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     if mock {
         stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));
     }
-    if spec.collect.schedule == CollectSchedule::Offline
-        || (spec.collect.schedule == CollectSchedule::None && spec.labeler.kind != LabelerKind::Mock)
-    {
+    let rounds = rounds(spec);
+    if !rounds.is_empty() {
         let labels = spec.collect.labels as f64;
         let all = labels + spec.collect.held_out as f64;
         let work = if recorded { 0.0 } else { 4.0 * all * (body + head + classifier) };
@@ -213,16 +253,19 @@ fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
             LabelerKind::Mock => "comparisons of 4",
             LabelerKind::Recorded => "recorded labels",
             LabelerKind::Simulated => "simulated comparisons of 4",
+            LabelerKind::Human => "comparisons of 4 by people",
         };
         stages.push(("labels", work, format!("{labels} {what}")));
+        // Every round learns from all labels so far.
+        let learned: f64 = rounds.iter().map(|r| r.total as f64).sum();
         stages.push((
             "reward",
-            12.0 * labels * spec.reward.epochs as f64 * body,
+            12.0 * learned * spec.reward.epochs as f64 * body,
             format!("{} epoch(s)", spec.reward.epochs),
         ));
     }
     let p = &spec.policy;
-    if spec.collect.schedule != CollectSchedule::None {
+    if spec.collect.schedule.has_rl() {
         // Sampling, reference and score passes, then forward and backward per optimisation epoch.
         let episode = 3.0 * body + 2.0 * head + classifier + 3.0 * p.epochs as f64 * (body + head);
         stages.push((

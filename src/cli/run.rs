@@ -291,6 +291,7 @@ pub(super) fn run_one(
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
+        Err(e) if e.exit_code() == 3 => State::Waiting,
         Err(e) if e.exit_code() == 4 => State::Stopped,
         Err(_) => State::Failed,
     };
@@ -300,6 +301,11 @@ pub(super) fn run_one(
         result.and_then(|()| save_manifest(out, &manifest)).or_else(|e| save_manifest(out, &manifest).and(Err(e)));
     match result {
         Ok(()) => finish(out, place.quiet),
+        Err(e) if e.exit_code() == 3 => {
+            let message = chain(&e);
+            tracing::warn!("{message}");
+            Ended { code: 3, error: Some(message) }
+        }
         Err(e) => {
             let message = chain(&e);
             tracing::error!("{message}");
@@ -332,8 +338,10 @@ pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
             &mut spec.task.data.path,
             &mut spec.labeler.reviews.path,
             &mut spec.labeler.path,
+            &mut spec.labeler.batches,
         ];
-        for path in paths.into_iter().flatten() {
+        let human = spec.labeler.human.as_mut().map(|human| [&mut human.gold, &mut human.instructions]);
+        for path in paths.into_iter().chain(human.into_iter().flatten()).flatten() {
             *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
         }
     }

@@ -4,6 +4,9 @@
 pub mod batch;
 pub mod draw;
 pub mod entries;
+pub mod exchange;
+pub mod human;
+pub mod instructions;
 mod lm_human_preferences;
 pub mod recorded;
 pub mod report;

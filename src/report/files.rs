@@ -131,7 +131,8 @@ impl Judge {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     pub run: String,
-    /// "direct" (PPO on the mock score itself), "offline" (a reward model from labels) or "none" (no RL).
+    /// "direct" (PPO on the mock score itself), "offline", "batched" or "online" (a reward model from labels, trained once
+    /// or in rounds) or "none" (no RL).
     pub schedule: String,
     #[serde(default)]
     pub labels: Option<u64>,
@@ -169,12 +170,50 @@ pub struct Evaluation {
     pub simulated: Option<SimulatedReport>,
 }
 
+/// One training of r in a run with rounds, and what it was trained on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct RoundReport {
+    /// From 1.
+    pub round: usize,
+    /// Labels that r was trained on, of all rounds so far.
+    pub labels: u64,
+    /// Of these, the ones of this round.
+    pub new_labels: u64,
+    /// PPO updates and episodes that follow under this r.
+    pub updates: u64,
+    pub episodes: u64,
+    /// How often r agrees with the held-out labels on samples of ρ, the same ones in every round.
+    #[serde(default)]
+    pub accuracy: Option<Accuracy>,
+    /// How often the r before agreed with this round's new labels, before it was replaced; none in the first round.
+    #[serde(default)]
+    pub accuracy_before: Option<Accuracy>,
+    /// The last loss of training.
+    pub final_loss: f64,
+    /// Online: of `validations` answers so far to two samples of ρ beside two of π, how many chose one of π's.
+    #[serde(default)]
+    pub wins: u64,
+    #[serde(default)]
+    pub validations: u64,
+}
+
+/// runs/RUN/rounds.json: the rounds of a run with batched or online collection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Rounds {
+    pub run: String,
+    /// "batched" or "online".
+    pub schedule: String,
+    pub rounds: Vec<RoundReport>,
+}
+
 /// Where a run or suite stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum State {
     Running,
     Done,
+    /// For answers of people.
+    Waiting,
     Stopped,
     Failed,
 }
@@ -185,6 +224,7 @@ impl State {
         match self {
             State::Running => "running",
             State::Done => "done",
+            State::Waiting => "waiting",
             State::Stopped => "stopped",
             State::Failed => "failed",
         }
@@ -352,6 +392,18 @@ pub struct MetricsLine {
     /// Largest |ratio - 1| on the first minibatch: 0 to rounding if sampling and training agree.
     #[serde(rename = "ppo/ratio_error")]
     pub ratio_error: f64,
+    /// In rounds: how many times r has been trained.
+    #[serde(rename = "labels/round", default, skip_serializing_if = "Option::is_none")]
+    pub labels_round: Option<f64>,
+    /// In rounds: labels that the present r was trained on.
+    #[serde(rename = "labels/collected", default, skip_serializing_if = "Option::is_none")]
+    pub labels_collected: Option<f64>,
+    /// Online: share of answers to validation items (two samples of ρ, two of π) that chose one of π's.
+    #[serde(rename = "labels/win_rate", default, skip_serializing_if = "Option::is_none")]
+    pub win_rate: Option<f64>,
+    /// Number of these answers.
+    #[serde(rename = "labels/win_rate_n", default, skip_serializing_if = "Option::is_none")]
+    pub win_rate_n: Option<f64>,
     /// Learning rate of this update.
     #[serde(rename = "ppo/lr")]
     pub lr: f64,

@@ -13,11 +13,11 @@ pub struct Finding {
     pub hint: Option<String>,
 }
 
-fn finding(keys: &[&'static str], message: String) -> Option<Finding> {
+pub(super) fn finding(keys: &[&'static str], message: String) -> Option<Finding> {
     Some(Finding { keys: keys.to_vec(), message, hint: None })
 }
 
-fn hinted(keys: &[&'static str], message: String, hint: String) -> Option<Finding> {
+pub(super) fn hinted(keys: &[&'static str], message: String, hint: String) -> Option<Finding> {
     Some(Finding { keys: keys.to_vec(), message, hint: Some(hint) })
 }
 
@@ -52,7 +52,8 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         Vec::new()
     };
     let recorded = recorded_rules(spec, dir, options);
-    sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).collect()
+    let labels = super::check_labels::rules(spec, dir, options);
+    sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).chain(labels).collect()
 }
 
 fn episodes_fill_batches(spec: &Spec) -> Option<Finding> {
@@ -177,7 +178,7 @@ fn labels_fill_a_batch(spec: &Spec) -> Option<Finding> {
     let (batch, labels) = (spec.reward.batch_size, spec.collect.labels);
     let no_reward = match spec.collect.schedule {
         CollectSchedule::Direct => true,
-        CollectSchedule::Offline => false,
+        CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => false,
         CollectSchedule::None => spec.labeler.kind == LabelerKind::Mock,
     };
     if no_reward || batch <= labels {
@@ -298,7 +299,7 @@ fn weights_exist(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> 
 }
 
 /// An empty path is one to be given later, by `--set`.
-fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -> Option<Finding> {
+pub(super) fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -> Option<Finding> {
     let give = format!("give it by --set {key}=PATH");
     if path.is_empty() {
         return if options.for_run { hinted(&[key], "no path is given".into(), give) } else { None };

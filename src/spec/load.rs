@@ -4,7 +4,7 @@
 use super::check::rules;
 use super::schema::{check, did_you_mean, expected, join_prefix, schema_at, wants_string};
 use super::source::{Kind, Node, merge, merge_runs, parse, parse_value, problem_at, read, replaced_by};
-use super::{Loaded, Options, Origin, Problem, Spec};
+use super::{CollectSpec, HumanSpec, Loaded, Options, Origin, Problem, Spec};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -340,6 +340,12 @@ fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     for layer in [Some(upper), run, Some(set)].into_iter().flatten() {
         merge(&mut tree, layer);
     }
+    let mut missing = kind_defaults(named(&["collect", "schedule"]).as_deref(), named(&["labeler", "kind"]).as_deref());
+    if tree.get(&["collect", "round_labels"]).is_some() {
+        // The list says how many rounds there are.
+        missing.remove(&["collect", "rounds"]);
+    }
+    fill(&mut tree, &missing);
     tree.origin = upper.origin.clone();
     tree.prefix = String::new();
     tree
@@ -366,6 +372,37 @@ fn defaults() -> Node {
     if let Some(object) = value.as_object_mut() {
         object.remove("spec_version");
         object.remove("name");
+    }
+    Node::from_json(&value, &Origin::Default)
+}
+
+/// Puts in what is missing.
+fn fill(tree: &mut Node, defaults: &Node) {
+    for (path, node) in defaults.leaves() {
+        let path: Vec<String> = path.split('.').map(str::to_string).collect();
+        if tree.get(&path).is_none() {
+            tree.insert(&path, node.clone());
+        }
+    }
+}
+
+/// Defaults of the keys that only one schedule, or one kind of labeler, has.
+fn kind_defaults(schedule: Option<&str>, labeler: Option<&str>) -> Node {
+    let collect = match schedule {
+        Some("batched") => json!({ "rounds": CollectSpec::ROUNDS }),
+        Some("online") => {
+            let mut keys =
+                json!({ "retrain": CollectSpec::RETRAIN, "validation_share": CollectSpec::VALIDATION_SHARE });
+            if labeler == Some("human") {
+                keys["outstanding"] = json!(CollectSpec::OUTSTANDING);
+            }
+            keys
+        }
+        _ => json!({}),
+    };
+    let mut value = json!({ "collect": collect });
+    if labeler == Some("human") {
+        value["labeler"] = json!({ "human": HumanSpec::default() });
     }
     Node::from_json(&value, &Origin::Default)
 }

@@ -2,6 +2,7 @@
 //! every mistake reported at once with its place, and the JSON Schema that editors use.
 
 mod check;
+mod check_labels;
 mod load;
 pub(crate) mod schema;
 pub(crate) mod source;

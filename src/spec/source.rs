@@ -123,7 +123,7 @@ pub fn join(path: &str, key: &str) -> String {
 }
 
 /// Keys that say the same thing in different ways: setting the first in a higher layer drops the others of lower ones.
-const REPLACES: [(&[&str], &str, &[&str]); 8] = [
+const REPLACES: [(&[&str], &str, &[&str]); 10] = [
     (&["model.weights"], "path", &["pretrain", "hf", "revision"]),
     (&["model.weights"], "hf", &["pretrain", "path", "revision"]),
     (&["model.weights"], "pretrain", &["path", "hf", "revision"]),
@@ -133,6 +133,9 @@ const REPLACES: [(&[&str], &str, &[&str]); 8] = [
     (&["model"], "size", &["dimensions"]),
     // For β, `horizon` in a higher layer drops a lower `gain`.
     (&["policy.kl"], "horizon", &["gain"]),
+    // What only one schedule, or one kind of labeler, has.
+    (&["collect"], "schedule", &["rounds", "round_labels", "initial", "retrain", "validation_share", "outstanding"]),
+    (&["labeler"], "kind", &["path", "format", "split", "batches", "human"]),
 ];
 const DATA: &[&str] = &["task.data", "labeler.reviews"];
 

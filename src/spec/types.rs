@@ -482,6 +482,8 @@ pub enum LabelerKind {
     /// Several programs that stand in for people: they prefer what `labeler.simulated` says, with noise and a habit of
     /// taking the first one shown.
     Simulated,
+    /// People, now: questions are written to `labeler.batches`, and the run waits for their answers.
+    Human,
 }
 
 impl LabelerKind {
@@ -491,7 +493,12 @@ impl LabelerKind {
             Self::Mock => "mock",
             Self::Recorded => "recorded",
             Self::Simulated => "simulated",
+            Self::Human => "human",
         }
+    }
+    /// Whether people answered, and nothing but r can judge.
+    pub fn is_people(self) -> bool {
+        matches!(self, Self::Recorded | Self::Human)
     }
 }
 
@@ -519,6 +526,12 @@ pub struct LabelerSpec {
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
+    /// Human: the directory of batches (docs/batches.md), made where it is missing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<String>,
+    /// Human: how questions are asked and answers are used.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub human: Option<HumanSpec>,
     /// Simulated: what the labelers care for, and how much they differ.
     pub simulated: SimulatedSpec,
     /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars 1-5).
@@ -533,6 +546,8 @@ impl Default for LabelerSpec {
             path: None,
             format: None,
             split: None,
+            batches: None,
+            human: None,
             simulated: SimulatedSpec::default(),
             reviews: DataSpec::default(),
             classifier: ClassifierSpec::default(),
@@ -545,8 +560,56 @@ impl LabelerSpec {
     pub fn has_classifier(&self) -> bool {
         match self.kind {
             LabelerKind::Mock => true,
-            LabelerKind::Recorded => false,
+            LabelerKind::Recorded | LabelerKind::Human => false,
             LabelerKind::Simulated => self.simulated.weight_score != 0.0,
+        }
+    }
+}
+
+/// What several answers to one question become.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Combine {
+    /// A label each.
+    #[default]
+    Each,
+    /// One label, the answer given most often; of equally frequent ones one drawn at random.
+    Majority,
+}
+
+/// Questions for people, and what becomes of their answers (paper section 2.1 and appendix; three labelers and a
+/// majority are the paper's for evaluation).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct HumanSpec {
+    /// Different labelers who answer each question.
+    #[schemars(range(min = 1, max = 100))]
+    pub labelers_per_item: usize,
+    pub combine: Combine,
+    /// Questions whose best answer is known, one item per line (schemas/items.schema.json, `gold` set). They check
+    /// labelers and are never trained on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gold: Option<String>,
+    /// Gold questions put among the others, per question.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub gold_share: f64,
+    /// Questions that are asked a second time, as a share of all.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub repeat_share: f64,
+    /// A Markdown file of what labelers are told. Default: the task's own text (src/label/instructions.rs).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub instructions: Option<String>,
+}
+
+impl Default for HumanSpec {
+    fn default() -> Self {
+        Self {
+            labelers_per_item: 1,
+            combine: Combine::Each,
+            gold: None,
+            gold_share: 0.05,
+            repeat_share: 0.0,
+            instructions: None,
         }
     }
 }
@@ -626,6 +689,12 @@ pub enum CollectSchedule {
     Direct,
     /// All labels on samples of ρ; the reward model is trained once.
     Offline,
+    /// In rounds: labels on samples of ρ, a reward model from them, PPO for a part of the episodes; then labels on samples
+    /// of π, a new reward model from all labels, the next part; and so on (paper section 4.1 recommends it).
+    Batched,
+    /// Labels on samples of π while it is trained, most of them early; the reward model is trained before the first episode
+    /// and again `retrain` times (paper section 2.3).
+    Online,
     /// No RL: π is the supervised model, and the reference is what it was fine-tuned from. Recorded and simulated labels
     /// train a reward model all the same, which then scores both.
     None,
@@ -639,14 +708,92 @@ pub struct CollectSpec {
     /// 4-way comparisons in all.
     #[schemars(range(min = 1, max = 10000000))]
     pub labels: usize,
-    /// Held-out comparisons that measure the reward model's accuracy.
+    /// Held-out comparisons that measure the reward model's accuracy; of ρ's samples, whatever the schedule.
     #[schemars(range(min = 0, max = 10000000))]
     pub held_out: usize,
+    /// Batched: how many rounds. Episodes are divided evenly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub rounds: Option<usize>,
+    /// Batched: labels of each round, `labels` in all. Default: divided evenly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 1000), inner(range(min = 1, max = 10000000)))]
+    pub round_labels: Option<Vec<usize>>,
+    /// Online: labels before the first episode, on samples of ρ. Default: one in ten.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000000))]
+    pub initial: Option<usize>,
+    /// Online: how often the reward model is trained again, at even spacing in labels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub retrain: Option<usize>,
+    /// Online: share of the later labels that compare two samples of ρ with two of π, to see how often π wins. They are
+    /// trained on like all others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub validation_share: Option<f64>,
+    /// Online, with people: unanswered requests at which training waits.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 10000000))]
+    pub outstanding: Option<usize>,
 }
 
 impl Default for CollectSpec {
     fn default() -> Self {
-        Self { schedule: CollectSchedule::Offline, labels: 5_000, held_out: 200 }
+        Self {
+            schedule: CollectSchedule::Offline,
+            labels: 5_000,
+            held_out: 200,
+            rounds: None,
+            round_labels: None,
+            initial: None,
+            retrain: None,
+            validation_share: None,
+            outstanding: None,
+        }
+    }
+}
+
+impl CollectSchedule {
+    /// The word used in specs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Offline => "offline",
+            Self::Batched => "batched",
+            Self::Online => "online",
+            Self::None => "none",
+        }
+    }
+    /// Whether π is trained at all.
+    pub fn has_rl(self) -> bool {
+        self != Self::None
+    }
+}
+
+impl CollectSpec {
+    /// Defaults of the keys that only one schedule has.
+    pub const ROUNDS: usize = 2;
+    pub const RETRAIN: usize = 19;
+    pub const VALIDATION_SHARE: f64 = 0.1;
+    pub const OUTSTANDING: usize = 1000;
+
+    pub fn rounds(&self) -> usize {
+        let given = self.round_labels.as_ref().map(Vec::len);
+        self.rounds.or(given).unwrap_or(Self::ROUNDS)
+    }
+    /// N_r⁰: labels before the first episode.
+    pub fn initial(&self) -> usize {
+        self.initial.unwrap_or((self.labels / 10).max(1))
+    }
+    pub fn retrain(&self) -> usize {
+        self.retrain.unwrap_or(Self::RETRAIN)
+    }
+    pub fn validation_share(&self) -> f64 {
+        self.validation_share.unwrap_or(Self::VALIDATION_SHARE)
+    }
+    pub fn outstanding(&self) -> usize {
+        self.outstanding.unwrap_or(Self::OUTSTANDING)
     }
 }
 

@@ -37,6 +37,8 @@ pub struct Inputs<'a> {
     pub tokenizer: &'a Tokenizer,
     pub held_out: &'a [Example],
     pub accuracy: Option<Accuracy>,
+    /// Labels that the learned r was trained on.
+    pub labels: Option<u64>,
     pub perplexity: Option<Perplexity>,
     /// Where labelers are simulated.
     pub simulated: Option<SimulatedReport>,
@@ -88,7 +90,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let (reference_scores, scores) = (scores_of(judging, &reference)?, scores_of(judging, &responses)?);
     let missing = responses.iter().filter(|r| rule.cut(r).is_none()).count();
     let reference_moments = moments(&reference_scores);
-    let learned = spec.collect.schedule == CollectSchedule::Offline;
+    let learned = !matches!(spec.collect.schedule, CollectSchedule::Direct | CollectSchedule::None);
     let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..rule.cut(r).unwrap_or(r.len())]);
     let texts = |all: &[Vec<u32>]| all.iter().map(|r| Ok(shown(r)?)).collect::<Result<Vec<String>, StageError>>();
     let (reference_texts, texts) = (texts(&reference)?, texts(&responses)?);
@@ -103,15 +105,10 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
     let measured = held.measure(models, inputs.tokenizer)?;
     let evaluation = Evaluation {
         run: run.into(),
-        schedule: match spec.collect.schedule {
-            CollectSchedule::Direct => "direct",
-            CollectSchedule::Offline => "offline",
-            CollectSchedule::None => "none",
-        }
-        .into(),
-        labels: learned.then_some(spec.collect.labels as u64),
-        episodes: if spec.collect.schedule == CollectSchedule::None { 0 } else { spec.policy.episodes as u64 },
-        kl_target: (spec.collect.schedule != CollectSchedule::None && spec.policy.kl.schedule == KlSchedule::Adaptive)
+        schedule: spec.collect.schedule.word().into(),
+        labels: inputs.labels.filter(|_| learned),
+        episodes: if spec.collect.schedule.has_rl() { spec.policy.episodes as u64 } else { 0 },
+        kl_target: (spec.collect.schedule.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive)
             .then_some(spec.policy.kl.target),
         n: queries.len(),
         judge,

@@ -2,10 +2,13 @@
 //! results directory.
 
 use super::StageError;
+use super::chain::{self, RoundKeys};
 use super::context::Context;
+use super::policy::Segment;
+use super::rounds::learns_reward;
 use super::scoring::{Rule, Scorer, raw_scores};
-use super::{classifier, collect, evaluate, policy, pretrain, reward, sources, supervised};
-use crate::data::queries::{Example, Query, QueryFormat, examples};
+use super::{classifier, collect, evaluate, policy, pretrain, sources, supervised};
+use crate::data::queries::{Example, Query, examples};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
@@ -25,21 +28,14 @@ pub struct Keys {
     pub supervised: Option<Key>,
     /// The mock labeler, where there is one.
     pub classifier: Option<Key>,
-    /// Labels and reward model; direct mode has neither.
-    pub learned: Option<(Key, Key)>,
-    /// None where there is no RL.
+    /// What labels and all that follows depend on: ρ and r_s.
+    pub upstream: Vec<String>,
+    /// Labels, reward model and policy of each round; direct mode has no rounds.
+    pub rounds: Vec<RoundKeys>,
+    /// Of direct mode, which has a policy without rounds.
     pub policy: Option<Key>,
-    pub evaluate: Key,
-}
-
-/// Whether labels are read or collected, and a reward model learns from them.
-fn learns_reward(spec: &Spec) -> bool {
-    match spec.collect.schedule {
-        CollectSchedule::Direct => false,
-        CollectSchedule::Offline => true,
-        // Without a mock labeler, r is the only judge there is.
-        CollectSchedule::None => spec.labeler.kind != LabelerKind::Mock,
-    }
+    /// None while people's answers are missing on which it depends.
+    pub evaluate: Option<Key>,
 }
 
 impl Keys {
@@ -55,39 +51,51 @@ impl Keys {
             true => Some(classifier::key(spec, &pretrained)?),
             false => None,
         };
-        let mut upstream: Vec<String> =
+        let upstream: Vec<String> =
             [Some(reference), classifier.as_ref()].into_iter().flatten().map(Key::to_string).collect();
-        let learned = if learns_reward(spec) {
-            let labels = collect::key(spec, &upstream)?;
-            let reward = reward::key(spec, &labels)?;
-            Some((labels, reward))
-        } else {
-            None
+        let rounds = chain::keys(spec, &upstream)?;
+        let policy = match rl && !learns_reward(spec) {
+            true => Some(policy::key(spec, &with(&upstream, format!("direct {:?}", spec.reward)))?),
+            false => None,
         };
-        upstream.push(match &learned {
-            Some((_, reward)) => reward.to_string(),
-            None => format!("direct {:?}", spec.reward),
-        });
-        let policy = if rl { Some(policy::key(spec, &upstream)?) } else { None };
-        match &policy {
-            Some(policy) => upstream = vec![policy.to_string()],
-            None => upstream.push(supervised.as_ref().map(Key::to_string).unwrap_or_default()),
+        let mut keys = Self { pretrained, supervised, classifier, upstream, rounds, policy, evaluate: None };
+        keys.evaluate = keys.evaluation(spec, run, keys.rounds.last())?;
+        Ok(keys)
+    }
+
+    /// Key of the evaluation, from what it evaluates: the last π, or without RL all that takes its place. `last`: the last
+    /// round's keys, which are known at the end of a run even if they were not at its beginning.
+    fn evaluation(&self, spec: &Spec, run: &str, last: Option<&RoundKeys>) -> Result<Option<Key>, StageError> {
+        if last.is_some_and(|round| round.reward.is_none()) {
+            return Ok(None);
         }
-        let evaluate = evaluate::key(spec, run, &upstream)?;
-        Ok(Self { pretrained, supervised, classifier, learned, policy, evaluate })
+        let upstream = match self.policy.as_ref().or(last.and_then(|round| round.policy.as_ref())) {
+            Some(policy) => vec![policy.to_string()],
+            None => {
+                let scorer = last.and_then(|round| round.reward.as_ref());
+                let scorer = scorer.map_or_else(|| format!("direct {:?}", spec.reward), Key::to_string);
+                let supervised = self.supervised.as_ref().map(Key::to_string).unwrap_or_default();
+                with(&with(&self.upstream, scorer), supervised)
+            }
+        };
+        Ok(Some(evaluate::key(spec, run, &upstream)?))
     }
 
     /// In the order in which they are made.
     pub fn all(&self) -> Vec<&Key> {
-        let learned = self.learned.iter().flat_map(|(labels, reward)| [labels, reward]);
+        let rounds = self.rounds.iter().flat_map(|r| [&r.labels, &r.reward, &r.policy].into_iter().flatten());
         std::iter::once(&self.pretrained)
             .chain(&self.supervised)
             .chain(&self.classifier)
-            .chain(learned)
+            .chain(rounds)
             .chain(&self.policy)
-            .chain([&self.evaluate])
+            .chain(&self.evaluate)
             .collect()
     }
+}
+
+fn with(upstream: &[String], more: String) -> Vec<String> {
+    upstream.iter().cloned().chain([more]).collect()
 }
 
 /// What all runs of a spec with the same model, task and labeler share.
@@ -131,7 +139,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         }
         None => None,
     };
-    if let (Some(dir), Some(_)) = (&supervised, &keys.policy) {
+    if let (Some(dir), true) = (&supervised, spec.collect.schedule.has_rl()) {
         rho = load_gpt2(dir, &context.device)?;
     }
     let mock = match classifier {
@@ -166,8 +174,9 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
     Ok(())
 }
 
-/// Runs every variant of a spec; `publish` receives each run as soon as it is done.
+/// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    let mut waiting = None;
     for (name, spec) in variants {
         let spec = &sources::fetched(context, spec)?;
         let keys = Keys::new(spec, name, &context.device_kind)?;
@@ -179,9 +188,15 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
         if spec.labeler.kind == LabelerKind::Simulated {
             tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
         }
-        variant(context, name, spec, &keys, &shared)?;
+        match variant(context, name, spec, &keys, &shared) {
+            Err(error @ StageError::Waiting { .. }) => {
+                tracing::info!("{name}: {error}");
+                waiting.get_or_insert(error);
+            }
+            other => other?,
+        }
     }
-    Ok(())
+    waiting.map_or(Ok(()), Err)
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
@@ -204,71 +219,61 @@ fn direct_scorer(spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, Stage
     Ok(Scorer { normalization: fit, ..mock.clone() })
 }
 
-/// What RL optimises: the learned r and how often it agrees with its labels, r_s itself in direct mode, or nothing.
-fn scorer(
-    context: &Context,
-    run: &str,
-    spec: &Spec,
-    keys: &Keys,
-    s: &Shared,
-) -> Result<(Option<Scorer>, Option<Accuracy>), StageError> {
-    let Some((labels_key, reward_key)) = &keys.learned else {
-        let direct = match (&s.mock, &keys.policy) {
-            (Some(mock), Some(_)) => Some(direct_scorer(spec, s, mock)?),
-            _ => None,
-        };
-        return Ok((direct, None));
-    };
-    let format = QueryFormat::new(&spec.task, &s.tokenizer)?;
-    let source = match (spec.labeler.kind, &s.mock) {
-        (LabelerKind::Simulated, labeler) => collect::Source::Simulated {
+/// What a run ends with, before its evaluation.
+#[derive(Default)]
+struct Trained {
+    /// What RL optimised: the learned r, or r_s itself in direct mode.
+    scorer: Option<Scorer>,
+    /// How often r agrees with held-out labels.
+    accuracy: Option<Accuracy>,
+    /// Labels that r learned from.
+    labels: Option<u64>,
+    /// Directory of π, where there is RL.
+    policy: Option<PathBuf>,
+    /// Keys of the last round.
+    last: Option<RoundKeys>,
+}
+
+/// Labels, r and π, in rounds or in direct mode.
+fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<Trained, StageError> {
+    if learns_reward(spec) {
+        let inputs = chain::Inputs {
             reference: &s.rho,
-            labeler: labeler.as_ref(),
+            reference_dir: s.supervised.as_ref().filter(|_| spec.collect.schedule.has_rl()).unwrap_or(&s.pretrained),
+            tokenizer: &s.tokenizer,
+            tokenizer_dir: &s.pretrained,
+            mock: s.mock.as_ref(),
             rule: &s.rule,
             queries: &s.train,
             summaries: &s.summaries,
-            tokenizer: &s.tokenizer,
-        },
-        (_, Some(labeler)) => collect::Source::Mock { reference: &s.rho, labeler, rule: &s.rule, queries: &s.train },
-        (_, None) => collect::Source::Recorded {
-            tokenizer: &s.tokenizer,
-            query_of: &|document| format.bare_query(document, &s.tokenizer),
-        },
-    };
-    let labels = collect::run(context, run, spec, labels_key, &source)?;
-    let copy = |from: &Path, name: &str, to: PathBuf| publish(&from.join(name), &to).map_err(StageError::io(to));
-    copy(&labels, "labels.jsonl", context.out.join("labels").join(format!("{run}.jsonl")))?;
-    for (file, name) in [("labels_report.json", "report"), ("simulated.json", "simulated")] {
-        if labels.join(file).exists() {
-            copy(&labels, file, context.out.join("labels").join(format!("{run}_{name}.json")))?;
-        }
+        };
+        let chain::Trained { scorer, accuracy, policy, labels, last } =
+            chain::run(context, run, spec, &keys.upstream, &inputs)?;
+        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
     }
-    let inputs = reward::Inputs {
+    let Some(key) = &keys.policy else { return Ok(Trained::default()) };
+    let mock = s.mock.as_ref();
+    let mock =
+        mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
+    let scorer = direct_scorer(spec, s, mock)?;
+    let inputs = policy::Inputs {
         reference: &s.rho,
+        scorer: &scorer,
+        mock: Some(mock),
         rule: &s.rule,
         queries: &s.train,
-        labels: &labels,
         end_of_text: s.tokenizer.end_of_text(),
     };
-    let trained = reward::run(context, run, spec, reward_key, &inputs)?;
-    let model_dir = context.out.join("runs").join(run).join("models/reward");
-    for file in ["config.json", "model.safetensors", "reward.json"] {
-        copy(&trained, file, model_dir.join(file))?;
-    }
-    s.tokenizer.save(&model_dir)?;
-    let (scorer, summary) = reward::load(context, &trained)?;
-    Ok((Some(scorer), summary.quality.accuracy()))
+    let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
+    Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
 }
 
 fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<(), StageError> {
     let run_dir = context.out.join("runs").join(run);
-    let (scorer, accuracy) = scorer(context, run, spec, keys, s)?;
-    let policy = match (&keys.policy, &scorer) {
-        (Some(key), Some(scorer)) => train_policy(context, run, spec, key, s, scorer)?,
-        (Some(_), None) => {
-            return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
-        }
-        (None, _) => {
+    let trained = train(context, run, spec, keys, s)?;
+    let policy = match &trained.policy {
+        Some(dir) => publish_policy(context, run, s, dir)?,
+        None => {
             let dir = s.supervised.as_ref().unwrap_or(&s.pretrained);
             publish_model(dir, &run_dir.join("models/policy"))?;
             load_gpt2(dir, &context.device)?
@@ -276,55 +281,39 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
     };
     let perplexity = s.pretrained.join("perplexity.json");
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
+    let simulated = context.out.join("labels").join(format!("{run}_simulated.json"));
+    let is_simulated = spec.labeler.kind == LabelerKind::Simulated && trained.labels.is_some();
     let inputs = evaluate::Inputs {
         reference: &s.rho,
         policy: &policy,
         mock: s.mock.as_ref(),
-        scorer: scorer.as_ref(),
+        scorer: trained.scorer.as_ref(),
         rule: &s.rule,
         tokenizer: &s.tokenizer,
         held_out: &s.held_out,
-        accuracy,
+        accuracy: trained.accuracy,
+        labels: trained.labels,
         perplexity,
-        simulated: None,
+        simulated: if is_simulated { Some(read_json(&simulated)?) } else { None },
     };
-    let simulated = context.out.join("labels").join(format!("{run}_simulated.json"));
-    let inputs = match spec.labeler.kind == LabelerKind::Simulated && keys.learned.is_some() {
-        true => evaluate::Inputs { simulated: Some(read_json(&simulated)?), ..inputs },
-        false => inputs,
-    };
-    let evaluated = evaluate::run(context, run, spec, &keys.evaluate, &inputs)?;
+    let key = keys.evaluation(spec, run, trained.last.as_ref())?;
+    let key = key.ok_or_else(|| StageError::Input("the last round has no reward model".into()))?;
+    let evaluated = evaluate::run(context, run, spec, &key, &inputs)?;
     for file in ["evaluation.json", "samples.jsonl"] {
         publish(&evaluated.join(file), &run_dir.join(file)).map_err(StageError::io(run_dir.join(file)))?;
     }
     Ok(())
 }
 
-fn train_policy(
-    context: &Context,
-    run: &str,
-    spec: &Spec,
-    key: &Key,
-    s: &Shared,
-    scorer: &Scorer,
-) -> Result<Gpt2, StageError> {
-    let end_of_text = s.tokenizer.end_of_text();
+/// Metrics and the final π, as transformers and TensorBoard read them.
+fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> Result<Gpt2, StageError> {
     let run_dir = context.out.join("runs").join(run);
-    let inputs = policy::Inputs {
-        reference: &s.rho,
-        scorer,
-        mock: s.mock.as_ref(),
-        rule: &s.rule,
-        queries: &s.train,
-        end_of_text,
-    };
-    let trained = policy::run(context, run, spec, key, &inputs)?;
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
     copy("metrics.jsonl", run_dir.join("metrics.jsonl"))?;
     write_events(&run_dir.join("metrics.jsonl"), &context.out.join("tensorboard").join(run))?;
-    let pi = load_scalar(&trained, &context.device)?;
+    let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
-    save_gpt2(&model_dir, &pi.trunk, end_of_text)?;
+    save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;
     s.tokenizer.save(&model_dir)?;
     copy("model.safetensors", model_dir.join("with_value_head.safetensors"))?;
     Ok(pi.trunk)

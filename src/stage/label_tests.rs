@@ -4,6 +4,7 @@ use super::StageError;
 use super::collect::{self, Source};
 use super::context::Context;
 use super::reward::{self, Summary};
+use super::rounds::rounds;
 use super::scoring::{Rule, raw_scores};
 use crate::data::queries::{Query, QueryFormat};
 use crate::label::report::LabelsReport;
@@ -81,7 +82,7 @@ impl Place {
 
     fn collect(&self, spec: &Spec, tokenizer: &Tokenizer) -> Result<PathBuf, StageError> {
         let format = QueryFormat::new(&spec.task, tokenizer)?;
-        let key = collect::key(spec, &[])?;
+        let key = collect::key(spec, &rounds(spec)[0], &[], None)?;
         let query_of = &|document: &str| format.bare_query(document, tokenizer);
         collect::run(&self.context, "run", spec, &key, &Source::Recorded { tokenizer, query_of })
     }
@@ -99,9 +100,16 @@ impl Place {
             query_length: 24,
         };
         let queries: Vec<Query> = (0..40u32).map(|i| (0..24).map(|t| (t > 9).then_some(i * 7 + t)).collect()).collect();
-        let inputs =
-            reward::Inputs { reference: &reference, rule: &rule, queries: &queries, labels, end_of_text: 50_256 };
-        let key = reward::key(spec, &collect::key(spec, &[])?)?;
+        let labels = &[labels.to_path_buf()];
+        let inputs = reward::Inputs {
+            reference: &reference,
+            rule: &rule,
+            queries: &queries,
+            labels,
+            previous: None,
+            end_of_text: 50_256,
+        };
+        let key = reward::key(spec, &[collect::key(spec, &rounds(spec)[0], &[], None)?], None)?;
         let dir = reward::run(&self.context, "run", spec, &key, &inputs)?;
         let (scorer, summary) = reward::load(&self.context, &dir)?;
         let scores = raw_scores(&scorer.model, &[queries[0].iter().copied().chain([Some(13); 12]).collect()])?;
@@ -143,14 +151,15 @@ fn the_key_is_of_the_files_content_and_not_of_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let moved = dir.path().join("moved.json");
     std::fs::copy(fixture("sentiment.json"), &moved).unwrap();
-    let key = |path: &str| collect::key(&spec(path, 24, 8), &["rho".into()]).unwrap();
+    let key_of = |spec: &Spec| collect::key(spec, &rounds(spec)[0], &["rho".into()], None).unwrap();
+    let key = |path: &str| key_of(&spec(path, 24, 8));
     let before = key(&fixture("sentiment.json"));
     assert_eq!(key(&moved.to_string_lossy()), before);
     std::fs::copy(fixture("rating.json"), &moved).unwrap();
     assert_ne!(key(&moved.to_string_lossy()), before);
     let mut other = spec(&fixture("sentiment.json"), 24, 8);
     other.labeler.split = Some("train".into());
-    assert_ne!(collect::key(&other, &["rho".into()]).unwrap(), before);
+    assert_ne!(key_of(&other), before);
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The stages of an experiment, one file each. A stage reads the artifacts of the ones before it and writes its
 //! own into the cache; a finished one is reused.
 
+pub mod chain;
 pub mod classifier;
 pub mod collect;
 pub mod context;
@@ -11,6 +12,7 @@ pub mod policy;
 pub mod pretrain;
 pub mod quality;
 pub mod reward;
+pub mod rounds;
 pub mod scoring;
 pub mod sources;
 pub mod supervised;
@@ -45,6 +47,9 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after update {update}; everything is saved, and the same command continues")]
     Stopped { by: String, update: usize },
+    /// `serve`: the directory to hand to the command that serves batches.
+    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = serve.display())]
+    Waiting { run: String, batch: PathBuf, serve: PathBuf, answered: usize, wanted: usize, more: String },
     #[error("another runner is working in {path}; wait for it, or stop it", path = _0.display())]
     Locked(PathBuf),
 }
@@ -54,11 +59,12 @@ impl StageError {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
-    /// Exit code of design.md: 2 wrong input, 4 stopped by a guard or a person, 1 anything else.
+    /// Exit codes: 2 wrong input, 3 waiting for people, 4 stopped by a guard or a person, 1 anything else.
     pub fn exit_code(&self) -> i32 {
         match self {
             Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => 2,
             Self::Data(e) if e.is_wrong_input() => 2,
+            Self::Waiting { .. } => 3,
             Self::Guard { .. } | Self::Stopped { .. } => 4,
             _ => 1,
         }

@@ -2,8 +2,9 @@
 //! checkpoints from which the same command continues to the same bytes on the CPU.
 
 use super::StageError;
-use super::collect::uniforms;
+use super::collect::{Comparison, request, uniforms};
 use super::context::{CHECKPOINTS, Context};
+use super::rounds::{Round, updates};
 use super::scoring::{Rule, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
@@ -11,11 +12,12 @@ use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
 use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, targets, to_vec, trimmed};
 use crate::model::weights::save_scalar;
+use crate::report::files::{number, read_jsonl, read_metrics};
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
 use crate::rlhf::entropy;
 use crate::rlhf::kl::next_coefficient;
 use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
-use crate::spec::{KlSchedule, Spec};
+use crate::spec::{CollectSchedule, CollectSpec, KlSchedule, Spec};
 use crate::store::cache::{Key, publish};
 use crate::store::checkpoint::{self, State};
 use burn::tensor::Tensor;
@@ -27,6 +29,8 @@ use std::time::Instant;
 use tracing::trace_span;
 
 const VERSION: u32 = 3;
+/// Of training in rounds.
+const ROUNDS: u32 = 1;
 
 /// Everything PPO needs.
 pub struct Inputs<'a> {
@@ -39,14 +43,76 @@ pub struct Inputs<'a> {
     pub end_of_text: u32,
 }
 
+/// The updates of one round, between two trainings of r; without rounds, all of them.
+#[derive(Default)]
+pub struct Segment<'a> {
+    pub from: usize,
+    pub to: usize,
+    /// Where the segment before left π, Adam, β and metrics.
+    pub previous: Option<&'a Path>,
+    /// What is known about labels, logged with every update.
+    pub labels: Line,
+    /// Online: samples of π are asked about while it is trained, and go to requests.jsonl.
+    pub asks: bool,
+    /// Online with people: gets all requests of the segment so far before each update, and says whether training waits.
+    pub people: Option<&'a Waits<'a>>,
+}
+
+/// Writes requests for people; an error where too many are unanswered.
+pub type Waits<'a> = dyn Fn(&[Comparison]) -> Result<(), StageError> + 'a;
+
+impl Segment<'_> {
+    /// All updates of a spec at once.
+    pub fn whole(spec: &Spec) -> Self {
+        Self { to: updates(spec), ..Self::default() }
+    }
+}
+
 /// What π depends on; `upstream`: ρ, r_s and the scorer.
 pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
     Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task, &spec.guards, spec.seed, upstream))?)
 }
 
-/// π's directory: the policy with its value head, and metrics.jsonl.
-pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
-    context.artifact(Some(run), key, |work| train(context, run, spec, inputs, &work.dir))
+/// The same in rounds. `previous`: π of the round before.
+pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>) -> Result<Key, StageError> {
+    // What is asked while π is trained is part of what this stage makes.
+    let online = (spec.collect.schedule == CollectSchedule::Online)
+        .then(|| (CollectSpec { outstanding: None, ..spec.collect.clone() }, spec.labeler.kind));
+    let (previous, segment) = (previous.map(Key::to_string), (round.from, round.to));
+    let inputs =
+        ("rounds", ROUNDS, segment, online, &spec.policy, &spec.task, &spec.guards, spec.seed, upstream, previous);
+    Ok(Key::new("policy", VERSION, &inputs)?)
+}
+
+/// π's directory after a segment: metrics.jsonl of all updates so far; after the last one the policy with its value head,
+/// after others a checkpoint to go on from ([`resume`]); with online collection requests.jsonl of the segment.
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    key: &Key,
+    inputs: &Inputs<'_>,
+    segment: &Segment<'_>,
+) -> Result<PathBuf, StageError> {
+    context.artifact(Some(run), key, |work| train(context, run, spec, inputs, segment, &work.dir))
+}
+
+/// π with its value head as a segment left it, its Adam, and the loop's numbers.
+pub fn resume(
+    context: &Context,
+    spec: &Spec,
+    reference: &Gpt2,
+    dir: &Path,
+) -> Result<(State, ScalarModel, Adam), StageError> {
+    let blank = untrained(reference, context);
+    let found = checkpoint::load(dir, &blank, spec.policy.adam, &context.device)?;
+    found.ok_or_else(|| StageError::Input(format!("{}: there is no policy to go on from", dir.display())))
+}
+
+/// π before the first update: ρ, and a value head of zeros.
+fn untrained(reference: &Gpt2, context: &Context) -> ScalarModel {
+    let head = ScalarHead::init(reference.dimensions().width, 0.0, 0, &context.device);
+    ScalarModel { trunk: reference.clone(), head }
 }
 
 /// One batch of episodes, `[rows]` or `[rows][response]`.
@@ -77,25 +143,42 @@ impl Rollout {
     }
 }
 
-fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
+fn train(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    segment: &Segment<'_>,
+    dir: &Path,
+) -> Result<(), StageError> {
     let p = &spec.policy;
-    let updates = p.episodes / p.batch_size;
-    let width = inputs.reference.dimensions().width;
-    let mut model =
-        ScalarModel { trunk: inputs.reference.clone(), head: ScalarHead::init(width, 0.0, 0, &context.device) };
+    let updates = updates(spec);
+    let mut model = untrained(inputs.reference, context);
     let mut adam = Adam::new(p.adam);
     let mut kl_coef = p.kl.init;
     let mut entropy_coef = p.entropy.map_or(0.0, |e| e.init);
-    let mut first = 0;
+    let mut first = segment.from;
     let metrics_path = dir.join("metrics.jsonl");
     let checkpoints = dir.join(CHECKPOINTS);
+    let mut requests = Requests::new(segment.asks, dir);
     if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
         tracing::info!("{run}: continuing after update {}", state.updates);
         (first, kl_coef, entropy_coef) = (state.updates, state.kl_coef, state.entropy_coef);
         (model, adam) = (loaded, optimizer);
         cut(&metrics_path, state.metrics_bytes).map_err(StageError::io(&metrics_path))?;
-    } else if metrics_path.exists() {
-        cut(&metrics_path, 0).map_err(StageError::io(&metrics_path))?;
+        requests.cut(state.requests_bytes)?;
+    } else {
+        match segment.previous {
+            Some(previous) => {
+                let (state, loaded, optimizer) = resume(context, spec, inputs.reference, previous)?;
+                (kl_coef, entropy_coef) = (state.kl_coef, state.entropy_coef);
+                (model, adam) = (loaded, optimizer);
+                publish(&previous.join("metrics.jsonl"), &metrics_path).map_err(StageError::io(&metrics_path))?;
+            }
+            None if metrics_path.exists() => cut(&metrics_path, 0).map_err(StageError::io(&metrics_path))?,
+            None => {}
+        }
+        requests.cut(0)?;
     }
     let mut metrics =
         fs::File::options().create(true).append(true).open(&metrics_path).map_err(StageError::io(&metrics_path))?;
@@ -103,18 +186,32 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
     let live_path = context.out.join("runs").join(run).join("metrics.jsonl");
     publish(&metrics_path, &live_path).map_err(StageError::io(&live_path))?;
     let mut live = fs::File::options().append(true).open(&live_path).map_err(StageError::io(&live_path))?;
-    let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef, entropy_coef| -> Result<(), StageError> {
+    let state = |updates, (kl_coef, entropy_coef): (f64, f64), requests_bytes| -> Result<State, StageError> {
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
-        checkpoint::save(&checkpoints, &State { updates, kl_coef, entropy_coef, metrics_bytes }, model, adam)
+        Ok(State { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     };
+    let save = |model: &ScalarModel, adam: &Adam, updates, coefs, requests: &Requests| -> Result<(), StageError> {
+        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam)
+    };
+    // Time goes on from round to round.
+    let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
     let bar = context.bar(&format!("policy {run}"), p.episodes, "episodes");
     bar.set_position((first * p.batch_size) as u64);
     bar.reset_eta();
     let started = Instant::now();
-    for update in first..updates {
+    for update in first..segment.to {
         if let Some(by) = context.stop_requested() {
-            save(&model, &adam, update, kl_coef, entropy_coef)?;
+            save(&model, &adam, update, (kl_coef, entropy_coef), &requests)?;
             return Err(StageError::Stopped { by, update });
+        }
+        if let Some(people) = segment.people
+            && let Err(waiting) = people(&requests.all)
+        {
+            save(&model, &adam, update, (kl_coef, entropy_coef), &requests)?;
+            return Err(waiting);
+        }
+        if segment.asks {
+            requests.add(request(spec, inputs.rule, inputs.queries, inputs.reference, &model.trunk, update)?)?;
         }
         let rollout = roll_out(spec, inputs, &model, update)?;
         let kl = rollout.kl();
@@ -133,12 +230,13 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         line.extend(statistics);
         let episodes = (update + 1) * p.batch_size;
         let time = started.elapsed().as_secs_f64();
+        line.extend_from_slice(&segment.labels);
         line.extend([
             ("ppo/lr", lr),
             ("elapsed/updates", (update + 1) as f64),
             ("elapsed/episodes", episodes as f64),
             ("elapsed/fps", ((update + 1 - first) * p.batch_size) as f64 / time),
-            ("elapsed/time", time),
+            ("elapsed/time", before + time),
         ]);
         let line = format!("{}\n", json_line(&line));
         metrics.write_all(line.as_bytes()).map_err(StageError::io(&metrics_path))?;
@@ -152,13 +250,59 @@ fn train(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &P
         if let Some(error) = guarded.take() {
             return Err(error);
         }
-        if (update + 1) % p.checkpoint_every == 0 && update + 1 < updates {
+        if (update + 1) % p.checkpoint_every == 0 && update + 1 < segment.to {
             metrics.sync_all().map_err(StageError::io(&metrics_path))?;
-            save(&model, &adam, update + 1, kl_coef, entropy_coef)?;
+            save(&model, &adam, update + 1, (kl_coef, entropy_coef), &requests)?;
         }
     }
     bar.finish_and_clear();
+    if segment.to < updates {
+        // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
+        return checkpoint::save(dir, &state(segment.to, (kl_coef, entropy_coef), 0)?, &model, &adam);
+    }
     Ok(save_scalar(dir, &model, inputs.end_of_text)?)
+}
+
+/// requests.jsonl while it is written.
+struct Requests {
+    /// None where nothing is asked.
+    path: Option<PathBuf>,
+    all: Vec<Comparison>,
+    bytes: u64,
+}
+
+impl Requests {
+    fn new(asks: bool, dir: &Path) -> Self {
+        Self { path: asks.then(|| dir.join("requests.jsonl")), all: Vec::new(), bytes: 0 }
+    }
+
+    /// Back to the first `bytes` of the file.
+    fn cut(&mut self, bytes: u64) -> Result<(), StageError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        cut(path, bytes).map_err(StageError::io(path))?;
+        self.all = read_jsonl(path)?;
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn add(&mut self, new: Vec<Comparison>) -> Result<(), StageError> {
+        let Some(path) = &self.path else { return Ok(()) };
+        let mut lines = String::new();
+        for comparison in &new {
+            lines.push_str(&serde_json::to_string(comparison)?);
+            lines.push('\n');
+        }
+        let file = fs::File::options().create(true).append(true).open(path);
+        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        self.bytes += lines.len() as u64;
+        self.all.extend(new);
+        Ok(())
+    }
+}
+
+/// elapsed/time of the last line, or 0.
+fn last_time(metrics: &Path) -> Result<f64, StageError> {
+    Ok(read_metrics(metrics)?.last().and_then(|line| number(line, "elapsed/time")).unwrap_or(0.0))
 }
 
 /// Shortens a file to its first `bytes`.

@@ -2,7 +2,7 @@
 //! training on the labels (paper section 2.2; released code: train_reward.py, label_types.py).
 
 use super::StageError;
-use super::collect::{read, sample_all};
+use super::collect::{gather, sample_all};
 use super::context::{CHECKPOINTS, Context};
 use super::quality::Quality;
 use super::scoring::{Rule, Scorer, raw_scores};
@@ -17,7 +17,7 @@ use crate::model::reward_model::RewardModel;
 use crate::model::sampling::{to_vec, trimmed};
 use crate::model::weights::{load_scalar, save_scalar};
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
-use crate::spec::{LabelerKind, Spec};
+use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -26,6 +26,8 @@ use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 2;
+/// Of the rounds after the first.
+const ROUNDS: u32 = 1;
 
 /// reward.json beside the weights.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +39,12 @@ pub struct Summary {
     #[serde(flatten)]
     pub quality: Quality,
     pub final_loss: f32,
+    /// Labels that it was trained on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub labels: Option<u64>,
+    /// After the first round: how the r before this one does on this round's new labels, of the policy that it made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before: Option<Quality>,
 }
 
 /// Everything reward training needs.
@@ -44,13 +52,23 @@ pub struct Inputs<'a> {
     pub reference: &'a Gpt2,
     pub rule: &'a Rule,
     pub queries: &'a [Query],
-    pub labels: &'a Path,
+    /// Directories of the labels of all rounds so far.
+    pub labels: &'a [PathBuf],
+    /// r of the round before.
+    pub previous: Option<&'a Scorer>,
     pub end_of_text: u32,
 }
 
-/// What r depends on.
-pub fn key(spec: &Spec, labels: &Key) -> Result<Key, StageError> {
-    Ok(Key::new("reward", VERSION, &(&spec.reward, labels.to_string(), spec.seed))?)
+/// What r depends on: the labels of all rounds so far, and the r before, which the new labels measure.
+pub fn key(spec: &Spec, labels: &[Key], previous: Option<&Key>) -> Result<Key, StageError> {
+    match labels {
+        [one] => Ok(Key::new("reward", VERSION, &(&spec.reward, one.to_string(), spec.seed))?),
+        many => {
+            let labels: Vec<String> = many.iter().map(Key::to_string).collect();
+            let previous = previous.map(Key::to_string);
+            Ok(Key::new("reward", VERSION, &("rounds", ROUNDS, &spec.reward, labels, previous, spec.seed))?)
+        }
+    }
 }
 
 /// r's directory.
@@ -69,28 +87,39 @@ pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, Summary), StageErr
 
 fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
     let r = &spec.reward;
-    let mut labels = read(inputs.labels)?;
-    let kind = kind_of(&labels).map_err(StageError::Input)?;
-    let held_out = labels.split_off(spec.collect.labels.min(labels.len()));
+    let gathered = gather(inputs.labels, spec.collect.labels)?;
+    let (labels, held_out) = (gathered.training, gathered.held_out);
+    let all: Vec<Label> = labels.iter().chain(&held_out).cloned().collect();
+    let kind = kind_of(&all).map_err(StageError::Input)?;
+    if labels.is_empty() {
+        return Err(StageError::Input("there are no labels to train on: every question was skipped or dropped".into()));
+    }
+    let round = inputs.labels.len();
+    let before = match (inputs.previous, round) {
+        (Some(previous), 2..) => {
+            let fresh = &labels[labels.len() - gathered.fresh..];
+            Some(measure(spec, inputs, &previous.model, fresh)?)
+        }
+        _ => None,
+    };
     let width = inputs.reference.dimensions().width;
     // r starts from ρ with a fresh head, every time it is trained (paper section 2.2).
     let head = ScalarHead::init(
         width,
         1.0 / ((width + 1) as f64).sqrt(),
-        Context::seed(spec.seed, "reward head"),
+        Context::seed(spec.seed, &of_round("reward head", round)),
         &context.device,
     );
     let model = ScalarModel { trunk: inputs.reference.clone(), head };
 
     let rows = normalization_rows(spec, inputs)?;
     let (mean, std) = starting_scale(&labels)?;
-    let before = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
-    let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, before), &labels, (kind, dir))?;
+    let start = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
+    let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, start), &labels, (kind, dir))?;
     let model = model.folded();
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
 
-    let held_out_rows: Vec<Query> = held_out.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
-    let quality = Quality::measure(&held_out, &raw_scores(&model, &held_out_rows)?);
+    let quality = measure(spec, inputs, &model, &held_out)?;
     let who = if spec.labeler.kind == LabelerKind::Simulated { " of simulated labelers" } else { "" };
     tracing::info!("reward model ({kind}{who}): {}", quality.text());
     if quality.worse_than_chance() {
@@ -100,10 +129,34 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         });
     }
     save_scalar(dir, &model, inputs.end_of_text)?;
-    let summary = Summary { normalization: after, label_type: kind.to_string(), quality, final_loss };
+    let summary = Summary {
+        normalization: after,
+        label_type: kind.to_string(),
+        quality,
+        final_loss,
+        labels: counts_labels(spec).then_some(labels.len() as u64),
+        before,
+    };
     let path = dir.join("reward.json");
     let text = serde_json::to_string_pretty(&summary).map_err(|e| StageError::Input(e.to_string()))?;
     write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// Whether the number of labels is not simply `collect.labels`.
+fn counts_labels(spec: &Spec) -> bool {
+    let rounds = matches!(spec.collect.schedule, CollectSchedule::Batched | CollectSchedule::Online);
+    rounds || spec.labeler.kind == LabelerKind::Human
+}
+
+/// The name of a random stream in a round; the first one's is that of the offline schedule.
+fn of_round(purpose: &str, round: usize) -> String {
+    if round == 1 { purpose.into() } else { format!("{purpose} of round {round}") }
+}
+
+/// How a model's raw scores agree with labels.
+fn measure(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, labels: &[Label]) -> Result<Quality, StageError> {
+    let rows: Vec<Query> = labels.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
+    Ok(Quality::measure(labels, &raw_scores(model, &rows)?))
 }
 
 /// Mean and deviation over samples of ρ that r starts with: the labels' own, so that it need not first learn their
@@ -142,7 +195,8 @@ fn fit(
     };
     training.run(model, &context.device, |step, model, adam| {
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
-        let picked = Context::shuffled(spec.seed, "reward order", labels.len(), step * r.batch_size, count);
+        let purpose = of_round("reward order", inputs.labels.len());
+        let picked = Context::shuffled(spec.seed, &purpose, labels.len(), step * r.batch_size, count);
         let batch: Vec<_> =
             picked.iter().map(|i| (label_rows(spec, inputs, &labels[*i]), labels[*i].judgement)).collect();
         let lr = r.lr * (1.0 - step as f64 / steps as f64);
@@ -204,12 +258,12 @@ fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, St
     Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.rule.row(q, r)).collect())
 }
 
-/// A label's samples as rows of query and response, as wide as scored rows are. Samples of ours are truncated here;
-/// recorded ones were truncated before people saw them, and stay as they are.
+/// A label's samples as rows of query and response, as wide as scored rows are. What programs judged is truncated here;
+/// what people saw was truncated before they saw it, and stays as it is.
 fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
     let row = |sample: &Vec<u32>| match spec.labeler.kind {
         LabelerKind::Mock | LabelerKind::Simulated => inputs.rule.bare_row(&label.query, sample),
-        LabelerKind::Recorded => {
+        LabelerKind::Recorded | LabelerKind::Human => {
             let response = (0..spec.task.response_length).map(|i| sample.get(i).copied());
             inputs.rule.scored_query(&label.query).into_iter().chain(response).collect()
         }

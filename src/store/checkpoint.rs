@@ -26,6 +26,9 @@ pub struct State {
     pub entropy_coef: f64,
     /// Length of metrics.jsonl at this point.
     pub metrics_bytes: u64,
+    /// Length of requests.jsonl at this point; there is none without online collection.
+    #[serde(default)]
+    pub requests_bytes: u64,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -70,6 +73,15 @@ fn found(dir: &Path) -> Result<Vec<usize>, StageError> {
     let mut updates: Vec<usize> = entries.filter_map(Result::ok).filter_map(name).collect();
     updates.sort_unstable_by(|a, b| b.cmp(a));
     Ok(updates)
+}
+
+/// Hash of the newest checkpoint's weights, as it was written.
+pub fn newest_hash(dir: &Path) -> Result<String, StageError> {
+    let none = || StageError::Input(format!("{}: there are no weights", dir.display()));
+    let (_, seal) = paths(dir, *found(dir)?.first().ok_or_else(none)?);
+    let text = fs::read_to_string(&seal).map_err(StageError::io(&seal))?;
+    let sealed: Sealed = serde_json::from_str(&text)?;
+    Ok(sealed.blake3)
 }
 
 /// The newest intact checkpoint; `like` gives the model's shape.

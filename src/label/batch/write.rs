@@ -136,7 +136,7 @@ pub fn write_batch(dir: &Path, new: &NewBatch, items: &[Item]) -> Result<Batch, 
         if there == items {
             return Ok(batch);
         }
-        return Err(LabelError::file(&at, other_questions(&batch, new)));
+        return Err(LabelError::file(&at, other_questions(&batch, &new.spec, new.seed)));
     }
     let lines = at.join("items.jsonl");
     let write = |out: &mut std::io::BufWriter<std::fs::File>| {
@@ -167,11 +167,11 @@ pub fn write_batch(dir: &Path, new: &NewBatch, items: &[Item]) -> Result<Batch, 
 }
 
 /// Why a batch of this name cannot be made.
-pub fn other_questions(batch: &Batch, new: &NewBatch) -> String {
+pub fn other_questions(batch: &Batch, spec: &str, seed: u64) -> String {
     format!(
-        "is a batch of other questions, made by spec {:?} (seed {}) and not by {:?} (seed {}); a batch is never overwritten: \
-         give this spec, run or seed a directory of its own (labeler.batches), or move the old one away",
-        batch.spec, batch.seed, new.spec, new.seed
+        "is a batch of other questions: made by spec {:?} (seed {}), and {:?} (seed {}) asks others. A batch is never \
+         overwritten: give this spec, run or seed a directory of its own (labeler.batches), or move the old one away",
+        batch.spec, batch.seed, spec, seed
     )
 }
 

@@ -15,7 +15,7 @@ use crate::stage::context::Context;
 use crate::stage::experiment::Keys;
 use crate::stage::scoring::{Rule, Scorer};
 use crate::stage::{StageError, classifier, pretrain, sources};
-use crate::store::atomic::write_atomic;
+use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::suite::types::Baseline;
 use std::path::{Path, PathBuf};
@@ -125,24 +125,24 @@ impl<'a> Desk<'a> {
 
     /// Sampled responses `[queries x k]`, from the cache where they have been sampled before.
     fn responses(&self, writer: Writer, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
-        let (dir, upstream, purpose) = match writer {
+        let (dir, purpose) = match writer {
             Writer::Policy => {
-                let dir = self.dir.join("runs").join(&self.run).join("models/policy");
-                (dir, self.keys.evaluate.to_string(), format!("preference {}", self.member))
+                (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
             }
             Writer::Baseline(_) => {
                 // Books were read before the stylistic tasks' ρ was frozen (paper section 3.1).
                 let tuned = self.spec.supervised.on == SupervisedOn::Text;
-                let key = self.keys.supervised.as_ref().filter(|_| tuned).unwrap_or(&self.keys.pretrained);
-                let dir = self.dir.join(if tuned { "models/supervised" } else { "models/reference" });
-                (dir, key.to_string(), "preference zero-shot".into())
+                let name = if tuned { "models/supervised" } else { "models/reference" };
+                (self.dir.join(name), "preference zero-shot".into())
             }
         };
-        let inputs = (upstream, &purpose, &self.spec.task, self.spec.seed, self.examples.len(), k);
+        let weights = dir.join("model.safetensors");
+        let weights = hash_file(&weights).map_err(StageError::io(weights))?;
+        let queries: Vec<Query> = self.examples.iter().map(|e| e.query.clone()).collect();
+        let inputs = (weights, &purpose, &self.spec.task, self.spec.seed, &queries, k, &self.context.device_kind);
         let key = Key::new("responses", VERSION, &inputs)?;
         let made = self.context.artifact(Some(&self.member), &key, |work| {
             let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
-            let queries: Vec<Query> = self.examples.iter().map(|e| e.query.clone()).collect();
             let responses = sample_all(&model, &self.spec, &queries, k, &purpose)?;
             let path = work.dir.join("responses.json");
             write_atomic(&path, serde_json::to_string(&responses)?.as_bytes()).map_err(StageError::io(path))

@@ -1,0 +1,265 @@
+//! Batches in other tools' formats, out and back in. Questions go out with their candidates in the order in which they are
+//! to be shown, called a, b, c, ..; answers come back as `answers-NAME.jsonl` beside the batch, each under its item's id.
+//!
+//! | format | what goes out | an item is known by |
+//! |---|---|---|
+//! | label_studio | tasks with data {item, query, a, b, ..}, answers as annotations | `data.item` |
+//! | csv | one row per question and answer | the column `item` |
+//! | lm_human_preferences | counted answers as the paper's label files | its token ids |
+//! | summarize_from_feedback | counted answers as comparisons of texts | `info.id`, else its texts |
+//!
+//! docs/batches.md describes all four; docs/label_studio.xml is a labeling interface for the first.
+
+mod csv;
+mod label_studio;
+mod published;
+
+use super::LabelError;
+use super::batch::write::existing;
+use super::batch::{Answer, Batch, Item};
+use crate::store::atomic::write_atomic;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+/// Problems of a file that are named one by one.
+const MOST_PROBLEMS: usize = 5;
+
+/// A format of another tool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    LmHumanPreferences,
+    SummarizeFromFeedback,
+    LabelStudio,
+    Csv,
+}
+
+impl Format {
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LmHumanPreferences => "lm_human_preferences",
+            Self::SummarizeFromFeedback => "summarize_from_feedback",
+            Self::LabelStudio => "label_studio",
+            Self::Csv => "csv",
+        }
+    }
+}
+
+/// A batch with its answers: the latest of each labeler whose answers count.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    pub dir: PathBuf,
+    pub batch: Batch,
+    pub items: Vec<Item>,
+    pub answers: Vec<Answer>,
+}
+
+impl Opened {
+    /// Reads the batch in `dir`.
+    pub fn open(dir: &Path) -> Result<Self, LabelError> {
+        let none = || LabelError::file(dir, "is no batch: it has no batch.json");
+        let (batch, items) = existing(dir)?.ok_or_else(none)?;
+        let answers = super::batch::given::counted(dir)?;
+        Ok(Self { dir: dir.into(), batch, items, answers })
+    }
+
+    /// Each item with its answers.
+    fn answered(&self) -> impl Iterator<Item = (&Item, Vec<&Answer>)> {
+        let mut by_item: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
+        for answer in &self.answers {
+            by_item.entry(answer.item.as_str()).or_default().push(answer);
+        }
+        self.items.iter().map(move |item| (item, by_item.remove(item.id.as_str()).unwrap_or_default()))
+    }
+}
+
+/// The batch in `dir`, or all batches in it, by name.
+pub fn batches(dir: &Path) -> Result<Vec<Opened>, LabelError> {
+    if dir.join("batch.json").exists() {
+        return Ok(vec![Opened::open(dir)?]);
+    }
+    let entries = std::fs::read_dir(dir).map_err(|e| LabelError::file(dir, e))?;
+    let mut paths: Vec<PathBuf> =
+        entries.filter_map(|e| Some(e.ok()?.path())).filter(|p| p.join("batch.json").exists()).collect();
+    paths.sort();
+    if paths.is_empty() {
+        return Err(LabelError::file(dir, "is no batch, and has none in it (a batch has a batch.json)"));
+    }
+    paths.iter().map(|path| Opened::open(path)).collect()
+}
+
+/// How much was written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exported {
+    pub batches: usize,
+    /// Rows, tasks or labels.
+    pub entries: usize,
+}
+
+/// Writes the batch, or all batches, in `dir`.
+pub fn export(dir: &Path, format: Format, out: &mut dyn Write) -> Result<Exported, LabelError> {
+    let all = batches(dir)?;
+    let entries = match format {
+        Format::LmHumanPreferences => published::write_ids(&all, out),
+        Format::SummarizeFromFeedback => published::write_texts(&all, out),
+        Format::LabelStudio => label_studio::write(&all, out),
+        Format::Csv => csv::write(&all, out),
+    };
+    let entries = entries.map_err(|e| LabelError::file(dir, format!("cannot be exported: {e}")))?;
+    Ok(Exported { batches: all.len(), entries })
+}
+
+/// The letter of a place: a, b, c, ..
+fn letter(place: usize) -> String {
+    u8::try_from(place)
+        .ok()
+        .filter(|p| *p < 26)
+        .map_or_else(|| format!("{place}"), |p| char::from(b'a' + p).to_string())
+}
+
+/// The candidate shown at the place that a letter names.
+fn candidate(item: &Item, text: &str) -> Result<usize, String> {
+    let wanted = text.trim().to_lowercase();
+    let place = (0..item.order.len()).find(|place| letter(*place) == wanted);
+    let last = letter(item.order.len().saturating_sub(1));
+    place.map(|place| item.order[place]).ok_or_else(|| format!("{text:?} is not one of a to {last}"))
+}
+
+/// The place at which a candidate is shown.
+fn place(item: &Item, candidate: usize) -> usize {
+    item.order.iter().position(|c| *c == candidate).unwrap_or(candidate)
+}
+
+/// An answer of another tool and where it stands in its file.
+struct Found {
+    line: u64,
+    answer: Answer,
+}
+
+/// What could not be read, by line.
+type Problems = Vec<(u64, String)>;
+
+/// What an import did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Imported {
+    /// The file of answers.
+    pub path: PathBuf,
+    /// Answers in the imported file.
+    pub answers: usize,
+    /// Of these, how many were new or changed.
+    pub new: usize,
+}
+
+/// How to read another tool's answers.
+#[derive(Debug, Clone, Default)]
+pub struct Importing {
+    /// Who answered, where the file does not say.
+    pub labeler: Option<String>,
+    /// Of `answers-NAME.jsonl`; default: the file's name.
+    pub name: Option<String>,
+}
+
+/// Reads answers to the batch in `dir` and adds those that are new to `answers-NAME.jsonl`. Anything that is wrong with the
+/// file stops the import before anything is written. The same file twice adds nothing.
+pub fn import(file: &Path, format: Format, dir: &Path, options: &Importing) -> Result<Imported, LabelError> {
+    let none = || LabelError::file(dir, "is no batch: it has no batch.json");
+    let (_, items) = existing(dir)?.ok_or_else(none)?;
+    let by_id: BTreeMap<&str, &Item> = items.iter().map(|item| (item.id.as_str(), item)).collect();
+    let mut problems = Problems::new();
+    let found = match format {
+        Format::LmHumanPreferences => published::read_ids(file, &items, options, &mut problems)?,
+        Format::SummarizeFromFeedback => published::read_texts(file, &items, options, &mut problems)?,
+        Format::LabelStudio => label_studio::read(file, &by_id, options, &mut problems)?,
+        Format::Csv => csv::read(file, &by_id, options, &mut problems)?,
+    };
+    for found in &found {
+        if found.answer.labeler.trim().is_empty() {
+            problems.push((found.line, "does not say who answered; give it by --labeler NAME".into()));
+        }
+    }
+    refuse(file, problems)?;
+    if found.is_empty() {
+        return Err(LabelError::file(file, "has no answers"));
+    }
+    let name = options.name.clone().unwrap_or_else(|| {
+        file.file_stem().map_or_else(|| "import".into(), |stem| stem.to_string_lossy().into_owned())
+    });
+    let name: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    add(&dir.join(format!("answers-{name}.jsonl")), found)
+}
+
+/// The first problems, in one message.
+fn refuse(file: &Path, mut problems: Problems) -> Result<(), LabelError> {
+    problems.sort();
+    let Some((line, first)) = problems.first() else { return Ok(()) };
+    let mut message = first.clone();
+    for (line, problem) in problems.iter().take(MOST_PROBLEMS).skip(1) {
+        message = format!("{message}\n  line {line}: {problem}");
+    }
+    if problems.len() > MOST_PROBLEMS {
+        message = format!("{message}\n  and {} more; nothing was imported", problems.len() - MOST_PROBLEMS);
+    } else {
+        message = format!("{message}; nothing was imported");
+    }
+    Err(LabelError::Place { path: file.into(), line: *line, column: 1, message })
+}
+
+/// What an answer says, but for when and how often.
+fn said(answer: &Answer) -> String {
+    let plain = Answer { shown_at: None, answered_at: None, revision: 0, ..answer.clone() };
+    serde_json::to_string(&plain).unwrap_or_default()
+}
+
+/// Adds answers to a file. One that differs from the labeler's last answer to the item is a change of mind.
+fn add(path: &Path, found: Vec<Found>) -> Result<Imported, LabelError> {
+    let mut text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
+        Err(e) => return Err(LabelError::file(path, e)),
+    };
+    let there: Vec<Answer> = if text.is_empty() { Vec::new() } else { super::batch::write::lines(path)? };
+    // All that a labeler ever said about an item: a file that is imported again brings old answers along.
+    let mut known: BTreeMap<(String, String), (BTreeSet<String>, u32)> = BTreeMap::new();
+    for answer in &there {
+        let entry = known.entry((answer.item.clone(), answer.labeler.clone())).or_default();
+        entry.0.insert(said(answer));
+        entry.1 = entry.1.max(answer.revision + 1);
+    }
+    if !text.is_empty() && !text.ends_with('\n') {
+        text.push('\n');
+    }
+    let (answers, mut new) = (found.len(), 0);
+    for Found { mut answer, .. } in found {
+        let entry = known.entry((answer.item.clone(), answer.labeler.clone())).or_default();
+        if !entry.0.insert(said(&answer)) {
+            continue;
+        }
+        answer.revision = entry.1;
+        entry.1 += 1;
+        new += 1;
+        text.push_str(&serde_json::to_string(&answer).map_err(|e| LabelError::file(path, e))?);
+        text.push('\n');
+    }
+    if new > 0 {
+        write_atomic(path, text.as_bytes()).map_err(|e| LabelError::file(path, e))?;
+    }
+    Ok(Imported { path: path.into(), answers, new })
+}
+
+/// An answer without anything said.
+fn blank(item: &str, labeler: String) -> Answer {
+    Answer {
+        item: item.into(),
+        best: None,
+        skip: None,
+        ranking: None,
+        confidence: None,
+        note: None,
+        labeler,
+        shown_at: None,
+        answered_at: None,
+        revision: 0,
+    }
+}

@@ -1,0 +1,392 @@
+//! The rounds of a run, one after the other: labels, r, π (rounds.rs says how many and how large). Each is three artifacts
+//! whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
+
+use super::StageError;
+use super::collect::people::{self, Progress};
+use super::collect::{self, Asked, Simulation, Source, Tally, gather, read_requests};
+use super::context::Context;
+use super::policy::{self, Segment};
+use super::reward::{self, Summary};
+use super::rounds::{Round, rounds};
+use super::scoring::{Rule, Scorer};
+use crate::data::queries::{Query, QueryFormat};
+use crate::label::human::HumanReport;
+use crate::model::gpt2::Gpt2;
+use crate::model::tokenizer::Tokenizer;
+use crate::report::files::{Accuracy, RoundReport, Rounds};
+use crate::spec::{CollectSchedule, LabelerKind, Spec};
+use crate::store::atomic::write_atomic;
+use crate::store::cache::{Key, publish};
+use std::path::{Path, PathBuf};
+
+/// The artifacts of one round; those that depend on answers that are not there yet have no key.
+#[derive(Debug, Clone)]
+pub struct RoundKeys {
+    pub round: Round,
+    pub labels: Option<Key>,
+    pub reward: Option<Key>,
+    /// None, too, where there is no RL.
+    pub policy: Option<Key>,
+}
+
+/// Keys of rounds, made in order.
+pub struct Links<'a> {
+    spec: &'a Spec,
+    /// ρ and r_s.
+    upstream: &'a [String],
+    labels: Vec<Key>,
+    reward: Option<Key>,
+    policy: Option<Key>,
+}
+
+impl<'a> Links<'a> {
+    /// `upstream`: what all rounds depend on, ρ and r_s.
+    pub fn new(spec: &'a Spec, upstream: &'a [String]) -> Self {
+        Self { spec, upstream, labels: Vec::new(), reward: None, policy: None }
+    }
+
+    /// The next round. `answered`: key of people's labels, where they are the labelers.
+    fn next(&mut self, round: &Round, answered: Option<&Key>) -> Result<RoundKeys, StageError> {
+        let labels = match answered {
+            Some(key) => key.clone(),
+            None => collect::key(self.spec, round, self.upstream, self.policy.as_ref())?,
+        };
+        self.labels.push(labels.clone());
+        let reward = reward::key(self.spec, &self.labels, self.reward.as_ref())?;
+        let upstream: Vec<String> = self.upstream.iter().cloned().chain([reward.to_string()]).collect();
+        let schedule = self.spec.collect.schedule;
+        let policy = match schedule {
+            _ if !schedule.has_rl() => None,
+            CollectSchedule::Batched | CollectSchedule::Online => {
+                Some(policy::round_key(self.spec, round, &upstream, self.policy.as_ref())?)
+            }
+            _ => Some(policy::key(self.spec, &upstream)?),
+        };
+        (self.reward, self.policy) = (Some(reward.clone()), policy.clone());
+        Ok(RoundKeys { round: *round, labels: Some(labels), reward: Some(reward), policy })
+    }
+}
+
+/// The keys of all rounds as far as they are known now.
+pub fn keys(spec: &Spec, upstream: &[String]) -> Result<Vec<RoundKeys>, StageError> {
+    let mut links = Links::new(spec, upstream);
+    let mut all = Vec::new();
+    let mut known = true;
+    for round in rounds(spec) {
+        let answered = match spec.labeler.kind {
+            LabelerKind::Human if known => match people::look(spec, &round)? {
+                Progress::Done(answered) => Some(answered.key()?),
+                _ => None,
+            },
+            _ => None,
+        };
+        known &= spec.labeler.kind != LabelerKind::Human || answered.is_some();
+        all.push(match known {
+            true => links.next(&round, answered.as_ref())?,
+            false => RoundKeys { round, labels: None, reward: None, policy: None },
+        });
+    }
+    Ok(all)
+}
+
+/// What the rounds of a run need.
+pub struct Inputs<'a> {
+    pub reference: &'a Gpt2,
+    /// Directory of ρ's weights.
+    pub reference_dir: &'a Path,
+    pub tokenizer: &'a Tokenizer,
+    /// Directory of the tokenizer's files.
+    pub tokenizer_dir: &'a Path,
+    /// r_s.
+    pub mock: Option<&'a Scorer>,
+    pub rule: &'a Rule,
+    pub queries: &'a [Query],
+    pub summaries: &'a [Option<String>],
+}
+
+/// What a run's rounds end with.
+pub struct Trained {
+    /// The last r.
+    pub scorer: Scorer,
+    pub accuracy: Option<Accuracy>,
+    /// Directory of the last π; none without RL.
+    pub policy: Option<PathBuf>,
+    pub last: RoundKeys,
+    /// Labels that the last r learned from.
+    pub labels: u64,
+}
+
+/// A run in progress.
+struct Chain<'a> {
+    context: &'a Context,
+    run: &'a str,
+    spec: &'a Spec,
+    inputs: &'a Inputs<'a>,
+    labels: Vec<PathBuf>,
+    /// π of the round before, and its key.
+    policy: Option<(PathBuf, Key)>,
+    scorer: Option<Scorer>,
+    reports: Vec<RoundReport>,
+    people: HumanReport,
+}
+
+/// Runs all rounds and publishes what they make.
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    upstream: &[String],
+    inputs: &Inputs<'_>,
+) -> Result<Trained, StageError> {
+    let mut links = Links::new(spec, upstream);
+    let mut chain = Chain {
+        context,
+        run,
+        spec,
+        inputs,
+        labels: Vec::new(),
+        policy: None,
+        scorer: None,
+        reports: Vec::new(),
+        people: HumanReport::default(),
+    };
+    let (mut last, mut last_keys, mut labels) = (None, None, 0);
+    for round in rounds(spec) {
+        if rounds(spec).len() > 1 {
+            tracing::info!(
+                "{run}: round {}: {} labels, updates {} to {}",
+                round.number,
+                round.total,
+                round.from,
+                round.to
+            );
+        }
+        let answered = match spec.labeler.kind {
+            LabelerKind::Human => Some(chain.ask_people(&round)?),
+            _ => None,
+        };
+        let answered_key = answered.as_ref().map(people::Answered::key).transpose()?;
+        let keys = links.next(&round, answered_key.as_ref())?;
+        if let (Some(labels_key), Some(reward_key)) = (&keys.labels, &keys.reward) {
+            chain.collect(&round, labels_key, answered.as_ref())?;
+            let summary = chain.learn(reward_key)?;
+            labels = summary.labels.unwrap_or(round.total as u64);
+            last = Some(summary);
+        }
+        if let Some(key) = &keys.policy {
+            chain.train(&round, key)?;
+        }
+        chain.report(&round, last.as_ref(), labels)?;
+        last_keys = Some(keys);
+    }
+    let none = || StageError::Input("there are no rounds to train r in".into());
+    let accuracy = last.ok_or_else(none)?.quality.accuracy();
+    Ok(Trained {
+        scorer: chain.scorer.ok_or_else(none)?,
+        accuracy,
+        policy: chain.policy.map(|(dir, _)| dir),
+        last: last_keys.ok_or_else(none)?,
+        labels,
+    })
+}
+
+impl<'a> Chain<'a> {
+    fn run_dir(&self) -> PathBuf {
+        self.context.out.join("runs").join(self.run)
+    }
+
+    /// What is asked in a round, of ρ or of π as it is before the round.
+    fn with_asked<T>(
+        &self,
+        round: &Round,
+        then: impl FnOnce(Asked<'_>) -> Result<T, StageError>,
+    ) -> Result<T, StageError> {
+        let Inputs { reference, rule, queries, .. } = *self.inputs;
+        let of = |model| Asked { round: *round, model, update: round.from, rule, queries, collected: None };
+        match &self.policy {
+            None => then(of(reference)),
+            Some((dir, _)) if self.spec.collect.schedule == CollectSchedule::Online => {
+                then(Asked { collected: Some(read_requests(dir)?), ..of(reference) })
+            }
+            Some((dir, _)) => {
+                let (_, model, _) = policy::resume(self.context, self.spec, reference, dir)?;
+                then(of(&model.trunk))
+            }
+        }
+    }
+
+    /// What people are told beside the questions.
+    fn desk(&self) -> people::Desk<'_> {
+        let dir = self.policy.as_ref().map_or(self.inputs.reference_dir, |(dir, _)| dir);
+        people::Desk {
+            context: self.context,
+            run: self.run,
+            spec: self.spec,
+            rule: self.inputs.rule,
+            queries: self.inputs.queries,
+            tokenizer: self.inputs.tokenizer,
+            tokenizer_dir: self.inputs.tokenizer_dir,
+            weights: dir,
+        }
+    }
+
+    /// People's answers to all questions of a round, or an error that says how many are missing.
+    fn ask_people(&self, round: &Round) -> Result<people::Answered, StageError> {
+        self.desk().answers(round, &mut || self.with_asked(round, |asked| asked.all(self.context, self.spec)))
+    }
+
+    fn collect(&mut self, round: &Round, key: &Key, answered: Option<&people::Answered>) -> Result<(), StageError> {
+        let (context, run, spec, inputs) = (self.context, self.run, self.spec, self.inputs);
+        let collect = |source: &Source<'_>| collect::run(context, run, spec, key, source);
+        let dir = match (answered, spec.labeler.kind, inputs.mock) {
+            // π need not be read for labels that are there.
+            _ if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() => {
+                collect(&Source::Stored)?
+            }
+            (Some(answered), ..) => collect(&Source::Human(answered))?,
+            (None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
+                let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
+                collect(&Source::Simulated { asked, simulation })
+            })?,
+            (None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
+            (None, _, None) => {
+                let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
+                let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);
+                collect(&Source::Recorded { tokenizer: inputs.tokenizer, query_of })?
+            }
+        };
+        self.labels.push(dir);
+        if let Some(answered) = answered {
+            self.people.extend(answered.report.clone());
+        }
+        self.publish_labels()
+    }
+
+    /// labels/RUN.jsonl: the labels of all rounds so far, those to train on first; beside it the last round's reports.
+    fn publish_labels(&self) -> Result<(), StageError> {
+        let to = |name: &str| self.context.out.join("labels").join(format!("{}{name}", self.run));
+        match &self.labels[..] {
+            [one] => publish(&one.join("labels.jsonl"), &to(".jsonl")).map_err(StageError::io(to(".jsonl")))?,
+            many => {
+                let all = gather(many, self.spec.collect.labels)?;
+                let mut lines = String::new();
+                for label in all.training.iter().chain(&all.held_out) {
+                    lines.push_str(&serde_json::to_string(label)?);
+                    lines.push('\n');
+                }
+                write_atomic(&to(".jsonl"), lines.as_bytes()).map_err(StageError::io(to(".jsonl")))?;
+            }
+        }
+        if self.spec.labeler.kind == LabelerKind::Human {
+            let text = serde_json::to_string_pretty(&self.people)?;
+            write_atomic(&to("_human.json"), format!("{text}\n").as_bytes())
+                .map_err(StageError::io(to("_human.json")))?;
+        }
+        let Some(last) = self.labels.last() else { return Ok(()) };
+        for (file, name) in [("labels_report.json", "_report.json"), ("simulated.json", "_simulated.json")] {
+            if last.join(file).exists() {
+                publish(&last.join(file), &to(name)).map_err(StageError::io(to(name)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Trains r on the labels of all rounds so far.
+    fn learn(&mut self, key: &Key) -> Result<Summary, StageError> {
+        let inputs = reward::Inputs {
+            reference: self.inputs.reference,
+            rule: self.inputs.rule,
+            queries: self.inputs.queries,
+            labels: &self.labels,
+            previous: self.scorer.as_ref(),
+            end_of_text: self.inputs.tokenizer.end_of_text(),
+        };
+        let trained = reward::run(self.context, self.run, self.spec, key, &inputs)?;
+        let model_dir = self.run_dir().join("models/reward");
+        for file in ["config.json", "model.safetensors", "reward.json"] {
+            let to = model_dir.join(file);
+            publish(&trained.join(file), &to).map_err(StageError::io(to))?;
+        }
+        self.inputs.tokenizer.save(&model_dir)?;
+        let (scorer, summary) = reward::load(self.context, &trained)?;
+        self.scorer = Some(scorer);
+        Ok(summary)
+    }
+
+    /// Trains π under the present r for the round's updates.
+    fn train(&mut self, round: &Round, key: &Key) -> Result<(), StageError> {
+        let scorer = self.scorer.as_ref().ok_or_else(|| StageError::Input("there is no r to optimise".into()))?;
+        let inputs = policy::Inputs {
+            reference: self.inputs.reference,
+            scorer,
+            mock: self.inputs.mock,
+            rule: self.inputs.rule,
+            queries: self.inputs.queries,
+            end_of_text: self.inputs.tokenizer.end_of_text(),
+        };
+        let online = self.spec.collect.schedule == CollectSchedule::Online;
+        let labels = match self.spec.collect.schedule {
+            CollectSchedule::Batched | CollectSchedule::Online => {
+                let known = gather(&self.labels, self.spec.collect.labels)?;
+                let mut line =
+                    vec![("labels/round", round.number as f64), ("labels/collected", known.training.len() as f64)];
+                let Tally { wins, n } = known.validation;
+                if n > 0 {
+                    line.extend([("labels/win_rate", wins as f64 / n as f64), ("labels/win_rate_n", n as f64)]);
+                }
+                line
+            }
+            _ => Vec::new(),
+        };
+        let desk = self.desk();
+        let next = rounds(self.spec).into_iter().nth(round.number);
+        let people = |requests: &[collect::Comparison]| match &next {
+            Some(next) => desk.waits(next, requests),
+            None => Ok(()),
+        };
+        let human = online && self.spec.labeler.kind == LabelerKind::Human;
+        let segment = Segment {
+            from: round.from,
+            to: round.to,
+            previous: self.policy.as_ref().map(|(dir, _)| dir.as_path()),
+            labels,
+            asks: online,
+            people: if human { Some(&people) } else { None },
+        };
+        let trained = policy::run(self.context, self.run, self.spec, key, &inputs, &segment)?;
+        let metrics = self.run_dir().join("metrics.jsonl");
+        publish(&trained.join("metrics.jsonl"), &metrics).map_err(StageError::io(metrics))?;
+        self.policy = Some((trained, key.clone()));
+        Ok(())
+    }
+
+    /// runs/RUN/rounds.json, where there are rounds.
+    fn report(&mut self, round: &Round, summary: Option<&Summary>, labels: u64) -> Result<(), StageError> {
+        if !matches!(self.spec.collect.schedule, CollectSchedule::Batched | CollectSchedule::Online) {
+            return Ok(());
+        }
+        let Some(summary) = summary else { return Ok(()) };
+        let known = gather(&self.labels, self.spec.collect.labels)?;
+        let (count, batch) = (round.to - round.from, self.spec.policy.batch_size);
+        self.reports.push(RoundReport {
+            round: round.number,
+            labels,
+            new_labels: known.fresh as u64,
+            updates: count as u64,
+            episodes: (count * batch) as u64,
+            accuracy: summary.quality.accuracy(),
+            accuracy_before: summary.before.as_ref().and_then(|q| q.accuracy()),
+            final_loss: f64::from(summary.final_loss),
+            wins: known.validation.wins,
+            validations: known.validation.n,
+        });
+        let report = Rounds {
+            run: self.run.into(),
+            schedule: self.spec.collect.schedule.word().into(),
+            rounds: self.reports.clone(),
+        };
+        let path = self.run_dir().join("rounds.json");
+        let text = serde_json::to_string_pretty(&report)?;
+        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    }
+}

@@ -1,0 +1,240 @@
+//! What labelers compare: four responses to a query, of ρ, of π as it is between two rounds, or (online) of both while π
+//! is trained.
+
+use super::uniforms;
+use crate::data::queries::Query;
+use crate::model::gpt2::Gpt2;
+use crate::model::sampling::{Sampled, Sampling, sample};
+use crate::spec::Spec;
+use crate::stage::StageError;
+use crate::stage::context::Context;
+use crate::stage::rounds::{Round, is_validation, wanted};
+use crate::stage::scoring::{ROWS, Rule};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Candidates per comparison (paper section 2.1).
+pub const CANDIDATES: usize = 4;
+/// Comparisons that are sampled and answered at once.
+pub const CHUNK: usize = ROWS / CANDIDATES;
+/// Of a validation item, how many of the candidates are ρ's; the others are π's.
+pub const VALIDATION_REFERENCES: usize = 2;
+/// Most times that a response is sampled again for want of the truncation token.
+const TRIES: usize = 20;
+
+/// A response and the sum of the log-probabilities of its tokens up to the truncation token, under who wrote it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Drawn {
+    pub response: Vec<u32>,
+    pub logprob: f32,
+}
+
+/// A question without its answer; a line of requests.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Comparison {
+    /// Index of the training query.
+    pub query: usize,
+    /// `[CANDIDATES]`
+    pub candidates: Vec<Drawn>,
+    /// The first [`VALIDATION_REFERENCES`] candidates are ρ's and the others π's.
+    #[serde(default)]
+    pub validation: bool,
+    /// PPO updates that π had behind it.
+    #[serde(default)]
+    pub update: usize,
+}
+
+impl Comparison {
+    /// All candidates' tokens.
+    pub fn responses(&self) -> Vec<Vec<u32>> {
+        self.candidates.iter().map(|c| c.response.clone()).collect()
+    }
+}
+
+/// `k` samples per query from a language model, in passes of [`ROWS`] rows.
+pub fn sample_all(
+    model: &Gpt2,
+    spec: &Spec,
+    queries: &[Query],
+    k: usize,
+    purpose: &str,
+) -> Result<Vec<Vec<u32>>, StageError> {
+    Ok(sample_passes(model, spec, queries, k, purpose)?.0)
+}
+
+/// Tokens and their log-probabilities, `[rows][response]` both.
+type Samples = (Vec<Vec<u32>>, Vec<Vec<f32>>);
+
+fn sample_passes(model: &Gpt2, spec: &Spec, queries: &[Query], k: usize, purpose: &str) -> Result<Samples, StageError> {
+    let (mut responses, mut logprobs) = (Vec::with_capacity(queries.len() * k), Vec::new());
+    for (i, chunk) in queries.chunks((ROWS / k).max(1)).enumerate() {
+        let u = uniforms(spec.seed, purpose, i as u64, spec.task.response_length, chunk.len() * k);
+        let args = Sampling {
+            queries: chunk,
+            k,
+            response_length: spec.task.response_length,
+            temperature: spec.task.temperature,
+            uniforms: &u,
+            value_head: None,
+        };
+        let Sampled { responses: r, logprobs: l, .. } = sample(model, &args)?;
+        responses.extend(r);
+        logprobs.extend(l);
+    }
+    Ok((responses, logprobs))
+}
+
+/// `k` responses per query to compare, and how many of them still lack the truncation token: those are rejected and
+/// sampled again (paper section 3.1), as long as that helps.
+fn sample_complete(
+    model: &Gpt2,
+    spec: &Spec,
+    rule: &Rule,
+    queries: &[Query],
+    k: usize,
+    purpose: &str,
+) -> Result<(Vec<Drawn>, usize), StageError> {
+    let (mut responses, mut logprobs) = sample_passes(model, spec, queries, k, purpose)?;
+    let missing = |responses: &[Vec<u32>]| -> Vec<usize> {
+        (0..responses.len()).filter(|i| rule.cut(&responses[*i]).is_none()).collect()
+    };
+    let mut rejected = missing(&responses);
+    for again in 1..=TRIES {
+        if rejected.is_empty() {
+            break;
+        }
+        let asked: Vec<Query> = rejected.iter().map(|i| queries[i / k].clone()).collect();
+        let (found, of_found) = sample_passes(model, spec, &asked, 1, &format!("{purpose}, again {again}"))?;
+        for ((i, response), logprob) in rejected.iter().zip(found).zip(of_found) {
+            (responses[*i], logprobs[*i]) = (response, logprob);
+        }
+        let left = missing(&responses);
+        // A model that hardly ever writes the token will not do so now.
+        let helps = left.len() * 20 <= rejected.len() * 19;
+        rejected = left;
+        if !helps {
+            break;
+        }
+    }
+    let drawn = |(response, logprobs): (Vec<u32>, Vec<f32>)| {
+        let kept = rule.cut(&response).unwrap_or(response.len());
+        Drawn { logprob: logprobs[..kept].iter().sum(), response }
+    };
+    Ok((responses.into_iter().zip(logprobs).map(drawn).collect(), rejected.len()))
+}
+
+/// What is asked in a round.
+pub struct Asked<'a> {
+    pub round: Round,
+    /// ρ in the first round; later π as the round before left it.
+    pub model: &'a Gpt2,
+    /// Updates that `model` has behind it.
+    pub update: usize,
+    pub rule: &'a Rule,
+    /// The task's training queries.
+    pub queries: &'a [Query],
+    /// Online: what was asked while π was trained; nothing is sampled then.
+    pub collected: Option<Vec<Comparison>>,
+}
+
+impl Asked<'_> {
+    /// The round's comparisons in order, [`CHUNK`] at a time. Says how many responses lack the truncation token.
+    pub fn each(
+        &self,
+        context: &Context,
+        spec: &Spec,
+        mut take: impl FnMut(&[Comparison]) -> Result<(), StageError>,
+    ) -> Result<(), StageError> {
+        let total = self.round.asked(spec.collect.held_out);
+        let bar = context.bar("labels", total, "comparisons");
+        if let Some(collected) = &self.collected {
+            for (i, chunk) in collected.chunks(CHUNK).enumerate() {
+                context.check_stop(i)?;
+                take(chunk)?;
+                bar.inc(chunk.len() as u64);
+            }
+            bar.finish_and_clear();
+            return Ok(());
+        }
+        let first = self.round.first_query(spec.collect.held_out);
+        let order = Context::shuffled(spec.seed, "label queries", self.queries.len(), first, total);
+        let mut incomplete = 0;
+        for (i, chunk) in order.chunks(CHUNK).enumerate() {
+            context.check_stop(i)?;
+            let queries: Vec<Query> = chunk.iter().map(|q| self.queries[*q].clone()).collect();
+            let purpose = match self.round.number {
+                1 => format!("label samples {i}"),
+                round => format!("label samples of round {round}, {i}"),
+            };
+            let (drawn, left) = sample_complete(self.model, spec, self.rule, &queries, CANDIDATES, &purpose)?;
+            incomplete += left;
+            let update = self.update;
+            let comparisons: Vec<Comparison> = chunk
+                .iter()
+                .zip(drawn.chunks(CANDIDATES))
+                .map(|(q, c)| Comparison { query: *q, candidates: c.to_vec(), validation: false, update })
+                .collect();
+            take(&comparisons)?;
+            bar.inc(chunk.len() as u64);
+        }
+        bar.finish_and_clear();
+        if incomplete > 0 {
+            tracing::info!(
+                "{incomplete} of {} responses to compare lack the truncation token, after sampling again",
+                total * CANDIDATES
+            );
+        }
+        Ok(())
+    }
+
+    /// All of them.
+    pub fn all(&self, context: &Context, spec: &Spec) -> Result<Vec<Comparison>, StageError> {
+        let mut all = Vec::new();
+        self.each(context, spec, |chunk| {
+            all.extend_from_slice(chunk);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+}
+
+/// Online: the comparisons that PPO update `update` asks for when it begins, of π as it is then.
+pub fn request(
+    spec: &Spec,
+    rule: &Rule,
+    queries: &[Query],
+    reference: &Gpt2,
+    policy: &Gpt2,
+    update: usize,
+) -> Result<Vec<Comparison>, StageError> {
+    let (from, to) = (wanted(spec, update), wanted(spec, update + 1));
+    let order = Context::shuffled(spec.seed, "label queries", queries.len(), spec.collect.held_out + from, to - from);
+    let numbered: Vec<(usize, bool)> =
+        order.into_iter().enumerate().map(|(i, q)| (q, is_validation(spec, from + i))).collect();
+    let of =
+        |validation: bool| numbered.iter().filter(move |(_, v)| *v == validation).map(|(q, _)| queries[*q].clone());
+    let (training, validation): (Vec<Query>, Vec<Query>) = (of(false).collect(), of(true).collect());
+    let sample = |model: &Gpt2, queries: &[Query], k: usize, who: &str| match queries.is_empty() {
+        true => Ok((Vec::new(), 0)),
+        false => sample_complete(model, spec, rule, queries, k, &format!("online samples{who} {update}")),
+    };
+    let k = VALIDATION_REFERENCES;
+    let (all_policy, _) = sample(policy, &training, CANDIDATES, "")?;
+    let (of_reference, _) = sample(reference, &validation, k, " of ρ")?;
+    let (of_policy, _) = sample(policy, &validation, CANDIDATES - k, " of π")?;
+    let mut training = all_policy.chunks(CANDIDATES).map(<[Drawn]>::to_vec);
+    let mut validation = of_reference
+        .chunks(k)
+        .zip(of_policy.chunks(CANDIDATES - k))
+        .map(|(reference, policy)| [reference, policy].concat());
+    let one = |(query, is_validation): (usize, bool)| {
+        let next = if is_validation { validation.next() } else { training.next() };
+        Comparison { query, candidates: next.unwrap_or_default(), validation: is_validation, update }
+    };
+    Ok(numbered.into_iter().map(one).collect())
+}
+
+/// Reads requests.jsonl.
+pub fn read_requests(dir: &Path) -> Result<Vec<Comparison>, StageError> {
+    Ok(crate::report::files::read_jsonl(&dir.join("requests.jsonl"))?)
+}
