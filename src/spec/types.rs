@@ -1015,6 +1015,21 @@ impl Default for EvaluateSpec {
     }
 }
 
+/// When a labeler's answers stop to count without anybody deciding (`labeler.human.quality`); at 0 a threshold is off.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct QualitySpec {
+    /// Share of gold items to get right; a labeler is dropped when the whole 95% interval of theirs is below.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub min_gold_accuracy: f64,
+    /// Most choices of one place in a row.
+    #[schemars(range(min = 0, max = 1000000))]
+    pub max_straight_line: usize,
+    /// Least median of seconds per answer, over ten answers or more.
+    #[schemars(range(min = 0.0, max = 86400.0))]
+    pub min_seconds: f64,
+}
+
 /// Guards that stop a run with exit code 4 and say why.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]

@@ -1,5 +1,6 @@
 //! Artifacts on disk: atomic writes, content hashes, the stage cache, checkpoints and the directory lock.
 
+pub mod append;
 pub mod atomic;
 pub mod cache;
 pub mod checkpoint;

@@ -13,7 +13,11 @@
 //! Candidates are numbered 0, 1, .. as they stand in the item; `order` says in which place a labeler sees which. An answer
 //! always names a candidate's number, never its place. The last revision of a labeler's answer to an item counts.
 
+pub mod append;
 pub mod given;
+pub mod outline;
+pub mod quality;
+pub mod read;
 pub mod write;
 
 use schemars::JsonSchema;

@@ -119,6 +119,7 @@ mod tests {
                 answers(&[("ann", 0), ("bob", 0), ("l1", 0), ("l2", 1)]),
                 answers(&[("ann", 2), ("l1", 2), ("l2", 2), ("l3", 3)]),
             ],
+            heard: vec![4, 4],
             wanted: 2,
         };
         let found = pairs(&answered, &["ann".into(), "bob".into()]);

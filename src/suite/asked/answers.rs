@@ -2,9 +2,10 @@
 
 use super::judges;
 use super::writers::Desk;
-use super::{Asking, instructions};
-use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, lines, write_batch};
-use crate::label::batch::{Answer, Item, LabelerAction, LabelerEvent, Purpose};
+use super::Asking;
+use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, write_batch};
+use crate::label::batch::{self, Item, Purpose};
+use crate::label::instructions::built_in;
 use crate::stage::StageError;
 use crate::store::atomic::write_atomic;
 use std::collections::BTreeMap;
@@ -16,14 +17,16 @@ pub struct Answered {
     pub items: Vec<Item>,
     /// Of each item: labeler and chosen candidate, by labeler.
     pub answers: Vec<BTreeMap<String, usize>>,
+    /// Of each item: answers and skips.
+    pub heard: Vec<usize>,
     /// Wanted per item.
     pub wanted: usize,
 }
 
 impl Answered {
-    /// Items with as many answers as are wanted.
+    /// Items with as many answers, or skips, as are wanted.
     pub fn done(&self) -> u64 {
-        self.answers.iter().filter(|of| of.len() >= self.wanted).count() as u64
+        self.heard.iter().filter(|heard| **heard >= self.wanted).count() as u64
     }
 }
 
@@ -43,7 +46,7 @@ pub fn ask(asking: &Asking<'_>, desk: &Desk<'_>, id: &str, questions: &[Question
         update: 0,
         temperature: desk.spec.task.temperature,
         seed,
-        instructions: instructions(&desk.task()),
+        instructions: built_in(desk.spec.task.preset).into(),
     };
     let at = asking.batches.join(id);
     if asking.simulated() && existing(&at)?.is_some_and(|(_, there)| there != items) {
@@ -66,46 +69,15 @@ pub fn read(batches: &Path, id: &str) -> Result<Answered, StageError> {
     let Some((batch, items)) = existing(&at)? else {
         return Err(super::input(format!("{} is no batch of questions", at.display())));
     };
-    let dropped = dropped(batches)?;
-    let mut answers: Vec<BTreeMap<String, (u32, Option<usize>)>> = vec![BTreeMap::new(); items.len()];
+    let found = batch::read::answers(batches, id, &items)?;
+    found.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
     let index: BTreeMap<&str, usize> = items.iter().enumerate().map(|(i, item)| (item.id.as_str(), i)).collect();
-    for file in answer_files(&at)? {
-        for answer in lines::<Answer>(&file)? {
-            let Some(i) = index.get(answer.item.as_str()) else { continue };
-            let best = answer.best.filter(|best| *best < items[*i].candidates.len());
-            let of = &mut answers[*i];
-            if of.get(&answer.labeler).is_none_or(|(revision, _)| answer.revision > *revision) {
-                of.insert(answer.labeler, (answer.revision, best));
-            }
-        }
+    let mut answers = vec![BTreeMap::new(); items.len()];
+    let mut heard = vec![0; items.len()];
+    for answer in found.counted {
+        let Some(i) = index.get(answer.item.as_str()) else { continue };
+        heard[*i] += 1;
+        answers[*i].extend(answer.best.map(|best| (answer.labeler, best)));
     }
-    let counted = |of: BTreeMap<String, (u32, Option<usize>)>| {
-        of.into_iter()
-            .filter(|(labeler, _)| dropped.get(labeler) != Some(&true))
-            .filter_map(|(labeler, (_, best))| Some((labeler, best?)))
-            .collect()
-    };
-    let answers = answers.into_iter().map(counted).collect();
-    Ok(Answered { items, answers, wanted: batch.labelers_per_item })
-}
-
-fn dropped(batches: &Path) -> Result<BTreeMap<String, bool>, StageError> {
-    let path = batches.join("labelers.jsonl");
-    if !path.exists() {
-        return Ok(BTreeMap::new());
-    }
-    let events = lines::<LabelerEvent>(&path)?;
-    Ok(events.into_iter().map(|event| (event.labeler, event.action == LabelerAction::Drop)).collect())
-}
-
-fn answer_files(at: &Path) -> Result<Vec<std::path::PathBuf>, StageError> {
-    let named = |name: &str| name == "answers.jsonl" || (name.starts_with("answers-") && name.ends_with(".jsonl"));
-    let mut files: Vec<_> = std::fs::read_dir(at)
-        .map_err(StageError::io(at))?
-        .flatten()
-        .filter(|entry| named(&entry.file_name().to_string_lossy()))
-        .map(|entry| entry.path())
-        .collect();
-    files.sort();
-    Ok(files)
+    Ok(Answered { items, answers, heard, wanted: batch.labelers_per_item })
 }

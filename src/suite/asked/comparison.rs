@@ -116,8 +116,8 @@ fn count(
     let ways = asking.settings.ways;
     let mut decided = Vec::new();
     let (mut no_single_text, mut more_copied_wins) = (0, Share::default());
-    for (item, answers) in answered.items.iter().zip(&answered.answers) {
-        if answers.len() < answered.wanted {
+    for (i, (item, answers)) in answered.items.iter().zip(&answered.answers).enumerate() {
+        if answered.heard[i] < answered.wanted {
             continue;
         }
         let chosen: Vec<usize> = answers.values().copied().collect();

@@ -39,18 +39,6 @@ impl Asking<'_> {
     }
 }
 
-/// What labelers are told of a comparison of finished models, as Markdown.
-pub fn instructions(task: &str) -> String {
-    let (what, best) = match task {
-        "sentiment" => ("continuations of a story", "the one that is most positive and happy"),
-        "descriptiveness" => ("continuations of a story", "the one that describes most vividly"),
-        "tldr" => ("summaries of a post", "the one that would serve best in place of the post"),
-        "cnndm" => ("summaries of a news article", "the one that would serve best in place of the article"),
-        _ => ("continuations of a text", "the best one"),
-    };
-    format!("You see a text and {what}. Choose {best}. The order in which they stand means nothing.\n")
-}
-
 /// A name that is unique among a suite's questions, and can be a folder's.
 pub fn question_id(parts: &[&str], seed: u64) -> String {
     let plain = |text: &&str| -> String {
