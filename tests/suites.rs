@@ -121,7 +121,8 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     let out = text(&first.get_output().stdout);
     assert!(out.contains("| sentiment | 5k offline against zero-shot |"), "{out}");
     let manifest = place.json("results/small/manifest.json");
-    let states: Vec<&str> = manifest["members"].as_array().expect("members").iter().filter_map(|m| m["state"].as_str()).collect();
+    let states: Vec<&str> =
+        manifest["members"].as_array().expect("members").iter().filter_map(|m| m["state"].as_str()).collect();
     assert_eq!((states, &manifest["state"]), (vec!["failed", "done", "done"], &json!("failed")));
     assert!(manifest["members"][0]["error"].as_str().is_some_and(|e| e.contains("weights")), "{manifest:#}");
 
@@ -153,7 +154,12 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     let compared = place.json("results/small/asked/five-vs-zero-shot-seed-1.json");
     let decided = compared["decided"].as_array().expect("items");
     let wins = decided.iter().filter(|d| d["votes_a"].as_u64() > d["votes_b"].as_u64()).count();
-    assert!(decided.len() == 16 && decided.iter().all(|d| d["votes_a"].as_u64().zip(d["votes_b"].as_u64()).is_some_and(|(a, b)| a + b == 3)));
+    assert!(
+        decided.len() == 16
+            && decided
+                .iter()
+                .all(|d| d["votes_a"].as_u64().zip(d["votes_b"].as_u64()).is_some_and(|(a, b)| a + b == 3))
+    );
     assert!((won["value"].as_f64().expect("a number") - 100.0 * wins as f64 / 16.0).abs() < 1e-9);
 
     let page = fs::read_to_string(place.path("results/small/report.html")).expect("a page");
@@ -163,7 +169,9 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     assert!(place.path("results/small/members/five-seed-1/report.html").exists());
 
     // The member is mended; what was done is found done.
-    for file in fs::read_dir(place.path("results/small/members/five-seed-1/models/reference")).expect("a model").flatten() {
+    for file in
+        fs::read_dir(place.path("results/small/members/five-seed-1/models/reference")).expect("a model").flatten()
+    {
         fs::copy(file.path(), place.path("weights").join(file.file_name())).expect("copied");
     }
     place.run(&["small.toml"]).code(0);
@@ -196,13 +204,18 @@ fn people_are_asked_waited_for_and_heard() {
     let suite = SUITE.replace("kind = \"simulated\"\ncontexts = 16", "kind = \"human\"\ncontexts = 4\nlabelers = 1");
     let members = suite.split("[members.broken]").collect::<Vec<_>>();
     let rest = members[1].split_once("[members.five]").expect("a member").1;
-    let suite = format!("{}[members.five]{}", members[0], rest.split("[[comparisons]]\na = \"longer\"").next().expect("text"));
+    let suite =
+        format!("{}[members.five]{}", members[0], rest.split("[[comparisons]]\na = \"longer\"").next().expect("text"));
     place.put("asks.toml", &suite);
     let waiting = place.run(&["asks.toml"]).code(3);
     let said = text(&waiting.get_output().stderr);
     assert!(said.contains("waits for people: 0 of 4 are answered in labels/small/five-vs-zero-shot-seed-1"), "{said}");
     let table = place.json("results/small/tables/table1.json");
-    assert!(row(&table, "5k offline against zero-shot")["verdict"].as_str().is_some_and(|v| v.contains("4 of 4 items wait")));
+    assert!(
+        row(&table, "5k offline against zero-shot")["verdict"]
+            .as_str()
+            .is_some_and(|v| v.contains("4 of 4 items wait"))
+    );
     assert_eq!(place.json("results/small/manifest.json")["state"], "waiting");
 
     let batch = place.path("labels/small/five-vs-zero-shot-seed-1");
@@ -249,4 +262,43 @@ fn mistakes_are_found_before_anything_runs() {
         assert!(said.contains(wanted), "{arguments:?}: {said}");
     }
     assert!(!place.path("results").exists());
+}
+
+/// What needs no network, no files of anybody's and no people: the promise of every smoke profile.
+#[test]
+fn every_smoke_profile_is_self_contained() {
+    use runner::spec::{LabelerKind, Options, load};
+    use runner::suite::{FileKind, load as load_suite, load::Options as SuiteOptions};
+    // One is about people, the other about one's own text.
+    let special = ["human_quickstart", "local_text"];
+    let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs");
+    let profile = Some("smoke".to_string());
+    let (mut found, mut suites) = (0, 0);
+    for path in fs::read_dir(specs).expect("specs").flatten().map(|entry| entry.path()) {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if path.extension().is_none_or(|e| e != "toml") || special.contains(&name.as_str()) {
+            continue;
+        }
+        let loaded = match FileKind::of(&path) {
+            FileKind::Paper => continue,
+            FileKind::Spec => {
+                let options = Options { profile: profile.clone(), for_run: true, ..Options::default() };
+                vec![load(&path, &options).unwrap_or_else(|e| panic!("{name}: {e:?}"))]
+            }
+            FileKind::Suite => {
+                suites += 1;
+                let options = SuiteOptions { profile: profile.clone(), for_run: true, ..SuiteOptions::default() };
+                let suite = load_suite(&path, &options).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+                suite.members.into_iter().map(|member| member.loaded).collect()
+            }
+        };
+        for (_, spec) in loaded.into_iter().flat_map(|loaded| loaded.variants) {
+            found += 1;
+            assert!(spec.model.weights.hf.is_none() && spec.task.data.synthetic.is_some(), "{name}");
+            assert!(matches!(spec.labeler.kind, LabelerKind::Mock | LabelerKind::Simulated), "{name}");
+            assert!(!spec.labeler.has_classifier() || spec.labeler.reviews.synthetic.is_some(), "{name}");
+            assert!(spec.policy.episodes <= 20_000, "{name}");
+        }
+    }
+    assert!(found > 60 && suites == 10, "{found} runs, {suites} suites");
 }

@@ -64,7 +64,13 @@ impl Listed {
         let parsed = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
         let Some(spec) = parsed else {
             let description = "(cannot be read: see `runner validate`)".into();
-            return Some(Self { path: shown, suite: kind == FileKind::Suite, makes: "-".into(), state: "-".into(), description });
+            return Some(Self {
+                path: shown,
+                suite: kind == FileKind::Suite,
+                makes: "-".into(),
+                state: "-".into(),
+                description,
+            });
         };
         if kind == FileKind::Paper {
             return None;
@@ -106,7 +112,8 @@ impl Found {
         };
         let members = manifest["members"].as_array();
         let done = |all: &Vec<Value>| all.iter().filter(|m| m["state"] == "done").count();
-        let of = members.map_or_else(|| "run".to_string(), |all| format!("suite, {} of {} runs done", done(all), all.len()));
+        let of =
+            members.map_or_else(|| "run".to_string(), |all| format!("suite, {} of {} runs done", done(all), all.len()));
         let mut state = field("state");
         if let (Some(all), true) = (members, state != "done") {
             state = format!("{state}, {} of {}", done(all), all.len());
@@ -198,9 +205,15 @@ mod tests {
         put("specs/b.toml", "name = ")?;
         put("specs/paper.toml", "paper_version = 1\n")?;
         put("specs/base/c.toml", "name = \"c\"\n")?;
-        put("specs/s.toml", "suite_version = 1\nname = \"s\"\nmakes = \"figure2\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n")?;
+        put(
+            "specs/s.toml",
+            "suite_version = 1\nname = \"s\"\nmakes = \"figure2\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
+        )?;
         put("results/a/manifest.json", "{\"name\": \"a\", \"state\": \"done\", \"finished_at\": null}")?;
-        put("results/s/manifest.json", "{\"name\": \"s\", \"state\": \"waiting\", \"members\": [{\"state\": \"done\"}, {\"state\": \"waiting\"}]}")?;
+        put(
+            "results/s/manifest.json",
+            "{\"name\": \"s\", \"state\": \"waiting\", \"members\": [{\"state\": \"done\"}, {\"state\": \"waiting\"}]}",
+        )?;
         let text = list(dir.path());
         assert!(text.contains("specs/a.toml  figure2     done   first\n"), "{text}");
         assert!(text.contains("specs/b.toml  -           -      (cannot be read"), "{text}");

@@ -136,7 +136,13 @@ fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) 
     }
     let (mut to_do, mut cached) = (0.0, 0);
     for Planned { key, flops, member, others } in &stages {
-        let state = if cache.has(key) { "cached" } else if cache.has_begun(key) { "begun " } else { "to do " };
+        let state = if cache.has(key) {
+            "cached"
+        } else if cache.has_begun(key) {
+            "begun "
+        } else {
+            "to do "
+        };
         cached += usize::from(cache.has(key));
         to_do += if cache.has(key) || !flops.is_finite() { 0.0 } else { *flops };
         let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
@@ -154,7 +160,12 @@ fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) 
     let p = &loaded.suite.preference;
     if loaded.suite.makes.asks() {
         let by = if p.kind == crate::suite::types::Asked::Simulated { "simulated labelers" } else { "people" };
-        println!("then {by} are asked: {} comparisons of {} contexts, {} answers each", loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(), p.contexts, p.labelers);
+        println!(
+            "then {by} are asked: {} comparisons of {} contexts, {} answers each",
+            loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(),
+            p.contexts,
+            p.labelers
+        );
     }
     0
 }

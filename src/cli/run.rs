@@ -399,7 +399,10 @@ pub(super) fn prepare(args: &RunArgs, text: &str, name: &str, out: &Path) -> Res
             if foreign {
                 return Err((
                     2,
-                    format!("{} is not empty and has no {name}: not a results directory of this kind; use --out", out.display()),
+                    format!(
+                        "{} is not empty and has no {name}: not a results directory of this kind; use --out",
+                        out.display()
+                    ),
                 ));
             }
         }

@@ -114,8 +114,8 @@ mod tests {
         let items = [("x", A), ("y", A), ("y", B), ("z", Tie), ("z", A), ("w", A)];
         let got = win_rate(items, 0);
         assert_eq!((got.a, got.b, got.ties, got.share), (4, 1, 1, 0.8));
-        // Wilson for 4 of 5: (0.8 + z²/10 ± z √(0.032 + z²/100)) / (1 + z²/5).
-        assert!((got.wilson.0 - 0.375_535).abs() < 1e-6 && (got.wilson.1 - 0.963_761).abs() < 1e-6, "{got:?}");
+        // scipy 1.17.1: binomtest(4, 5).proportion_ci(method="wilson").
+        assert!((got.wilson.0 - 0.375_535).abs() < 1e-6 && (got.wilson.1 - 0.963_776).abs() < 1e-6, "{got:?}");
         // Only context y can lose: a resample of y alone gives 1/2.
         assert!(got.bootstrap.0 >= 0.5 && got.bootstrap.1 == 1.0, "{got:?}");
         assert!(win_rate([], 0).share.is_nan() && win_rate([("x", Tie)], 0).wilson.0.is_nan());

@@ -255,81 +255,82 @@ pub fn join_prefix<S: AsRef<str>>(prefix: &str, path: &[S]) -> String {
 }
 
 impl Schema {
-fn explain(
-    &self,
-    tree: &Node,
-    path: Vec<String>,
-    value: &Value,
-    kind: &ValidationErrorKind,
-    text: &str,
-    out: &mut Vec<Mismatch>,
-) {
-    use ValidationErrorKind as Error;
-    let schema = self.at(&path).unwrap_or(&Value::Null);
-    let wrong = || format!("expected {}, found {}", expected(schema), found(value));
-    let (message, hint) = match kind {
-        Error::AdditionalProperties { unexpected } => {
-            return out.extend(unexpected.iter().map(|key| self.unknown_key(tree, &path, key, schema)));
-        }
-        Error::Required { property } => {
-            let key = property.as_str().unwrap_or_default();
-            let path: Vec<String> = path.into_iter().chain([key.to_string()]).collect();
-            let hint = self.at(&path).map(|schema| format!("give it {}", expected(schema)));
-            return out.push(Mismatch { missing: true, ..mismatch(tree, path, "this key is missing".into(), hint) });
-        }
-        Error::PropertyNames { error } => {
-            let name = error.instance().as_str().unwrap_or_default().to_string();
-            let path = path.into_iter().chain([name]).collect();
-            let message = "a name has 1 to 64 letters, digits, `_` and `-`";
-            return out.push(mismatch(tree, path, message.into(), None));
-        }
-        Error::Type { .. } if !choices(schema).is_empty() => return,
-        Error::Type { .. } => (wrong(), value.is_string().then(|| unquote(schema)).flatten()),
-        Error::Enum { .. } | Error::OneOfNotValid { .. } | Error::AnyOf { .. } | Error::Constant { .. } => {
-            let hint = value.as_str().and_then(|word| did_you_mean(word, choices(schema))).map(|(hint, _)| hint);
-            (wrong(), hint)
-        }
-        Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
-        Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
-        Error::Pattern { .. } => {
-            (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None)
-        }
-        _ => (text.to_string(), None),
-    };
-    out.push(mismatch(tree, path, message, hint));
-}
-
-fn unknown_key(&self, tree: &Node, path: &[String], key: &str, schema: &Value) -> Mismatch {
-    let known: Vec<&str> =
-        schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-    let near = did_you_mean(key, known.iter().copied());
-    let hint = near
-        .as_ref()
-        .map(|(hint, _)| hint.clone())
-        .or_else(|| self.elsewhere(key))
-        .or_else(|| Some(format!("valid keys: {}", known.join(", "))));
-    let whole: Vec<String> = path.iter().cloned().chain([key.to_string()]).collect();
-    let meant = near.map(|(_, meant)| path.iter().cloned().chain([meant]).collect());
-    Mismatch { meant, ..mismatch(tree, whole, "unknown key".into(), hint) }
-}
-
-/// A key of this name in another section.
-fn elsewhere(&self, key: &str) -> Option<String> {
-    fn walk(all: &Schema, schema: &Value, path: &str, key: &str, out: &mut Vec<String>) {
-        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-            let here = join(path, name);
-            if name == key {
-                out.push(format!("{here:?}"));
+    fn explain(
+        &self,
+        tree: &Node,
+        path: Vec<String>,
+        value: &Value,
+        kind: &ValidationErrorKind,
+        text: &str,
+        out: &mut Vec<Mismatch>,
+    ) {
+        use ValidationErrorKind as Error;
+        let schema = self.at(&path).unwrap_or(&Value::Null);
+        let wrong = || format!("expected {}, found {}", expected(schema), found(value));
+        let (message, hint) = match kind {
+            Error::AdditionalProperties { unexpected } => {
+                return out.extend(unexpected.iter().map(|key| self.unknown_key(tree, &path, key, schema)));
             }
-            if let Some(inner) = all.follow(inner) {
-                walk(all, inner, &here, key, out);
+            Error::Required { property } => {
+                let key = property.as_str().unwrap_or_default();
+                let path: Vec<String> = path.into_iter().chain([key.to_string()]).collect();
+                let hint = self.at(&path).map(|schema| format!("give it {}", expected(schema)));
+                return out
+                    .push(Mismatch { missing: true, ..mismatch(tree, path, "this key is missing".into(), hint) });
             }
-        }
+            Error::PropertyNames { error } => {
+                let name = error.instance().as_str().unwrap_or_default().to_string();
+                let path = path.into_iter().chain([name]).collect();
+                let message = "a name has 1 to 64 letters, digits, `_` and `-`";
+                return out.push(mismatch(tree, path, message.into(), None));
+            }
+            Error::Type { .. } if !choices(schema).is_empty() => return,
+            Error::Type { .. } => (wrong(), value.is_string().then(|| unquote(schema)).flatten()),
+            Error::Enum { .. } | Error::OneOfNotValid { .. } | Error::AnyOf { .. } | Error::Constant { .. } => {
+                let hint = value.as_str().and_then(|word| did_you_mean(word, choices(schema))).map(|(hint, _)| hint);
+                (wrong(), hint)
+            }
+            Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
+            Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
+            Error::Pattern { .. } => {
+                (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None)
+            }
+            _ => (text.to_string(), None),
+        };
+        out.push(mismatch(tree, path, message, hint));
     }
-    let mut places = Vec::new();
-    walk(self, &self.value, "", key, &mut places);
-    (!places.is_empty() && places.len() <= 3).then(|| format!("did you mean {}?", places.join(" or ")))
-}
+
+    fn unknown_key(&self, tree: &Node, path: &[String], key: &str, schema: &Value) -> Mismatch {
+        let known: Vec<&str> =
+            schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        let near = did_you_mean(key, known.iter().copied());
+        let hint = near
+            .as_ref()
+            .map(|(hint, _)| hint.clone())
+            .or_else(|| self.elsewhere(key))
+            .or_else(|| Some(format!("valid keys: {}", known.join(", "))));
+        let whole: Vec<String> = path.iter().cloned().chain([key.to_string()]).collect();
+        let meant = near.map(|(_, meant)| path.iter().cloned().chain([meant]).collect());
+        Mismatch { meant, ..mismatch(tree, whole, "unknown key".into(), hint) }
+    }
+
+    /// A key of this name in another section.
+    fn elsewhere(&self, key: &str) -> Option<String> {
+        fn walk(all: &Schema, schema: &Value, path: &str, key: &str, out: &mut Vec<String>) {
+            for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+                let here = join(path, name);
+                if name == key {
+                    out.push(format!("{here:?}"));
+                }
+                if let Some(inner) = all.follow(inner) {
+                    walk(all, inner, &here, key, out);
+                }
+            }
+        }
+        let mut places = Vec::new();
+        walk(self, &self.value, "", key, &mut places);
+        (!places.is_empty() && places.len() <= 3).then(|| format!("did you mean {}?", places.join(" or ")))
+    }
 }
 
 /// Limits in the schema are floats even for whole numbers.
@@ -341,4 +342,3 @@ fn unquote(schema: &Value) -> Option<String> {
     matches!(schema["type"].as_str(), Some("integer" | "number" | "boolean"))
         .then(|| "write it without quotes".to_string())
 }
-

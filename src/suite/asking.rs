@@ -33,7 +33,11 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
         }
         Makes::Table9 => {
             let members = results.members.iter();
-            members.map(|m| record(&question_id(&[&m.name, "four-of-zero-shot"], m.seed), Some(m.seed), agree(&asking, m, out))).collect()
+            members
+                .map(|m| {
+                    record(&question_id(&[&m.name, "four-of-zero-shot"], m.seed), Some(m.seed), agree(&asking, m, out))
+                })
+                .collect()
         }
         Makes::Table5 => vec![accurate(&asking, results)],
         _ => Vec::new(),
@@ -77,7 +81,9 @@ fn comparison(asking: &Asking<'_>, results: &SuiteResults, c: &Comparison, seed:
         }
         match member(name) {
             Some(m) if m.missing.is_none() => found.push(m),
-            Some(m) => return kept(&id, Some(seed), format!("{name} is missing: {}", m.missing.clone().unwrap_or_default())),
+            Some(m) => {
+                return kept(&id, Some(seed), format!("{name} is missing: {}", m.missing.clone().unwrap_or_default()));
+            }
             None => return kept(&id, Some(seed), format!("{name} is missing")),
         }
     }
@@ -115,7 +121,11 @@ fn accurate(asking: &Asking<'_>, results: &SuiteResults) -> QuestionRecord {
     let members: Vec<&MemberResults> = results.members.iter().filter(|m| Some(m.seed) == first).collect();
     let there = results.dir.join(ASKED).join(accuracy::FORM).exists();
     if let (Some(missing), false) = (members.iter().find(|m| m.missing.is_some()), there) {
-        return kept("accuracy", first, format!("the form is written when all members have run; {} is missing", missing.name));
+        return kept(
+            "accuracy",
+            first,
+            format!("the form is written when all members have run; {} is missing", missing.name),
+        );
     }
     record("accuracy", first, judge(asking, results, &members))
 }

@@ -67,7 +67,7 @@ pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     };
     if let Some(recorded) = recorded {
         notes.push(format!("The paper's values: {}.", recorded.source));
-        notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Not recorded: {unknown}.")));
+        notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Of the paper: {unknown}.")));
     }
     let unlike = results.unlike_the_paper();
     if !unlike.is_empty() {

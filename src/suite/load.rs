@@ -232,6 +232,9 @@ impl Sheet<'_> {
                 let hint = hint.unwrap_or_else(|| format!("known: {}", known.join(", ")));
                 self.refuse(tree, &["comparisons"], format!("{nth}: {writer:?} is no member"), Some(hint));
             }
+            if comparison.a == comparison.b {
+                self.refuse(tree, &["comparisons"], format!("{nth}: both are the same"), None);
+            }
             if both.iter().all(|writer| Baseline::of(writer).is_some()) {
                 let message = format!("{nth}: one of them must be a member, whose task and queries they share");
                 self.refuse(tree, &["comparisons"], message, None);
@@ -270,7 +273,8 @@ impl Sheet<'_> {
                         found.push(LoadedMember { name: name.clone(), seed: *seed, loaded });
                     }
                     Err(problems) => {
-                        let placed = problems.into_iter().map(|problem| self.placed(tree, name, problem)).collect::<Vec<_>>();
+                        let placed =
+                            problems.into_iter().map(|problem| self.placed(tree, name, problem)).collect::<Vec<_>>();
                         self.problems.extend(placed);
                         break;
                     }
@@ -289,7 +293,9 @@ impl Sheet<'_> {
         // The deepest key of `set` that the problem's path begins with.
         let node = set.and_then(|set| {
             let keys = keyed(set);
-            keys.into_iter().find(|(key, _)| problem.path == *key || problem.path.starts_with(&format!("{key}."))).map(|(_, n)| n)
+            keys.into_iter()
+                .find(|(key, _)| problem.path == *key || problem.path.starts_with(&format!("{key}.")))
+                .map(|(_, n)| n)
         });
         match node.map(|node| &node.origin) {
             Some(origin @ (Origin::File { .. } | Origin::Profile { .. })) => {

@@ -1,7 +1,7 @@
 //! report.html of a suite: one file without outside references, in the style of a single run's.
 
 use super::draw::notes;
-use super::files::{SuiteManifest, State};
+use super::files::{State, SuiteManifest};
 use super::plots::Drawn;
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
@@ -11,13 +11,16 @@ use crate::report::html::{STYLE, escape, html_table, sample};
 /// Samples shown of each member.
 const SHOWN: usize = 3;
 
+/// On a phone a table of eight columns scrolls, in place of one word per line.
+const NARROW: &str = "@media(max-width:38rem){.wide table{min-width:46rem}h2{font-size:1.2rem}}\n";
+
 /// The whole page.
 pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String {
     let title = escape(&results.suite.name);
     let mut out = format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
+         <title>{title}</title><style>{STYLE}{NARROW}</style></head><body>\n<h1>{title}</h1>\n"
     );
     out += &format!("<p>{}</p>\n", escape(&results.suite.description));
     if !results.missing.is_empty() {

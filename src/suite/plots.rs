@@ -5,9 +5,7 @@ use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
 use crate::report::files::{FrontierPoint, Judge, ReportError, Table};
 use crate::report::measures::{Estimate, Writer};
-use crate::report::plots::{
-    GREY, Points, canvas, chart, color, column, dashed, failed, legend, line, smooth, span,
-};
+use crate::report::plots::{GREY, Points, canvas, chart, color, column, dashed, failed, legend, line, smooth, span};
 use crate::report::text_plots::{Series, color_of, draw_novelty, draw_positions, spread};
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
@@ -44,9 +42,19 @@ pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<Drawn>, Repo
         Makes::Table2 | Makes::Figure4 | Makes::Figure5 => {
             for task in results.tasks() {
                 let title = results.titled(&format!("{task}: what is new in summaries"));
-                add(&format!("figure4_{task}"), &title, FIGURE4, draw_novelty(&short(&title), &series(results, &task))?);
+                add(
+                    &format!("figure4_{task}"),
+                    &title,
+                    FIGURE4,
+                    draw_novelty(&short(&title), &series(results, &task))?,
+                );
                 let title = results.titled(&format!("{task}: where summaries copy from"));
-                add(&format!("figure5_{task}"), &title, FIGURE5, draw_positions(&short(&title), series(results, &task))?);
+                add(
+                    &format!("figure5_{task}"),
+                    &title,
+                    FIGURE5,
+                    draw_positions(&short(&title), series(results, &task))?,
+                );
             }
         }
         Makes::Table5 | Makes::Table9 => {}
@@ -208,9 +216,12 @@ fn figure3(results: &SuiteResults, title: &str) -> Result<Option<String>, Report
         for (index, (episodes, ends)) in series.into_iter().rev().enumerate() {
             let path = ends.iter().map(|end| end.mean).collect();
             line(&mut chart, path, color(index).stroke_width(2), Some(format!("{episodes} episodes")), &fail)?;
-            let small = ends.iter().flat_map(|end| &end.seeds).map(|p| Circle::new(*p, 3, color(index).mix(0.6).filled()));
+            let small =
+                ends.iter().flat_map(|end| &end.seeds).map(|p| Circle::new(*p, 3, color(index).mix(0.6).filled()));
             chart.draw_series(small).map_err(|e| fail(&e))?;
-            chart.draw_series(ends.iter().map(|end| Circle::new(end.mean, 7, color(index).filled()))).map_err(|e| fail(&e))?;
+            chart
+                .draw_series(ends.iter().map(|end| Circle::new(end.mean, 7, color(index).filled())))
+                .map_err(|e| fail(&e))?;
         }
         if let Some(at) = start {
             let dot = Circle::new(at, 6, GREY.filled());
@@ -307,9 +318,8 @@ fn win_rates(title: &str, tables: &[Table]) -> Result<Option<String>, ReportErro
         let mut chart = chart.build_cartesian_2d(-85.0..102.0, 0.0..n).map_err(|e| fail(&e))?;
         chart
             .configure_mesh()
-            .disable_y_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(BLACK.mix(0.12))
+            .disable_mesh()
+            .set_all_tick_mark_size(0)
             .x_desc("wins of the first-named (%)")
             .x_labels(10)
             .y_labels(0)
@@ -318,6 +328,9 @@ fn win_rates(title: &str, tables: &[Table]) -> Result<Option<String>, ReportErro
             .axis_desc_style(("sans-serif", 19))
             .draw()
             .map_err(|e| fail(&e))?;
+        let lines = (0..=5).map(|i| 20.0 * f64::from(i));
+        let lines = lines.map(|x| PathElement::new(vec![(x, 0.0), (x, n)], BLACK.mix(0.12).stroke_width(1)));
+        chart.draw_series(lines).map_err(|e| fail(&e))?;
         let even = DashedPathElement::new(vec![(50.0, 0.0), (50.0, n)], 6, 4, GREY.stroke_width(2));
         chart.draw_series([even]).map_err(|e| fail(&e))?;
         for (i, row) in rows.iter().enumerate() {

@@ -74,7 +74,8 @@ impl SuiteResults {
         let path = dir.join("suite.toml");
         let text = read_text(&path)?;
         let suite: Suite = toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(1, |span| text[..span.start].matches('\n').count() + 1);
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
             ReportError::Content { path, line, message: error.message().to_string() }
         })?;
         let mut missing = Vec::new();
@@ -116,8 +117,7 @@ impl SuiteResults {
     /// What keeps a member from having all its seeds.
     pub fn why_missing(&self, name: &str) -> Option<String> {
         let of = self.members.iter().filter(|m| m.name == name);
-        let words: Vec<String> =
-            of.filter_map(|m| Some(format!("seed {}: {}", m.seed, m.missing.as_ref()?))).collect();
+        let words: Vec<String> = of.filter_map(|m| Some(format!("seed {}: {}", m.seed, m.missing.as_ref()?))).collect();
         (!words.is_empty()).then(|| words.join("; "))
     }
 
@@ -187,14 +187,8 @@ fn read_member(
     manifest: Option<&SuiteManifest>,
 ) -> MemberResults {
     let home = dir.join("members").join(member_folder(name, seed));
-    let mut found = MemberResults {
-        name: name.into(),
-        label: suite.label(name),
-        seed,
-        results: None,
-        run: None,
-        missing: None,
-    };
+    let mut found =
+        MemberResults { name: name.into(), label: suite.label(name), seed, results: None, run: None, missing: None };
     let record = manifest.and_then(|m| m.record(name, seed));
     let state = record.map_or("not run", |r| r.state.word());
     let reason = record.and_then(|r| r.error.clone()).map(|error| format!(": {error}")).unwrap_or_default();

@@ -103,15 +103,9 @@ mod tests {
         let of = |ours, p| verdict(ours, paper(p), Some(EVEN));
         assert_eq!(of(at(70.0, 60.0, 80.0), 96.0), "same direction (above 50%)");
         assert_eq!(of(at(70.0, 60.0, 80.0), 45.0), "opposite direction (above 50%)");
-        assert_eq!(
-            of(at(44.0, 40.0, 48.0), 45.0),
-            "paper's value inside the interval; same direction (below 50%)"
-        );
+        assert_eq!(of(at(44.0, 40.0, 48.0), 45.0), "paper's value inside the interval; same direction (below 50%)");
         assert_eq!(of(at(52.0, 45.0, 59.0), 88.0), "not told apart from 50%");
-        assert_eq!(
-            of(at(52.0, 45.0, 59.0), 50.0),
-            "paper's value inside the interval; same: not told apart from 50%"
-        );
+        assert_eq!(of(at(52.0, 45.0, 59.0), 50.0), "paper's value inside the interval; same: not told apart from 50%");
         assert_eq!(of(at(90.0, 80.0, 95.0), 50.0), "above 50%, where the paper's is even with it");
         assert_eq!(verdict(at(70.0, 60.0, 80.0), None, Some(EVEN)), "above 50%; no value of the paper");
     }

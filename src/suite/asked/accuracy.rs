@@ -63,7 +63,11 @@ fn write(asking: &Asking<'_>, desks: &[&Desk<'_>], dir: &Path) -> Result<(), Sta
             for (i, candidates) in texts.into_iter().enumerate().take(asking.settings.judged) {
                 for candidate in candidates {
                     let (source, text) = (desk.sources[i].clone(), candidate.response.text);
-                    rows.push((Written { id: String::new(), task: task.clone(), writer: name.clone(), seed }, source, text));
+                    rows.push((
+                        Written { id: String::new(), task: task.clone(), writer: name.clone(), seed },
+                        source,
+                        text,
+                    ));
                 }
             }
         }
@@ -159,7 +163,8 @@ mod tests {
     #[test]
     fn judges_are_counted_by_majority_and_spreadsheets_are_forgiven() {
         let dir = tempfile::tempdir().unwrap();
-        let written = |id: &str, writer: &str| Written { id: id.into(), task: "tldr".into(), writer: writer.into(), seed: 1 };
+        let written =
+            |id: &str, writer: &str| Written { id: id.into(), task: "tldr".into(), writer: writer.into(), seed: 1 };
         let key = [written("00001", "a"), written("00002", "a"), written("00003", "zero-shot")];
         std::fs::write(dir.path().join(KEY), serde_json::to_string(&key).unwrap()).unwrap();
         let form = "id,source,summary,accurate\n1,\"x, y\",z,Yes\n00002,x,y,no\n00003,x,y,\n";

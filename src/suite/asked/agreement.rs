@@ -61,10 +61,7 @@ pub fn measure(asking: &Asking<'_>, desk: &Desk<'_>) -> Result<(Agreed, Standing
     };
     let pairs = pairs(&answered, &asking.settings.authors);
     let (task, member) = (desk.task(), desk.member.clone());
-    Ok((
-        Agreed { id, task, member, seed, asked: asking.settings.kind, items, waiting: items - done, pairs },
-        standing,
-    ))
+    Ok((Agreed { id, task, member, seed, asked: asking.settings.kind, items, waiting: items - done, pairs }, standing))
 }
 
 fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
@@ -93,11 +90,7 @@ fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
             counts: counted(groups.iter().map(|(_, others)| within(others)).collect()),
             kappa: kappa(&|(_, others)| others.clone()),
         },
-        Pair {
-            pair: "author-labeler".into(),
-            counts: counted(groups.iter().map(across).collect()),
-            kappa: None,
-        },
+        Pair { pair: "author-labeler".into(), counts: counted(groups.iter().map(across).collect()), kappa: None },
         Pair {
             pair: "author-author".into(),
             counts: counted(groups.iter().map(|(of, _)| within(of)).collect()),

@@ -1,8 +1,8 @@
 //! Batches that a suite asks, and the answers that count: written once, read whenever tables are drawn.
 
+use super::Asking;
 use super::judges;
 use super::writers::Desk;
-use super::Asking;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, write_batch};
 use crate::label::batch::{self, Item, Purpose};
 use crate::label::instructions::built_in;

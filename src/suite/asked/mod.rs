@@ -19,7 +19,11 @@ use std::path::PathBuf;
 pub enum Standing {
     Answered,
     /// People have answered this many of so many.
-    Waiting { done: u64, of: u64, at: PathBuf },
+    Waiting {
+        done: u64,
+        of: u64,
+        at: PathBuf,
+    },
 }
 
 /// How a suite asks.

@@ -104,7 +104,9 @@ fn absent(name: &str, scope: &str, metric: &str, paper: Option<Value>, why: &str
 /// A row that only describes: no value of the paper is looked for.
 fn described(name: &str, scope: &str, metric: &str, measured: &Measured, words: &str) -> Row {
     let Ours { value, low, high } = measured.ours;
-    row(name, scope, metric, (value, low, high), measured.n, &measured.seeds, words)
+    let mut row = row(name, scope, metric, (value, low, high), measured.n, &measured.seeds, words);
+    row.paper_note = String::new();
+    row
 }
 
 #[cfg(test)]

@@ -27,7 +27,10 @@ pub fn accuracy(results: &SuiteResults) -> Vec<Table> {
             match counts.get(&(task.clone(), writer.to_string())) {
                 Some(judged) if judged.judged > 0 => rows.push(counted(&name, &task, judged, &first, recorded)),
                 _ => {
-                    let ask = format!("a human judgement: fill the column \"accurate\" of {}", dir.join(accuracy::FORM).display());
+                    let ask = format!(
+                        "a human judgement: fill the column \"accurate\" of {}",
+                        dir.join(accuracy::FORM).display()
+                    );
                     let missing = results.why_missing(writer);
                     let why = broken.clone().or(missing).unwrap_or(ask);
                     rows.push(absent(&name, &task, "accurate", recorded, &why));
@@ -67,9 +70,8 @@ pub fn agreement(results: &SuiteResults) -> Vec<Table> {
     let mut rows = Vec::new();
     for name in results.suite.members.names() {
         let found: Vec<&Agreed> = results.agreed.iter().filter(|a| a.member == name).collect();
-        let task = found.first().map(|a| a.task.clone()).or_else(|| {
-            results.members.iter().find(|m| m.name == name)?.task()
-        });
+        let task =
+            found.first().map(|a| a.task.clone()).or_else(|| results.members.iter().find(|m| m.name == name)?.task());
         let task = task.unwrap_or_else(|| name.into());
         for pair in ["labeler-labeler", "author-labeler", "author-author"] {
             let recorded = paper().and_then(|p| p.agreement(&task, pair));
@@ -96,7 +98,13 @@ pub fn agreement(results: &SuiteResults) -> Vec<Table> {
             if !kappas.is_empty() {
                 let (value, low, high) = mean_interval(&kappas);
                 let measured = Measured { ours: Ours { value, low, high }, n: counts.len() as u64, seeds };
-                rows.push(described(&format!("{pair}: Fleiss' kappa"), &task, &format!("{pair}_kappa"), &measured, "0: chance"));
+                rows.push(described(
+                    &format!("{pair}: Fleiss' kappa"),
+                    &task,
+                    &format!("{pair}_kappa"),
+                    &measured,
+                    "0: chance",
+                ));
             }
         }
     }

@@ -47,7 +47,9 @@ fn of_baseline(results: &SuiteResults, task: &str, writer: Writer, pick: Pick<'_
 /// Whether the reference of a member's evaluation is ρ as it comes: RL on top of a supervised model starts from that.
 fn is_zero_shot(member: &MemberResults) -> bool {
     use crate::spec::{CollectSchedule, SupervisedOn};
-    member.spec().is_some_and(|s| s.supervised.on != SupervisedOn::Summaries || s.collect.schedule == CollectSchedule::None)
+    member
+        .spec()
+        .is_some_and(|s| s.supervised.on != SupervisedOn::Summaries || s.collect.schedule == CollectSchedule::None)
 }
 
 const BASELINES: [(Writer, &str); 3] =
@@ -112,8 +114,17 @@ fn nothing(_: &str, _: &str) -> Option<Value> {
 /// Table 2.
 pub fn rouge(results: &SuiteResults) -> Vec<Table> {
     let mean = |task: &str, model: &str| paper()?.rouge(task, model);
-    let sheet = |what, metric, paper| Sheet { results, middle: (Writer::Lead3, "lead-3"), what, metric, paper, skip: &[Writer::Summary] };
-    let of = |pick: fn(&crate::report::measures::RougeMeans) -> Estimate| move |t: &Texts| Some(percent(pick(t.rouge.as_ref()?)));
+    let sheet = |what, metric, paper| Sheet {
+        results,
+        middle: (Writer::Lead3, "lead-3"),
+        what,
+        metric,
+        paper,
+        skip: &[Writer::Summary],
+    };
+    let of = |pick: fn(&crate::report::measures::RougeMeans) -> Estimate| {
+        move |t: &Texts| Some(percent(pick(t.rouge.as_ref()?)))
+    };
     let mut rows = sheet("mean of ROUGE-1, -2, -L", "rouge_mean", &mean).rows(&of(|r| r.mean));
     rows.extend(sheet("ROUGE-1", "rouge1", &nothing).rows(&of(|r| r.rouge1)));
     rows.extend(sheet("ROUGE-2", "rouge2", &nothing).rows(&of(|r| r.rouge2)));
@@ -124,7 +135,14 @@ pub fn rouge(results: &SuiteResults) -> Vec<Table> {
 /// Figure 4.
 pub fn novelty(results: &SuiteResults) -> Vec<Table> {
     let recorded = |task: &str, model: &str| paper()?.novelty(task, model);
-    let sheet = |what, metric, paper| Sheet { results, middle: (Writer::Reference, "zero-shot"), what, metric, paper, skip: &[] };
+    let sheet = |what, metric, paper| Sheet {
+        results,
+        middle: (Writer::Reference, "zero-shot"),
+        what,
+        metric,
+        paper,
+        skip: &[],
+    };
     let mut rows = sheet("new sentences, %", "novel_sentences", &recorded)
         .rows(&|t: &Texts| Some(percent(t.novelty.as_ref()?.sentence?)));
     type Ngram = fn(&crate::report::measures::NoveltyMeans) -> Option<Estimate>;
@@ -146,13 +164,21 @@ pub fn copying(results: &SuiteResults) -> Vec<Table> {
         move |task: &str, model: &str| if model == "60k" { paper()?.copy_start(task, preamble) } else { None }
     };
     let (all, after_preamble) = (of_60k(false), of_60k(true));
-    let sheet = |what, metric, paper| Sheet { results, middle: (Writer::Reference, "zero-shot"), what, metric, paper, skip: &[] };
+    let sheet = |what, metric, paper| Sheet {
+        results,
+        middle: (Writer::Reference, "zero-shot"),
+        what,
+        metric,
+        paper,
+        skip: &[],
+    };
     let share = |s: crate::label::simulated::Share| {
         let (low, high) = wilson(s.count, s.n);
-        (s.n > 0).then(|| (Ours { value: 100.0 * s.count as f64 / s.n as f64, low: 100.0 * low, high: 100.0 * high }, s.n))
+        (s.n > 0)
+            .then(|| (Ours { value: 100.0 * s.count as f64 / s.n as f64, low: 100.0 * low, high: 100.0 * high }, s.n))
     };
-    let mut rows = sheet("begins as its source, %", "copied_start", &all)
-        .rows(&|t: &Texts| share(t.copying.as_ref()?.start));
+    let mut rows =
+        sheet("begins as its source, %", "copied_start", &all).rows(&|t: &Texts| share(t.copying.as_ref()?.start));
     rows.extend(
         sheet("begins as its source, after an uninformative preamble, %", "copied_start_preamble", &after_preamble)
             .rows(&|t: &Texts| share(t.copying.as_ref()?.start_after_preamble)),
@@ -179,7 +205,9 @@ fn preamble_direction(rows: &mut [Row]) {
     for row in rows.iter_mut().filter(|row| row.metric == "copied_start_preamble" && row.paper.is_some()) {
         let all = of.iter().find(|(task, who, ..)| *task == row.run && *who == writer(row));
         let Some((_, _, Some(ours), Some(paper))) = all else { continue };
-        let (Some(value), Some(low), Some(high), Some(recorded)) = (row.value, row.low, row.high, row.paper) else { continue };
+        let (Some(value), Some(low), Some(high), Some(recorded)) = (row.value, row.low, row.high, row.paper) else {
+            continue;
+        };
         let middle = Middle { ours: *ours, paper: *paper, name: "all inputs" };
         let value_of_paper = Some(Value { value: recorded, plus_minus: None });
         row.verdict = crate::suite::verdict::verdict(Ours { value, low, high }, value_of_paper, Some(middle));

@@ -2,7 +2,7 @@
 
 use super::{Measured, absent, described, made};
 use crate::metric::interval::{mean, wilson};
-use crate::metric::preference::{Winner, WinRate, win_rate};
+use crate::metric::preference::{WinRate, Winner, win_rate};
 use crate::report::files::{Row, Table};
 use crate::suite::asked::comparison::Compared;
 use crate::suite::paper::{Value, paper};
@@ -15,8 +15,11 @@ const EVEN: Middle<'_> = Middle { ours: 50.0, paper: 50.0, name: "50%" };
 pub fn build(results: &SuiteResults) -> Vec<Table> {
     let (mut rates, mut details) = (Vec::new(), Vec::new());
     for comparison in &results.suite.comparisons {
-        let found: Vec<&Compared> =
-            results.compared.iter().filter(|c| c.a == comparison.a && c.b == comparison.b && !c.decided.is_empty()).collect();
+        let found: Vec<&Compared> = results
+            .compared
+            .iter()
+            .filter(|c| c.a == comparison.a && c.b == comparison.b && !c.decided.is_empty())
+            .collect();
         let names = Names::of(results, comparison, found.first().copied());
         if found.is_empty() {
             let why = why(results, comparison);
@@ -27,7 +30,11 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
         details.extend(detail(&names, &found));
     }
     let id = results.suite.makes.word();
-    let title = if id == "table1" { "Table 1: preference, stylistic continuation" } else { "Table 3: preference, summarization" };
+    let title = if id == "table1" {
+        "Table 1: preference, stylistic continuation"
+    } else {
+        "Table 3: preference, summarization"
+    };
     let title = format!("{title}, % for the first-named");
     let mut tables = vec![made(id, &title, "task", rates)];
     if !details.is_empty() {
@@ -100,7 +107,8 @@ fn rate(names: &Names, found: &[&Compared]) -> Row {
 fn detail(names: &Names, found: &[&Compared]) -> Vec<Row> {
     let seeds: Vec<u64> = found.iter().map(|c| c.seed).collect();
     let n: u64 = found.iter().map(|c| c.decided.len() as u64).sum();
-    let of = |value: f64, low: f64, high: f64, n: u64| Measured { ours: Ours { value, low, high }, n, seeds: seeds.clone() };
+    let of =
+        |value: f64, low: f64, high: f64, n: u64| Measured { ours: Ours { value, low, high }, n, seeds: seeds.clone() };
     let name = |what: &str| format!("{}: {what}", names.row());
     let mut rows = Vec::new();
     let rate = win_rate(items(found), 0);
@@ -117,7 +125,13 @@ fn detail(names: &Names, found: &[&Compared]) -> Vec<Row> {
     };
     if let Some(agreement) = averages(&|c| c.agreement) {
         let measured = of(agreement, f64::NAN, f64::NAN, n);
-        rows.push(described(&name("pairs of answers that agree, %"), &names.task, "agreement", &measured, "chance: about 50%"));
+        rows.push(described(
+            &name("pairs of answers that agree, %"),
+            &names.task,
+            "agreement",
+            &measured,
+            "chance: about 50%",
+        ));
     }
     if let Some(kappa) = averages(&|c| c.kappa) {
         let measured = of(kappa, f64::NAN, f64::NAN, n);
@@ -130,17 +144,36 @@ fn detail(names: &Names, found: &[&Compared]) -> Vec<Row> {
         let word = format!("4-grams of {label} that the query has, %");
         rows.push(described(&name(&word), &names.task, if side == 0 { "copied_a" } else { "copied_b" }, &measured, ""));
     }
-    let (wins, differ) = found.iter().fold((0, 0), |sum, c| (sum.0 + c.more_copied_wins.count, sum.1 + c.more_copied_wins.n));
+    let (wins, differ) =
+        found.iter().fold((0, 0), |sum, c| (sum.0 + c.more_copied_wins.count, sum.1 + c.more_copied_wins.n));
     if differ > 0 {
         let (low, high) = wilson(wins, differ);
         let measured = of(100.0 * wins as f64 / differ as f64, 100.0 * low, 100.0 * high, differ);
-        let words = if low > 0.5 { "copies win" } else if high < 0.5 { "copies lose" } else { "not told apart from 50%" };
-        rows.push(described(&name("the text that copies more wins, %"), &names.task, "more_copied_wins", &measured, words));
+        let words = if low > 0.5 {
+            "copies win"
+        } else if high < 0.5 {
+            "copies lose"
+        } else {
+            "not told apart from 50%"
+        };
+        rows.push(described(
+            &name("the text that copies more wins, %"),
+            &names.task,
+            "more_copied_wins",
+            &measured,
+            words,
+        ));
     }
     let scattered: u64 = found.iter().map(|c| c.no_single_text).sum();
     if found.iter().any(|c| c.ways > 2) {
         let measured = of(scattered as f64, f64::NAN, f64::NAN, n);
-        rows.push(described(&name("items without a majority for one text"), &names.task, "no_single_text", &measured, "counted by the models of the chosen texts"));
+        rows.push(described(
+            &name("items without a majority for one text"),
+            &names.task,
+            "no_single_text",
+            &measured,
+            "counted by the models of the chosen texts",
+        ));
     }
     rows
 }
