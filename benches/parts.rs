@@ -43,7 +43,7 @@ fn forward(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
     let batch = Batch::new(&joined(&w.queries(), &w.responses()), &device);
-    bencher.counter(tokens(&w)).bench(|| model.hidden(&batch, None));
+    bencher.counter(tokens(&w)).bench(|| model.hidden(&batch));
 }
 
 /// Log-probabilities of the responses, forward and backward, over the micro-batches that training uses.
@@ -58,7 +58,7 @@ fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
             let device = model.device();
             let queries: Vec<_> = rows.iter().map(|r| queries[*r].clone()).collect();
             let responses: Vec<_> = rows.iter().map(|r| responses[*r].clone()).collect();
-            let hidden = model.hidden(&Batch::new(&joined(&queries, &responses), &device), None);
+            let hidden = model.hidden(&Batch::new(&joined(&queries, &responses), &device));
             let hidden = Gpt2::response_hidden(hidden, w.query, w.response);
             let lp = model.token_logprobs(hidden, targets(&responses, &device), TEMPERATURE);
             Ok::<_, Infallible>((lp.mean(), ()))
@@ -102,7 +102,7 @@ fn head(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
     let responses = w.responses();
-    let hidden = model.hidden(&Batch::new(&joined(&w.queries(), &responses), &device), None);
+    let hidden = model.hidden(&Batch::new(&joined(&w.queries(), &responses), &device));
     let hidden = Gpt2::response_hidden(hidden, w.query, w.response);
     bencher
         .counter(ItemsCount::new(w.batch * w.response))

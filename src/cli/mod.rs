@@ -19,7 +19,7 @@ pub mod suite;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
-use crate::report::compare::Format;
+use crate::report::formats::Format;
 use crate::spec::{Options, Problem};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -72,18 +72,9 @@ enum Command {
         out: Option<PathBuf>,
     },
     /// Spec differences first, then metrics: value, interval, difference, verdict
-    Compare {
-        #[arg(required = true, num_args = 2..)]
-        dirs: Vec<PathBuf>,
-        #[arg(long, value_parser = parse_format, default_value = "text")]
-        /// text, json, markdown or csv
-        format: Format,
-        /// Largest drop of the score, in standard deviations of ρ's, that is not a regression
-        #[arg(long, default_value_t = 0.2)]
-        tolerance: f64,
-    },
-    /// Draw the tables, plots and page of a results directory again
-    Report { dir: PathBuf },
+    Compare(compare::CompareArgs),
+    /// Draw the tables, plots and page of a results directory again, or print its tables for pasting
+    Report(report::ReportArgs),
     /// Continuations of a prompt under a model directory
     Sample(sample::SampleArgs),
     /// Per-token log-probabilities of responses under a model directory, JSON lines in and out
@@ -141,13 +132,7 @@ enum ProblemFormat {
 }
 
 fn parse_format(name: &str) -> Result<Format, String> {
-    match name {
-        "text" => Ok(Format::Text),
-        "json" => Ok(Format::Json),
-        "markdown" => Ok(Format::Markdown),
-        "csv" => Ok(Format::Csv),
-        _ => Err("expected text, json, markdown or csv".into()),
-    }
+    Format::of(name).ok_or_else(|| format!("expected one of {}", Format::WORDS.join(", ")))
 }
 
 /// Prints problems to standard error.
@@ -207,8 +192,8 @@ pub fn main() -> i32 {
         Command::Plan { spec, overrides, device, out } => {
             plan::plan(&spec, &overrides.options(false), &device, out.as_deref())
         }
-        Command::Compare { dirs, format, tolerance } => compare::compare(&dirs, format, tolerance),
-        Command::Report { dir } => report::report(&dir),
+        Command::Compare(args) => compare::compare(&args),
+        Command::Report(args) => report::report(&args),
         Command::Sample(args) => sample::sample(&args),
         Command::Logprobs(args) => logprobs::logprobs(&args),
         Command::Labels { command } => labels::labels(&command),

@@ -4,7 +4,7 @@
 //! position is masked out of attention and does not advance the position index.
 
 use super::device::is_cpu;
-use super::fused::{self, attention, attention_step, attention_weights, gelu, split_heads};
+use super::fused::{self, Rows, attention, attention_step, attention_weights, gelu, split_heads};
 use crate::spec::Dimensions;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -145,68 +145,114 @@ pub struct Gpt2 {
     pub heads: usize,
 }
 
-/// A left- or right-padded batch of token rows, ready for the device.
+/// A left- or right-padded batch of token rows, ready for the device: without its padding on the CPU, where rows of any
+/// length can follow each other, with it elsewhere.
 #[derive(Debug, Clone)]
 pub struct Batch {
-    /// `[batch, time]`; padding replaced by token 0.
+    /// `[1, tokens]`; padding that is kept is token 0.
     pub ids: Tensor<2, Int>,
-    /// `[batch, time]`: number of real tokens before each real one. Padding's positions are never seen; they stay inside
+    /// `[1, tokens]`: number of real tokens before each real one. Padding's positions are never seen; they stay inside
     /// the context however long the row is.
     pub positions: Tensor<2, Int>,
-    /// `[batch, time]`: 1 at real tokens, 0 at padding.
-    pub real: Tensor<2, Int>,
-    /// `[batch, 1, time, time]`, added to attention scores: 0 where key ≤ query and the key is real. The CPU's fused
-    /// attention needs `real` alone.
-    pub bias: Option<Tensor<4>>,
+    pub rows: Rows,
+    /// Rows, and positions of each with its padding.
+    pub dims: [usize; 2],
     /// Index of the last real token of each row.
     pub last: Vec<usize>,
+    /// Where each of the batch · time positions lies among the tokens: a padded one where the last real token before it
+    /// does (the row's first, where there is none). None where nothing is padded away.
+    places: Option<Vec<usize>>,
 }
 
 impl Batch {
     /// Rows of equal length; `None` is padding.
     pub fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
-        Self::build(rows, device, !is_cpu(device))
+        if is_cpu(device) { Self::packed(rows, device) } else { Self::padded(rows, device).0 }
     }
 
-    /// The same with `bias` on every device: attention weights that are dropped out are no fused operation.
-    pub fn with_bias(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
-        Self::build(rows, device, true)
+    fn packed(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
+        let time = rows.first().map_or(0, Vec::len);
+        let (mut ids, mut positions, mut lengths) = (Vec::new(), Vec::new(), Vec::with_capacity(rows.len()));
+        let (mut places, mut last) = (Vec::with_capacity(rows.len() * time), vec![0; rows.len()]);
+        for (r, row) in rows.iter().enumerate() {
+            let start = ids.len();
+            for (i, token) in row.iter().enumerate() {
+                if let Some(token) = token {
+                    positions.push((ids.len() - start) as i32);
+                    ids.push(*token as i32);
+                    last[r] = i;
+                }
+                places.push(ids.len().saturating_sub(1).max(start));
+            }
+            if ids.len() == start && time > 0 {
+                // Of nothing but padding, one token stays.
+                ids.push(0);
+                positions.push(0);
+            }
+            lengths.push((ids.len() - start) as i32);
+        }
+        let places = (ids.len() < places.len()).then_some(places);
+        let lengths = Tensor::from_data(TensorData::new(lengths, [rows.len()]), device);
+        Self::build(ids, positions, Rows::Packed(lengths), [rows.len(), time], last, places, device)
     }
 
-    fn build(rows: &[Vec<Option<u32>>], device: &Device, with_bias: bool) -> Self {
+    /// The same with its padding, and what hides the padding from attention.
+    fn padded(rows: &[Vec<Option<u32>>], device: &Device) -> (Self, Tensor<4>) {
         let (b, t) = (rows.len(), rows.first().map_or(0, Vec::len));
         let mut ids = vec![0i32; b * t];
         let mut positions = vec![0i32; b * t];
-        let mut real = vec![0i32; b * t];
         let mut last = vec![0; b];
+        let mut bias = vec![MASKED; b * t * t];
         for (r, row) in rows.iter().enumerate() {
             let mut seen = 0;
             for (i, token) in row.iter().enumerate() {
                 positions[r * t + i] = if token.is_some() { seen } else { (seen - 1).max(0) };
                 if let Some(token) = token {
                     ids[r * t + i] = *token as i32;
-                    real[r * t + i] = 1;
                     last[r] = i;
                     seen += 1;
                 }
-            }
-        }
-        let bias = with_bias.then(|| {
-            let mut bias = vec![MASKED; b * t * t];
-            for (at, bias) in bias.iter_mut().enumerate() {
-                let (r, i, j) = (at / (t * t), at / t % t, at % t);
-                if j <= i && (real[r * t + j] == 1 || i == j) {
-                    *bias = 0.0;
+                for j in 0..=i {
+                    if row[j].is_some() || i == j {
+                        bias[(r * t + i) * t + j] = 0.0;
+                    }
                 }
             }
-            Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device)
-        });
-        Self {
-            ids: Tensor::from_data(TensorData::new(ids, [b, t]), device),
-            positions: Tensor::from_data(TensorData::new(positions, [b, t]), device),
-            real: Tensor::from_data(TensorData::new(real, [b, t]), device),
-            bias,
-            last,
+        }
+        let bias = Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device);
+        (Self::build(ids, positions, Rows::Padded(bias.clone()), [b, t], last, None, device), bias)
+    }
+
+    fn build(
+        ids: Vec<i32>,
+        positions: Vec<i32>,
+        rows: Rows,
+        dims: [usize; 2],
+        last: Vec<usize>,
+        places: Option<Vec<usize>>,
+        device: &Device,
+    ) -> Self {
+        let n = ids.len();
+        let ints = |values| Tensor::from_data(TensorData::new(values, [1, n]), device);
+        Self { ids: ints(ids), positions: ints(positions), rows, dims, last, places }
+    }
+
+    /// Which tokens stand at some of the batch · time positions.
+    fn tokens_at(&self, positions: &[usize]) -> Tensor<1, Int> {
+        let at = |p: &usize| self.places.as_ref().map_or(*p, |places| places[*p]) as i32;
+        let at: Vec<i32> = positions.iter().map(at).collect();
+        let n = at.len();
+        Tensor::from_data(TensorData::new(at, [n]), &self.ids.device())
+    }
+
+    /// `[tokens, n]` at all of the batch · time positions.
+    fn spread(&self, x: Tensor<2>) -> Tensor<2> {
+        match &self.places {
+            None => x,
+            Some(places) => {
+                let every: Vec<usize> = (0..places.len()).collect();
+                x.select(0, self.tokens_at(&every))
+            }
         }
     }
 }
@@ -357,21 +403,20 @@ impl Gpt2 {
         block.mlp_proj.onto(x.clone(), Self::mlp_inner(block, x))
     }
 
-    /// Final hidden states `[batch, time, width]` (after `ln_f`). Where `caches` is given, each layer's keys and values at
-    /// all positions are added to it.
-    pub fn hidden(&self, batch: &Batch, caches: Option<&mut Vec<LayerCache>>) -> Tensor<3> {
-        let [b, t] = batch.ids.dims();
-        self.forward(batch, None, caches).reshape([b, t, self.wte.dims()[1]])
+    /// Final hidden states `[batch, time, width]` (after `ln_f`).
+    pub fn hidden(&self, batch: &Batch) -> Tensor<3> {
+        let [b, t] = batch.dims;
+        batch.spread(self.forward(batch, None, None)).reshape([b, t, self.wte.dims()[1]])
     }
 
     /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position. What the last block
     /// does after its attention is done there only: nobody reads it elsewhere.
-    pub fn hidden_at(&self, batch: &Batch, positions: Tensor<1, Int>) -> Tensor<2> {
+    pub fn hidden_at(&self, batch: &Batch, positions: &[usize]) -> Tensor<2> {
         self.forward(batch, Some(positions), None)
     }
 
     /// [`Gpt2::hidden_at`], and each layer's keys and values at all positions.
-    pub fn prefill(&self, batch: &Batch, positions: Tensor<1, Int>) -> (Tensor<2>, Vec<LayerCache>) {
+    pub fn prefill(&self, batch: &Batch, positions: &[usize]) -> (Tensor<2>, Vec<LayerCache>) {
         let mut caches = Vec::with_capacity(self.blocks.len());
         let hidden = self.forward(batch, Some(positions), Some(&mut caches));
         (hidden, caches)
@@ -380,18 +425,19 @@ impl Gpt2 {
     fn forward(
         &self,
         batch: &Batch,
-        positions: Option<Tensor<1, Int>>,
+        positions: Option<&[usize]>,
         mut caches: Option<&mut Vec<LayerCache>>,
     ) -> Tensor<2> {
-        let [b, t] = batch.ids.dims();
+        let [b, t] = batch.dims;
+        let positions = positions.map(|positions| batch.tokens_at(positions));
         let mut x = self.embed(batch.ids.clone(), batch.positions.clone());
         for (i, block) in self.blocks.iter().enumerate() {
             let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
             if let Some(caches) = caches.as_deref_mut() {
-                let [_, keys, values] = split_heads(qkv.clone(), b, t, self.heads);
+                let [_, keys, values] = split_heads(batch.spread(qkv.clone()), b, t, self.heads);
                 caches.push(LayerCache { keys, values });
             }
-            let mut attended = attention(qkv, batch.real.clone(), batch.bias.clone(), self.heads);
+            let mut attended = attention(qkv, &batch.rows, self.heads);
             if let Some(positions) = positions.as_ref().filter(|_| i + 1 == self.blocks.len()) {
                 (x, attended) = (x.select(0, positions.clone()), attended.select(0, positions.clone()));
             }
@@ -400,11 +446,12 @@ impl Gpt2 {
         self.ln_f.forward(x)
     }
 
-    /// [`Gpt2::hidden`] in training with dropout. The batch must have its bias ([`Batch::with_bias`]).
-    pub fn hidden_with_dropout(&self, batch: &Batch, dropout: &mut Dropout) -> Tensor<3> {
-        let [b, t] = batch.ids.dims();
+    /// [`Gpt2::hidden`] of rows of equal length, in training with dropout.
+    pub fn hidden_with_dropout(&self, rows: &[Vec<Option<u32>>], dropout: &mut Dropout) -> Tensor<3> {
+        // Attention weights that are dropped out are no fused operation: with the padding on every device.
+        let (batch, bias) = Batch::padded(rows, &self.device());
+        let [b, t] = batch.dims;
         let width = self.wte.dims()[1];
-        let bias = batch.bias.clone().unwrap_or_else(|| Tensor::zeros([b, 1, t, t], &batch.ids.device()));
         let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions.clone()));
         for block in &self.blocks {
             let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
@@ -452,9 +499,9 @@ impl Gpt2 {
 
     /// The same computed for rows that end in their responses, without what is not needed for it.
     pub fn hidden_before_last(&self, batch: &Batch, response: usize) -> Tensor<2> {
-        let [b, t] = batch.ids.dims();
-        let at: Vec<i32> = (0..b).flat_map(|r| (t - response - 1..t - 1).map(move |i| (r * t + i) as i32)).collect();
-        self.hidden_at(batch, Tensor::from_data(TensorData::new(at, [b * response]), &batch.ids.device()))
+        let [b, t] = batch.dims;
+        let at: Vec<usize> = (0..b).flat_map(|r| (t - response - 1..t - 1).map(move |i| r * t + i)).collect();
+        self.hidden_at(batch, &at)
     }
 
     /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
@@ -519,10 +566,9 @@ pub struct ScalarModel {
 impl ScalarModel {
     /// The scalar at the last real token of each row -> `[batch]` (padding repeats the last real token's state).
     pub fn score(&self, batch: &Batch) -> Tensor<1> {
-        let [b, t] = batch.ids.dims();
-        let rows: Vec<i32> = batch.last.iter().enumerate().map(|(r, last)| (r * t + last) as i32).collect();
-        let index = Tensor::<1, Int>::from_data(TensorData::new(rows, [b]), &batch.ids.device());
-        self.head.forward(self.trunk.hidden_at(batch, index))
+        let [_, t] = batch.dims;
+        let last: Vec<usize> = batch.last.iter().enumerate().map(|(r, last)| r * t + last).collect();
+        self.head.forward(self.trunk.hidden_at(batch, &last))
     }
 }
 
@@ -587,7 +633,7 @@ mod tests {
         let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
         let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
         let mut dropout = Dropout::new(probability, ChaCha8Rng::seed_from_u64(seed));
-        to_vec(model.hidden_with_dropout(&Batch::with_bias(&rows, &device), &mut dropout)).unwrap()
+        to_vec(model.hidden_with_dropout(&rows, &mut dropout)).unwrap()
     }
 
     #[test]
@@ -595,7 +641,7 @@ mod tests {
         let device = Device::flex();
         let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
         let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
-        let plain = to_vec(model.hidden(&Batch::new(&rows, &device), None)).unwrap();
+        let plain = to_vec(model.hidden(&Batch::new(&rows, &device))).unwrap();
         let dropped = hidden(0.0, 1);
         // Hidden states of padding are never read; both forms give it some number.
         let real = |v: &[f32]| [&v[32..4 * 32], &v[4 * 32..7 * 32]].concat();

@@ -90,8 +90,8 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
     let query_length = queries.first().map_or(0, Vec::len);
     let n = queries.len() * k;
     let batch = Batch::new(&queries, &device);
-    let last = (1..=queries.len()).map(|r| (r * query_length - 1) as i32).collect();
-    let (h, prefilled) = model.prefill(&batch, ints(last, [queries.len()], &device));
+    let last: Vec<usize> = (1..=queries.len()).map(|r| r * query_length - 1).collect();
+    let (h, prefilled) = model.prefill(&batch, &last);
     let width = h.dims()[1];
     let mut h = h.reshape([queries.len(), 1, width]).repeat_dim(1, k).reshape([n, width]);
     let capacity = query_length + length;

@@ -2,6 +2,7 @@
 
 pub mod compare;
 pub mod files;
+pub mod formats;
 pub mod html;
 pub mod measures;
 pub mod plots;
@@ -14,6 +15,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
+
+use formats::Format;
 
 pub use files::{Evaluation, Manifest, ReportError, Sample, Table};
 
@@ -123,17 +126,20 @@ fn run_names(dir: &Path, manifest: Option<&Manifest>) -> Vec<String> {
     names
 }
 
+/// tables/ID.json, .md, .tex and .csv.
+pub fn write_table(dir: &Path, table: &Table) -> Result<(), ReportError> {
+    let kinds = [("json", Format::Json), ("md", Format::Markdown), ("tex", Format::Latex), ("csv", Format::Csv)];
+    kinds.iter().try_for_each(|(ending, format)| {
+        let path = dir.join(format!("tables/{}.{ending}", table.id));
+        files::write_atomic(&path, formats::write(table, *format).as_bytes())
+    })
+}
+
 /// (Re)writes tables/, plots/ and report.html of a results directory from what it holds.
 pub fn draw(dir: &Path) -> Result<(), ReportError> {
     let mut results = Results::load(dir)?;
     let tables = tables::build(&results);
-    for table in &tables {
-        let mut json = serde_json::to_string_pretty(table)
-            .map_err(|e| ReportError::Usage(format!("table {} cannot be written as JSON: {e}", table.id)))?;
-        json.push('\n');
-        files::write_atomic(&dir.join(format!("tables/{}.json", table.id)), json.as_bytes())?;
-        files::write_atomic(&dir.join(format!("tables/{}.md", table.id)), tables::markdown(table).as_bytes())?;
-    }
+    tables.iter().try_for_each(|table| write_table(dir, table))?;
     let mut drawn = Vec::new();
     for plot in plots::ALL {
         let path = dir.join(format!("plots/{}.svg", plot.id));

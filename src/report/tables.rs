@@ -2,7 +2,7 @@
 
 use super::files::{Evaluation, Judge, NOT_RECORDED, Row, Table};
 use super::{Results, text_tables};
-use crate::metric::interval::{mean, mean_interval, paired_bootstrap, ratio_interval, wilson};
+use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
 
 /// A KL within this share of its target counts as held.
 const KL_TOLERANCE: f64 = 0.25;
@@ -180,7 +180,11 @@ pub fn cells(row: &Row) -> Vec<String> {
         _ => "–".to_owned(),
     };
     let seeds: Vec<String> = row.seeds.iter().map(u64::to_string).collect();
-    let paper = row.paper.map_or_else(|| row.paper_note.clone(), |v| show(Some(v)));
+    let paper = match (row.paper, row.paper_note.as_str()) {
+        (Some(v), _) => show(Some(v)),
+        (None, NOT_RECORDED) => "not recorded".to_owned(),
+        (None, note) => note.to_owned(),
+    };
     vec![
         row.run.clone(),
         row.name.clone(),
@@ -191,25 +195,6 @@ pub fn cells(row: &Row) -> Vec<String> {
         paper,
         row.verdict.clone(),
     ]
-}
-
-/// The table as GitHub Markdown.
-pub fn markdown(table: &Table) -> String {
-    let line = |cells: &[String]| {
-        let safe: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|").replace('\n', " ")).collect();
-        format!("| {} |\n", safe.join(" | "))
-    };
-    let mut out = format!("# {}\n\n{}", table.title, line(&table.columns));
-    out += &format!("|{}\n", " --- |".repeat(table.columns.len()));
-    for row in &table.rows {
-        out += &line(&cells(row));
-    }
-    if table.rows.is_empty() {
-        out += "\nNo run has been evaluated yet.\n";
-    } else if mean(&table.rows.iter().map(|r| r.seeds.len() as f64).collect::<Vec<_>>()) <= 1.0 {
-        out += "\nIntervals are over held-out queries at one seed; they do not cover the spread between seeds.\n";
-    }
-    out
 }
 
 #[cfg(test)]
@@ -234,14 +219,5 @@ mod tests {
         assert_eq!(find("offline_512", "reward_accuracy").value, Some(180.0 / 256.0));
         assert!(!tables[0].rows.iter().any(|r| r.run == "direct" && r.metric == "gain_share"));
         assert_eq!(tables[1].rows.len(), 3);
-    }
-
-    #[test]
-    fn markdown_keeps_its_columns() {
-        let mut line = row("a|b", "run", "m", (1.5, f64::NAN, f64::NAN), 3, &[1, 2], "");
-        line.verdict = "x\ny".into();
-        let text = markdown(&table("t", "T", vec![line]));
-        assert!(text.contains("| run | a\\|b | 1.500 | – | 3 | 1, 2 | not recorded"), "{text}");
-        assert!(text.contains("x y"));
     }
 }

@@ -126,6 +126,10 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
     };
     let tokenizer = Tokenizer::load(&pretrained)?;
     let mut rho = load_gpt2(&pretrained, &context.device)?;
+    let (given, asked) = (rho.dimensions(), spec.model.dimensions());
+    if given != asked {
+        tracing::warn!("model: the weights have {given:?}, the spec says {asked:?}; the weights win");
+    }
     let corpus = pretrain::corpus(spec)?;
     let train = examples(&corpus.train, &tokenizer, &spec.task)?;
     let held_out = examples(&corpus.held_out, &tokenizer, &spec.task)?;

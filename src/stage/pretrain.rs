@@ -252,7 +252,7 @@ pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tenso
     let inputs: Vec<Vec<Option<u32>>> = rows.iter().map(|r| r[..length].iter().map(|t| Some(*t)).collect()).collect();
     let outputs: Vec<Vec<u32>> = rows.iter().map(|r| r[1..].to_vec()).collect();
     let device = model.device();
-    let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&inputs, &device), None), 1, length);
+    let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&inputs, &device)), 1, length);
     model.token_logprobs(hidden, targets(&outputs, &device), 1.0).mean().neg()
 }
 

@@ -250,8 +250,8 @@ fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Te
         .collect();
     let width = model.dimensions().width;
     let hidden = match dropout {
-        Some(dropout) => model.hidden_with_dropout(&Batch::with_bias(&inputs, &device), dropout),
-        None => model.hidden(&Batch::new(&inputs, &device), None),
+        Some(dropout) => model.hidden_with_dropout(&inputs, dropout),
+        None => model.hidden(&Batch::new(&inputs, &device)),
     };
     // The head only where there is something to predict.
     let (mut at, mut targets) = (Vec::new(), Vec::new());

@@ -2,9 +2,9 @@
 
 use super::results::SuiteResults;
 use super::{page, plots, table};
-use crate::report::ReportError;
 use crate::report::files::{Table, write_atomic};
-use crate::report::tables::markdown;
+use crate::report::formats::{Format, write};
+use crate::report::{ReportError, write_table};
 use std::fs;
 use std::path::Path;
 
@@ -13,9 +13,7 @@ pub fn draw(dir: &Path) -> Result<Vec<Table>, ReportError> {
     let results = SuiteResults::load(dir)?;
     let tables = table::build(&results);
     for table in &tables {
-        let json = serde_json::to_string_pretty(table)
-            .map_err(|e| ReportError::Usage(format!("table {} cannot be written as JSON: {e}", table.id)))?;
-        write_atomic(&dir.join(format!("tables/{}.json", table.id)), format!("{json}\n").as_bytes())?;
+        write_table(dir, table)?;
         write_atomic(&dir.join(format!("tables/{}.md", table.id)), text(&results, table).as_bytes())?;
     }
     let drawn = plots::draw(&results, &tables)?;
@@ -38,7 +36,7 @@ pub fn draw(dir: &Path) -> Result<Vec<Table>, ReportError> {
 /// A table as Markdown, with what the reader has to know of it below.
 pub fn text(results: &SuiteResults, table: &Table) -> String {
     // The tables of single runs say that they are of one seed; here the column says it.
-    let mut text = markdown(table);
+    let mut text = write(table, Format::Markdown);
     if let Some(at) = text.find("\nIntervals are over held-out queries") {
         text.truncate(at);
     }

@@ -18,7 +18,7 @@ fn one_pass(name: &str) {
     let (facts, expected) = (facts("forward"), tensors(&format!("forward_{name}")));
     let rows: Vec<Row> = get(&facts[name], "rows");
     let model = language_model(name);
-    let hidden = model.hidden(&Batch::new(&rows, &device()), None);
+    let hidden = model.hidden(&Batch::new(&rows, &device()));
     let [b, t, width] = hidden.dims();
     let logits = model.logits(hidden.clone().reshape([b * t, width]));
     let vocab = logits.dims()[1];

@@ -59,7 +59,7 @@ fn gradient_of_padded_rows() {
             let shape = [weights.len()];
             (t * Tensor::from_data(TensorData::new(weights, shape), &device)).sum()
         };
-        let hidden = model.trunk.hidden(&Batch::new(&joined(queries, responses), &device), None);
+        let hidden = model.trunk.hidden(&Batch::new(&joined(queries, responses), &device));
         let hidden = Gpt2::response_hidden(hidden, queries[0].len(), length);
         let lp = model.trunk.token_logprobs(hidden.clone(), targets(responses, &device), 0.7);
         let total = weighted(lp, &weights[0]) + weighted(model.head.forward(hidden), &weights[1]);

@@ -7,20 +7,19 @@ use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
-/// Attention's sizes and masks.
+/// Attention's sizes. Rows follow each other without padding: `lengths` are their numbers of tokens.
 struct Heads {
-    time: usize,
     width: usize,
     heads: usize,
-    /// `[batch * time]`
-    real: Vec<bool>,
+    lengths: Vec<usize>,
 }
 
 impl Heads {
-    fn new(qkv: &FlexTensor, real: &FlexTensor, heads: usize) -> Self {
-        let time = real.layout().shape()[1];
-        let real = integers(real).into_iter().map(|r| r != 0).collect();
-        Self { time, width: qkv.layout().shape()[1] / 3, heads, real }
+    fn new(qkv: &FlexTensor, lengths: &FlexTensor, heads: usize) -> Self {
+        let size = qkv.layout().shape();
+        let lengths: Vec<usize> = integers(lengths).into_iter().map(|n| n.max(0) as usize).collect();
+        assert_eq!(lengths.iter().sum::<usize>(), size[0], "rows that fill the batch");
+        Self { width: size[1] / 3, heads, lengths }
     }
     fn head(&self) -> usize {
         self.width / self.heads
@@ -28,32 +27,42 @@ impl Heads {
     fn scale(&self) -> f32 {
         (self.head() as f32).powf(-0.5)
     }
+    fn longest(&self) -> usize {
+        self.lengths.iter().copied().max().unwrap_or(0)
+    }
+    /// Rows that are worth a task of their own.
+    fn rows_per_task(&self) -> usize {
+        PER_THREAD.div_ceil((3 * self.longest() * self.width).max(1))
+    }
 
     /// softmax(q kᵀ / √d) of one head of one row; `qkv` is the row's `[time, 3 * width]`.
-    fn probabilities(&self, qkv: &[f32], real: &[bool], head: usize, out: &mut [f32]) {
-        let (t, w, d) = (self.time, self.width, self.head());
+    fn probabilities(&self, qkv: &[f32], time: usize, head: usize, out: &mut [f32]) {
+        let (t, w, d) = (time, self.width, self.head());
         let (q, k) = (View::rows(&qkv[head * d..], 3 * w), View::rows(&qkv[w + head * d..], 3 * w));
         multiply((t, d, t), out, t, q, k.transposed(), Write::Set, false);
-        kernels::causal_softmax(out, real, self.scale());
+        kernels::causal_softmax(out, t, self.scale());
     }
 
     /// One row of the batch: `[time, 3 * width]` -> `[time, width]`.
-    fn forward(&self, qkv: &[f32], real: &[bool], out: &mut [f32], scratch: &mut [f32]) {
-        let (t, w, d) = (self.time, self.width, self.head());
+    fn forward(&self, qkv: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+        let (w, d) = (self.width, self.head());
+        let t = out.len() / w;
         for head in 0..self.heads {
-            self.probabilities(qkv, real, head, scratch);
-            let (p, v) = (View::rows(scratch, t), View::rows(&qkv[2 * w + head * d..], 3 * w));
+            let p = &mut scratch[..t * t];
+            self.probabilities(qkv, t, head, p);
+            let (p, v) = (View::rows(p, t), View::rows(&qkv[2 * w + head * d..], 3 * w));
             multiply((t, t, d), &mut out[head * d..], w, p, v, Write::Set, false);
         }
     }
 
     /// Gradient of [`Heads::forward`]; `g`: `[time, width]`, `out`: `[time, 3 * width]`.
-    fn backward(&self, qkv: &[f32], real: &[bool], g: &[f32], out: &mut [f32], scratch: &mut [f32]) {
-        let (t, w, d) = (self.time, self.width, self.head());
-        let (p, dp) = scratch.split_at_mut(t * t);
+    fn backward(&self, qkv: &[f32], g: &[f32], out: &mut [f32], scratch: &mut [f32]) {
+        let (w, d) = (self.width, self.head());
+        let t = g.len() / w;
+        let (p, dp) = scratch[..2 * t * t].split_at_mut(t * t);
         for head in 0..self.heads {
             let (q, k, v) = (head * d, w + head * d, 2 * w + head * d);
-            self.probabilities(qkv, real, head, p);
+            self.probabilities(qkv, t, head, p);
             // dV = Pᵀ dO; dP = dO Vᵀ; dS from the softmax; dQ = dS K; dK = dSᵀ Q.
             let wide = |at: usize| View::rows(&qkv[at..], 3 * w);
             let g = View::rows(&g[q..], w);
@@ -65,38 +74,51 @@ impl Heads {
             multiply((t, t, d), &mut out[k..], 3 * w, ds.transposed(), wide(q), Write::Set, false);
         }
     }
+
+    /// A slice of `[tokens, width]` cut into the batch's rows.
+    fn rows<'a>(&self, mut all: &'a [f32], width: usize) -> Vec<&'a [f32]> {
+        let cut = |n: &usize| {
+            let (row, rest) = all.split_at(n * width);
+            all = rest;
+            row
+        };
+        self.lengths.iter().map(cut).collect()
+    }
+
+    fn rows_mut<'a>(&self, mut all: &'a mut [f32], width: usize) -> Vec<&'a mut [f32]> {
+        let cut = |n: &usize| {
+            let (row, rest) = std::mem::take(&mut all).split_at_mut(n * width);
+            all = rest;
+            row
+        };
+        self.lengths.iter().map(cut).collect()
+    }
 }
 
-/// `[batch * time, 3 * width]`, `[batch, time]` -> `[batch * time, width]`.
-pub fn forward(qkv: &FlexTensor, real: &FlexTensor, heads: usize) -> FlexTensor {
+/// `[tokens, 3 * width]`, `[batch]` -> `[tokens, width]`.
+pub fn forward(qkv: &FlexTensor, lengths: &FlexTensor, heads: usize) -> FlexTensor {
     let qkv = qkv.to_contiguous();
-    let h = Heads::new(&qkv, real, heads);
-    let row = h.time * h.width;
-    let rows = h.real.len();
-    let mut out = vec![0.0; rows * h.width];
-    out.par_chunks_mut(row)
-        .zip(floats(&qkv).par_chunks(3 * row))
-        .zip(h.real.par_chunks(h.time))
-        .with_min_len(PER_THREAD.div_ceil(3 * row))
-        .for_each_init(|| vec![0.0; h.time * h.time], |scratch, ((out, qkv), real)| h.forward(qkv, real, out, scratch));
-    tensor(out, Shape::new([rows, h.width]))
+    let h = Heads::new(&qkv, lengths, heads);
+    let tokens = qkv.layout().shape()[0];
+    let mut out = vec![0.0; tokens * h.width];
+    let rows: Vec<_> = h.rows_mut(&mut out, h.width).into_iter().zip(h.rows(floats(&qkv), 3 * h.width)).collect();
+    rows.into_par_iter()
+        .with_min_len(h.rows_per_task())
+        .for_each_init(|| vec![0.0; h.longest() * h.longest()], |scratch, (out, qkv)| h.forward(qkv, out, scratch));
+    tensor(out, Shape::new([tokens, h.width]))
 }
 
 /// Gradient of [`forward`] to `qkv`.
-pub fn backward(qkv: &FlexTensor, real: &FlexTensor, g: &FlexTensor, heads: usize) -> FlexTensor {
+pub fn backward(qkv: &FlexTensor, lengths: &FlexTensor, g: &FlexTensor, heads: usize) -> FlexTensor {
     let (qkv, g) = (qkv.to_contiguous(), g.to_contiguous());
-    let h = Heads::new(&qkv, real, heads);
-    let row = h.time * h.width;
+    let h = Heads::new(&qkv, lengths, heads);
     let mut out = vec![0.0; floats(&qkv).len()];
-    out.par_chunks_mut(3 * row)
-        .zip(floats(&qkv).par_chunks(3 * row))
-        .zip(floats(&g).par_chunks(row))
-        .zip(h.real.par_chunks(h.time))
-        .with_min_len(PER_THREAD.div_ceil(3 * row))
-        .for_each_init(
-            || vec![0.0; 2 * h.time * h.time],
-            |scratch, (((out, qkv), g), real)| h.backward(qkv, real, g, out, scratch),
-        );
+    let given = h.rows(floats(&qkv), 3 * h.width).into_iter().zip(h.rows(floats(&g), h.width));
+    let rows: Vec<_> = h.rows_mut(&mut out, 3 * h.width).into_iter().zip(given).collect();
+    rows.into_par_iter().with_min_len(h.rows_per_task()).for_each_init(
+        || vec![0.0; 2 * h.longest() * h.longest()],
+        |scratch, (out, (qkv, g))| h.backward(qkv, g, out, scratch),
+    );
     tensor(out, shape(&qkv))
 }
 

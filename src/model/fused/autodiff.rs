@@ -88,8 +88,8 @@ impl Backward<Flex, 1> for Attention {
         let [parent] = ops.parents;
         let g = gradients.consume::<Flex>(&ops.node);
         if let Some(node) = parent {
-            let (qkv, real, heads) = ops.state;
-            gradients.register::<Flex>(node.id, attention::backward(&qkv, &real, &g, heads));
+            let (qkv, lengths, heads) = ops.state;
+            gradients.register::<Flex>(node.id, attention::backward(&qkv, &lengths, &g, heads));
         }
     }
 }
@@ -157,13 +157,13 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         }
     }
 
-    fn fused_attention(qkv: FloatTensor<Self>, real: IntTensor<Self>, heads: usize) -> FloatTensor<Self> {
+    fn fused_attention(qkv: FloatTensor<Self>, lengths: IntTensor<Self>, heads: usize) -> FloatTensor<Self> {
         let (qkv, node) = qkv.into_parts();
         match Attention.prepare::<C>([node]).compute_bound().stateful() {
             OpsKind::Tracked(op) => {
-                op.finish((qkv.clone(), real.clone(), heads), Flex::fused_attention(qkv, real, heads))
+                op.finish((qkv.clone(), lengths.clone(), heads), Flex::fused_attention(qkv, lengths, heads))
             }
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_attention(qkv, real, heads)),
+            OpsKind::UnTracked(op) => op.finish(Flex::fused_attention(qkv, lengths, heads)),
         }
     }
 

@@ -288,17 +288,13 @@ vectorized! {
         }
     }
 
-    /// softmax(scale · scores) of `[time, time]` in place: key j counts for query i where j ≤ i and `real[j]`, or j = i.
-    pub fn causal_softmax(scores: &mut [f32], real: &[bool], scale: f32) {
-        let time = real.len();
-        for i in 0..time {
-            let (row, later) = scores[i * time..(i + 1) * time].split_at_mut(i + 1);
-            for (score, real) in row[..i].iter_mut().zip(real) {
-                *score = if *real { *score } else { f32::NEG_INFINITY };
-            }
+    /// softmax(scale · scores) of `[time, time]` in place: key j counts for query i where j ≤ i.
+    pub fn causal_softmax(scores: &mut [f32], time: usize, scale: f32) {
+        for (i, scores) in scores.chunks_exact_mut(time).enumerate() {
+            let (row, later) = scores.split_at_mut(i + 1);
             let top = max(row);
-            for (j, score) in row.iter_mut().enumerate() {
-                *score = if real[j] || j == i { exp((*score - top) * scale) } else { 0.0 };
+            for score in row.iter_mut() {
+                *score = exp((*score - top) * scale);
             }
             let rate = 1.0 / sum(row, |v| v);
             for score in row.iter_mut() {
@@ -356,7 +352,7 @@ pub(super) mod tests {
             let mut attended = vec![0.0; width];
             attend_once(&w, &x, &g, &real, 0.16, &mut scores, &mut attended);
             let mut square = numbers(25, 4);
-            causal_softmax(&mut square, &real, 0.16);
+            causal_softmax(&mut square, 5, 0.16);
             let mut back = numbers(25, 5);
             softmax_backward(&square, &mut back, 5, 0.16);
             CHOSEN.set(None);

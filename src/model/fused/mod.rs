@@ -84,16 +84,28 @@ pub fn draw(
     plain::draw(hidden, wte, uniforms, temperature)
 }
 
-/// Causal self-attention. `qkv`: `[batch * time, 3 * width]`; `real`: `[batch, time]`, 0 at padding; `bias`: the same
-/// as `[batch, 1, time, time]` to add to scores, for devices other than the CPU. -> `[batch * time, width]`.
-pub fn attention(qkv: Tensor<2>, real: Tensor<2, Int>, bias: Option<Tensor<4>>, heads: usize) -> Tensor<2> {
-    let Some(bias) = bias else {
-        let (qkv, real) = (qkv.into_dispatch(), real.into_dispatch());
-        return Tensor::from_dispatch(<Dispatch as CpuOps>::fused_attention(qkv, real, heads));
-    };
-    let [batch, time] = real.dims();
-    let [q, k, v] = split_heads(qkv, batch, time, heads);
-    attend(q, k, v, bias)
+/// How the rows of a batch lie in `[tokens, width]`.
+#[derive(Debug, Clone)]
+pub enum Rows {
+    /// One after the other without their padding; `[batch]` numbers of tokens. The CPU's.
+    Packed(Tensor<1, Int>),
+    /// All of the same length; `[batch, 1, time, time]` to add to attention scores: 0 where key ≤ query and the key is real.
+    Padded(Tensor<4>),
+}
+
+/// Causal self-attention of each row: `[tokens, 3 * width]` -> `[tokens, width]`.
+pub fn attention(qkv: Tensor<2>, rows: &Rows, heads: usize) -> Tensor<2> {
+    match rows {
+        Rows::Packed(lengths) => {
+            let (qkv, lengths) = (qkv.into_dispatch(), lengths.clone().into_dispatch());
+            Tensor::from_dispatch(<Dispatch as CpuOps>::fused_attention(qkv, lengths, heads))
+        }
+        Rows::Padded(bias) => {
+            let [batch, _, time, _] = bias.dims();
+            let [q, k, v] = split_heads(qkv, batch, time, heads);
+            attend(q, k, v, bias.clone())
+        }
+    }
 }
 
 /// Attention of one new position per row, written to slot `at` of the cache. `qkv`: `[rows, 3 * width]`; `real`:
@@ -251,7 +263,7 @@ trait CpuOps: Backend {
         targets: IntTensor<Self>,
         scale: f64,
     ) -> FloatTensor<Self>;
-    fn fused_attention(qkv: FloatTensor<Self>, real: IntTensor<Self>, heads: usize) -> FloatTensor<Self>;
+    fn fused_attention(qkv: FloatTensor<Self>, lengths: IntTensor<Self>, heads: usize) -> FloatTensor<Self>;
     fn fused_attention_step(
         qkv: FloatTensor<Self>,
         keys: FloatTensor<Self>,
@@ -290,8 +302,8 @@ impl CpuOps for Flex {
     fn fused_token_logprobs(hidden: FlexTensor, wte: FlexTensor, targets: FlexTensor, scale: f64) -> FlexTensor {
         head::forward(&hidden, &wte, &targets, scale, false).0
     }
-    fn fused_attention(qkv: FlexTensor, real: FlexTensor, heads: usize) -> FlexTensor {
-        attention::forward(&qkv, &real, heads)
+    fn fused_attention(qkv: FlexTensor, lengths: FlexTensor, heads: usize) -> FlexTensor {
+        attention::forward(&qkv, &lengths, heads)
     }
     fn fused_attention_step(
         qkv: FlexTensor,

@@ -195,17 +195,27 @@ fn adam_is_its_formula_and_leaves_shared_numbers_alone() {
 
 #[test]
 fn attention_is_softmax_of_masked_products() {
-    // Left padding, right padding, a whole row of padding, none.
-    let real = [[0, 0, 1, 1, 1], [1, 1, 1, 0, 0], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]];
+    // Rows of 3, 1 and 5 tokens, packed; and the same padded on the left to 5.
+    let lengths = [3, 1, 5];
     let device = Device::flex().autodiff();
-    let mut bias = Vec::new();
-    for row in real {
+    let (mut bias, mut from, mut packed) = (Vec::new(), Vec::new(), Vec::new());
+    for (row, length) in lengths.into_iter().enumerate() {
+        let first = 5 - length;
         for i in 0..5 {
-            bias.extend((0..5).map(|j| if j <= i && (row[j] == 1 || i == j) { 0.0f32 } else { -1e9 }));
+            bias.extend((0..5).map(|j| if j <= i && (j >= first || i == j) { 0.0f32 } else { -1e9 }));
         }
+        let start: usize = lengths[..row].iter().sum();
+        from.extend((0..5).map(|i| (start + usize::saturating_sub(i, first)) as i32));
+        packed.extend((first..5).map(|i| (row * 5 + i) as i32));
     }
-    let bias = Tensor::<4>::from_data(TensorData::new(bias, [4, 1, 5, 5]), &device);
-    let real = Tensor::<2, Int>::from_data(TensorData::new(real.concat(), [4, 5]), &device);
-    let x = random([20, 3 * 12], 8);
-    same(&x, |x| attention(x, real.clone(), None, 3), |x| attention(x, real.clone(), Some(bias.clone()), 3));
+    let bias = Rows::Padded(Tensor::from_data(TensorData::new(bias, [3, 1, 5, 5]), &device));
+    let ints = |v: Vec<i32>| {
+        let n = v.len();
+        Tensor::<1, Int>::from_data(TensorData::new(v, [n]), &device)
+    };
+    let (from, packed) = (ints(from), ints(packed));
+    let lengths = Rows::Packed(ints(lengths.map(|n| n as i32).to_vec()));
+    let x = random([9, 3 * 12], 8);
+    let padded = |x: Tensor<2>| attention(x.select(0, from.clone()), &bias, 3).select(0, packed.clone());
+    same(&x, |x| attention(x, &lengths, 3), padded);
 }

@@ -1,0 +1,206 @@
+//! Tables for pasting: GitHub Markdown, LaTeX (booktabs), CSV (RFC 4180), and plain text in columns.
+
+use super::files::{Row, Table};
+use super::tables::cells;
+use crate::metric::interval::mean;
+
+/// How a table is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    Text,
+    Json,
+    Markdown,
+    Latex,
+    Csv,
+}
+
+impl Format {
+    /// The words of `--format`.
+    pub const WORDS: [&'static str; 5] = ["text", "json", "markdown", "latex", "csv"];
+
+    /// The format that a word names.
+    pub fn of(word: &str) -> Option<Self> {
+        let all = [Self::Text, Self::Json, Self::Markdown, Self::Latex, Self::Csv];
+        Self::WORDS.iter().position(|w| *w == word).and_then(|i| all.get(i).copied())
+    }
+}
+
+/// The table, with a line break at its end.
+pub fn write(table: &Table, format: Format) -> String {
+    match format {
+        Format::Text => text(table),
+        Format::Json => json(table),
+        Format::Markdown => markdown(table),
+        Format::Latex => latex(table),
+        Format::Csv => csv(table),
+    }
+}
+
+/// What the numbers of a table do not cover, if there is something.
+fn note(table: &Table) -> Option<&'static str> {
+    let seeds: Vec<f64> = table.rows.iter().map(|r| r.seeds.len() as f64).collect();
+    if table.rows.is_empty() {
+        Some("No run has been evaluated yet.")
+    } else if mean(&seeds) <= 1.0 {
+        Some("Intervals are over held-out queries at one seed; they do not cover the spread between seeds.")
+    } else {
+        None
+    }
+}
+
+fn json(table: &Table) -> String {
+    serde_json::to_string_pretty(table).unwrap_or_default() + "\n"
+}
+
+/// Columns of equal width.
+fn text(table: &Table) -> String {
+    let rows: Vec<Vec<String>> = std::iter::once(table.columns.clone()).chain(table.rows.iter().map(cells)).collect();
+    format!("{}\n\n{}", table.title, in_columns(&rows))
+}
+
+/// Rows of cells, padded to columns.
+pub fn in_columns(rows: &[Vec<String>]) -> String {
+    let width = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let mut out = String::new();
+    for row in rows {
+        let line: String = row.iter().enumerate().map(|(i, cell)| format!("{cell:<0$}  ", width(i))).collect();
+        out += line.trim_end();
+        out.push('\n');
+    }
+    out
+}
+
+/// A Markdown table row.
+pub fn markdown_line(cells: &[String]) -> String {
+    let safe: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|").replace('\n', " ")).collect();
+    format!("| {} |\n", safe.join(" | "))
+}
+
+/// The table as GitHub Markdown.
+pub fn markdown(table: &Table) -> String {
+    let mut out = format!("# {}\n\n{}", table.title, markdown_line(&table.columns));
+    out += &format!("|{}\n", " --- |".repeat(table.columns.len()));
+    out.extend(table.rows.iter().map(|row| markdown_line(&cells(row))));
+    out + &note(table).map_or_else(String::new, |note| format!("\n{note}\n"))
+}
+
+/// A `table` float with a booktabs `tabular`; needs `\usepackage{booktabs}` and a Unicode engine or `inputenc` for ρ and π.
+fn latex(table: &Table) -> String {
+    // Run, name and verdict are words; the rest are numbers.
+    let columns: String = (0..table.columns.len()).map(|i| if (2..5).contains(&i) { 'r' } else { 'l' }).collect();
+    let line = |cells: &[String]| cells.iter().map(|c| latex_text(c)).collect::<Vec<_>>().join(" & ") + " \\\\\n";
+    let body: String = table.rows.iter().map(|row| line(&cells(row))).collect();
+    let caption = match note(table) {
+        Some(note) => format!("{}. {note}", table.title),
+        None => table.title.clone(),
+    };
+    format!(
+        "\\begin{{table}}\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
+        latex_text(&caption),
+        table.id,
+        line(&table.columns),
+    )
+}
+
+/// Text with LaTeX's own characters escaped, and Greek letters and signs as commands.
+fn latex_text(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' | '%' | '$' | '#' | '_' | '{' | '}' => out.extend(['\\', c]),
+            '\\' => out += "\\textbackslash{}",
+            '~' => out += "\\textasciitilde{}",
+            '^' => out += "\\textasciicircum{}",
+            '<' => out += "\\textless{}",
+            '>' => out += "\\textgreater{}",
+            'ρ' => out += "$\\rho$",
+            'π' => out += "$\\pi$",
+            'β' => out += "$\\beta$",
+            'κ' => out += "$\\kappa$",
+            '×' => out += "$\\times$",
+            '–' => out += "--",
+            '\n' => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Numbers in full, one line per row; the columns of schemas/table.schema.json.
+fn csv(table: &Table) -> String {
+    let mut out = "table,run,name,metric,value,low,high,n,seeds,paper,paper_note,verdict\r\n".to_owned();
+    for row in &table.rows {
+        out += &csv_line(&csv_cells(table, row));
+    }
+    out
+}
+
+fn csv_cells(table: &Table, row: &Row) -> Vec<String> {
+    let number = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
+    let seeds: Vec<String> = row.seeds.iter().map(u64::to_string).collect();
+    vec![
+        table.id.clone(),
+        row.run.clone(),
+        row.name.clone(),
+        row.metric.clone(),
+        number(row.value),
+        number(row.low),
+        number(row.high),
+        row.n.to_string(),
+        seeds.join(" "),
+        number(row.paper),
+        row.paper_note.clone(),
+        row.verdict.clone(),
+    ]
+}
+
+/// A CSV line; cells with a separator, a quote or a line break are quoted.
+pub fn csv_line(cells: &[String]) -> String {
+    let quoted: Vec<String> = cells
+        .iter()
+        .map(|c| match c.contains([',', '"', '\n', '\r']) {
+            true => format!("\"{}\"", c.replace('"', "\"\"")),
+            false => c.clone(),
+        })
+        .collect();
+    format!("{}\r\n", quoted.join(","))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tables::{row, table};
+
+    fn example() -> Table {
+        let mut line = row("a|b, \"50%\" of ρ_x", "run", "m", (1.5, f64::NAN, f64::NAN), 3, &[1, 2], "");
+        line.verdict = "x\ny".into();
+        table("t", "T & U", vec![line])
+    }
+
+    #[test]
+    fn markdown_keeps_its_columns() {
+        let text = markdown(&example());
+        assert!(text.contains("| run | a\\|b, \"50%\" of ρ_x | 1.500 | – | 3 | 1, 2 | not recorded | x y |"), "{text}");
+    }
+
+    #[test]
+    fn latex_has_no_bare_special_character() {
+        let text = latex(&example());
+        assert!(text.contains("\\caption{T \\& U}") && text.contains("50\\%\" of $\\rho$\\_x & 1.500 & --"), "{text}");
+        assert_eq!(text.matches(" & ").count(), 2 * 7, "{text}");
+        assert_eq!(latex_text("a^b~c\\{"), "a\\textasciicircum{}b\\textasciitilde{}c\\textbackslash{}\\{");
+    }
+
+    #[test]
+    fn csv_is_read_back_as_written() {
+        let text = csv(&example());
+        let mut reader = csv::Reader::from_reader(text.as_bytes());
+        let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
+        assert_eq!((&rows[0][2], &rows[0][4], &rows[0][5], &rows[0][11]), ("a|b, \"50%\" of ρ_x", "1.5", "", "x\ny"));
+    }
+
+    #[test]
+    fn words_are_formats() {
+        assert!(Format::WORDS.iter().all(|w| Format::of(w).is_some()) && Format::of("xml").is_none());
+    }
+}
