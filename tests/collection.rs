@@ -226,7 +226,10 @@ fn batched_rounds_are_a_chain_of_stages() {
     assert!(rounds.iter().all(|r| r["accuracy"]["n"] == 16));
     let evaluation = json(&place.of_run("evaluation.json"));
     assert_eq!((&evaluation["schedule"], &evaluation["labels"]), (&json!("batched"), &json!(50)));
-    assert!(fs::read_to_string(place.path("out/report.html")).expect("the page").contains("round"));
+    assert!(
+        fs::read_to_string(place.path("out/report.html")).expect("the page").contains("round 3, 50 labels: r agrees")
+    );
+    check("table.schema.json", &[json(&place.path("out/tables/rounds.json"))]);
 
     // All of it is in the cache, and the plan knows.
     place.run(&[]).assert().success();
@@ -236,6 +239,14 @@ fn batched_rounds_are_a_chain_of_stages() {
     let plan = place.command(&["plan", "spec.toml", "--device", "cpu", "--out", "out"]).assert().success();
     let plan = String::from_utf8_lossy(&plan.get_output().stdout).into_owned();
     assert!(plan.contains("round 3") && !plan.contains("to do") && plan.contains("cached policy-"), "{plan}");
+
+    // What π was between two rounds may be thrown away; it is large, and nothing is made again for it.
+    let first = stages.iter().find(|s| s["stage"] == "policy").expect("a policy");
+    let first = place.path(".cache").join(first["key"].as_str().expect("a key"));
+    fs::remove_dir_all(&first).expect("removed");
+    place.run(&[]).assert().success();
+    let stages = json(&place.path("out/manifest.json"))["stages"].as_array().cloned().expect("stages");
+    assert!(!first.exists() && stages.iter().all(|s| s["cached"] == true), "{stages:?}");
 }
 
 #[test]
@@ -634,7 +645,8 @@ fn mistakes_are_found_before_a_run() {
     let wrong = |spec: &str| {
         let place = Place::new(spec);
         let found = place.command(&["validate", "spec.toml"]).assert().code(2);
-        String::from_utf8_lossy(&found.get_output().stderr).into_owned()
+        let output = found.get_output();
+        format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
     };
     for (spec, words) in [
         ("collect = { rounds = 3 }\n", "collect.rounds: belongs to the batched schedule"),

@@ -2,6 +2,7 @@
 //! what was used. Checks (gold items and repeats) are never labels (paper section 2.1; three labelers and a majority:
 //! section 3.1, evaluation).
 
+use super::batch::read::Answers;
 use super::batch::{Answer, Batch, Item, Purpose};
 use super::{Judgement, Label};
 use crate::spec::Combine;
@@ -74,19 +75,14 @@ pub struct Used {
     pub labelers: BTreeMap<String, usize>,
 }
 
-/// Labels from the answers to a batch. `answers`: the latest of each labeler to each item; `dropped`: labelers whose answers
-/// do not count. `seed` breaks ties.
-pub fn labels(
-    batch: &Batch,
-    items: &[Item],
-    answers: &[Answer],
-    dropped: &BTreeSet<String>,
-    combine: Combine,
-    seed: u64,
-) -> Used {
-    let mut by_item: BTreeMap<&str, Vec<&Answer>> = BTreeMap::new();
-    for answer in answers {
-        by_item.entry(&answer.item).or_default().push(answer);
+/// Labels from the answers to a batch. `seed` breaks ties.
+pub fn labels(batch: &Batch, items: &[Item], answers: &Answers, combine: Combine, seed: u64) -> Used {
+    let mut by_item: BTreeMap<&str, (Vec<&Answer>, usize)> = BTreeMap::new();
+    for answer in &answers.counted {
+        by_item.entry(&answer.item).or_default().0.push(answer);
+    }
+    for answer in &answers.excluded {
+        by_item.entry(&answer.item).or_default().1 += 1;
     }
     let questions: Vec<&Item> = items.iter().filter(|item| !item.is_check()).collect();
     let per_item = batch.labelers_per_item.max(1);
@@ -104,12 +100,11 @@ pub fn labels(
     };
     let (mut labels, mut labelers) = (Vec::new(), BTreeMap::new());
     for item in questions {
-        let mut all = by_item.remove(item.id.as_str()).unwrap_or_default();
+        let (mut all, dropped) = by_item.remove(item.id.as_str()).unwrap_or_default();
         // Whatever order files were read in.
         all.sort_by(|a, b| a.labeler.cmp(&b.labeler));
-        used.given += all.len().min(per_item);
-        used.dropped += all.iter().filter(|a| dropped.contains(&a.labeler)).count();
-        all.retain(|a| !dropped.contains(&a.labeler));
+        used.given += (all.len() + dropped).min(per_item);
+        used.dropped += dropped;
         used.skipped += all.iter().filter(|a| a.best.is_none()).count();
         let chosen: Vec<(&str, usize)> = all
             .iter()
@@ -194,6 +189,11 @@ mod tests {
         .unwrap()
     }
 
+    fn split(all: &[Answer], dropped: &str) -> Answers {
+        let (excluded, counted) = all.iter().cloned().partition(|a| a.labeler == dropped);
+        Answers { counted, excluded, problems: Vec::new() }
+    }
+
     #[test]
     fn checks_skips_and_dropped_labelers_make_no_labels() {
         let answers = [
@@ -204,8 +204,8 @@ mod tests {
             answer(2, "ben", Some(1)),
             answer(0, "carl", Some(0)),
         ];
-        let dropped = BTreeSet::from(["carl".to_string()]);
-        let found = labels(&batch(2), &items(), &answers, &dropped, Combine::Each, 1);
+        let answers = split(&answers, "carl");
+        let found = labels(&batch(2), &items(), &answers, Combine::Each, 1);
         let made: Vec<_> = found
             .labels
             .iter()
@@ -221,7 +221,7 @@ mod tests {
         let u = &found.used;
         assert_eq!((u.questions, u.checks, u.wanted, u.given, u.skipped, u.dropped), (2, 2, 4, 4, 1, 1));
         assert!(u.complete() && found.labelers == BTreeMap::from([("anna".into(), 1), ("ben".into(), 1)]));
-        assert!(!labels(&batch(3), &items(), &answers, &dropped, Combine::Each, 1).used.complete());
+        assert!(!labels(&batch(3), &items(), &answers, Combine::Each, 1).used.complete());
         assert!(found.labels[0].1.check().is_ok());
     }
 
@@ -231,7 +231,7 @@ mod tests {
             ["a", "b", "c"].iter().zip(bests).map(|(who, best)| answer(0, who, Some(best))).collect()
         };
         let of = |bests, seed| {
-            let found = labels(&batch(3), &items(), &all(bests), &BTreeSet::new(), Combine::Majority, seed);
+            let found = labels(&batch(3), &items(), &split(&all(bests), ""), Combine::Majority, seed);
             (found.labels[0].1.judgement, found.used.ties, found.labels.len())
         };
         assert_eq!(of([1, 2, 1], 1), (Judgement::Best(1), 0, 1));

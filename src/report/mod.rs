@@ -6,6 +6,7 @@ pub mod formats;
 pub mod html;
 pub mod measures;
 pub mod plots;
+mod round_tables;
 pub mod tables;
 pub mod tensorboard;
 pub(crate) mod text_plots;
@@ -18,7 +19,7 @@ use serde_json::{Map, Value};
 
 use formats::Format;
 
-pub use files::{Evaluation, Manifest, ReportError, Sample, Table};
+pub use files::{Evaluation, Manifest, ReportError, Rounds, Sample, Table};
 
 /// Everything of one run that could be read.
 #[derive(Debug, Clone, Default)]
@@ -27,6 +28,8 @@ pub struct Run {
     pub metrics: Vec<Map<String, Value>>,
     pub samples: Vec<Sample>,
     pub evaluation: Option<Evaluation>,
+    /// Of batched and online collection.
+    pub rounds: Option<Rounds>,
 }
 
 /// Everything of a results directory that could be read, and what could not.
@@ -57,6 +60,11 @@ impl Results {
                 metrics: keep(dir, &home.join("metrics.jsonl"), files::read_metrics, &mut missing).unwrap_or_default(),
                 samples: keep(dir, &home.join("samples.jsonl"), files::read_jsonl, &mut missing).unwrap_or_default(),
                 evaluation: keep(dir, &home.join("evaluation.json"), files::read_json, &mut missing),
+                // Most runs have none, and lack nothing.
+                rounds: match home.join("rounds.json") {
+                    path if path.exists() => keep(dir, &path, files::read_json, &mut missing),
+                    _ => None,
+                },
                 name,
             });
         }

@@ -1,7 +1,7 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
 use super::files::{Evaluation, Judge, NOT_RECORDED, Row, Table};
-use super::{Results, text_tables};
+use super::{Results, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
 
 /// A KL within this share of its target counts as held.
@@ -30,6 +30,7 @@ pub fn build(results: &Results) -> Vec<Table> {
     if !language.is_empty() {
         tables.push(table("language_model", "Language model ρ", language));
     }
+    tables.extend(round_tables::build(results, &seeds));
     tables.extend(text_tables::build(results, &seeds));
     for table in &mut tables {
         table.title = results.titled(&table.title);

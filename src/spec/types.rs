@@ -599,6 +599,7 @@ pub struct HumanSpec {
     /// A Markdown file of what labelers are told. Default: the task's own text (src/label/instructions.rs).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub instructions: Option<String>,
+    pub quality: QualitySpec,
 }
 
 impl Default for HumanSpec {
@@ -610,6 +611,7 @@ impl Default for HumanSpec {
             gold_share: 0.05,
             repeat_share: 0.0,
             instructions: None,
+            quality: QualitySpec::default(),
         }
     }
 }

@@ -151,8 +151,12 @@ pub fn run(
         people: HumanReport::default(),
     };
     let (mut last, mut last_keys, mut labels) = (None, None, 0);
-    for round in rounds(spec) {
-        if rounds(spec).len() > 1 {
+    let all = rounds(spec);
+    // Where a later π is there, one before it that was thrown away is not missed.
+    let cached = |keys: &RoundKeys| keys.policy.as_ref().is_some_and(|key| context.cache.has(key));
+    let done = self::keys(spec, upstream)?.iter().rposition(cached).unwrap_or(0);
+    for (i, round) in all.iter().copied().enumerate() {
+        if all.len() > 1 {
             tracing::info!(
                 "{run}: round {}: {} labels, updates {} to {}",
                 round.number,
@@ -174,7 +178,10 @@ pub fn run(
             last = Some(summary);
         }
         if let Some(key) = &keys.policy {
-            chain.train(&round, key)?;
+            match i < done && !context.cache.has(key) {
+                true => chain.policy = Some((context.cache.path(key), key.clone())),
+                false => chain.train(&round, key)?,
+            }
         }
         chain.report(&round, last.as_ref(), labels)?;
         last_keys = Some(keys);

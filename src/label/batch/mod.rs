@@ -14,7 +14,6 @@
 //! always names a candidate's number, never its place. The last revision of a labeler's answer to an item counts.
 
 pub mod append;
-pub mod given;
 pub mod outline;
 pub mod quality;
 pub mod read;

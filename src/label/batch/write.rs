@@ -7,6 +7,7 @@
 //! Used by the collect stage for training and validation (paper sections 2.1 and 2.3), and by the evaluation of finished
 //! models (sections 3.1 and 3.2), whose candidates have the models' names for sources.
 
+use super::read::items;
 use super::{BATCH_VERSION, Batch, Candidate, Item, Purpose, Text};
 use crate::label::LabelError;
 use crate::store::atomic::{write_atomic, write_atomic_with};
@@ -184,7 +185,8 @@ pub fn existing(at: &Path) -> Result<Option<(Batch, Vec<Item>)>, LabelError> {
         Err(e) => return Err(LabelError::file(&path, e)),
     };
     let batch: Batch = serde_json::from_str(&text).map_err(|e| LabelError::file(&path, e))?;
-    Ok(Some((batch, lines(&at.join("items.jsonl"))?)))
+    let name = at.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    Ok(Some((batch, items(at.parent().unwrap_or(Path::new("")), &name)?)))
 }
 
 /// One JSON value per line.

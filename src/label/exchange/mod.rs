@@ -15,6 +15,7 @@ mod label_studio;
 mod published;
 
 use super::LabelError;
+use super::batch::read;
 use super::batch::write::existing;
 use super::batch::{Answer, Batch, Item};
 use crate::store::atomic::write_atomic;
@@ -60,7 +61,8 @@ impl Opened {
     pub fn open(dir: &Path) -> Result<Self, LabelError> {
         let none = || LabelError::file(dir, "is no batch: it has no batch.json");
         let (batch, items) = existing(dir)?.ok_or_else(none)?;
-        let answers = super::batch::given::counted(dir)?;
+        let parent = dir.parent().unwrap_or(Path::new(""));
+        let answers = read::answers(parent, &batch.id, &items)?.counted;
         Ok(Self { dir: dir.into(), batch, items, answers })
     }
 
@@ -176,6 +178,11 @@ pub fn import(file: &Path, format: Format, dir: &Path, options: &Importing) -> R
     for found in &found {
         if found.answer.labeler.trim().is_empty() {
             problems.push((found.line, "does not say who answered; give it by --labeler NAME".into()));
+            continue;
+        }
+        let candidates = by_id.get(found.answer.item.as_str()).map_or(0, |item| item.candidates.len());
+        if let Err(message) = read::check_answer(&found.answer, candidates) {
+            problems.push((found.line, message));
         }
     }
     refuse(file, problems)?;

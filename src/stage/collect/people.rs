@@ -7,7 +7,7 @@ use super::samples::{Comparison, VALIDATION_REFERENCES};
 use super::{CANDIDATES, RoundLabels, Tally, VERSION, write_round};
 use crate::data::queries::Query;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, lines, other_questions, write_batch};
-use crate::label::batch::{Batch, Candidate, Item, Purpose, Text, given};
+use crate::label::batch::{Batch, Candidate, Item, Purpose, Text, read};
 use crate::label::human::{HumanReport, Used, labels};
 use crate::label::instructions::built_in;
 use crate::label::{Judgement, Label, LabelError};
@@ -24,6 +24,8 @@ use std::path::{Path, PathBuf};
 
 /// Of the rules that make labels of answers.
 const HUMAN: u32 = 1;
+/// Unusable answers that are named one by one.
+const MOST_PROBLEMS: usize = 5;
 
 /// A batch of a round.
 struct Part {
@@ -170,7 +172,7 @@ pub fn look(spec: &Spec, round: &Round) -> Result<Progress, StageError> {
     let mut waiting = None;
     for part in parts(spec, round) {
         let Some((batch, items)) = open(spec, round, &part)? else { return Ok(Progress::Unasked) };
-        let (found, dropped) = read(spec, dir, &batch, &items)?;
+        let (found, dropped) = used(spec, dir, &batch, &items)?;
         if !found.used.complete() && waiting.is_none() {
             waiting = Some(Progress::Waiting {
                 batch: dir.join(&part.id),
@@ -204,11 +206,16 @@ impl Answered {
 }
 
 /// The labels of one batch, and the labelers who are dropped.
-fn read(spec: &Spec, dir: &Path, batch: &Batch, items: &[Item]) -> Result<(Used, BTreeSet<String>), StageError> {
-    let answers = given::answers(&dir.join(&batch.id))?;
-    let dropped = given::dropped(dir)?;
-    let used = labels(batch, items, &answers, &dropped, human(spec).combine, spec.seed);
-    Ok((used, dropped))
+fn used(spec: &Spec, dir: &Path, batch: &Batch, items: &[Item]) -> Result<(Used, BTreeSet<String>), StageError> {
+    let answers = read::answers(dir, &batch.id, items)?;
+    for problem in answers.problems.iter().take(MOST_PROBLEMS) {
+        tracing::warn!("an answer is left out: {problem}");
+    }
+    if let Some(more) = answers.problems.len().checked_sub(MOST_PROBLEMS).filter(|more| *more > 0) {
+        tracing::warn!("{more} more answers to {} are left out", batch.id);
+    }
+    let dropped = answers.excluded.iter().map(|a| a.labeler.clone()).collect();
+    Ok((labels(batch, items, &answers, human(spec).combine, spec.seed), dropped))
 }
 
 /// Where questions for people are written.
@@ -235,7 +242,7 @@ impl Desk<'_> {
         let mut comparisons = None;
         for part in parts(self.spec, round) {
             match open(self.spec, round, &part)? {
-                Some((batch, _)) => self.warn_of_another_policy(round, &batch)?,
+                Some((batch, _)) => self.warn_of_changes(round, &batch)?,
                 None => {
                     let all = match &comparisons {
                         Some(all) => all,
@@ -272,7 +279,7 @@ impl Desk<'_> {
                 Some(there) => there,
                 None => self.write(round, part, requests)?,
             };
-            let (found, _) = read(self.spec, dir, &batch, &items)?;
+            let (found, _) = used(self.spec, dir, &batch, &items)?;
             if !found.used.complete() {
                 return Err(self.waiting(
                     dir.join(&part.id),
@@ -314,8 +321,16 @@ impl Desk<'_> {
         }
     }
 
-    /// Not an error: answers are about texts, whoever wrote them.
-    fn warn_of_another_policy(&self, round: &Round, batch: &Batch) -> Result<(), StageError> {
+    /// Not errors: a batch is as it was asked, and answers are about texts, whoever wrote them.
+    fn warn_of_changes(&self, round: &Round, batch: &Batch) -> Result<(), StageError> {
+        let wanted = human(self.spec).labelers_per_item;
+        if batch.labelers_per_item != wanted {
+            tracing::warn!(
+                "batch {} was asked of {} labelers per question, and labeler.human.labelers_per_item = {wanted} came too late",
+                batch.id,
+                batch.labelers_per_item
+            );
+        }
         let batched = self.spec.collect.schedule == CollectSchedule::Batched;
         if batched && round.number > 1 && batch.policy_hash != weights_hash(self.weights)? {
             tracing::warn!(

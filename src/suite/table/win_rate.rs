@@ -5,6 +5,7 @@ use crate::metric::interval::{mean, wilson};
 use crate::metric::preference::{WinRate, Winner, win_rate};
 use crate::report::files::{Row, Table};
 use crate::suite::asked::comparison::Compared;
+use crate::suite::asked::question_id;
 use crate::suite::paper::{Value, paper};
 use crate::suite::results::SuiteResults;
 use crate::suite::types::Comparison;
@@ -77,11 +78,14 @@ fn why(results: &SuiteResults, comparison: &Comparison) -> String {
     if !pieces.is_empty() {
         return pieces.join("; ");
     }
-    let waiting = results.compared.iter().find(|c| c.a == comparison.a && c.b == comparison.b);
-    match waiting {
-        Some(c) => format!("{} of {} items wait for answers", c.waiting, c.items),
-        None => "not asked yet".into(),
+    if let Some(c) = results.compared.iter().find(|c| c.a == comparison.a && c.b == comparison.b) {
+        return format!("{} of {} items wait for answers", c.waiting, c.items);
     }
+    let ids: Vec<String> =
+        results.suite.seeds.iter().map(|seed| question_id(&[&comparison.a, &comparison.b], *seed)).collect();
+    let questions = results.manifest.iter().flat_map(|m| &m.questions).filter(|q| ids.contains(&q.id));
+    let messages: Vec<&str> = questions.filter_map(|q| q.message.as_deref()).collect();
+    if messages.is_empty() { "not asked yet".into() } else { messages.join("; ") }
 }
 
 fn items<'c>(found: &'c [&Compared]) -> impl Iterator<Item = (&'c str, Winner)> {
