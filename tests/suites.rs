@@ -52,7 +52,7 @@ makes = "table1"
 seeds = [1]
 [members.broken]
 spec = "tiny.toml"
-label = "20k offline"
+label = "5k offline"
 set = { "model.weights.path" = "weights" }
 [members.five]
 spec = "tiny.toml"
@@ -71,8 +71,9 @@ b = "zero-shot"
 a = "longer"
 b = "five"
 [[comparisons]]
-a = "five"
-b = "broken"
+a = "broken"
+b = "zero-shot"
+task = "descriptiveness"
 "#;
 
 struct Place(tempfile::TempDir);
@@ -109,9 +110,12 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-fn row(table: &Value, name: &str) -> Value {
+fn row(table: &Value, task: &str, name: &str) -> Value {
     let rows = table["rows"].as_array().expect("rows");
-    rows.iter().find(|row| row["name"] == name).unwrap_or_else(|| panic!("no row {name:?} in {table:#}")).clone()
+    rows.iter()
+        .find(|row| row["name"] == name && row["run"] == task)
+        .unwrap_or_else(|| panic!("no row {name:?} in {table:#}"))
+        .clone()
 }
 
 #[test]
@@ -127,12 +131,12 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     assert!(manifest["members"][0]["error"].as_str().is_some_and(|e| e.contains("weights")), "{manifest:#}");
 
     let table = place.json("results/small/tables/table1.json");
-    let won = row(&table, "5k offline against zero-shot");
+    let won = row(&table, "sentiment", "5k offline against zero-shot");
     assert_eq!((&won["paper"], &won["n"], &won["seeds"]), (&json!(88.0), &json!(8), &json!([1])));
     assert!(won["value"].is_number() && won["low"].as_f64() < won["high"].as_f64());
     assert!(won["verdict"].as_str().is_some_and(|v| v.ends_with("not the paper's setting")), "{won}");
-    let lost = row(&table, "5k offline against 20k offline");
-    assert!(lost["value"].is_null() && lost["paper"] == 48.0);
+    let lost = row(&table, "descriptiveness", "5k offline against zero-shot");
+    assert!(lost["value"].is_null() && lost["paper"] == 86.0);
     assert!(lost["verdict"].as_str().is_some_and(|v| v.starts_with("missing: broken: seed 1: failed")), "{lost}");
     let title = table["title"].as_str().expect("a title");
     assert!(title.contains("synthetic text") && title.contains("simulated labelers"), "{title}");
@@ -178,8 +182,8 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     let again = place.json("results/small/members/five-seed-1/manifest.json");
     assert!(again["stages"].as_array().is_some_and(|s| s.iter().all(|stage| stage["cached"] == true)), "{again:#}");
     let table = place.json("results/small/tables/table1.json");
-    assert!(row(&table, "5k offline against 20k offline")["value"].is_number());
-    assert_eq!(row(&table, "5k offline against zero-shot"), won);
+    assert!(row(&table, "descriptiveness", "5k offline against zero-shot")["value"].is_number());
+    assert_eq!(row(&table, "sentiment", "5k offline against zero-shot"), won);
     assert_eq!(place.json("results/small/manifest.json")["state"], "done");
 
     // Drawn again from the directory alone, to the same bytes.
@@ -212,7 +216,7 @@ fn people_are_asked_waited_for_and_heard() {
     assert!(said.contains("waits for people: 0 of 4 are answered in labels/small/five-vs-zero-shot-seed-1"), "{said}");
     let table = place.json("results/small/tables/table1.json");
     assert!(
-        row(&table, "5k offline against zero-shot")["verdict"]
+        row(&table, "sentiment", "5k offline against zero-shot")["verdict"]
             .as_str()
             .is_some_and(|v| v.contains("4 of 4 items wait"))
     );
@@ -231,7 +235,7 @@ fn people_are_asked_waited_for_and_heard() {
     fs::write(batch.join("answers.jsonl"), answers).expect("written");
     place.run(&["asks.toml"]).code(0);
     let table = place.json("results/small/tables/table1.json");
-    let won = row(&table, "5k offline against zero-shot");
+    let won = row(&table, "sentiment", "5k offline against zero-shot");
     assert_eq!((&won["value"], &won["n"]), (&json!(75.0), &json!(4)));
     assert!(!table["title"].as_str().is_some_and(|t| t.contains("simulated labelers") && !t.contains("synthetic")));
 }
@@ -242,7 +246,7 @@ fn mistakes_are_found_before_anything_runs() {
     let bad = SUITE
         .replace("label = \"5k online\"", "lable = \"5k online\"")
         .replace("\"policy.episodes\" = 64", "\"policy.episodes\" = 63")
-        .replace("b = \"broken\"", "b = \"brokn\"");
+        .replace("a = \"broken\"", "a = \"brokn\"");
     place.put("bad.toml", &bad);
     let out = place.runner(&["validate", "bad.toml", "small.toml"]).assert().code(2);
     let out = text(&out.get_output().stdout);

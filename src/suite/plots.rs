@@ -149,7 +149,7 @@ fn figure2(results: &SuiteResults, title: &str) -> Result<Option<String>, Report
             let ends = vec![(x.start, level), (x.end, level)];
             dashed(&mut chart, ends, GREY.stroke_width(2), "ρ, held out".to_owned(), &fail)?;
         }
-        legend(&mut chart, SeriesLabelPosition::LowerRight, &fail)?;
+        legend(&mut chart, SeriesLabelPosition::UpperLeft, &fail)?;
         area.present().map_err(|e| fail(&e))?;
     }
     Ok(Some(svg))
