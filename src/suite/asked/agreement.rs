@@ -121,6 +121,6 @@ mod tests {
         assert_eq!(found[1].counts, [(2, 4), (2, 3)]);
         assert_eq!(found[2].counts, [(1, 1)]);
         assert!((found[1].percent().0 - 400.0 / 7.0).abs() < 1e-9);
-        assert_eq!(found[2].kappa, None);
+        assert_eq!(found[2].kappa, Some(1.0));
     }
 }
