@@ -9,7 +9,7 @@ pub mod plots;
 mod round_tables;
 pub mod tables;
 pub mod tensorboard;
-mod text_plots;
+pub(crate) mod text_plots;
 mod text_tables;
 
 use std::fs;

@@ -77,7 +77,7 @@ fn all_mistakes_at_once_each_in_its_place() {
 fn a_key_of_another_section_is_pointed_to() {
     assert_eq!(
         problems("policy.target = 3"),
-        ["x.toml:3:8: policy.target: unknown key; did you mean \"policy.kl.target\"?"]
+        ["x.toml:3:8: policy.target: unknown key; did you mean \"policy.kl.target\" or \"policy.entropy.target\"?"]
     );
 }
 
@@ -179,7 +179,7 @@ fn set_is_typed() {
     assert_eq!(
         found("policy.tarket=x"),
         [
-            "command line: policy.tarket: unknown key; valid keys: episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl"
+            "command line: policy.tarket: unknown key; valid keys: episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl, entropy"
         ]
     );
     assert_eq!(
