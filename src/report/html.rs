@@ -3,7 +3,7 @@
 use super::files::{Sample, Table};
 use super::plots::Plot;
 use super::tables::{cells, show};
-use super::{Manifest, Results};
+use super::{Manifest, Results, guards};
 use crate::metric::copying::{SPAN_WORDS, marked};
 
 /// Samples shown per run: the first ones of the file, not chosen.
@@ -87,6 +87,7 @@ pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> St
     for table in tables {
         out += &html_table(table);
     }
+    out += &guards::section(results);
     out += &samples(results);
     if let Some(manifest) = &results.manifest {
         out += &stages(manifest);
