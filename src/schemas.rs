@@ -31,10 +31,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("items.schema.json", schemars::schema_for!(Item).to_value()),
         ("answers.schema.json", schemars::schema_for!(Answer).to_value()),
         ("labelers.schema.json", schemars::schema_for!(LabelerEvent).to_value()),
-        ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
         ("quality.schema.json", schemars::schema_for!(Quality).to_value()),
         ("batches_report.schema.json", schemars::schema_for!(BatchesReport).to_value()),
         ("stops.schema.json", schemars::schema_for!(StopRecord).to_value()),
+        ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

@@ -24,16 +24,6 @@ pub enum LabelsCommand {
         after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, JSON lines with info, summaries and choice. Lengths of text are in GPT-2's tokens. Where PATH is a directory of batches (docs/batches.md), or one batch: progress, problems, a table of labelers, and what to do next. --format json prints one object per PATH (schemas/labels_report.schema.json, schemas/batches_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train\n  runner labels status labels/sentiment"
     )]
     Status(StatusArgs),
-    /// Questions and answers of batches in another tool's format
-    #[command(
-        after_help = "Formats (docs/batches.md): label_studio and csv hold all questions, candidates in the order in which they are to be shown; lm_human_preferences and summarize_from_feedback hold the answers that count, as label files.\n\nExamples:\n  runner labels export labels/sentiment/round-0001 --format label_studio --out tasks.json\n  runner labels export labels/sentiment --format lm_human_preferences --out labels.json"
-    )]
-    Export(ExportArgs),
-    /// Answers made with another tool, added to a batch; the same file twice adds nothing
-    #[command(
-        after_help = "Every answer must be to an item of the batch; else nothing is imported and the lines are named. Exit code 2: the file cannot be imported.\n\nExample:\n  runner labels import annotations.json --format label_studio --batch labels/sentiment/round-0001"
-    )]
-    Import(ImportArgs),
     /// A page on which several people answer batches at once, and a dashboard for whoever leads them
     #[command(
         after_help = "Only this machine can open the page unless --listen says otherwise; then the printed addresses carry a token, one for labelers and one for the dashboard. The traffic is not encrypted: over networks you do not trust, put it behind a TLS proxy or an SSH tunnel. One server per directory.\n\nExamples:\n  runner labels serve labels/sentiment\n  runner labels serve labels/sentiment --results results/sentiment --listen 0.0.0.0:8080"
@@ -51,6 +41,16 @@ pub enum LabelsCommand {
         after_help = "Percent of pairs with 95% intervals and kappa, choices by place, and a table of labelers (schemas/quality.schema.json).\n\nExample:\n  runner labels agreement labels/sentiment --format markdown"
     )]
     Agreement(AgreementArgs),
+    /// Questions and answers of batches in another tool's format
+    #[command(
+        after_help = "Formats (docs/batches.md): label_studio and csv hold all questions, candidates in the order in which they are to be shown; lm_human_preferences and summarize_from_feedback hold the answers that count, as label files.\n\nExamples:\n  runner labels export labels/sentiment/round-0001 --format label_studio --out tasks.json\n  runner labels export labels/sentiment --format lm_human_preferences --out labels.json"
+    )]
+    Export(ExportArgs),
+    /// Answers made with another tool, added to a batch; the same file twice adds nothing
+    #[command(
+        after_help = "Every answer must be to an item of the batch; else nothing is imported and the lines are named. Exit code 2: the file cannot be imported.\n\nExample:\n  runner labels import annotations.json --format label_studio --batch labels/sentiment/round-0001"
+    )]
+    Import(ImportArgs),
 }
 
 #[derive(Args)]
@@ -85,12 +85,12 @@ enum Output {
 pub fn labels(command: &LabelsCommand) -> i32 {
     match command {
         LabelsCommand::Status(args) => exit_code(status(args)),
-        LabelsCommand::Export(args) => exit_code(export_batches(args)),
-        LabelsCommand::Import(args) => exit_code(import_answers(args)),
         LabelsCommand::Serve(args) => exit_code(labels_batches::serve(args)),
         LabelsCommand::Drop(args) => exit_code(labels_batches::decide(args, LabelerAction::Drop)),
         LabelsCommand::Restore(args) => exit_code(labels_batches::decide(args, LabelerAction::Restore)),
         LabelsCommand::Agreement(args) => exit_code(labels_batches::agreement(args)),
+        LabelsCommand::Export(args) => exit_code(export_batches(args)),
+        LabelsCommand::Import(args) => exit_code(import_answers(args)),
     }
 }
 

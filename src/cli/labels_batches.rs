@@ -145,6 +145,15 @@ fn labelers(dir: &Path) -> Result<BTreeSet<String>, LabelError> {
     Ok(names)
 }
 
+/// `labeler.human.quality` of the run in a results directory; off where that has none.
+fn thresholds(results: &Path) -> QualitySpec {
+    let text = std::fs::read_to_string(results.join("spec.toml")).unwrap_or_default();
+    let spec: toml::Table = text.parse().unwrap_or_default();
+    let spec = toml::Value::Table(spec);
+    let found = ["labeler", "human", "quality"].iter().try_fold(&spec, |at, key| at.get(key)).cloned();
+    found.and_then(|quality| quality.try_into().ok()).unwrap_or_default()
+}
+
 pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     if let Some(results) = args.results.as_ref().filter(|r| !r.is_dir()) {
         return Err(Failure::Input(format!("--results {}: no such directory", results.display())));
@@ -155,7 +164,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
         results: args.results.clone(),
         token: args.token.clone().or_else(|| std::env::var("RUNNER_LABELS_TOKEN").ok()),
         lease: Duration::from_secs(60 * args.lease),
-        quality: QualitySpec::default(),
+        quality: args.results.as_deref().map(thresholds).unwrap_or_default(),
     };
     let server = Server::open(options).map_err(input)?;
     let (items, batches, problems) = server.found();

@@ -389,6 +389,10 @@ pub struct MetricsLine {
     /// Largest |ratio - 1| on the first minibatch: 0 to rounding if sampling and training agree.
     #[serde(rename = "ppo/ratio_error")]
     pub ratio_error: f64,
+    /// Correlation over the batch's responses of how far the update raised a response's log-probability with its total
+    /// reward less its value. Positive, or the update goes the wrong way; absent where there is one epoch alone.
+    #[serde(rename = "ppo/direction", default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<f64>,
     /// In rounds: how many times r has been trained.
     #[serde(rename = "labels/round", default, skip_serializing_if = "Option::is_none")]
     pub labels_round: Option<f64>,
@@ -401,10 +405,6 @@ pub struct MetricsLine {
     /// Number of these answers.
     #[serde(rename = "labels/win_rate_n", default, skip_serializing_if = "Option::is_none")]
     pub win_rate_n: Option<f64>,
-    /// Correlation over the batch's responses of how far the update raised a response's log-probability with its total
-    /// reward less its value. Positive, or the update goes the wrong way; absent where there is one epoch alone.
-    #[serde(rename = "ppo/direction", default, skip_serializing_if = "Option::is_none")]
-    pub direction: Option<f64>,
     /// Learning rate of this update.
     #[serde(rename = "ppo/lr")]
     pub lr: f64,

@@ -3,7 +3,7 @@
 use super::StageError;
 use super::context::Context;
 use super::guards::flip::{FLIP, Flip};
-use super::policy::{self, Inputs};
+use super::policy::{self, Inputs, Segment};
 use super::scoring::{Rule, Scorer};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
@@ -65,7 +65,7 @@ fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
     let spec = spec();
     let key = policy::key(&spec, &[]).unwrap();
     FLIP.set(flip);
-    let result = policy::run(&context, "run", &spec, &key, &inputs, &policy::Segment::whole(&spec));
+    let result = policy::run(&context, "run", &spec, &key, &inputs, &Segment::whole(&spec));
     FLIP.set(None);
     let text = std::fs::read_to_string(context.out.join("runs/run/metrics.jsonl")).unwrap_or_default();
     (result.map(drop), text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())

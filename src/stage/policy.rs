@@ -253,6 +253,17 @@ fn train(
     Ok(save_scalar(dir, &model, inputs.end_of_text)?)
 }
 
+/// [`token_rewards`], with its signs flipped in tests that want it.
+fn rewards(scores: &[f32], logprobs: &[Vec<f32>], ref_logprobs: &[Vec<f32>], kl_coef: f64) -> Vec<Vec<f32>> {
+    #[cfg(test)]
+    let kl_coef = if guards::flip::is(guards::flip::Flip::Penalty) { -kl_coef } else { kl_coef };
+    #[cfg(test)]
+    let flipped: Vec<f32> = scores.iter().map(|s| -s).collect();
+    #[cfg(test)]
+    let scores = if guards::flip::is(guards::flip::Flip::Score) { &flipped } else { scores };
+    token_rewards(scores, logprobs, ref_logprobs, kl_coef)
+}
+
 /// requests.jsonl while it is written.
 struct Requests {
     /// None where nothing is asked.
@@ -293,17 +304,6 @@ impl Requests {
 /// elapsed/time of the last line, or 0.
 fn last_time(metrics: &Path) -> Result<f64, StageError> {
     Ok(read_metrics(metrics)?.last().and_then(|line| number(line, "elapsed/time")).unwrap_or(0.0))
-}
-
-/// [`token_rewards`], with its signs flipped in tests that want it.
-fn rewards(scores: &[f32], logprobs: &[Vec<f32>], ref_logprobs: &[Vec<f32>], kl_coef: f64) -> Vec<Vec<f32>> {
-    #[cfg(test)]
-    let kl_coef = if guards::flip::is(guards::flip::Flip::Penalty) { -kl_coef } else { kl_coef };
-    #[cfg(test)]
-    let flipped: Vec<f32> = scores.iter().map(|s| -s).collect();
-    #[cfg(test)]
-    let scores = if guards::flip::is(guards::flip::Flip::Score) { &flipped } else { scores };
-    token_rewards(scores, logprobs, ref_logprobs, kl_coef)
 }
 
 /// Shortens a file to its first `bytes`.

@@ -305,6 +305,66 @@ fn a_hundred_thousand_items_are_served() {
 }
 
 #[test]
+fn agreement_and_status_are_for_people_and_for_programs() {
+    let dir = scratch();
+    let folder = batch(dir.path(), "b1", &questions("q", 2), 2);
+    append(
+        &folder.join("answers.jsonl"),
+        concat!(
+            "{\"item\":\"q0\",\"best\":1,\"labeler\":\"Ada\"}\n{\"item\":\"q0\",\"best\":1,\"labeler\":\"Bob\"}\n",
+            "{\"item\":\"q1\",\"best\":1,\"labeler\":\"Ada\"}\n{\"item\":\"q1\",\"best\":2,\"labeler\":\"Bob\"}\n",
+        ),
+    );
+    for (arguments, schema) in [("agreement", "quality"), ("status", "batches_report")] {
+        for path in [dir.path(), &folder] {
+            let (code, out, error) = runner(&["labels", arguments, self::path(path), "--format", "json"]);
+            assert_eq!(code, 0, "{error}");
+            let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{schema}.schema.json"));
+            let schema: Value = serde_json::from_slice(&std::fs::read(file).expect("the schema")).expect("JSON");
+            let value: Value = serde_json::from_str(&out).expect("one object");
+            jsonschema::validate(&schema, &value).expect("as published");
+        }
+    }
+    let (_, out, _) = runner(&["labels", "agreement", path(dir.path()), "--format", "markdown"]);
+    assert!(out.contains("| labeler-labeler | 50.0 |") && out.contains("| Bob | 2 |"), "{out}");
+    let (_, out, _) = runner(&["labels", "status", path(dir.path())]);
+    assert!(out.contains("4 of 4") && out.contains("every question has its answers"), "{out}");
+}
+
+#[test]
+fn the_button_stops_a_run_which_says_who_and_why() {
+    let (dir, place) = (scratch(), scratch());
+    batch(dir.path(), "b1", &questions("q", 1), 1);
+    let results = place.path().join("a");
+    let spec = concat!(env!("CARGO_MANIFEST_DIR"), "/specs/quickstart.toml");
+    let mut child = Command::cargo_bin("runner")
+        .expect("the program")
+        .args([spec, "--profile", "smoke", "--device", "cpu", "--set", "policy.episodes=3200", "--out"])
+        .arg(&results)
+        .env_remove("RUNNER_CACHE")
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("it runs");
+    let metrics = results.join("runs/direct/metrics.jsonl");
+    let begun = (0..2400).any(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        std::fs::metadata(&metrics).is_ok_and(|m| m.len() > 0)
+    });
+    assert!(begun, "no update in two minutes");
+    let site = Site::open(dir.path(), &["--results", path(&results)]);
+    let client = Client::new(&site.base);
+    let (_, seen) = client.get("/api/lead/run");
+    assert!(seen["runs"]["direct"]["curve"][0][1].is_number(), "{seen}");
+    assert_eq!(client.post("/api/stop", &json!({"by": "Ada", "reason": "gibberish"})).0, 200);
+    assert_eq!(child.wait().expect("ended").code(), Some(4));
+    let stop = std::fs::read_to_string(results.join("stops.jsonl")).expect("recorded");
+    let stop: Value = serde_json::from_str(&stop).expect("one line");
+    assert_eq!((&stop["kind"], &stop["by"], &stop["reason"]), (&json!("person"), &json!("Ada"), &json!("gibberish")));
+    assert!(stop["update"].as_u64() > Some(0) && stop["requested_at"].is_string());
+}
+
+#[test]
 fn stop_is_asked_for_from_the_page_and_from_the_command_line() {
     let (dir, results) = (scratch(), scratch());
     batch(dir.path(), "b1", &questions("q", 1), 1);

@@ -1,9 +1,10 @@
 //! A directory of batches at one look: what `runner labels status` and `agreement` say of it.
 
+use super::append::append_event;
 use super::outline::Outline;
-use super::quality::{PairAgreement, Quality, Replies, Share, quality};
+use super::quality::{PairAgreement, Quality, Replies, Share, automatic_drops, quality};
 use super::read::{self, Progress};
-use super::{Batch, Purpose};
+use super::{Batch, LabelerEvent, Purpose};
 use crate::label::LabelError;
 use crate::spec::QualitySpec;
 use schemars::JsonSchema;
@@ -64,6 +65,18 @@ pub fn inspect(dir: &Path, only: Option<&str>, spec: &QualitySpec) -> Result<Bat
     let quality = quality(&all, &replies, &dropped, spec);
     let next = next(dir, &batches, &progress, &quality, &dropped);
     Ok(BatchesReport { path: dir.into(), batches, progress, quality, next })
+}
+
+/// Drops whom a spec's thresholds give away, and returns the new lines of labelers.jsonl. Thresholds that are all off read
+/// nothing.
+pub fn drop_by_thresholds(dir: &Path, spec: &QualitySpec, now: &str) -> Result<Vec<LabelerEvent>, LabelError> {
+    if *spec == QualitySpec::default() || !dir.is_dir() {
+        return Ok(Vec::new());
+    }
+    let found = inspect(dir, None, spec)?.quality;
+    let events = automatic_drops(spec, &found, &read::labeler_events(dir)?, now);
+    events.iter().try_for_each(|event| append_event(dir, event))?;
+    Ok(events)
 }
 
 fn status(batch: Batch, progress: Progress, excluded: usize, problems: Vec<String>) -> BatchStatus {

@@ -6,6 +6,7 @@
 use super::samples::{Comparison, VALIDATION_REFERENCES};
 use super::{CANDIDATES, RoundLabels, Tally, VERSION, write_round};
 use crate::data::queries::Query;
+use crate::label::batch::status::drop_by_thresholds;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, lines, other_questions, write_batch};
 use crate::label::batch::{Batch, Candidate, Item, Purpose, Text, read};
 use crate::label::human::{HumanReport, Used, labels};
@@ -17,6 +18,7 @@ use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::stage::rounds::{Round, is_validation};
 use crate::stage::scoring::Rule;
+use crate::stage::stop::now;
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
 use std::collections::BTreeSet;
@@ -251,6 +253,9 @@ impl Desk<'_> {
                     self.write(round, &part, all)?;
                 }
             }
+        }
+        for event in drop_by_thresholds(batches(self.spec)?, &human(self.spec).quality, &now())? {
+            tracing::warn!("{} is dropped, {}; `runner labels restore` takes that back", event.labeler, event.reason);
         }
         match look(self.spec, round)? {
             Progress::Done(answered) => {

@@ -69,7 +69,7 @@ function labelers(rows) {
 function decide(labeler, action) {
   const dialog = $("drop-dialog");
   $("drop-title").textContent = `${action === "drop" ? "Drop" : "Restore"} ${labeler}?`;
-  $("drop-text").textContent = action === "drop" ? "Their answers stay on disk and do not count; their questions are asked again." : "Their answers count again.";
+  $("drop-text").textContent = action === "drop" ? "Their answers stay on disk and do not count; their questions are asked again, and a run does not wait for that." : "Their answers count again.";
   $("drop-yes").textContent = action === "drop" ? "Drop" : "Restore";
   $("drop-reason").value = "";
   dialog.returnValue = "";
