@@ -125,7 +125,7 @@ mod tests {
     fn seeds_of_one_context_count_as_one() {
         // 50 contexts, each won four times: resampling items would give half the width.
         let names: Vec<String> = (0..50).map(|i| i.to_string()).collect();
-        let winner = |i: usize| if i % 2 == 0 { A } else { B };
+        let winner = |i: usize| if i.is_multiple_of(2) { A } else { B };
         let once = win_rate(names.iter().enumerate().map(|(i, n)| (n.as_str(), winner(i))), 1);
         let often = win_rate(names.iter().enumerate().flat_map(|(i, n)| [(n.as_str(), winner(i)); 4]), 1);
         assert_eq!(once.bootstrap, often.bootstrap);

@@ -64,13 +64,16 @@ pub fn measure(asking: &Asking<'_>, desk: &Desk<'_>) -> Result<(Agreed, Standing
     Ok((Agreed { id, task, member, seed, asked: asking.settings.kind, items, waiting: items - done, pairs }, standing))
 }
 
+/// Choices of the authors, and of the other labelers, for one item.
+type Groups = (Vec<usize>, Vec<usize>);
+
 fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
-    let split = |of: &BTreeMap<String, usize>| -> (Vec<usize>, Vec<usize>) {
+    let split = |of: &BTreeMap<String, usize>| -> Groups {
         let (by_authors, others): (Vec<_>, Vec<_>) = of.iter().partition(|(who, _)| authors.contains(who));
         (by_authors.into_iter().map(|(_, c)| *c).collect(), others.into_iter().map(|(_, c)| *c).collect())
     };
-    let groups: Vec<(Vec<usize>, Vec<usize>)> = answered.answers.iter().map(split).collect();
-    let kappa = |of: &dyn Fn(&(Vec<usize>, Vec<usize>)) -> Vec<usize>| {
+    let groups: Vec<Groups> = answered.answers.iter().map(split).collect();
+    let kappa = |of: fn(&Groups) -> Vec<usize>| {
         let table: Vec<Vec<Option<usize>>> = groups.iter().map(|g| of(g).into_iter().map(Some).collect()).collect();
         agreement(&table).and_then(|found| found.kappa)
     };
@@ -79,7 +82,7 @@ fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
         let equal = (0..choices.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
         (equal.filter(|(i, j)| choices[*i] == choices[*j]).count() as u64, n * n.saturating_sub(1) / 2)
     };
-    let across = |(a, b): &(Vec<usize>, Vec<usize>)| {
+    let across = |(a, b): &Groups| {
         let equal = a.iter().map(|x| b.iter().filter(|y| *y == x).count() as u64).sum();
         (equal, (a.len() * b.len()) as u64)
     };
@@ -88,13 +91,13 @@ fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
         Pair {
             pair: "labeler-labeler".into(),
             counts: counted(groups.iter().map(|(_, others)| within(others)).collect()),
-            kappa: kappa(&|(_, others)| others.clone()),
+            kappa: kappa(|(_, others)| others.clone()),
         },
         Pair { pair: "author-labeler".into(), counts: counted(groups.iter().map(across).collect()), kappa: None },
         Pair {
             pair: "author-author".into(),
             counts: counted(groups.iter().map(|(of, _)| within(of)).collect()),
-            kappa: kappa(&|(of, _)| of.clone()),
+            kappa: kappa(|(of, _)| of.clone()),
         },
     ]
 }
