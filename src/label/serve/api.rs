@@ -191,16 +191,21 @@ pub async fn answer(State(shared): State<Arc<Shared>>, body: Body<Said>) -> Repl
     if [&said.note, &said.skip].into_iter().flatten().any(|text| text.chars().count() > LONGEST_TEXT) {
         return Err(wrong(format!("notes and reasons have {LONGEST_TEXT} characters at most")));
     }
+    // A task of its own: it counts what is on disk also where the labeler has closed the page meanwhile.
+    let saved = tokio::spawn(save(shared, said)).await;
+    saved.unwrap_or_else(|e| Err(failed(e.to_string())))
+}
+
+async fn save(shared: Arc<Shared>, said: Said) -> Reply {
     let labeler = shared.board().person(&said.labeler);
     let turn = shared.turn(labeler);
     let _turn = turn.lock().await;
-    let Some((index, batch, answer)) = accepted(&shared, labeler, &said)? else {
-        return following(&shared, &said.labeler);
-    };
-    let (sender, receiver) = tokio::sync::oneshot::channel();
-    shared.appender.append(&batch, &answer, Box::new(move |result| drop(sender.send(result))));
-    receiver.await.unwrap_or_else(|_| Err("the writer has ended".into())).map_err(failed)?;
-    shared.board().take(index, &answer);
+    if let Some((index, batch, answer)) = accepted(&shared, labeler, &said)? {
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        shared.appender.append(&batch, &answer, Box::new(move |result| drop(sender.send(result))));
+        receiver.await.unwrap_or_else(|_| Err("the writer has ended".into())).map_err(failed)?;
+        shared.board().take(index, &answer);
+    }
     following(&shared, &said.labeler)
 }
 

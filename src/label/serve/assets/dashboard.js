@@ -57,13 +57,14 @@ function agreement(q) {
 
 function labelers(rows) {
   const cells = rows.map((r) => Object.assign([
-    r.labeler, String(r.answers), String(r.skips), share(r.gold), share(r.others), share(r.repeats),
+    r.labeler,
+    element("button", { onclick: () => decide(r.labeler, r.dropped ? "restore" : "drop") }, r.dropped ? "Restore" : "Drop"),
+    String(r.answers), String(r.skips), share(r.gold), share(r.others), share(r.repeats),
     element("span", {}, share(r.first_place), r.first_place.n ? element("small", {}, ` chance ${r.first_place_chance.toFixed(0)}%`) : null),
     r.seconds == null ? "–" : element("span", {}, `${r.seconds.toFixed(1)} s `, element("small", {}, `(${r.fast} fast, ${r.slow} slow)`)),
     String(r.longest_run), element("span", { class: r.remarks.length ? "remarks" : "" }, r.dropped ? "dropped" : r.remarks.join("; ") || "–"),
-    element("button", { onclick: () => decide(r.labeler, r.dropped ? "restore" : "drop") }, r.dropped ? "Restore" : "Drop"),
   ], { class: r.dropped ? "dropped" : r.remarks.length ? "remark" : "" }));
-  $("labelers").replaceChildren(rows.length ? table("Labelers", ["labeler", "answers", "skips", "gold right", "agrees with others", "repeats equal", "first place", "time", "longest run", "remarks", "decide"], cells) : "Nobody has answered yet.");
+  $("labelers").replaceChildren(rows.length ? table("Labelers", ["labeler", "decide", "answers", "skips", "gold right", "agrees with others", "repeats equal", "first place", "time", "longest run", "remarks"], cells) : "Nobody has answered yet.");
 }
 
 function decide(labeler, action) {
