@@ -39,7 +39,8 @@ pub fn worst(spec: &Spec, metrics: &[Map<String, Value>]) -> Vec<Worst> {
     watched
         .into_iter()
         .filter_map(|(guard, key, sign, limit)| {
-            let values = metrics.iter().enumerate().filter_map(|(i, line)| Some((i as u64 + 1, sign * number(line, key)?)));
+            let values =
+                metrics.iter().enumerate().filter_map(|(i, line)| Some((i as u64 + 1, sign * number(line, key)?)));
             let (update, value) = values.max_by(|a, b| a.1.total_cmp(&b.1))?;
             Some(Worst { guard, value, update, limit })
         })
