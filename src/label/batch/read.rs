@@ -422,6 +422,9 @@ fn reason(e: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_string()
 }
 
+/// Number (from 1), bytes, and whether the line has an end.
+type Line<'a> = (u64, &'a [u8], bool);
+
 /// The lines of a file, one in memory at a time; empty ones are skipped.
 struct Lines {
     path: PathBuf,
@@ -439,8 +442,8 @@ impl Lines {
         Ok(Self { path: path.into(), reader, line: Vec::new(), number: 0, offset: 0 })
     }
 
-    /// Number (from 1), bytes, and whether the line has an end.
-    fn next_line(&mut self) -> Result<Option<(u64, &[u8], bool)>, LabelError> {
+    /// The next line that is not empty.
+    fn next_line(&mut self) -> Result<Option<Line<'_>>, LabelError> {
         loop {
             self.offset += self.line.len() as u64;
             self.line.clear();
