@@ -13,3 +13,4 @@ pub mod schemas;
 pub mod spec;
 pub mod stage;
 pub mod store;
+pub mod suite;

@@ -11,6 +11,9 @@ use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Ta
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
 use crate::stage::stop::StopRecord;
+use crate::suite::asked::agreement::Agreed;
+use crate::suite::asked::comparison::Compared;
+use crate::suite::{SuiteManifest, suite_schema};
 use serde_json::Value;
 use std::path::Path;
 
@@ -18,6 +21,10 @@ use std::path::Path;
 pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("spec.schema.json", spec_schema()),
+        ("suite.schema.json", suite_schema()),
+        ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
+        ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
+        ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),
         ("manifest.schema.json", schemars::schema_for!(Manifest).to_value()),
         ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),

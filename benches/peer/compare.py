@@ -71,7 +71,7 @@ CONFIGURATIONS = [
     Configuration("test", 500, 75, batch=8, updates=5, repeats=9),
     Configuration("small", 64, 24, batch=32, updates=1, repeats=5),
     Configuration("small", 500, 75, batch=4, updates=1, repeats=5),
-    Configuration("124M", 64, 24, batch=32, updates=1, repeats=3),
+    Configuration("124M", 64, 24, batch=16, updates=1, repeats=3),
     Configuration("124M", 500, 75, batch=2, updates=1, repeats=3),
 ]
 

@@ -1,6 +1,8 @@
-//! `runner ls`: the specs here with what they reproduce, and the results here with their state.
+//! `runner ls`: the specs and suites here with the tables and figures they make, and the results here with their state.
 
+use crate::suite::{FileKind, load::glance};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -13,19 +15,155 @@ pub fn ls() -> i32 {
 }
 
 fn list(root: &Path) -> String {
-    let specs: Vec<[String; 3]> = sorted_entries(&root.join("specs"))
+    let results: Vec<Found> =
+        sorted_entries(&root.join("results")).into_iter().filter_map(|path| Found::read(root, &path)).collect();
+    let files: Vec<Listed> = sorted_entries(&root.join("specs"))
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .map(|path| spec_row(root, &path))
+        .filter_map(|path| Listed::read(root, &path, &results))
         .collect();
-    let results: Vec<[String; 3]> =
-        sorted_entries(&root.join("results")).into_iter().filter_map(|path| result_row(root, &path)).collect();
-    let mut out = table(["SPEC", "REPRODUCES", "DESCRIPTION"], &specs);
-    if !results.is_empty() {
+    let of = |suite: bool| files.iter().filter(move |file| file.suite == suite);
+    let mut out = table(
+        ["SUITE", "MAKES", "STATE", "DESCRIPTION"],
+        &of(true).map(|f| [&f.path, &f.makes, &f.state, &f.description].map(Clone::clone)).collect::<Vec<_>>(),
+    );
+    out.push('\n');
+    out += &table(
+        ["SPEC", "REPRODUCES", "STATE", "DESCRIPTION"],
+        &of(false).map(|f| [&f.path, &f.makes, &f.state, &f.description].map(Clone::clone)).collect::<Vec<_>>(),
+    );
+    let by_target = targets(&files);
+    if !by_target.is_empty() {
         out.push('\n');
-        out.push_str(&table(["RESULTS", "STATE", "FINISHED"], &results));
+        out += &table(["TABLE OR FIGURE", "SUITE", "STATE", "SPECS"], &by_target);
+    }
+    if !results.is_empty() {
+        let rows: Vec<[String; 4]> =
+            results.iter().map(|f| [&f.path, &f.state, &f.finished, &f.of].map(Clone::clone)).collect();
+        out.push('\n');
+        out += &table(["RESULTS", "STATE", "FINISHED", "OF"], &rows);
     }
     out
+}
+
+/// A file in `specs/`.
+struct Listed {
+    path: String,
+    suite: bool,
+    /// Words, with commas.
+    makes: String,
+    state: String,
+    description: String,
+}
+
+impl Listed {
+    /// Leniently: a file with mistakes is listed too, and `validate` explains them. The paper's values are no spec.
+    fn read(root: &Path, path: &Path, results: &[Found]) -> Option<Self> {
+        let shown = shown(root, path);
+        let kind = FileKind::of(path);
+        let parsed = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        let Some(spec) = parsed else {
+            let description = "(cannot be read: see `runner validate`)".into();
+            return Some(Self {
+                path: shown,
+                suite: kind == FileKind::Suite,
+                makes: "-".into(),
+                state: "-".into(),
+                description,
+            });
+        };
+        if kind == FileKind::Paper {
+            return None;
+        }
+        let text = |key: &str| spec.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string();
+        let makes = match kind {
+            FileKind::Suite => text("makes"),
+            _ => {
+                let words = spec.get("reproduces").and_then(toml::Value::as_array).into_iter().flatten();
+                words.filter_map(toml::Value::as_str).collect::<Vec<_>>().join(", ")
+            }
+        };
+        let runs = glance(path).and_then(|g| g["runs"].as_u64()).unwrap_or(1);
+        let state = state_of(&text("name"), kind == FileKind::Suite, runs, results);
+        let makes = if makes.is_empty() { "-".into() } else { makes };
+        Some(Self { path: shown, suite: kind == FileKind::Suite, makes, state, description: text("description") })
+    }
+}
+
+/// A results directory.
+struct Found {
+    path: String,
+    name: String,
+    state: String,
+    finished: String,
+    /// Members done of all, of a suite.
+    of: String,
+    suite: bool,
+}
+
+impl Found {
+    fn read(root: &Path, path: &Path) -> Option<Self> {
+        let text = std::fs::read_to_string(path.join("manifest.json")).ok()?;
+        let manifest: Value = serde_json::from_str(&text).unwrap_or_default();
+        let field = |name: &str| match &manifest[name] {
+            Value::Null => "-".to_string(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        };
+        let members = manifest["members"].as_array();
+        let done = |all: &Vec<Value>| all.iter().filter(|m| m["state"] == "done").count();
+        let of =
+            members.map_or_else(|| "run".to_string(), |all| format!("suite, {} of {} runs done", done(all), all.len()));
+        let mut state = field("state");
+        if let (Some(all), true) = (members, state != "done") {
+            state = format!("{state}, {} of {}", done(all), all.len());
+        }
+        Some(Self {
+            path: shown(root, path),
+            name: field("name"),
+            state,
+            finished: field("finished_at"),
+            of,
+            suite: members.is_some(),
+        })
+    }
+}
+
+/// The state of a spec's or suite's results: of a spec there may be several, one for each seed.
+fn state_of(name: &str, suite: bool, runs: u64, results: &[Found]) -> String {
+    let found: Vec<&Found> = results.iter().filter(|f| f.suite == suite && f.name == name).collect();
+    match found[..] {
+        [] if suite => format!("not run ({runs} runs)"),
+        [] => "not run".into(),
+        [one] => one.state.clone(),
+        _ => {
+            let done = found.iter().filter(|f| f.state == "done").count();
+            format!("{done} of {} done", found.len())
+        }
+    }
+}
+
+/// Every table and figure: the suite that makes it, its state, and the specs that contribute.
+fn targets(files: &[Listed]) -> Vec<[String; 4]> {
+    let mut found: BTreeMap<(String, u32), (Vec<&Listed>, usize)> = BTreeMap::new();
+    for file in files.iter().filter(|file| file.makes != "-") {
+        for word in file.makes.split(", ") {
+            // table10 after table9.
+            let digits: String = word.chars().filter(char::is_ascii_digit).collect();
+            let kind: String = word.chars().filter(|c| !c.is_ascii_digit()).collect();
+            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0))).or_default();
+            if file.suite { suites.push(file) } else { *specs += 1 }
+        }
+    }
+    found
+        .into_iter()
+        .map(|((kind, number), (suites, specs))| {
+            let list = |of: &dyn Fn(&Listed) -> String| suites.iter().map(|s| of(s)).collect::<Vec<_>>().join(", ");
+            let or_none = |text: String| if text.is_empty() { "-".to_string() } else { text };
+            let target = if number == 0 { kind } else { format!("{kind}{number}") };
+            [target, or_none(list(&|s| s.path.clone())), or_none(list(&|s| s.state.clone())), specs.to_string()]
+        })
+        .collect()
 }
 
 fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
@@ -39,43 +177,16 @@ fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Leniently: a spec with mistakes is listed too, and `validate` explains them.
-fn spec_row(root: &Path, path: &Path) -> [String; 3] {
-    let parsed = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
-    let Some(spec) = parsed else {
-        return [shown(root, path), "-".into(), "(cannot be read: see `runner validate`)".into()];
-    };
-    let reproduces: Vec<&str> = spec
-        .get("reproduces")
-        .and_then(toml::Value::as_array)
-        .into_iter()
-        .flatten()
-        .filter_map(toml::Value::as_str)
-        .collect();
-    let description = spec.get("description").and_then(toml::Value::as_str).unwrap_or_default();
-    let reproduces = if reproduces.is_empty() { "-".to_string() } else { reproduces.join(", ") };
-    [shown(root, path), reproduces, description.to_string()]
-}
-
-fn result_row(root: &Path, path: &Path) -> Option<[String; 3]> {
-    let text = std::fs::read_to_string(path.join("manifest.json")).ok()?;
-    let manifest: Value = serde_json::from_str(&text).unwrap_or_default();
-    let field = |name: &str| match &manifest[name] {
-        Value::Null => "-".to_string(),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
-    };
-    Some([shown(root, path), field("state"), field("finished_at")])
-}
-
-fn table(head: [&str; 3], rows: &[[String; 3]]) -> String {
+fn table(head: [&str; 4], rows: &[[String; 4]]) -> String {
     let width = |column: usize| {
         rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or(0)
     };
-    let (first, second) = (width(0), width(1));
-    let line =
-        |row: [&str; 3]| format!("{:first$}  {:second$}  {}", row[0], row[1], row[2]).trim_end().to_string() + "\n";
-    std::iter::once(line(head)).chain(rows.iter().map(|row| line([&row[0], &row[1], &row[2]]))).collect()
+    let widths = [width(0), width(1), width(2)];
+    let line = |row: [&str; 4]| {
+        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
+        format!("{cells}{}", row[3]).trim_end().to_string() + "\n"
+    };
+    std::iter::once(line(head)).chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str)))).collect()
 }
 
 #[cfg(test)]
@@ -83,21 +194,34 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_specs_and_results_even_broken_ones() -> std::io::Result<()> {
+    fn lists_specs_suites_and_results_even_broken_ones() -> std::io::Result<()> {
         let dir = tempfile::tempdir()?;
-        std::fs::create_dir_all(dir.path().join("specs"))?;
-        std::fs::create_dir_all(dir.path().join("results/a"))?;
-        std::fs::write(
-            dir.path().join("specs/a.toml"),
-            "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n",
+        let put = |path: &str, text: &str| {
+            let path = dir.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
+            std::fs::write(path, text)
+        };
+        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n")?;
+        put("specs/b.toml", "name = ")?;
+        put("specs/paper.toml", "paper_version = 1\n")?;
+        put("specs/base/c.toml", "name = \"c\"\n")?;
+        put(
+            "specs/s.toml",
+            "suite_version = 1\nname = \"s\"\nmakes = \"figure2\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
         )?;
-        std::fs::write(dir.path().join("specs/b.toml"), "name = ")?;
-        std::fs::write(dir.path().join("results/a/manifest.json"), "{\"state\": \"done\", \"finished_at\": null}")?;
+        put("results/a/manifest.json", "{\"name\": \"a\", \"state\": \"done\", \"finished_at\": null}")?;
+        put(
+            "results/s/manifest.json",
+            "{\"name\": \"s\", \"state\": \"waiting\", \"members\": [{\"state\": \"done\"}, {\"state\": \"waiting\"}]}",
+        )?;
         let text = list(dir.path());
-        assert!(text.contains("specs/a.toml  figure2     first\n"), "{text}");
-        assert!(text.contains("specs/b.toml  -           (cannot be read"), "{text}");
-        assert!(text.contains("results/a  done   -\n"), "{text}");
-        assert!(list(&dir.path().join("nowhere")).starts_with("SPEC"));
+        assert!(text.contains("specs/a.toml  figure2     done   first\n"), "{text}");
+        assert!(text.contains("specs/b.toml  -           -      (cannot be read"), "{text}");
+        assert!(text.contains("specs/s.toml  figure2  waiting, 1 of 2\n"), "{text}");
+        assert!(text.contains("figure2          specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
+        assert!(!text.contains("paper.toml") && !text.contains("base"), "{text}");
+        assert!(text.contains("results/a  done             -         run\n"), "{text}");
+        assert!(list(&dir.path().join("nowhere")).starts_with("SUITE"));
         Ok(())
     }
 }

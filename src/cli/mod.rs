@@ -17,6 +17,7 @@ pub mod run;
 pub mod sample;
 pub mod schema;
 pub mod stop;
+pub mod suite;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;

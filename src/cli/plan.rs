@@ -2,6 +2,7 @@
 
 use super::print_problems;
 use super::run::{default_out, with_paths};
+use super::validate::of_suite;
 use crate::model::config::read_config;
 use crate::model::device::choose;
 use crate::model::memory::Shape;
@@ -10,10 +11,20 @@ use crate::stage::chain::RoundKeys;
 use crate::stage::experiment::Keys;
 use crate::stage::rounds::rounds;
 use crate::store::cache::{Cache, Key};
+use crate::suite::FileKind;
+use crate::suite::load::resolved_toml;
 use std::path::Path;
 
 /// Exit code 0, or 2 if the spec is wrong.
 pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
+    match FileKind::of(path) {
+        FileKind::Suite => return plan_suite(path, options, device, out),
+        FileKind::Paper => {
+            eprintln!("error: {} holds the paper's values; there is nothing to run", path.display());
+            return 2;
+        }
+        FileKind::Spec => {}
+    }
     let loaded = match load(path, options) {
         Ok(loaded) => loaded,
         Err(problems) => {
@@ -65,6 +76,95 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
             "memory       {:>9.2} GB      a PPO update on the CPU, {} threads: minibatches of {rows} rows, {at_once} at once",
             memory(spec) / 1e9,
             rayon::current_num_threads()
+        );
+    }
+    0
+}
+
+/// A stage of a suite's members.
+struct Planned {
+    key: Key,
+    flops: f64,
+    /// The first member that needs it, and how many more do.
+    member: String,
+    others: usize,
+}
+
+/// The sum over members: every stage once, whoever needs it.
+fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
+    let loaded = match crate::suite::load(path, &of_suite(options)) {
+        Ok(loaded) => loaded,
+        Err(problems) => {
+            print_problems(&problems);
+            return 2;
+        }
+    };
+    let device = match choose(device) {
+        Ok(device) => device,
+        Err(e) => {
+            eprintln!("error: {e}");
+            return 2;
+        }
+    };
+    let name = &loaded.suite.name;
+    let out = out.map_or_else(|| default_out(name), Path::to_path_buf);
+    let cache = Cache::beside(&out);
+    print!("{}", resolved_toml(&loaded.suite, loaded.profile.as_deref()));
+    println!("\n# {name} makes {}; device {}, results in {}", loaded.suite.makes.word(), device.name, out.display());
+    let mut stages: Vec<Planned> = Vec::new();
+    let mut largest: f64 = 0.0;
+    for member in &loaded.members {
+        for (run, spec) in &with_paths(&member.loaded) {
+            let keys = match Keys::new(spec, run, &device.kind()) {
+                Ok(keys) => keys,
+                Err(e) => {
+                    println!("{}: stages cannot be looked up in the cache: {e}", member.folder());
+                    continue;
+                }
+            };
+            largest = largest.max(memory(spec));
+            let estimates = estimates(spec);
+            for key in keys.all() {
+                let of = |stage: &str| stage == key.stage || (stage == "pretrain" && key.stage == "import");
+                let flops = estimates.iter().find(|(stage, ..)| of(stage)).map_or(f64::NAN, |(_, flops, _)| *flops);
+                match stages.iter_mut().find(|planned| planned.key == *key) {
+                    Some(planned) => planned.others += 1,
+                    None => stages.push(Planned { key: key.clone(), flops, member: member.folder(), others: 0 }),
+                }
+            }
+        }
+    }
+    let (mut to_do, mut cached) = (0.0, 0);
+    for Planned { key, flops, member, others } in &stages {
+        let state = if cache.has(key) {
+            "cached"
+        } else if cache.has_begun(key) {
+            "begun "
+        } else {
+            "to do "
+        };
+        cached += usize::from(cache.has(key));
+        to_do += if cache.has(key) || !flops.is_finite() { 0.0 } else { *flops };
+        let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
+        let shared = if *others == 0 { String::new() } else { format!(", and {others} more") };
+        println!("{state} {work:>9} TFLOP   {:<32} {member}{shared}", key.to_string());
+    }
+    println!(
+        "\n{} runs of {} members; {} stages, {cached} of them cached; {:.3} TFLOP to do; at most {:.2} GB for a PPO update on the CPU",
+        loaded.members.len(),
+        loaded.suite.members.0.len(),
+        stages.len(),
+        to_do / 1e12,
+        largest / 1e9
+    );
+    let p = &loaded.suite.preference;
+    if loaded.suite.makes.asks() {
+        let by = if p.kind == crate::suite::types::Asked::Simulated { "simulated labelers" } else { "people" };
+        println!(
+            "then {by} are asked: {} comparisons of {} contexts, {} answers each",
+            loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(),
+            p.contexts,
+            p.labelers
         );
     }
     0

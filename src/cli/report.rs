@@ -18,7 +18,11 @@ pub struct ReportArgs {
 
 /// Exit code 0 if drawn, 1 if that failed, 2 for a table that is not there.
 pub fn report(args: &ReportArgs) -> i32 {
-    if let Err(e) = crate::report::draw(&args.dir) {
+    let drawn = match args.dir.join("suite.toml").exists() {
+        true => crate::suite::draw::draw(&args.dir).map(|_| ()),
+        false => crate::report::draw(&args.dir),
+    };
+    if let Err(e) = drawn {
         eprintln!("error: {}", super::chain(&e));
         return 1;
     }

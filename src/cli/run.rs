@@ -12,6 +12,7 @@ use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::store::lock::Lock;
+use crate::suite::{self, FileKind, LoadedSuite};
 use clap::Args;
 use std::fs::File;
 use std::io::{IsTerminal, Write};
@@ -24,11 +25,12 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 #[derive(Args)]
 pub struct RunArgs {
+    /// Specs of experiments, or of suites
     #[arg(required = true)]
     specs: Vec<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Several seeds, one results directory each (results/NAME-seed-N): 1..5 or 1,3,7
+    /// Several seeds, one results directory each (results/NAME-seed-N): 1..5 or 1,3,7; of a suite, those of every member
     #[arg(long, conflicts_with = "seed")]
     seeds: Option<String>,
     /// auto, cpu, wgpu or wgpu:N (see `runner doctor`)
@@ -39,9 +41,9 @@ pub struct RunArgs {
     out: Option<PathBuf>,
     /// Keep results of another spec aside (DIR.old-N) and start a new directory
     #[arg(long)]
-    fresh: bool,
+    pub(super) fresh: bool,
     #[arg(long)]
-    no_progress: bool,
+    pub(super) no_progress: bool,
 }
 
 /// The log file of the run in progress.
@@ -76,6 +78,13 @@ fn start_logging(level: &str) {
     let _ = tracing_subscriber::registry().with(screen).with(file).try_init();
 }
 
+/// Where the log goes from here on.
+pub(super) fn log_to(out: &Path) {
+    if let Ok(mut log) = LOG.lock() {
+        *log = File::options().create(true).append(true).open(out.join("log.txt")).ok();
+    }
+}
+
 /// The seeds of `--seeds`: `1..5` (both ends) or `1,3,7`.
 fn parse_seeds(text: &str) -> Option<Vec<u64>> {
     let seeds: Vec<u64> = match text.split_once("..") {
@@ -83,6 +92,12 @@ fn parse_seeds(text: &str) -> Option<Vec<u64>> {
         None => text.split(',').map(|s| s.trim().parse().ok()).collect::<Option<_>>()?,
     };
     (1..=1000).contains(&seeds.len()).then_some(seeds)
+}
+
+/// What a file of the command line asks for.
+enum Job {
+    Spec { loaded: Box<Loaded>, seeded: bool },
+    Suite(Box<LoadedSuite>),
 }
 
 /// Runs all specs; returns the first exit code that is not 0.
@@ -96,17 +111,27 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             return 2;
         }
     };
-    if args.out.is_some() && (args.specs.len() > 1 || seeds.len() > 1) {
+    let suites = args.specs.iter().filter(|path| FileKind::of(path) == FileKind::Suite).count();
+    if args.out.is_some() && (args.specs.len() > 1 || (seeds.len() > 1 && suites == 0)) {
         eprintln!("error: --out names one directory; give one spec and one seed with it");
         return 2;
     }
     let mut jobs = Vec::new();
     let mut problems = Vec::new();
     for path in &args.specs {
+        if FileKind::of(path) == FileKind::Suite {
+            let given: Vec<u64> = seeds.iter().copied().flatten().collect();
+            let options = super::suite::options(&args.overrides, (!given.is_empty()).then_some(given), true);
+            match suite::load(path, &options) {
+                Ok(loaded) => jobs.push(Job::Suite(Box::new(loaded))),
+                Err(found) => problems.extend(found),
+            }
+            continue;
+        }
         for seed in &seeds {
             let options = crate::spec::Options { seed: *seed, ..args.overrides.options(true) };
             match load(path, &options) {
-                Ok(loaded) => jobs.push((loaded, args.seeds.is_some())),
+                Ok(loaded) => jobs.push(Job::Spec { loaded: Box::new(loaded), seeded: args.seeds.is_some() }),
                 Err(found) => problems.extend(found),
             }
         }
@@ -134,12 +159,22 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         tracing::warn!("Ctrl-C will not save: {e}");
     }
     let mut code = 0;
-    for (loaded, seeded) in jobs {
-        let name =
-            if seeded { format!("{}-seed-{}", loaded.spec.name, loaded.spec.seed) } else { loaded.spec.name.clone() };
-        let out = args.out.clone().unwrap_or_else(|| default_out(&name));
-        let this = run_one(args, &loaded, &out, &chosen, &interrupted);
-        code = if code == 0 { this } else { code };
+    for job in jobs {
+        let this = match job {
+            Job::Spec { loaded, seeded } => {
+                let name = &loaded.spec.name;
+                let name = if seeded { format!("{name}-seed-{}", loaded.spec.seed) } else { name.clone() };
+                let out = args.out.clone().unwrap_or_else(|| default_out(&name));
+                let place = Place { out: &out, cache: Cache::beside(&out), quiet: false };
+                run_one(args, &loaded, &place, &chosen, &interrupted).code
+            }
+            Job::Suite(loaded) => {
+                let out = args.out.clone().unwrap_or_else(|| default_out(&loaded.suite.name));
+                super::suite::run(args, &loaded, &out, &chosen, &interrupted)
+            }
+        };
+        // A spec that waits for people does not hide one that failed.
+        code = if code == 0 || (code == 3 && this != 0) { this } else { code };
         if interrupted.load(Ordering::SeqCst) {
             break;
         }
@@ -175,33 +210,62 @@ pub fn ready_device(name: &str) -> Result<Chosen, String> {
     Ok(chosen)
 }
 
-fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interrupted: &Arc<AtomicBool>) -> i32 {
-    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, loaded, spec)) {
-        eprintln!("error: {e}");
-        return 1;
-    }
-    if let Err((code, message)) = prepare(args, loaded, out) {
+/// Where a spec is run into.
+pub(super) struct Place<'a> {
+    pub out: &'a Path,
+    pub cache: Cache,
+    /// Its table is not for standard output: a member's of a suite.
+    pub quiet: bool,
+}
+
+/// How a run ended.
+pub(super) struct Ended {
+    pub code: i32,
+    /// What went wrong, where something did; it has been printed.
+    pub error: Option<String>,
+}
+
+impl Ended {
+    /// Prints a message and is its exit code.
+    pub fn refused(code: i32, message: String) -> Self {
         eprintln!("error: {message}");
-        return code;
+        Self { code, error: Some(message) }
     }
-    let _lock = match Lock::acquire(out) {
-        Ok(Some(lock)) => lock,
-        Ok(None) => {
-            eprintln!("error: another runner is writing in {}; wait for it, or stop it", out.display());
-            return 1;
-        }
-        Err(e) => {
-            eprintln!("error: {}: {e}", out.display());
-            return 1;
-        }
+}
+
+/// The lock of a results directory, or why there is none.
+pub(super) fn lock(out: &Path) -> Result<Lock, String> {
+    match Lock::acquire(out) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(format!("another runner is writing in {}; wait for it, or stop it", out.display())),
+        Err(e) => Err(format!("{}: {e}", out.display())),
+    }
+}
+
+/// Runs one spec into one directory.
+pub(super) fn run_one(
+    args: &RunArgs,
+    loaded: &Loaded,
+    place: &Place<'_>,
+    chosen: &Chosen,
+    interrupted: &Arc<AtomicBool>,
+) -> Ended {
+    let out = place.out;
+    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, loaded, spec)) {
+        return Ended::refused(1, e.to_string());
+    }
+    if let Err((code, message)) = prepare(args, &resolved_toml(&loaded.spec), "spec.toml", out) {
+        return Ended::refused(code, message);
+    }
+    let _lock = match lock(out) {
+        Ok(lock) => lock,
+        Err(message) => return Ended::refused(1, message),
     };
-    if let Ok(mut log) = LOG.lock() {
-        *log = File::options().create(true).append(true).open(out.join("log.txt")).ok();
-    }
+    log_to(out);
     let context = Context {
         device: chosen.device.clone(),
         device_kind: chosen.kind(),
-        cache: Cache::beside(out),
+        cache: place.cache.clone(),
         out: out.to_path_buf(),
         progress: !args.no_progress,
         interrupted: Arc::clone(interrupted),
@@ -242,14 +306,16 @@ fn run_one(args: &RunArgs, loaded: &Loaded, out: &Path, chosen: &Chosen, interru
         tracing::error!("{}: who stopped the run is not recorded: {failed}", out.display());
     }
     match result {
-        Ok(()) => finish(out),
+        Ok(()) => finish(out, place.quiet),
         Err(e) if e.exit_code() == 3 => {
-            tracing::warn!("{}", chain(&e));
-            3
+            let message = chain(&e);
+            tracing::warn!("{message}");
+            Ended { code: 3, error: Some(message) }
         }
         Err(e) => {
-            tracing::error!("{}", chain(&e));
-            e.exit_code()
+            let message = chain(&e);
+            tracing::error!("{message}");
+            Ended { code: e.exit_code(), error: Some(message) }
         }
     }
 }
@@ -289,25 +355,26 @@ pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
 }
 
 /// Draws the report and says where it is.
-fn finish(out: &Path) -> i32 {
+fn finish(out: &Path, quiet: bool) -> Ended {
     if let Err(e) = crate::report::draw(out) {
-        tracing::error!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), out.display());
-        return 1;
+        let message =
+            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), out.display());
+        tracing::error!("{message}");
+        return Ended { code: 1, error: Some(message) };
     }
-    if let Ok(table) = std::fs::read_to_string(out.join("tables/scores.md")) {
+    if let (false, Ok(table)) = (quiet, std::fs::read_to_string(out.join("tables/scores.md"))) {
         print!("{table}");
     }
     eprintln!("report: {}", out.join("report.html").display());
-    0
+    Ended { code: 0, error: None }
 }
 
-/// Makes sure that `out` is empty or belongs to this spec, and writes spec.toml into it.
-fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, String)> {
+/// Makes sure that `out` is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.
+pub(super) fn prepare(args: &RunArgs, text: &str, name: &str, out: &Path) -> Result<(), (i32, String)> {
     if out.join(REFERENCE).exists() {
         return Err((2, format!("{} is a reference to compare with; use another --out", out.display())));
     }
-    let text = resolved_toml(&loaded.spec);
-    let path = out.join("spec.toml");
+    let path = out.join(name);
     let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
     match std::fs::read_to_string(&path) {
         Ok(old) if old == text => return Ok(()),
@@ -326,8 +393,9 @@ fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, Stri
             return Err((
                 2,
                 format!(
-                    "{} holds results of another spec (compare its spec.toml with `runner plan`); use --out for another directory, or --fresh to keep the old one aside",
-                    out.display()
+                    "{} holds results of another {} (compare its {name} with `runner plan`); use --out for another directory, or --fresh to keep the old one aside",
+                    out.display(),
+                    name.trim_end_matches(".toml")
                 ),
             ));
         }
@@ -337,7 +405,10 @@ fn prepare(args: &RunArgs, loaded: &Loaded, out: &Path) -> Result<(), (i32, Stri
             if foreign {
                 return Err((
                     2,
-                    format!("{} is not empty and has no spec.toml: not a results directory; use --out", out.display()),
+                    format!(
+                        "{} is not empty and has no {name}: not a results directory of this kind; use --out",
+                        out.display()
+                    ),
                 ));
             }
         }
@@ -352,12 +423,12 @@ fn save_manifest(out: &Path, manifest: &Manifest) -> Result<(), StageError> {
     write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
 }
 
-fn now() -> String {
+pub(super) fn now() -> String {
     jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string()
 }
 
 /// Peak resident memory; known on Linux only.
-fn peak_memory() -> Option<u64> {
+pub(super) fn peak_memory() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find(|l| l.starts_with("VmHWM:"))?;
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)

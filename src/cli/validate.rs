@@ -1,8 +1,9 @@
 //! `runner validate SPEC...`: everything that can be checked without running, all mistakes of all files at once.
 
 use crate::spec::{Options, Problem, load};
+use crate::suite::{self, FileKind, paper};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Prints the problems to stdout; the exit code: 0 all valid, 2 not.
 pub fn validate(specs: &[PathBuf], options: &Options, json: bool) -> i32 {
@@ -11,7 +12,13 @@ pub fn validate(specs: &[PathBuf], options: &Options, json: bool) -> i32 {
 }
 
 fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write) -> i32 {
-    let results: Vec<Vec<Problem>> = specs.iter().map(|spec| load(spec, options).err().unwrap_or_default()).collect();
+    let mut results: Vec<Vec<Problem>> = specs.iter().map(|spec| problems_of(spec, options)).collect();
+    // A member's mistake is its file's, however many suites name it.
+    let mut seen: Vec<Problem> = Vec::new();
+    for problems in &mut results {
+        problems.retain(|problem| problem.file.is_none() || !seen.contains(problem));
+        seen.extend(problems.iter().cloned());
+    }
     let valid = results.iter().filter(|problems| problems.is_empty()).count();
     let problems: Vec<&Problem> = results.iter().flatten().collect();
     let text = if json {
@@ -23,6 +30,25 @@ fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write
     // A closed pipe (`| head`) is no failure of the specs.
     let _ = writeln!(out, "{text}");
     if problems.is_empty() { 0 } else { 2 }
+}
+
+fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
+    match FileKind::of(path) {
+        FileKind::Spec => load(path, options).err().unwrap_or_default(),
+        FileKind::Suite => suite::load(path, &of_suite(options)).err().unwrap_or_default(),
+        FileKind::Paper => paper::check(path),
+    }
+}
+
+/// The command line as a suite takes it.
+pub fn of_suite(options: &Options) -> suite::load::Options {
+    suite::load::Options {
+        set: options.set.clone(),
+        profile: options.profile.clone(),
+        seeds: options.seed.map(|seed| vec![seed]),
+        check_files: options.check_files,
+        for_run: options.for_run,
+    }
 }
 
 fn count(number: usize, word: &str, after: &str) -> String {

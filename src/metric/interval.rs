@@ -204,7 +204,7 @@ fn summarize(difference: f64, mut draws: Vec<f64>) -> Difference {
 }
 
 /// Linear interpolation between the two nearest of the sorted values.
-fn percentile(sorted: &[f64], share: f64) -> f64 {
+pub(super) fn percentile(sorted: &[f64], share: f64) -> f64 {
     let place = share * (sorted.len().saturating_sub(1)) as f64;
     let (below, above) = (place.floor() as usize, place.ceil() as usize);
     match (sorted.get(below), sorted.get(above)) {

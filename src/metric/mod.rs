@@ -3,6 +3,7 @@
 pub mod agreement;
 pub mod copying;
 pub mod interval;
+pub mod preference;
 pub mod repetition;
 pub mod rouge;
 pub mod stem;

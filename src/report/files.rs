@@ -333,6 +333,9 @@ pub struct MetricsLine {
     /// β during this update.
     #[serde(rename = "objective/kl_coef")]
     pub kl_coef: f64,
+    /// α of the entropy bonus during this update, where there is one.
+    #[serde(rename = "objective/entropy_coef", default, skip_serializing_if = "Option::is_none")]
+    pub entropy_coef: Option<f64>,
     /// Mean over the batch of the summed -log π of the sampled tokens, in nats per response.
     #[serde(rename = "objective/entropy")]
     pub entropy: f64,

@@ -3,13 +3,13 @@
 use super::files::{Sample, Table};
 use super::plots::Plot;
 use super::tables::{cells, show};
-use super::{Manifest, Results};
+use super::{Manifest, Results, guards};
 use crate::metric::copying::{SPAN_WORDS, marked};
 
 /// Samples shown per run: the first ones of the file, not chosen.
 const SHOWN: usize = 8;
 
-const STYLE: &str = "
+pub(crate) const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6570;--line:#d8dee4;--card:#f6f8fa;
 --good:#0b6b34;--bad:#b3261e;--warn:#fff4d6;--warnfg:#5c4400}
 @media(prefers-color-scheme:dark){:root{--bg:#11151a;--fg:#e6e9ed;--soft:#9aa5b1;--line:#323a44;--card:#1a2027;
@@ -87,6 +87,7 @@ pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> St
     for table in tables {
         out += &html_table(table);
     }
+    out += &guards::section(results);
     out += &samples(results);
     if let Some(manifest) = &results.manifest {
         out += &stages(manifest);
@@ -119,7 +120,7 @@ fn environment(m: &Manifest) -> String {
     format!("<h2>Environment</h2>\n<dl>{rows}</dl>\n")
 }
 
-fn html_table(table: &Table) -> String {
+pub(crate) fn html_table(table: &Table) -> String {
     let head: String = table.columns.iter().map(|c| format!("<th>{}</th>", escape(c))).collect();
     let mut body = String::new();
     for row in &table.rows {
@@ -177,7 +178,7 @@ fn samples(results: &Results) -> String {
     out
 }
 
-fn sample(s: &Sample) -> String {
+pub(crate) fn sample(s: &Sample) -> String {
     let kl = s.kl.map_or_else(String::new, |kl| format!(", KL {}", show(Some(kl))));
     format!(
         "<div class=\"sample\"><div class=\"text\">{}</div><div class=\"pair\">{}{}</div></div>\n",

@@ -3,13 +3,14 @@
 pub mod compare;
 pub mod files;
 pub mod formats;
+pub mod guards;
 pub mod html;
 pub mod measures;
 pub mod plots;
 mod round_tables;
 pub mod tables;
 pub mod tensorboard;
-mod text_plots;
+pub(crate) mod text_plots;
 mod text_tables;
 
 use std::fs;
@@ -17,6 +18,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
+use crate::spec::Spec;
+use crate::stage::stop::StopRecord;
 use formats::Format;
 
 pub use files::{Evaluation, Manifest, ReportError, Rounds, Sample, Table};
@@ -39,6 +42,8 @@ pub struct Results {
     pub spec: Option<String>,
     pub manifest: Option<Manifest>,
     pub runs: Vec<Run>,
+    /// Who or what stopped a run here.
+    pub stops: Vec<StopRecord>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
 }
@@ -71,12 +76,28 @@ impl Results {
         if runs.is_empty() {
             missing.push("runs/ holds no run".to_owned());
         }
-        Ok(Self { dir: dir.to_owned(), spec, manifest, runs, missing })
+        let stops = dir.join("stops.jsonl");
+        let stops = match stops.exists() {
+            true => keep(dir, &stops, files::read_jsonl, &mut missing).unwrap_or_default(),
+            false => Vec::new(),
+        };
+        Ok(Self { dir: dir.to_owned(), spec, manifest, runs, stops, missing })
     }
 
     /// Seeds of the manifest.
     pub fn seeds(&self) -> Vec<u64> {
         self.manifest.as_ref().map(|m| m.seeds.clone()).unwrap_or_default()
+    }
+
+    /// The spec of one run, with what its `[runs.NAME]` table changes; none where spec.toml cannot be read.
+    pub fn spec_of(&self, run: &str) -> Option<Spec> {
+        let mut table: toml::Table = self.spec.as_ref()?.parse().ok()?;
+        if let Some(toml::Value::Table(mut runs)) = table.remove("runs")
+            && let Some(toml::Value::Table(changes)) = runs.remove(run)
+        {
+            overlay(&mut table, changes);
+        }
+        toml::Value::Table(table).try_into().ok()
     }
 
     /// Whether any run's labels come from simulated labelers: whatever shows its numbers says so.
@@ -100,6 +121,16 @@ impl Results {
     /// Evaluations that could be read, in the order of the runs.
     pub fn evaluations(&self) -> impl Iterator<Item = (&str, &Evaluation)> {
         self.runs.iter().filter_map(|run| Some((run.name.as_str(), run.evaluation.as_ref()?)))
+    }
+}
+
+/// Lays `above` over `below`: tables merge, anything else replaces.
+fn overlay(below: &mut toml::Table, above: toml::Table) {
+    for (key, value) in above {
+        match (below.get_mut(&key), value) {
+            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => overlay(old, new),
+            (_, value) => drop(below.insert(key, value)),
+        }
     }
 }
 

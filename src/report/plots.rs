@@ -70,29 +70,29 @@ const COLORS: [RGBColor; 6] = [
     RGBColor(86, 180, 233),
     RGBColor(230, 159, 0),
 ];
-pub(super) const GREY: RGBColor = RGBColor(90, 90, 90);
+pub(crate) const GREY: RGBColor = RGBColor(90, 90, 90);
 
-pub(super) type Points = Vec<(f64, f64)>;
+pub(crate) type Points = Vec<(f64, f64)>;
 /// A run's name, its path, and where its final policy ended.
 type Track<'a> = (&'a str, Points, Option<(f64, f64)>);
-pub(super) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
-pub(super) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
+pub(crate) type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+pub(crate) type Chart<'a, 'b> = ChartContext<'a, SVGBackend<'b>, Cartesian2d<RangedCoordf64, RangedCoordf64>>;
 
-pub(super) fn color(index: usize) -> RGBColor {
+pub(crate) fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
 }
 
-pub(super) fn failed(name: &str) -> impl Fn(&dyn std::fmt::Display) -> ReportError {
+pub(crate) fn failed(name: &str) -> impl Fn(&dyn std::fmt::Display) -> ReportError {
     let name = name.to_owned();
     move |e| ReportError::Plot { name: name.clone(), message: e.to_string() }
 }
 
-fn column(run: &Run, x: &str, y: &str) -> Points {
+pub(crate) fn column(run: &Run, x: &str, y: &str) -> Points {
     run.metrics.iter().filter_map(|step| Some((number(step, x)?, number(step, y)?))).collect()
 }
 
 /// Centred running mean of both coordinates over about a twentieth of the points.
-fn smooth(points: &[(f64, f64)]) -> Points {
+pub(crate) fn smooth(points: &[(f64, f64)]) -> Points {
     let reach = points.len() / 40;
     (0..points.len())
         .map(|i| {
@@ -106,7 +106,7 @@ fn smooth(points: &[(f64, f64)]) -> Points {
 }
 
 /// The values' span with a margin; never empty.
-pub(super) fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
+pub(crate) fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
     let (low, high) = values
         .filter(|v| v.is_finite())
         .fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| (low.min(v), high.max(v)));
@@ -119,13 +119,13 @@ pub(super) fn span(values: impl Iterator<Item = f64>) -> Range<f64> {
 }
 
 /// Axis numbers without a tail of zeros.
-pub(super) fn tick(value: &f64) -> String {
+pub(crate) fn tick(value: &f64) -> String {
     let text = format!("{value:.4}");
     let text = text.trim_end_matches('0').trim_end_matches('.');
     if text == "-0" { "0".to_owned() } else { text.to_owned() }
 }
 
-pub(super) fn chart<'a, 'b>(
+pub(crate) fn chart<'a, 'b>(
     area: &'a Area<'b>,
     labels: (&str, &str, &str),
     x: Range<f64>,
@@ -136,7 +136,7 @@ pub(super) fn chart<'a, 'b>(
 }
 
 /// A chart with about `ticks` numbers on its x axis.
-pub(super) fn chart_with<'a, 'b>(
+pub(crate) fn chart_with<'a, 'b>(
     area: &'a Area<'b>,
     (title, x_label, y_label): (&str, &str, &str),
     x: Range<f64>,
@@ -167,7 +167,7 @@ pub(super) fn chart_with<'a, 'b>(
     Ok(chart)
 }
 
-pub(super) fn legend<'a, 'b: 'a>(
+pub(crate) fn legend<'a, 'b: 'a>(
     chart: &mut Chart<'a, 'b>,
     place: SeriesLabelPosition,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
@@ -184,7 +184,7 @@ pub(super) fn legend<'a, 'b: 'a>(
         .map_err(|e| fail(&e))
 }
 
-pub(super) fn line(
+pub(crate) fn line(
     chart: &mut Chart<'_, '_>,
     points: Points,
     style: ShapeStyle,
@@ -198,7 +198,7 @@ pub(super) fn line(
     Ok(())
 }
 
-fn dashed(
+pub(crate) fn dashed(
     chart: &mut Chart<'_, '_>,
     points: Points,
     style: ShapeStyle,
@@ -214,7 +214,7 @@ fn dashed(
     Ok(())
 }
 
-pub(super) fn canvas<'a>(
+pub(crate) fn canvas<'a>(
     svg: &'a mut String,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
 ) -> Result<Area<'a>, ReportError> {

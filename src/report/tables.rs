@@ -38,12 +38,12 @@ pub fn build(results: &Results) -> Vec<Table> {
     tables
 }
 
-pub(super) fn table(id: &str, title: &str, rows: Vec<Row>) -> Table {
+pub(crate) fn table(id: &str, title: &str, rows: Vec<Row>) -> Table {
     let columns = ["run", "name", "value", "95% interval", "n", "seeds", "paper", "verdict"];
     Table { id: id.to_owned(), title: title.to_owned(), columns: columns.map(str::to_owned).to_vec(), rows }
 }
 
-pub(super) fn row(
+pub(crate) fn row(
     name: &str,
     run: &str,
     metric: &str,

@@ -1,6 +1,7 @@
 //! The mathematics of RLHF as pure functions of numbers and tensors: no files, specs' sources or devices.
 
 pub mod advantages;
+pub mod entropy;
 pub mod kl;
 pub mod labels;
 pub mod optimum;

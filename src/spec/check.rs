@@ -38,6 +38,7 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         optimum_is_affordable(spec),
         samples_have_queries(spec),
         adaptive_starts_above_zero(spec),
+        entropy_bonus_starts_above_zero(spec),
         seed_fits_toml(spec),
         one_source_of_weights(spec),
         weights_on_the_hub(spec),
@@ -216,6 +217,15 @@ fn adaptive_starts_above_zero(spec: &Spec) -> Option<Finding> {
     }
     let message = "an adaptive coefficient is multiplied, and never leaves 0".to_string();
     hinted(&["policy.kl.init", "policy.kl.schedule"], message, "start above 0, or take schedule = \"constant\"".into())
+}
+
+fn entropy_bonus_starts_above_zero(spec: &Spec) -> Option<Finding> {
+    let entropy = spec.policy.entropy?;
+    if entropy.target.is_none() || entropy.init > 0.0 {
+        return None;
+    }
+    let message = "an adaptive coefficient is multiplied, and never leaves 0".to_string();
+    hinted(&["policy.entropy.init", "policy.entropy.target"], message, "start above 0".into())
 }
 
 fn seed_fits_toml(spec: &Spec) -> Option<Finding> {

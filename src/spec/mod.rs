@@ -4,8 +4,8 @@
 mod check;
 mod check_labels;
 mod load;
-mod schema;
-mod source;
+pub(crate) mod schema;
+pub(crate) mod source;
 pub mod types;
 
 pub use check::guess_format;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use std::sync::OnceLock;
 
 /// Names that become folders.
-const NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
+pub const NAME_PATTERN: &str = "^[A-Za-z0-9_-]{1,64}$";
 
 /// The schema of a spec file: the types, plus `extends`, `profile.NAME` and `runs.NAME`.
 pub fn spec_schema() -> Value {
@@ -71,7 +71,7 @@ fn allow_partial(schema: &mut Value) {
 }
 
 /// TOML has no null: an optional key is absent.
-fn drop_null(schema: &mut Value) {
+pub fn drop_null(schema: &mut Value) {
     match schema {
         Value::Object(object) => {
             if let Some(Value::Array(types)) = object.get("type")
@@ -95,31 +95,45 @@ fn drop_null(schema: &mut Value) {
     }
 }
 
-fn cached() -> &'static (Value, Result<Validator, String>) {
-    static CACHE: OnceLock<(Value, Result<Validator, String>)> = OnceLock::new();
-    CACHE.get_or_init(|| {
-        let schema = spec_schema();
-        let validator = jsonschema::validator_for(&schema).map_err(|error| error.to_string());
-        (schema, validator)
-    })
+/// A file format's schema, ready to check files with.
+pub struct Schema {
+    value: Value,
+    validator: Result<Validator, String>,
 }
 
-/// The part of the schema that describes `path`, references followed.
-pub fn schema_at<S: AsRef<str>>(path: &[S]) -> Option<&'static Value> {
-    let root = &cached().0;
-    path.iter().try_fold(root, |schema, key| {
-        let next = schema["properties"]
-            .get(key.as_ref())
-            .or_else(|| schema.get("additionalProperties").filter(|extra| extra.is_object()))?;
-        follow(root, next)
-    })
-}
-
-fn follow<'a>(root: &'a Value, schema: &'a Value) -> Option<&'a Value> {
-    match schema["$ref"].as_str() {
-        Some(reference) => root.pointer(reference.strip_prefix('#')?),
-        None => Some(schema),
+impl Schema {
+    pub fn new(value: Value) -> Self {
+        let validator = jsonschema::validator_for(&value).map_err(|error| error.to_string());
+        Self { value, validator }
     }
+
+    /// The part that describes `path`, references followed.
+    pub fn at<S: AsRef<str>>(&self, path: &[S]) -> Option<&Value> {
+        path.iter().try_fold(&self.value, |schema, key| {
+            let next = schema["properties"]
+                .get(key.as_ref())
+                .or_else(|| schema.get("additionalProperties").filter(|extra| extra.is_object()))?;
+            self.follow(next)
+        })
+    }
+
+    fn follow<'a>(&'a self, schema: &'a Value) -> Option<&'a Value> {
+        match schema["$ref"].as_str() {
+            Some(reference) => self.value.pointer(reference.strip_prefix('#')?),
+            None => Some(schema),
+        }
+    }
+}
+
+/// The schema of specs.
+fn of_specs() -> &'static Schema {
+    static CACHE: OnceLock<Schema> = OnceLock::new();
+    CACHE.get_or_init(|| Schema::new(spec_schema()))
+}
+
+/// The part of the specs' schema that describes `path`.
+pub fn schema_at<S: AsRef<str>>(path: &[S]) -> Option<&'static Value> {
+    of_specs().at(path)
 }
 
 /// The values of an enum.
@@ -192,31 +206,38 @@ pub struct Mismatch {
     pub missing: bool,
 }
 
-/// Checks a tree against the schema; every mistake, each at the place where its key was written.
+/// Checks a tree against the specs' schema.
 pub fn check(tree: &Node) -> Vec<Mismatch> {
-    let value = tree.to_json();
-    let mut out = Vec::new();
-    match &cached().1 {
-        Err(error) => {
-            out.push(mismatch(tree, Vec::new(), format!("the program's own schema is broken: {error}"), None))
-        }
-        Ok(validator) => {
-            for error in validator.iter_errors(&value) {
-                let path: Vec<String> = error.instance_path().as_str().split('/').skip(1).map(unescape).collect();
-                explain(tree, path, error.instance(), error.kind(), &error.to_string(), &mut out);
+    of_specs().check(tree)
+}
+
+impl Schema {
+    /// Checks a tree; every mistake, each at the place where its key was written.
+    pub fn check(&self, tree: &Node) -> Vec<Mismatch> {
+        let value = tree.to_json();
+        let mut out = Vec::new();
+        match &self.validator {
+            Err(error) => {
+                out.push(mismatch(tree, Vec::new(), format!("the program's own schema is broken: {error}"), None))
+            }
+            Ok(validator) => {
+                for error in validator.iter_errors(&value) {
+                    let path: Vec<String> = error.instance_path().as_str().split('/').skip(1).map(unescape).collect();
+                    self.explain(tree, path, error.instance(), error.kind(), &error.to_string(), &mut out);
+                }
             }
         }
-    }
-    for (path, node) in tree.leaves() {
-        let path: Vec<String> = path.split('.').map(str::to_string).collect();
-        if let (Kind::Leaf(value), Some(schema)) = (&node.kind, schema_at(&path))
-            && schema["type"] == "integer"
-            && value.as_f64().is_some_and(|number| value.is_f64() && number.fract() == 0.0)
-        {
-            out.push(mismatch(tree, path, format!("expected an integer, found {}", found(value)), None));
+        for (path, node) in tree.leaves() {
+            let path: Vec<String> = path.split('.').map(str::to_string).collect();
+            if let (Kind::Leaf(value), Some(schema)) = (&node.kind, self.at(&path))
+                && schema["type"] == "integer"
+                && value.as_f64().is_some_and(|number| value.is_f64() && number.fract() == 0.0)
+            {
+                out.push(mismatch(tree, path, format!("expected an integer, found {}", found(value)), None));
+            }
         }
+        out
     }
-    out
 }
 
 fn unescape(segment: &str) -> String {
@@ -233,47 +254,83 @@ pub fn join_prefix<S: AsRef<str>>(prefix: &str, path: &[S]) -> String {
     path.iter().fold(prefix.to_string(), |all, key| join(&all, key.as_ref()))
 }
 
-fn explain(
-    tree: &Node,
-    path: Vec<String>,
-    value: &Value,
-    kind: &ValidationErrorKind,
-    text: &str,
-    out: &mut Vec<Mismatch>,
-) {
-    use ValidationErrorKind as Error;
-    let schema = schema_at(&path).unwrap_or(&Value::Null);
-    let wrong = || format!("expected {}, found {}", expected(schema), found(value));
-    let (message, hint) = match kind {
-        Error::AdditionalProperties { unexpected } => {
-            return out.extend(unexpected.iter().map(|key| unknown_key(tree, &path, key, schema)));
+impl Schema {
+    fn explain(
+        &self,
+        tree: &Node,
+        path: Vec<String>,
+        value: &Value,
+        kind: &ValidationErrorKind,
+        text: &str,
+        out: &mut Vec<Mismatch>,
+    ) {
+        use ValidationErrorKind as Error;
+        let schema = self.at(&path).unwrap_or(&Value::Null);
+        let wrong = || format!("expected {}, found {}", expected(schema), found(value));
+        let (message, hint) = match kind {
+            Error::AdditionalProperties { unexpected } => {
+                return out.extend(unexpected.iter().map(|key| self.unknown_key(tree, &path, key, schema)));
+            }
+            Error::Required { property } => {
+                let key = property.as_str().unwrap_or_default();
+                let path: Vec<String> = path.into_iter().chain([key.to_string()]).collect();
+                let hint = self.at(&path).map(|schema| format!("give it {}", expected(schema)));
+                return out
+                    .push(Mismatch { missing: true, ..mismatch(tree, path, "this key is missing".into(), hint) });
+            }
+            Error::PropertyNames { error } => {
+                let name = error.instance().as_str().unwrap_or_default().to_string();
+                let path = path.into_iter().chain([name]).collect();
+                let message = "a name has 1 to 64 letters, digits, `_` and `-`";
+                return out.push(mismatch(tree, path, message.into(), None));
+            }
+            Error::Type { .. } if !choices(schema).is_empty() => return,
+            Error::Type { .. } => (wrong(), value.is_string().then(|| unquote(schema)).flatten()),
+            Error::Enum { .. } | Error::OneOfNotValid { .. } | Error::AnyOf { .. } | Error::Constant { .. } => {
+                let hint = value.as_str().and_then(|word| did_you_mean(word, choices(schema))).map(|(hint, _)| hint);
+                (wrong(), hint)
+            }
+            Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
+            Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
+            Error::Pattern { .. } => {
+                (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None)
+            }
+            _ => (text.to_string(), None),
+        };
+        out.push(mismatch(tree, path, message, hint));
+    }
+
+    fn unknown_key(&self, tree: &Node, path: &[String], key: &str, schema: &Value) -> Mismatch {
+        let known: Vec<&str> =
+            schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
+        let near = did_you_mean(key, known.iter().copied());
+        let hint = near
+            .as_ref()
+            .map(|(hint, _)| hint.clone())
+            .or_else(|| self.elsewhere(key))
+            .or_else(|| Some(format!("valid keys: {}", known.join(", "))));
+        let whole: Vec<String> = path.iter().cloned().chain([key.to_string()]).collect();
+        let meant = near.map(|(_, meant)| path.iter().cloned().chain([meant]).collect());
+        Mismatch { meant, ..mismatch(tree, whole, "unknown key".into(), hint) }
+    }
+
+    /// A key of this name in another section.
+    fn elsewhere(&self, key: &str) -> Option<String> {
+        fn walk(all: &Schema, schema: &Value, path: &str, key: &str, out: &mut Vec<String>) {
+            for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+                let here = join(path, name);
+                if name == key {
+                    out.push(format!("{here:?}"));
+                }
+                if let Some(inner) = all.follow(inner) {
+                    walk(all, inner, &here, key, out);
+                }
+            }
         }
-        Error::Required { property } => {
-            let key = property.as_str().unwrap_or_default();
-            let path: Vec<String> = path.into_iter().chain([key.to_string()]).collect();
-            let hint = schema_at(&path).map(|schema| format!("give it {}", expected(schema)));
-            return out.push(Mismatch { missing: true, ..mismatch(tree, path, "this key is missing".into(), hint) });
-        }
-        Error::PropertyNames { error } => {
-            let name = error.instance().as_str().unwrap_or_default().to_string();
-            let path = path.into_iter().chain([name]).collect();
-            let message = "a name has 1 to 64 letters, digits, `_` and `-`";
-            return out.push(mismatch(tree, path, message.into(), None));
-        }
-        Error::Type { .. } if !choices(schema).is_empty() => return,
-        Error::Type { .. } => (wrong(), value.is_string().then(|| unquote(schema)).flatten()),
-        Error::Enum { .. } | Error::OneOfNotValid { .. } | Error::AnyOf { .. } | Error::Constant { .. } => {
-            let hint = value.as_str().and_then(|word| did_you_mean(word, choices(schema))).map(|(hint, _)| hint);
-            (wrong(), hint)
-        }
-        Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
-        Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
-        Error::Pattern { .. } => {
-            (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None)
-        }
-        _ => (text.to_string(), None),
-    };
-    out.push(mismatch(tree, path, message, hint));
+        let mut places = Vec::new();
+        walk(self, &self.value, "", key, &mut places);
+        (!places.is_empty() && places.len() <= 3).then(|| format!("did you mean {}?", places.join(" or ")))
+    }
 }
 
 /// Limits in the schema are floats even for whole numbers.
@@ -284,36 +341,4 @@ fn plain(limit: &Value) -> String {
 fn unquote(schema: &Value) -> Option<String> {
     matches!(schema["type"].as_str(), Some("integer" | "number" | "boolean"))
         .then(|| "write it without quotes".to_string())
-}
-
-fn unknown_key(tree: &Node, path: &[String], key: &str, schema: &Value) -> Mismatch {
-    let known: Vec<&str> =
-        schema["properties"].as_object().into_iter().flatten().map(|(key, _)| key.as_str()).collect();
-    let near = did_you_mean(key, known.iter().copied());
-    let hint = near
-        .as_ref()
-        .map(|(hint, _)| hint.clone())
-        .or_else(|| elsewhere(key))
-        .or_else(|| Some(format!("valid keys: {}", known.join(", "))));
-    let whole: Vec<String> = path.iter().cloned().chain([key.to_string()]).collect();
-    let meant = near.map(|(_, meant)| path.iter().cloned().chain([meant]).collect());
-    Mismatch { meant, ..mismatch(tree, whole, "unknown key".into(), hint) }
-}
-
-/// A key of this name in another section.
-fn elsewhere(key: &str) -> Option<String> {
-    fn walk(schema: &'static Value, path: &str, key: &str, out: &mut Vec<String>) {
-        for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
-            let here = join(path, name);
-            if name == key {
-                out.push(format!("{here:?}"));
-            }
-            if let Some(inner) = follow(&cached().0, inner) {
-                walk(inner, &here, key, out);
-            }
-        }
-    }
-    let mut places = Vec::new();
-    walk(&cached().0, "", key, &mut places);
-    (!places.is_empty() && places.len() <= 3).then(|| format!("did you mean {}?", places.join(" or ")))
 }

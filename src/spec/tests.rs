@@ -77,7 +77,7 @@ fn all_mistakes_at_once_each_in_its_place() {
 fn a_key_of_another_section_is_pointed_to() {
     assert_eq!(
         problems("policy.target = 3"),
-        ["x.toml:3:8: policy.target: unknown key; did you mean \"policy.kl.target\"?"]
+        ["x.toml:3:8: policy.target: unknown key; did you mean \"policy.kl.target\" or \"policy.entropy.target\"?"]
     );
 }
 
@@ -179,7 +179,7 @@ fn set_is_typed() {
     assert_eq!(
         found("policy.tarket=x"),
         [
-            "command line: policy.tarket: unknown key; valid keys: episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl"
+            "command line: policy.tarket: unknown key; valid keys: episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl, entropy"
         ]
     );
     assert_eq!(
@@ -523,5 +523,40 @@ fn simulated_labelers_are_checked() -> Outcome {
         let found = problems(&simulated(more)).join("\n");
         assert!(found.contains(message), "{more}: {found}");
     }
+    Ok(())
+}
+
+#[test]
+fn a_schedule_brings_its_keys_and_takes_them_away() -> Outcome {
+    let online = "collect.schedule = \"online\"\ncollect.initial = 600\n";
+    let loaded = ok(online, &Options::default())?;
+    let c = &loaded.spec.collect;
+    assert_eq!((c.initial, c.retrain, c.validation_share, c.outstanding), (Some(600), Some(19), Some(0.1), None));
+    assert_eq!(loaded.origins.get("collect.retrain"), Some(&Origin::Default));
+    // A run or an argument that takes another schedule drops what only the first has.
+    let runs =
+        ok(&format!("{online}[runs.offline]\ncollect.schedule = \"offline\"\n[runs.same]\n"), &Options::default())?;
+    assert_eq!(
+        runs.variants[0].1.collect,
+        CollectSpec { labels: c.labels, held_out: c.held_out, ..CollectSpec::default() }
+    );
+    assert_eq!(runs.variants[1].1.collect, *c);
+    let text = resolved_toml(&runs.spec);
+    let again = load_text(&text, &Options::default()).map_err(|problems| format!("{problems:?}\n{text}"))?;
+    assert_eq!(again.variants, runs.variants, "{text}");
+    let batched = ok(online, &set(&["collect.schedule=batched"]))?.spec.collect;
+    assert_eq!((batched.initial, batched.rounds, batched.retrain), (None, Some(2), None));
+    let listed =
+        ok("collect = { schedule = \"batched\", labels = 600, round_labels = [500, 50, 50] }\n", &Options::default())?;
+    assert_eq!((listed.spec.collect.rounds, listed.spec.collect.rounds()), (None, 3));
+
+    let people = ok(
+        "labeler.kind = \"human\"\nlabeler.batches = \"b\"\n[runs.mock]\nlabeler.kind = \"mock\"\n",
+        &Options::default(),
+    )?;
+    assert_eq!(people.spec.labeler.human, Some(HumanSpec::default()));
+    let mock = &people.variants[0].1.labeler;
+    assert_eq!((&mock.human, &mock.batches), (&None, &None));
+    assert_eq!(ok("", &Options::default())?.spec.labeler.human, None);
     Ok(())
 }

@@ -904,6 +904,9 @@ pub struct PolicySpec {
     #[schemars(range(min = 1, max = 1000000))]
     pub checkpoint_every: usize,
     pub kl: KlSpec,
+    /// A bonus for the policy's entropy (table 10); none without it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub entropy: Option<EntropySpec>,
 }
 
 impl Default for PolicySpec {
@@ -923,7 +926,31 @@ impl Default for PolicySpec {
             whiten_rewards: true,
             checkpoint_every: 10,
             kl: KlSpec::default(),
+            entropy: None,
         }
+    }
+}
+
+/// A bonus in every token's reward, α (-log π): the variant of table 10 that has it in place of the KL penalty (for which
+/// `kl = { schedule = "constant", init = 0.0 }`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EntropySpec {
+    /// α at the start.
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub init: f64,
+    /// Wanted entropy in nats per response, to which α is adapted. Without it, α is constant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub target: Option<f64>,
+    /// α ← α (1 + gain · e) per batch, e = clip((target - entropy) / target, -0.2, 0.2).
+    #[schemars(range(min = 0.0, max = 5.0))]
+    pub gain: f64,
+}
+
+impl Default for EntropySpec {
+    fn default() -> Self {
+        Self { init: 0.01, target: None, gain: 0.1 }
     }
 }
 

@@ -193,10 +193,9 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
             tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
         }
         match variant(context, name, spec, &keys, &shared) {
-            Err(error @ StageError::Waiting { .. }) => {
-                tracing::info!("{name}: {error}");
-                waiting.get_or_insert(error);
-            }
+            // The first is said at the end.
+            Err(error @ StageError::Waiting { .. }) if waiting.is_none() => waiting = Some(error),
+            Err(error @ StageError::Waiting { .. }) => tracing::warn!("{error}"),
             other => other?,
         }
     }

@@ -14,6 +14,7 @@ use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sam
 use crate::model::weights::save_scalar;
 use crate::report::files::{number, read_jsonl, read_metrics};
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
+use crate::rlhf::entropy;
 use crate::rlhf::kl::next_coefficient;
 use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
 use crate::spec::{CollectSchedule, CollectSpec, KlSchedule, Spec};
@@ -134,6 +135,12 @@ impl Rollout {
             self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
         sum / self.scores.len() as f64
     }
+
+    /// Mean over the batch of the summed -logprob, in nats per response.
+    pub fn surprise(&self) -> f64 {
+        let sum: f64 = self.logprobs.iter().flatten().map(|lp| -f64::from(*lp)).sum();
+        sum / self.logprobs.len() as f64
+    }
 }
 
 fn train(
@@ -149,13 +156,14 @@ fn train(
     let mut model = untrained(inputs.reference, context);
     let mut adam = Adam::new(p.adam);
     let mut kl_coef = p.kl.init;
+    let mut entropy_coef = p.entropy.map_or(0.0, |e| e.init);
     let mut first = segment.from;
     let metrics_path = dir.join("metrics.jsonl");
     let checkpoints = dir.join(CHECKPOINTS);
     let mut requests = Requests::new(segment.asks, dir);
     if let Some((state, loaded, optimizer)) = checkpoint::load(&checkpoints, &model, p.adam, &context.device)? {
         tracing::info!("{run}: continuing after update {}", state.updates);
-        (first, kl_coef) = (state.updates, state.kl_coef);
+        (first, kl_coef, entropy_coef) = (state.updates, state.kl_coef, state.entropy_coef);
         (model, adam) = (loaded, optimizer);
         cut(&metrics_path, state.metrics_bytes).map_err(StageError::io(&metrics_path))?;
         requests.cut(state.requests_bytes)?;
@@ -163,7 +171,7 @@ fn train(
         match segment.previous {
             Some(previous) => {
                 let (state, loaded, optimizer) = resume(context, spec, inputs.reference, previous)?;
-                kl_coef = state.kl_coef;
+                (kl_coef, entropy_coef) = (state.kl_coef, state.entropy_coef);
                 (model, adam) = (loaded, optimizer);
                 publish(&previous.join("metrics.jsonl"), &metrics_path).map_err(StageError::io(&metrics_path))?;
             }
@@ -178,12 +186,12 @@ fn train(
     let live_path = context.out.join("runs").join(run).join("metrics.jsonl");
     publish(&metrics_path, &live_path).map_err(StageError::io(&live_path))?;
     let mut live = fs::File::options().append(true).open(&live_path).map_err(StageError::io(&live_path))?;
-    let state = |updates, kl_coef, requests_bytes| -> Result<State, StageError> {
+    let state = |updates, (kl_coef, entropy_coef): (f64, f64), requests_bytes| -> Result<State, StageError> {
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
-        Ok(State { updates, kl_coef, metrics_bytes, requests_bytes })
+        Ok(State { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     };
-    let save = |model: &ScalarModel, adam: &Adam, updates, kl_coef, requests: &Requests| -> Result<(), StageError> {
-        checkpoint::save(&checkpoints, &state(updates, kl_coef, requests.bytes)?, model, adam)
+    let save = |model: &ScalarModel, adam: &Adam, updates, coefs, requests: &Requests| -> Result<(), StageError> {
+        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam)
     };
     // Time goes on from round to round.
     let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
@@ -194,13 +202,13 @@ fn train(
     let started = Instant::now();
     for update in first..segment.to {
         if let Some(by) = context.stop_requested() {
-            save(&model, &adam, update, kl_coef, &requests)?;
+            save(&model, &adam, update, (kl_coef, entropy_coef), &requests)?;
             return Err(StageError::Stopped { by, update });
         }
         if let Some(people) = segment.people
             && let Err(waiting) = people(&requests.all)
         {
-            save(&model, &adam, update, kl_coef, &requests)?;
+            save(&model, &adam, update, (kl_coef, entropy_coef), &requests)?;
             return Err(waiting);
         }
         if segment.asks {
@@ -208,11 +216,15 @@ fn train(
         }
         let rollout = roll_out(spec, inputs, &model, update)?;
         let kl = rollout.kl();
-        let rewards = rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
+        let mut rewards = rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, kl_coef);
         let (scores, lp, rf) = (&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs);
         guards::total_rewards(&rewards, scores, lp, rf, kl_coef)?;
+        if p.entropy.is_some() {
+            entropy::add_bonus(&mut rewards, &rollout.logprobs, entropy_coef);
+        }
         let lr = p.lr * (1.0 - update as f64 / updates as f64);
         let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
+        line.extend(p.entropy.map(|_| ("objective/entropy_coef", entropy_coef)));
         let n = p.batch_size;
         let order = |epoch| Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
         let (next, statistics) = optimise(spec, &order, lr, model, &mut adam, &rollout, &rewards)?;
@@ -236,19 +248,20 @@ fn train(
         bar.set_message(format!("score {score:.2} kl {kl:.2} β {kl_coef:.3}"));
         bar.inc(p.batch_size as u64);
         tracing::debug!("{run} update {}: score {score:.3} kl {kl:.3} β {kl_coef:.4}", update + 1);
+        entropy_coef = p.entropy.map_or(0.0, |e| entropy::next_coefficient(&e, entropy_coef, rollout.surprise()));
         kl_coef = next_coefficient(&p.kl, kl_coef, kl, p.batch_size, episodes as f64 / p.episodes as f64);
         if let Some(error) = guarded.take() {
             return Err(error);
         }
         if (update + 1) % p.checkpoint_every == 0 && update + 1 < segment.to {
             metrics.sync_all().map_err(StageError::io(&metrics_path))?;
-            save(&model, &adam, update + 1, kl_coef, &requests)?;
+            save(&model, &adam, update + 1, (kl_coef, entropy_coef), &requests)?;
         }
     }
     bar.finish_and_clear();
     if segment.to < updates {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
-        return checkpoint::save(dir, &state(segment.to, kl_coef, 0)?, &model, &adam);
+        return checkpoint::save(dir, &state(segment.to, (kl_coef, entropy_coef), 0)?, &model, &adam);
     }
     Ok(save_scalar(dir, &model, inputs.end_of_text)?)
 }
@@ -346,12 +359,11 @@ pub type Line = Vec<(&'static str, f64)>;
 fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rule) -> Line {
     let total: f64 = rewards.iter().flatten().map(|v| f64::from(*v)).sum::<f64>() / rewards.len() as f64;
     let complete = r.responses.iter().filter(|y| rule.cut(y).is_some()).count() as f64;
-    let entropy: f64 = r.logprobs.iter().flatten().map(|v| -f64::from(*v)).sum::<f64>() / r.logprobs.len() as f64;
     let mock = r.mock_scores.as_ref().map(|scores| ("objective/mock_score", mean(scores)));
     let line = vec![
         ("objective/kl", kl),
         ("objective/kl_coef", kl_coef),
-        ("objective/entropy", entropy),
+        ("objective/entropy", r.surprise()),
         ("ppo/policy/entropy", f64::from(r.entropy)),
         ("objective/score", mean(&r.scores)),
         ("objective/score_total", total),

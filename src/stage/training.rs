@@ -73,7 +73,7 @@ impl Training<'_> {
     }
 
     fn save<M: Weights + Clone>(&self, step: usize, model: &M, adam: &Adam) -> Result<(), StageError> {
-        let state = State { updates: step, kl_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
+        let state = State { updates: step, kl_coef: 0.0, entropy_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
         checkpoint::save(&self.checkpoints, &state, model, adam)
     }
 }

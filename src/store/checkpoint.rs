@@ -21,6 +21,9 @@ const KEEP: usize = 2;
 pub struct State {
     pub updates: usize,
     pub kl_coef: f64,
+    /// α of the entropy bonus; 0 without one.
+    #[serde(default)]
+    pub entropy_coef: f64,
     /// Length of metrics.jsonl at this point.
     pub metrics_bytes: u64,
     /// Length of requests.jsonl at this point; there is none without online collection.

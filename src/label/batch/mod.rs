@@ -2,13 +2,15 @@
 //!
 //! `labeler.batches` names a directory; each batch is a directory in it:
 //!
-//!     labels/sentiment/
-//!       labelers.jsonl          whose answers do not count (append-only, one [`LabelerEvent`] per line)
-//!       round-0001/
-//!         batch.json            what was asked, of which policy, when ([`Batch`])
-//!         items.jsonl           one [`Item`] per line; never changes once batch.json is there
-//!         answers.jsonl         append-only, one [`Answer`] per line, written by `runner labels serve`
-//!         answers-NAME.jsonl    the same, from another tool; all files of this form count
+//! ```text
+//! labels/sentiment/
+//!   labelers.jsonl          whose answers do not count (append-only, one [`LabelerEvent`] per line)
+//!   round-0001/
+//!     batch.json            what was asked, of which policy, when ([`Batch`])
+//!     items.jsonl           one [`Item`] per line; never changes once batch.json is there
+//!     answers.jsonl         append-only, one [`Answer`] per line, written by `runner labels serve`
+//!     answers-NAME.jsonl    the same, from another tool; all files of this form count
+//! ```
 //!
 //! Candidates are numbered 0, 1, .. as they stand in the item; `order` says in which place a labeler sees which. An answer
 //! always names a candidate's number, never its place. The last revision of a labeler's answer to an item counts.

@@ -422,7 +422,7 @@ fn reason(e: &serde_json::Error) -> String {
     text.split(" at line ").next().unwrap_or(&text).to_string()
 }
 
-/// Number (from 1), bytes, and whether the line has an end.
+/// A line's number (from 1), its bytes, and whether it has an end.
 type Line<'a> = (u64, &'a [u8], bool);
 
 /// The lines of a file, one in memory at a time; empty ones are skipped.
@@ -442,7 +442,6 @@ impl Lines {
         Ok(Self { path: path.into(), reader, line: Vec::new(), number: 0, offset: 0 })
     }
 
-    /// The next line that is not empty.
     fn next_line(&mut self) -> Result<Option<Line<'_>>, LabelError> {
         loop {
             self.offset += self.line.len() as u64;

@@ -1,8 +1,10 @@
 //! Making a batch: questions get their numbers, their orders and the checks among them, and become files that never
 //! change. Everything random is a function of seed and item, so that the same questions make the same bytes again.
 //!
-//!     let items = arrange(seed, "3f2a-round-0001", &questions, &Checks::default());
-//!     let batch = write_batch(dir, &new, &items)?;      // dir/round-0001/{items.jsonl, batch.json}
+//! ```text
+//! let items = arrange(seed, "3f2a-round-0001", &questions, &Checks::default());
+//! let batch = write_batch(dir, &new, &items)?;      // dir/round-0001/{items.jsonl, batch.json}
+//! ```
 //!
 //! Used by the collect stage for training and validation (paper sections 2.1 and 2.3), and by the evaluation of finished
 //! models (sections 3.1 and 3.2), whose candidates have the models' names for sources.
@@ -214,7 +216,7 @@ mod tests {
     fn questions(n: usize, candidates: usize) -> Vec<Question> {
         let candidate = |i: usize, c: usize| Candidate {
             response: text(&format!("{i} {c}")),
-            source: if c % 2 == 0 { "lead-3" } else { "policy" }.into(),
+            source: if c.is_multiple_of(2) { "lead-3" } else { "policy" }.into(),
             logprob: Some(-1.5),
             valid: true,
         };

@@ -95,7 +95,11 @@ pub fn read(
         };
         let id = task.data.as_ref().and_then(|data| data.get("item")).and_then(Value::as_str);
         let Some(id) = id else {
-            problems.push((line, "the task has no `data.item`; export it from the batch that it belongs to".into()));
+            problems.push((
+                line,
+                "the task has no `data.item`; take the export named JSON, of tasks that `runner labels export` made"
+                    .into(),
+            ));
             continue;
         };
         let Some(item) = items.get(id) else {
@@ -147,4 +151,65 @@ fn answer(item: &Item, annotation: &Annotation, options: &Importing) -> Result<A
         (false, None) => return Err("an annotation has no choice, and was not skipped".into()),
     }
     Ok(answer)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::label::batch::{Candidate, Text};
+
+    fn item() -> Item {
+        let text = |text: &str| Text { text: text.into(), ids: Vec::new() };
+        let candidate = |t: &str| Candidate { response: text(t), source: "policy".into(), logprob: None, valid: true };
+        Item {
+            id: "p-00000".into(),
+            query: text("q"),
+            candidates: ["zero", "one", "two"].map(candidate).to_vec(),
+            order: vec![2, 0, 1],
+            gold: None,
+            repeat_of: None,
+        }
+    }
+
+    fn read_text(text: &str) -> (Vec<Answer>, Problems) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("export.json");
+        std::fs::write(&path, text).unwrap();
+        let (item, mut problems) = (item(), Problems::new());
+        let items = BTreeMap::from([("p-00000", &item)]);
+        let found = read(&path, &items, &Importing::default(), &mut problems).unwrap();
+        (found.into_iter().map(|f| f.answer).collect(), problems)
+    }
+
+    /// As Label Studio 1.x writes it: many more keys than are read, annotators by number.
+    #[test]
+    fn an_export_of_label_studio_is_read() {
+        let (answers, problems) = read_text(
+            r#"[{"id": 7, "annotations": [
+                {"id": 1, "completed_by": 3, "result": [
+                    {"id": "x", "type": "choices", "value": {"choices": ["a"]}, "origin": "manual", "to_name": "query", "from_name": "best"},
+                    {"id": "y", "type": "textarea", "value": {"text": ["close"]}, "to_name": "query", "from_name": "note"}],
+                 "was_cancelled": false, "ground_truth": false, "created_at": "2026-01-01T10:00:00.123456Z", "lead_time": 4.5, "task": 7},
+                {"id": 2, "completed_by": {"id": 4, "email": "b@example.org", "first_name": ""}, "result": [], "was_cancelled": true}],
+              "file_upload": "tasks.json", "drafts": [], "predictions": [], "data": {"item": "p-00000", "query": "q", "a": "two"},
+              "meta": {}, "inner_id": 1, "total_annotations": 1}]"#,
+        );
+        assert!(problems.is_empty(), "{problems:?}");
+        // Place a is candidate 2.
+        assert_eq!((answers[0].best, answers[0].labeler.as_str()), (Some(2), "label-studio-3"));
+        assert_eq!(answers[0].note.as_deref(), Some("close"));
+        assert_eq!((answers[1].skip.as_deref(), answers[1].labeler.as_str()), (Some("skipped"), "b@example.org"));
+    }
+
+    #[test]
+    fn what_is_no_answer_is_named_with_its_line() {
+        let task = |annotation: &str| format!(r#"{{"data": {{"item": "p-00000"}}, "annotations": [{annotation}]}}"#);
+        let choice = |c: &str| format!(r#"{{"result": [{{"type": "choices", "value": {{"choices": ["{c}"]}}}}]}}"#);
+        let text = format!("[{},\n{},\n{},\n7]", task(&choice("d")), task(r#"{"result": []}"#), task(&choice("B")));
+        let (answers, problems) = read_text(&text);
+        assert_eq!(answers.iter().map(|a| a.best).collect::<Vec<_>>(), [Some(0)]);
+        let lines: Vec<u64> = problems.iter().map(|(line, _)| *line).collect();
+        assert_eq!(lines, [1, 2, 4]);
+        assert!(problems[0].1.contains("not one of a to c") && problems[1].1.contains("no choice"), "{problems:?}");
+    }
 }

@@ -17,7 +17,7 @@ struct Heads {
 impl Heads {
     fn new(qkv: &FlexTensor, lengths: &FlexTensor, heads: usize) -> Self {
         let size = qkv.layout().shape();
-        let lengths: Vec<usize> = integers(lengths).into_iter().map(|n| n.max(0) as usize).collect();
+        let lengths: Vec<usize> = integers(lengths);
         assert_eq!(lengths.iter().sum::<usize>(), size[0], "rows that fill the batch");
         Self { width: size[1] / 3, heads, lengths }
     }

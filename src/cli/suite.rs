@@ -1,0 +1,208 @@
+//! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
+//! the tables. A member that fails or waits does not keep the others from running; the same command continues.
+
+use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, run_one, with_paths};
+use super::{Overrides, chain};
+use crate::model::device::Chosen;
+use crate::spec::Spec;
+use crate::stage::StageError;
+use crate::stage::context::Context;
+use crate::store::atomic::write_atomic;
+use crate::store::cache::Cache;
+use crate::suite::asking::ask_all;
+use crate::suite::files::{MemberRecord, State};
+use crate::suite::load::{Options, resolved_toml};
+use crate::suite::{LoadedMember, LoadedSuite, SuiteManifest, SuiteResults, draw};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// What the command line says of a suite.
+pub fn options(overrides: &Overrides, seeds: Option<Vec<u64>>, for_run: bool) -> Options {
+    let seeds = seeds.or_else(|| overrides.seed.map(|seed| vec![seed]));
+    let (set, profile) = (overrides.set.clone(), overrides.profile.clone());
+    Options { set, profile, seeds, for_run, ..Options::default() }
+}
+
+/// Runs a suite; the first exit code that is not 0.
+pub(super) fn run(
+    args: &RunArgs,
+    loaded: &LoadedSuite,
+    out: &Path,
+    chosen: &Chosen,
+    interrupted: &Arc<AtomicBool>,
+) -> i32 {
+    let text = resolved_toml(&loaded.suite, loaded.profile.as_deref());
+    if let Err((code, message)) = prepare(args, &text, "suite.toml", out) {
+        eprintln!("error: {message}");
+        return code;
+    }
+    let _lock = match lock(out) {
+        Ok(lock) => lock,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return 1;
+        }
+    };
+    let mut suite = Running { out, manifest: begun(loaded, chosen), started: Instant::now() };
+    suite.members(args, loaded, chosen, interrupted);
+    log_to(out);
+    if interrupted.load(Ordering::SeqCst) || out.join("stop").exists() {
+        return suite.end(State::Stopped, 4);
+    }
+    if let Err(e) = suite.ask(args, loaded, chosen, interrupted) {
+        tracing::error!("{}", chain(&e));
+        return suite.end(State::Failed, 1);
+    }
+    let code = suite.manifest.exit_code();
+    suite.end(State::of_code(code), code)
+}
+
+fn begun(loaded: &LoadedSuite, chosen: &Chosen) -> SuiteManifest {
+    let record = |member: &LoadedMember| MemberRecord {
+        member: member.name.clone(),
+        seed: member.seed,
+        dir: format!("members/{}", member.folder()),
+        state: State::Pending,
+        exit_code: None,
+        seconds: None,
+        error: None,
+    };
+    SuiteManifest {
+        name: loaded.suite.name.clone(),
+        makes: loaded.suite.makes.word().into(),
+        state: State::Running,
+        profile: loaded.profile.clone(),
+        program_version: env!("CARGO_PKG_VERSION").into(),
+        git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
+        device: chosen.name.clone(),
+        driver: chosen.driver.clone(),
+        seeds: loaded.suite.seeds.clone(),
+        members: loaded.members.iter().map(record).collect(),
+        questions: Vec::new(),
+        stages: Vec::new(),
+        started_at: now(),
+        finished_at: None,
+        seconds: None,
+        peak_memory_bytes: None,
+    }
+}
+
+/// A suite that is being run.
+struct Running<'a> {
+    out: &'a Path,
+    manifest: SuiteManifest,
+    started: Instant,
+}
+
+impl Running<'_> {
+    fn save(&self) -> Result<(), StageError> {
+        let path = self.out.join("manifest.json");
+        let text = serde_json::to_string_pretty(&self.manifest)?;
+        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    }
+
+    /// Saves where nothing is lost if it fails: the next one does it again.
+    fn try_save(&self) {
+        if let Err(e) = self.save() {
+            tracing::warn!("{}", chain(&e));
+        }
+    }
+
+    /// Every member at every seed, until somebody stops the line.
+    fn members(&mut self, args: &RunArgs, loaded: &LoadedSuite, chosen: &Chosen, interrupted: &Arc<AtomicBool>) {
+        let total = loaded.members.len();
+        for (i, member) in loaded.members.iter().enumerate() {
+            if interrupted.load(Ordering::SeqCst) || self.out.join("stop").exists() {
+                return;
+            }
+            let folder = member.folder();
+            log_to(self.out);
+            tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, i + 1);
+            self.manifest.members[i].state = State::Running;
+            self.try_save();
+            let out = self.out.join("members").join(&folder);
+            // Members share stages with each other and with everything beside the suite.
+            let place = Place { out: &out, cache: Cache::beside(self.out), quiet: true };
+            let started = Instant::now();
+            let ended = run_one(args, &member.loaded, &place, chosen, interrupted);
+            let record = &mut self.manifest.members[i];
+            record.state = State::of_code(ended.code);
+            record.exit_code = Some(ended.code);
+            record.seconds = Some(started.elapsed().as_secs_f64());
+            record.error = ended.error;
+            log_to(self.out);
+            tracing::info!("{folder}: {}", record.state.word());
+            self.try_save();
+        }
+    }
+
+    /// What the table asks readers.
+    fn ask(
+        &mut self,
+        args: &RunArgs,
+        loaded: &LoadedSuite,
+        chosen: &Chosen,
+        interrupted: &Arc<AtomicBool>,
+    ) -> Result<(), StageError> {
+        if !loaded.suite.makes.asks() {
+            return Ok(());
+        }
+        self.save()?;
+        let context = Context {
+            device: chosen.device.clone(),
+            device_kind: chosen.kind(),
+            cache: Cache::beside(self.out),
+            out: self.out.to_path_buf(),
+            progress: !args.no_progress,
+            interrupted: Arc::clone(interrupted),
+            records: Mutex::new(Vec::new()),
+            sources: Mutex::new(Vec::new()),
+        };
+        let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(loaded, name, seed));
+        self.manifest.questions = ask_all(&context, &results);
+        self.manifest.stages = context.records.into_inner().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Writes the manifest, draws everything, prints the tables.
+    fn end(&mut self, state: State, code: i32) -> i32 {
+        self.manifest.state = state;
+        self.manifest.finished_at = Some(now());
+        self.manifest.seconds = Some(self.started.elapsed().as_secs_f64());
+        self.manifest.peak_memory_bytes = peak_memory();
+        self.try_save();
+        for m in self.manifest.members.iter().filter(|m| m.state != State::Done) {
+            eprintln!("{}, seed {}: {}{}", m.member, m.seed, m.state.word(), because(m.error.as_deref()));
+        }
+        for q in self.manifest.questions.iter().filter(|q| q.state != State::Done) {
+            eprintln!("{}: {}{}", q.id, q.state.word(), because(q.message.as_deref()));
+        }
+        match draw::draw(self.out) {
+            Ok(tables) => {
+                let first = tables.first().map(|table| self.out.join(format!("tables/{}.md", table.id)));
+                if let Some(text) = first.and_then(|path| std::fs::read_to_string(path).ok()) {
+                    print!("{text}");
+                }
+                eprintln!("report: {}", self.out.join("report.html").display());
+                code
+            }
+            Err(e) => {
+                tracing::error!("the report is not drawn: {}; try `runner report {}`", chain(&e), self.out.display());
+                if code == 0 { 1 } else { code }
+            }
+        }
+    }
+}
+
+fn because(reason: Option<&str>) -> String {
+    reason.map(|reason| format!(": {reason}")).unwrap_or_default()
+}
+
+/// The run of a member that its suite means, with paths that can be found from here.
+fn meant(loaded: &LoadedSuite, name: &str, seed: u64) -> Option<(String, Spec)> {
+    let member = loaded.members.iter().find(|m| m.name == name && m.seed == seed)?;
+    let run = loaded.suite.members.get(name)?.run.as_deref();
+    with_paths(&member.loaded).into_iter().find(|(found, _)| run.is_none_or(|run| run == found))
+}

@@ -1,0 +1,57 @@
+//! What a suite asks readers: which of two models' texts is better (tables 1 and 3), which of four samples of ρ (table 9),
+//! whether a summary is accurate (table 5). Questions and answers are files of the batch format (label/batch), whoever
+//! answers, so that a table can be made again from them alone.
+
+pub mod accuracy;
+pub mod agreement;
+pub mod answers;
+pub mod comparison;
+pub mod judges;
+pub mod writers;
+
+use super::types::Asked;
+use crate::stage::StageError;
+use crate::stage::context::Context;
+use std::path::PathBuf;
+
+/// Where a question stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Standing {
+    Answered,
+    /// People have answered this many of so many.
+    Waiting {
+        done: u64,
+        of: u64,
+        at: PathBuf,
+    },
+}
+
+/// How a suite asks.
+pub struct Asking<'a> {
+    pub context: &'a Context,
+    /// Name of the suite, which batches carry.
+    pub suite: &'a str,
+    pub settings: &'a super::types::Preference,
+    /// Folder of the batches: of people's in `labels/`, of programs' in the results.
+    pub batches: PathBuf,
+}
+
+impl Asking<'_> {
+    /// Whether programs answer.
+    pub fn simulated(&self) -> bool {
+        self.settings.kind == Asked::Simulated
+    }
+}
+
+/// A name that is unique among a suite's questions, and can be a folder's.
+pub fn question_id(parts: &[&str], seed: u64) -> String {
+    let plain = |text: &&str| -> String {
+        text.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect()
+    };
+    format!("{}-seed-{seed}", parts.iter().map(plain).collect::<Vec<_>>().join("-vs-"))
+}
+
+/// A message about wrong input.
+fn input(message: impl Into<String>) -> StageError {
+    StageError::Input(message.into())
+}

@@ -1,0 +1,208 @@
+//! The texts that readers compare: of a member's policy, of ρ, lead-3 and the reference summaries, for the same held-out
+//! queries. Models' texts are sampled once and cached by what they depend on.
+
+use super::input;
+use crate::data::queries::{Example, Query, examples};
+use crate::label::batch::{Candidate, Text};
+use crate::metric::text::lead3;
+use crate::model::gpt2::Gpt2;
+use crate::model::tokenizer::Tokenizer;
+use crate::model::weights::{load_gpt2, load_scalar};
+use crate::rlhf::reward::Normalization;
+use crate::spec::{LabelerKind, Spec, SupervisedOn};
+use crate::stage::collect::sample_all;
+use crate::stage::context::Context;
+use crate::stage::experiment::Keys;
+use crate::stage::scoring::{Rule, Scorer};
+use crate::stage::{StageError, classifier, pretrain, sources};
+use crate::store::atomic::{hash_file, write_atomic};
+use crate::store::cache::Key;
+use crate::suite::types::Baseline;
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+
+/// One member at one seed, ready to give texts.
+pub struct Desk<'a> {
+    context: &'a Context,
+    /// The member's name.
+    pub member: String,
+    pub spec: Spec,
+    keys: Keys,
+    /// The member's results directory.
+    dir: PathBuf,
+    run: String,
+    pub tokenizer: Tokenizer,
+    rule: Rule,
+    examples: Vec<Example>,
+    /// The queries as a reader sees them, without prefix and suffix.
+    pub sources: Vec<String>,
+}
+
+/// Whose texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Writer {
+    /// The member's own policy.
+    Policy,
+    Baseline(Baseline),
+}
+
+impl<'a> Desk<'a> {
+    /// `dir`: the member's results; `contexts` held-out queries are picked by the seed.
+    pub fn open(
+        context: &'a Context,
+        member: &str,
+        dir: &Path,
+        (run, spec): &(String, Spec),
+        contexts: usize,
+    ) -> Result<Self, StageError> {
+        let spec = sources::cached(spec)?;
+        let keys = Keys::new(&spec, run, &context.device_kind)?;
+        let tokenizer = Tokenizer::load(&dir.join("models/reference"))?;
+        let rule = Rule::new(&spec, &tokenizer)?;
+        let held_out = examples(&pretrain::corpus(&spec)?.held_out, &tokenizer, &spec.task)?;
+        if held_out.len() < contexts {
+            return Err(input(format!(
+                "preference.contexts: {contexts} held-out queries are asked for, and the data of {member} have {}",
+                held_out.len()
+            )));
+        }
+        let picked = Context::shuffled(spec.seed, "preference queries", held_out.len(), 0, contexts);
+        let examples: Vec<Example> = picked.into_iter().map(|i| held_out[i].clone()).collect();
+        let sources = examples.iter().map(|e| Ok(tokenizer.decode(&rule.bare(&e.query))?));
+        let sources = sources.collect::<Result<Vec<String>, StageError>>()?;
+        let (member, dir, run) = (member.to_string(), dir.to_path_buf(), run.clone());
+        Ok(Self { context, member, spec, keys, dir, run, tokenizer, rule, examples, sources })
+    }
+
+    /// The query's text with its ids.
+    pub fn query(&self, i: usize) -> Text {
+        Text { text: self.sources[i].clone(), ids: self.rule.bare(&self.examples[i].query) }
+    }
+
+    pub fn summary(&self, i: usize) -> Option<&str> {
+        self.examples[i].summary.as_deref()
+    }
+
+    /// The task's word in the paper's tables.
+    pub fn task(&self) -> String {
+        task_word(&self.spec)
+    }
+
+    /// `k` texts of a writer per query, each called `source`: `[queries][k]`.
+    pub fn texts(&self, writer: Writer, source: &str, k: usize) -> Result<Vec<Vec<Candidate>>, StageError> {
+        match writer {
+            Writer::Baseline(Baseline::Lead3) => {
+                self.sources.iter().map(|text| self.fixed(&lead3(text), source, k)).collect()
+            }
+            Writer::Baseline(Baseline::Summaries) => (0..self.examples.len())
+                .map(|i| {
+                    let summary = self.summary(i).ok_or_else(|| {
+                        input(format!("the data of {} have no reference summary for every query", self.member))
+                    })?;
+                    self.fixed(summary, source, k)
+                })
+                .collect(),
+            Writer::Policy | Writer::Baseline(Baseline::ZeroShot) => {
+                let responses = self.responses(writer, k)?;
+                let one = |response: &Vec<u32>| {
+                    let cut = self.rule.cut(response);
+                    let ids = response[..cut.unwrap_or(response.len())].to_vec();
+                    let text = self.tokenizer.decode(&ids)?;
+                    let response = Text { text, ids };
+                    Ok(Candidate { response, source: source.into(), logprob: None, valid: cut.is_some() })
+                };
+                let all = responses.iter().map(one).collect::<Result<Vec<_>, StageError>>()?;
+                Ok(all.chunks(k).map(<[Candidate]>::to_vec).collect())
+            }
+        }
+    }
+
+    fn fixed(&self, text: &str, source: &str, k: usize) -> Result<Vec<Candidate>, StageError> {
+        let response = Text { text: text.into(), ids: self.tokenizer.encode(text)? };
+        Ok(vec![Candidate { response, source: source.into(), logprob: None, valid: true }; k])
+    }
+
+    /// Sampled responses `[queries x k]`, from the cache where they have been sampled before.
+    fn responses(&self, writer: Writer, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
+        let (dir, purpose) = match writer {
+            Writer::Policy => {
+                (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
+            }
+            Writer::Baseline(_) => {
+                // Books were read before the stylistic tasks' ρ was frozen (paper section 3.1).
+                let tuned = self.spec.supervised.on == SupervisedOn::Text;
+                let name = if tuned { "models/supervised" } else { "models/reference" };
+                (self.dir.join(name), "preference zero-shot".into())
+            }
+        };
+        let weights = dir.join("model.safetensors");
+        let weights = hash_file(&weights).map_err(StageError::io(weights))?;
+        let queries: Vec<Query> = self.examples.iter().map(|e| e.query.clone()).collect();
+        let inputs = (weights, &purpose, &self.spec.task, self.spec.seed, &queries, k, &self.context.device_kind);
+        let key = Key::new("responses", VERSION, &inputs)?;
+        let made = self.context.artifact(Some(&self.member), &key, |work| {
+            let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
+            let responses = sample_all(&model, &self.spec, &queries, k, &purpose)?;
+            let path = work.dir.join("responses.json");
+            write_atomic(&path, serde_json::to_string(&responses)?.as_bytes()).map_err(StageError::io(path))
+        })?;
+        let path = made.join("responses.json");
+        let text = std::fs::read_to_string(&path).map_err(StageError::io(path))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// r_s, if the member has a mock labeler or simulated ones that care for it.
+    fn classifier(&self) -> Result<Option<Scorer>, StageError> {
+        let Some(key) = &self.keys.classifier else { return Ok(None) };
+        let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
+        let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;
+        let normalization = Normalization { gain: 1.0, bias: 0.0 };
+        Ok(Some(Scorer { model: load_scalar(&dir, &self.context.device)?, normalization }))
+    }
+
+    /// r_s of every candidate, `[queries][candidates]`; zeros where nobody asks for it.
+    pub fn scores(&self, candidates: &[Vec<Candidate>], wanted: bool) -> Result<Vec<Vec<f32>>, StageError> {
+        if !wanted {
+            return Ok(candidates.iter().map(|row| vec![0.0; row.len()]).collect());
+        }
+        let scorer = self.classifier()?.ok_or_else(|| {
+            input(format!(
+                "preference.simulated.weight_score: member {} has no r_s (its labeler.kind is {:?}); set it to 0",
+                self.member,
+                self.spec.labeler.kind.word()
+            ))
+        })?;
+        // r_s reads as many tokens as it was made for.
+        let length = self.spec.task.response_length;
+        let (mut queries, mut responses) = (Vec::new(), Vec::new());
+        for (example, row) in self.examples.iter().zip(candidates) {
+            for candidate in row {
+                queries.push(example.query.clone());
+                let ids = &candidate.response.ids;
+                responses.push(ids[..ids.len().min(length)].to_vec());
+            }
+        }
+        let padded: Vec<Vec<Option<u32>>> = queries
+            .iter()
+            .zip(&responses)
+            .map(|(query, response)| {
+                let ids = (0..length).map(|i| response.get(i).copied());
+                self.rule.scored_query(&self.rule.bare(query)).into_iter().chain(ids).collect()
+            })
+            .collect();
+        let all = crate::stage::scoring::raw_scores(&scorer.model, &padded)?;
+        let mut rest = all.into_iter();
+        Ok(candidates.iter().map(|row| rest.by_ref().take(row.len()).collect()).collect())
+    }
+
+    /// Whether programs answered the member's own comparisons.
+    pub fn simulated(&self) -> bool {
+        self.spec.labeler.kind == LabelerKind::Simulated
+    }
+}
+
+/// The task's word in the paper's tables: its preset.
+pub fn task_word(spec: &Spec) -> String {
+    serde_json::to_value(spec.task.preset).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+}

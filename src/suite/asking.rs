@@ -1,0 +1,145 @@
+//! Everything that a suite asks readers, once its members have run: one question after the other, so that one that cannot be
+//! asked yet does not keep the others from it.
+
+use super::asked::comparison::{Compared, Side, compare, writer_of};
+use super::asked::writers::Desk;
+use super::asked::{Asking, Standing, accuracy, agreement, question_id};
+use super::files::{QuestionRecord, State};
+use super::results::{MemberResults, SuiteResults};
+use super::types::{Asked, Baseline, Comparison, Makes};
+use crate::stage::StageError;
+use crate::stage::context::Context;
+use crate::store::atomic::write_atomic;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+
+/// Folder of what was asked, in a suite's results directory.
+pub const ASKED: &str = "asked";
+
+/// Asks everything that the members' results allow; what came of each question.
+pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord> {
+    let suite = &results.suite;
+    let out = &results.dir;
+    let folder = match (&suite.preference.batches, suite.preference.kind) {
+        (_, Asked::Simulated) => out.join(ASKED),
+        (Some(given), Asked::Human) => PathBuf::from(given),
+        (None, Asked::Human) => Path::new("labels").join(&suite.name),
+    };
+    let asking = Asking { context, suite: &suite.name, settings: &suite.preference, batches: folder };
+    match suite.makes {
+        Makes::Table1 | Makes::Table3 => {
+            let pairs = suite.comparisons.iter().flat_map(|c| suite.seeds.iter().map(move |seed| (c, *seed)));
+            pairs.map(|(c, seed)| comparison(&asking, results, c, seed)).collect()
+        }
+        Makes::Table9 => {
+            let members = results.members.iter();
+            members
+                .map(|m| {
+                    record(&question_id(&[&m.name, "four-of-zero-shot"], m.seed), Some(m.seed), agree(&asking, m, out))
+                })
+                .collect()
+        }
+        Makes::Table5 => vec![accurate(&asking, results)],
+        _ => Vec::new(),
+    }
+}
+
+/// A result of asking as a line of the manifest.
+fn record(id: &str, seed: Option<u64>, standing: Result<Standing, StageError>) -> QuestionRecord {
+    let (exit_code, message) = match standing {
+        Ok(Standing::Answered) => (0, None),
+        Ok(Standing::Waiting { done, of, at }) => {
+            (3, Some(format!("waits for people: {done} of {of} are answered in {}", at.display())))
+        }
+        Err(error) => {
+            tracing::error!("{id}: {error}");
+            (error.exit_code(), Some(error.to_string()))
+        }
+    };
+    QuestionRecord { id: id.into(), seed, state: State::of_code(exit_code), exit_code, message }
+}
+
+/// A question that a missing member keeps from being asked; the member's own exit code says that something failed.
+fn kept(id: &str, seed: Option<u64>, why: String) -> QuestionRecord {
+    QuestionRecord { id: id.into(), seed, state: State::Pending, exit_code: 0, message: Some(why) }
+}
+
+fn open<'c>(asking: &Asking<'c>, member: &MemberResults, contexts: usize) -> Result<Desk<'c>, StageError> {
+    let missing = || StageError::Input(format!("member {} has no results", member.name));
+    let run = member.run.as_ref().ok_or_else(missing)?;
+    let dir = member.results.as_ref().map(|r| r.dir.clone()).ok_or_else(missing)?;
+    Desk::open(asking.context, &member.name, &dir, run, contexts)
+}
+
+fn comparison(asking: &Asking<'_>, results: &SuiteResults, c: &Comparison, seed: u64) -> QuestionRecord {
+    let id = question_id(&[&c.a, &c.b], seed);
+    let member = |name: &str| results.members.iter().find(|m| m.name == name && m.seed == seed);
+    let mut found = Vec::new();
+    for name in [&c.a, &c.b] {
+        if Baseline::of(name).is_some() && results.suite.members.get(name).is_none() {
+            continue;
+        }
+        match member(name) {
+            Some(m) if m.missing.is_none() => found.push(m),
+            Some(m) => {
+                return kept(&id, Some(seed), format!("{name} is missing: {}", m.missing.clone().unwrap_or_default()));
+            }
+            None => return kept(&id, Some(seed), format!("{name} is missing")),
+        }
+    }
+    record(&id, Some(seed), compared(asking, results, c, &found))
+}
+
+fn compared(
+    asking: &Asking<'_>,
+    results: &SuiteResults,
+    c: &Comparison,
+    members: &[&MemberResults],
+) -> Result<Standing, StageError> {
+    let desks = members.iter().map(|m| open(asking, m, asking.settings.contexts)).collect::<Result<Vec<_>, _>>()?;
+    let first = desks.first().ok_or_else(|| StageError::Input("a comparison needs a member".into()))?;
+    let side = |name: &str| match desks.iter().find(|desk| desk.member == name) {
+        Some(desk) => Side { name: name.into(), desk, writer: super::asked::writers::Writer::Policy },
+        None => Side { name: name.into(), desk: first, writer: writer_of(name) },
+    };
+    let task = c.task.clone().unwrap_or_else(|| first.task());
+    let (found, standing): (Compared, Standing) = compare(asking, &task, &side(&c.a), &side(&c.b))?;
+    save(&results.dir, &found.id, &found)?;
+    Ok(standing)
+}
+
+fn agree(asking: &Asking<'_>, member: &MemberResults, out: &Path) -> Result<Standing, StageError> {
+    let desk = open(asking, member, asking.settings.contexts)?;
+    let (found, standing) = agreement::measure(asking, &desk)?;
+    save(out, &found.id, &found)?;
+    Ok(standing)
+}
+
+/// Of the first seed: a person's time is not for judging the same model three times.
+fn accurate(asking: &Asking<'_>, results: &SuiteResults) -> QuestionRecord {
+    let first = results.suite.seeds.first().copied();
+    let members: Vec<&MemberResults> = results.members.iter().filter(|m| Some(m.seed) == first).collect();
+    let there = results.dir.join(ASKED).join(accuracy::FORM).exists();
+    if let (Some(missing), false) = (members.iter().find(|m| m.missing.is_some()), there) {
+        return kept(
+            "accuracy",
+            first,
+            format!("the form is written when all members have run; {} is missing", missing.name),
+        );
+    }
+    record("accuracy", first, judge(asking, results, &members))
+}
+
+fn judge(asking: &Asking<'_>, results: &SuiteResults, members: &[&MemberResults]) -> Result<Standing, StageError> {
+    let open = |m: &&MemberResults| open(asking, m, asking.settings.judged);
+    let desks = members.iter().filter(|m| m.missing.is_none()).map(open).collect::<Result<Vec<_>, _>>()?;
+    let standing = accuracy::ask(asking, &desks.iter().collect::<Vec<_>>(), &results.dir.join(ASKED))?;
+    // Where nobody is asked, nobody is waited for: the table's rows say what is missing.
+    Ok(if asking.simulated() { Standing::Answered } else { standing })
+}
+
+fn save(out: &Path, id: &str, value: &impl Serialize) -> Result<(), StageError> {
+    let path = out.join(ASKED).join(format!("{id}.json"));
+    let text = serde_json::to_string_pretty(value)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}

@@ -1,0 +1,78 @@
+//! (Re)draws a suite's tables/, plots/ and report.html from what its directory holds.
+
+use super::results::SuiteResults;
+use super::{page, plots, table};
+use crate::report::files::{Table, write_atomic};
+use crate::report::formats::{Format, write};
+use crate::report::{ReportError, write_table};
+use std::fs;
+use std::path::Path;
+
+/// Writes everything; the tables are returned.
+pub fn draw(dir: &Path) -> Result<Vec<Table>, ReportError> {
+    let results = SuiteResults::load(dir)?;
+    let tables = table::build(&results);
+    for table in &tables {
+        write_table(dir, table)?;
+        write_atomic(&dir.join(format!("tables/{}.md", table.id)), text(&results, table).as_bytes())?;
+    }
+    let drawn = plots::draw(&results, &tables)?;
+    let folder = dir.join("plots");
+    // A plot of data that are gone would be a lie.
+    for old in fs::read_dir(&folder).into_iter().flatten().flatten() {
+        let name = old.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".svg") && !drawn.iter().any(|plot| format!("{}.svg", plot.id) == name) {
+            fs::remove_file(old.path()).map_err(|source| ReportError::Write { path: old.path(), source })?;
+        }
+    }
+    for plot in &drawn {
+        write_atomic(&folder.join(format!("{}.svg", plot.id)), plot.svg.as_bytes())?;
+    }
+    let page = page::page(&results, &tables, &drawn);
+    write_atomic(&dir.join("report.html"), page.as_bytes())?;
+    Ok(tables)
+}
+
+/// A table as Markdown, with what the reader has to know of it below.
+pub fn text(results: &SuiteResults, table: &Table) -> String {
+    // The tables of single runs say that they are of one seed; here the column says it.
+    let mut text = write(table, Format::Markdown);
+    if let Some(at) = text.find("\nIntervals are over held-out queries") {
+        text.truncate(at);
+    }
+    for note in notes(results, &table.id) {
+        text += &format!("\n{note}\n");
+    }
+    text
+}
+
+/// What goes under a table.
+pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
+    let mut notes = Vec::new();
+    let interval = match id {
+        "table1" | "table3" => "Intervals are 95%: the wider of Wilson's over items and a bootstrap over contexts.",
+        "preference" | "table5" | "table9" => "Intervals are 95%.",
+        _ if results.suite.seeds.len() > 1 => {
+            "Intervals are 95%: of the spread between seeds where there are several, over held-out queries where there is one."
+        }
+        _ => "Intervals are 95%, over held-out queries at one seed; they do not cover the spread between seeds.",
+    };
+    notes.push(interval.to_string());
+    let paper = super::paper::paper();
+    let recorded = match id {
+        "figure5" => paper.and_then(|p| p.table("figure6")),
+        _ => paper.and_then(|p| p.table(id)),
+    };
+    if let Some(recorded) = recorded {
+        notes.push(format!("The paper's values: {}.", recorded.source));
+        notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Of the paper: {unknown}.")));
+    }
+    let unlike = results.unlike_the_paper();
+    if !unlike.is_empty() {
+        notes.push(format!(
+            "Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor contradict the paper's.",
+            unlike.join(", ")
+        ));
+    }
+    notes
+}

@@ -1,0 +1,144 @@
+//! report.html of a suite: one file without outside references, in the style of a single run's.
+
+use super::draw::notes;
+use super::files::{State, SuiteManifest};
+use super::plots::Drawn;
+use super::results::{MemberResults, SuiteResults};
+use super::types::Makes;
+use crate::report::files::Table;
+use crate::report::html::{STYLE, escape, html_table, sample};
+
+/// Samples shown of each member.
+const SHOWN: usize = 3;
+
+/// On a phone a table of eight columns scrolls, in place of one word per line.
+const NARROW: &str = "@media(max-width:38rem){.wide table{min-width:46rem}h2{font-size:1.2rem}}\n";
+
+/// The whole page.
+pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String {
+    let title = escape(&results.suite.name);
+    let mut out = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
+         <title>{title}</title><style>{STYLE}{NARROW}</style></head><body>\n<h1>{title}</h1>\n"
+    );
+    out += &format!("<p>{}</p>\n", escape(&results.suite.description));
+    if !results.missing.is_empty() {
+        let items: String = results.missing.iter().map(|m| format!("<li>{}</li>", escape(m))).collect();
+        out += &format!("<div class=\"missing\"><strong>Missing from this report</strong><ul>{items}</ul></div>\n");
+    }
+    let unlike = results.unlike_the_paper();
+    if !unlike.is_empty() {
+        out += &format!(
+            "<p class=\"missing\">Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor \
+             contradict the paper's, and say nothing about what people prefer.</p>\n",
+            escape(&unlike.join(", "))
+        );
+    }
+    for (i, table) in tables.iter().enumerate() {
+        out += &html_table(table);
+        for note in notes(results, &table.id) {
+            out += &format!("<p class=\"soft\">{}</p>\n", escape(&note));
+        }
+        if i == 0 {
+            out.extend(plots.iter().map(figure));
+        }
+    }
+    if results.suite.makes == Makes::Table10 || results.suite.makes.compares() || plots.len() > 1 {
+        out += &samples(results);
+    }
+    if let Some(manifest) = &results.manifest {
+        out += &members(manifest);
+        out += &environment(manifest);
+    }
+    out += &format!(
+        "<h2>Suite</h2>\n<details><summary>suite.toml, fully resolved</summary><pre>{}</pre></details>\n",
+        escape(&results.text)
+    );
+    out + "</body></html>\n"
+}
+
+fn figure(plot: &Drawn) -> String {
+    format!(
+        "<figure role=\"img\" aria-label=\"{}\">{}<figcaption>{}</figcaption></figure>\n",
+        escape(&plot.title),
+        plot.svg,
+        escape(plot.caption)
+    )
+}
+
+fn samples(results: &SuiteResults) -> String {
+    let first = results.suite.seeds.first();
+    let mut out = String::new();
+    for member in results.members.iter().filter(|m| Some(&m.seed) == first) {
+        let samples = member.the_run().map(|run| run.samples.as_slice()).unwrap_or_default();
+        if samples.is_empty() {
+            continue;
+        }
+        out += &format!(
+            "<h2>Samples: {}</h2>\n<p class=\"soft\">The first {} of {}, not chosen; {}</p>\n",
+            escape(&results.titled(&member.label)),
+            samples.len().min(SHOWN),
+            samples.len(),
+            link(member)
+        );
+        out.extend(samples.iter().take(SHOWN).map(sample));
+    }
+    out
+}
+
+/// To the member's own report, beside this one.
+fn link(member: &MemberResults) -> String {
+    let dir = super::load::member_folder(&member.name, member.seed);
+    format!("<a href=\"members/{0}/report.html\">{0}</a>", escape(&dir))
+}
+
+fn members(manifest: &SuiteManifest) -> String {
+    let mut rows = String::new();
+    for m in &manifest.members {
+        let link = match m.state {
+            State::Done => format!("<a href=\"{0}/report.html\">{1}</a>", escape(&m.dir), escape(&m.member)),
+            _ => escape(&m.member),
+        };
+        let seconds = m.seconds.map_or_else(|| "–".into(), |s| format!("{s:.0} s"));
+        rows += &format!(
+            "<tr><td>{link}</td><td>{}</td><td>{}</td><td class=\"n\">{seconds}</td><td>{}</td></tr>\n",
+            m.seed,
+            m.state.word(),
+            escape(m.error.as_deref().unwrap_or_default())
+        );
+    }
+    for q in &manifest.questions {
+        let seed = q.seed.map_or_else(String::new, |seed| seed.to_string());
+        rows += &format!(
+            "<tr><td>{}</td><td>{seed}</td><td>{}</td><td class=\"n\">–</td><td>{}</td></tr>\n",
+            escape(&q.id),
+            q.state.word(),
+            escape(q.message.as_deref().unwrap_or_default())
+        );
+    }
+    format!(
+        "<h2>Members and questions</h2>\n<div class=\"wide\"><table><thead><tr><th>member</th><th>seed</th><th>state</th>\
+         <th>time</th><th>what went wrong, or is missing</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+}
+
+fn environment(m: &SuiteManifest) -> String {
+    let unknown = || "not recorded".to_owned();
+    let seeds: Vec<String> = m.seeds.iter().map(u64::to_string).collect();
+    let pairs = [
+        ("makes", m.makes.clone()),
+        ("state", m.state.word().to_owned()),
+        ("profile", m.profile.clone().unwrap_or_else(|| "none".into())),
+        ("device", m.device.clone()),
+        ("driver", m.driver.clone().unwrap_or_else(unknown)),
+        ("program", m.program_version.clone()),
+        ("git commit", m.git_commit.clone().unwrap_or_else(unknown)),
+        ("seeds", seeds.join(", ")),
+        ("started", m.started_at.clone()),
+        ("finished", m.finished_at.clone().unwrap_or_else(unknown)),
+        ("time", m.seconds.map_or_else(unknown, |s| format!("{s:.0} s"))),
+    ];
+    let rows: String = pairs.iter().map(|(k, v)| format!("<dt>{k}</dt><dd>{}</dd>", escape(v))).collect();
+    format!("<h2>Environment</h2>\n<dl>{rows}</dl>\n")
+}

@@ -1,0 +1,267 @@
+//! The suite spec as a person writes it: which experiments, at which seeds, make which table or figure of the paper.
+//!
+//! These types are the single definition of the format, as spec/types.rs is of an experiment's: serde reads them, schemars
+//! makes `schemas/suite.schema.json` from them, and files are checked against that.
+
+use crate::spec::SimulatedSpec;
+use schemars::JsonSchema;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// A suite. docs/suites.md explains each key.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Suite {
+    /// Version of this file format.
+    #[schemars(range(min = 1, max = 1))]
+    pub suite_version: u32,
+    /// Name of the suite; the default results directory is `results/<name>`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_-]{1,64}$"))]
+    pub name: String,
+    /// One sentence for `runner ls` and the report.
+    #[serde(default)]
+    pub description: String,
+    /// The table or figure of the paper that the members make together.
+    pub makes: Makes,
+    /// Every member is run at each of these.
+    #[serde(default = "one_seed")]
+    #[schemars(length(min = 1, max = 100))]
+    pub seeds: Vec<u64>,
+    /// Of table 1 and 3: which models are compared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub comparisons: Vec<Comparison>,
+    #[serde(default)]
+    pub preference: Preference,
+    /// The experiments, by names that become folders.
+    pub members: Members,
+}
+
+fn one_seed() -> Vec<u64> {
+    vec![1]
+}
+
+/// What of the paper a suite makes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Makes {
+    /// Human preference between models, stylistic continuation.
+    Table1,
+    /// ROUGE of summaries.
+    Table2,
+    /// Human preference between models, summarization.
+    Table3,
+    /// Accurate summaries of 30, as people judge them.
+    Table5,
+    /// Agreement between labelers and authors.
+    Table9,
+    /// Mock sentiment without a KL penalty.
+    Table10,
+    /// Mock score against episodes, mean and range over seeds.
+    Figure2,
+    /// Score against KL with the closed-form optimum.
+    Figure3,
+    /// What of summaries is not in their source.
+    Figure4,
+    /// Where summaries copy from, and how often they begin as their source does (figures 5 and 6).
+    Figure5,
+}
+
+impl Makes {
+    /// The word used in specs and `runner ls`.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Table1 => "table1",
+            Self::Table2 => "table2",
+            Self::Table3 => "table3",
+            Self::Table5 => "table5",
+            Self::Table9 => "table9",
+            Self::Table10 => "table10",
+            Self::Figure2 => "figure2",
+            Self::Figure3 => "figure3",
+            Self::Figure4 => "figure4",
+            Self::Figure5 => "figure5",
+        }
+    }
+
+    /// Whether models are compared by their readers' preference.
+    pub fn compares(self) -> bool {
+        matches!(self, Self::Table1 | Self::Table3)
+    }
+
+    /// Whether readers are asked anything.
+    pub fn asks(self) -> bool {
+        self.compares() || matches!(self, Self::Table5 | Self::Table9)
+    }
+}
+
+/// One experiment of a suite.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Member {
+    /// The experiment's spec, relative to this file.
+    pub spec: String,
+    /// What the paper's table calls the model: "60k", "supervised". Default: the member's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
+    /// Which of the spec's `[runs.NAME]` is meant. Default: its first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<String>,
+    /// Keys of the spec with other values, as `--set` would give them: `"policy.kl.target" = 8.0`.
+    #[serde(default, skip_serializing_if = "toml::Table::is_empty")]
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
+    pub set: toml::Table,
+}
+
+/// Members in the order of the file, which is the order of tables and legends.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Members(pub Vec<(String, Member)>);
+
+impl Members {
+    pub fn get(&self, name: &str) -> Option<&Member> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, member)| member)
+    }
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+}
+
+impl Serialize for Members {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, member)| (name, member)))
+    }
+}
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct InOrder;
+        impl<'de> Visitor<'de> for InOrder {
+            type Value = Members;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a table of members")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(entry) = map.next_entry()? {
+                    members.push(entry);
+                }
+                Ok(Members(members))
+            }
+        }
+        deserializer.deserialize_map(InOrder)
+    }
+}
+
+impl JsonSchema for Members {
+    fn schema_name() -> Cow<'static, str> {
+        "Members".into()
+    }
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        BTreeMap::<String, Member>::json_schema(generator)
+    }
+}
+
+/// Two writers whose texts are compared: each a member's name, or "zero-shot" (ρ), "lead-3" or "reference" (the reference
+/// summaries) of the other's task.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Comparison {
+    pub a: String,
+    pub b: String,
+    /// The paper's word for the task, to find its row. Default: the member's `task.preset`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+}
+
+/// Who is asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Asked {
+    /// People: the suite writes batches of questions, and waits (exit code 3) for their answers.
+    #[default]
+    Human,
+    /// Programs (label/simulated.rs). What they say is no evidence about people, and is marked wherever it stands.
+    Simulated,
+}
+
+/// How readers compare texts (paper section 3: 1024 contexts, three labelers each, the majority's choice).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Preference {
+    /// Held-out queries, the same for both models.
+    #[schemars(range(min = 1, max = 1000000))]
+    pub contexts: usize,
+    /// Answers per item.
+    #[schemars(range(min = 1, max = 100))]
+    pub labelers: usize,
+    /// Texts shown at once: 2 (a, b), or 4 (two of each).
+    #[schemars(range(min = 2, max = 4))]
+    pub ways: usize,
+    pub kind: Asked,
+    /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<String>,
+    /// Human: labelers who are the authors, whose agreement table 9 reports apart.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub authors: Vec<String>,
+    /// Simulated: what they care for. Default: what the member's own simulated labelers do; r_s where it has a mock labeler.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub simulated: Option<SimulatedSpec>,
+    /// Table 5: summaries of each model to judge.
+    #[schemars(range(min = 1, max = 100000))]
+    pub judged: usize,
+}
+
+impl Default for Preference {
+    fn default() -> Self {
+        Self {
+            contexts: 1024,
+            labelers: 3,
+            ways: 2,
+            kind: Asked::Human,
+            batches: None,
+            authors: Vec::new(),
+            simulated: None,
+            judged: 30,
+        }
+    }
+}
+
+/// A writer that is no member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Baseline {
+    /// ρ; where books were fine-tuned on before RL (paper section 3.1), after that.
+    ZeroShot,
+    Lead3,
+    /// The reference summaries.
+    Summaries,
+}
+
+impl Baseline {
+    /// All, by the names that suites use.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("zero-shot", Self::ZeroShot), ("lead-3", Self::Lead3), ("reference", Self::Summaries)];
+
+    /// By its name in a suite.
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, baseline)| *baseline)
+    }
+
+    /// Whether it has one text per query, however often it is asked.
+    pub fn is_fixed(self) -> bool {
+        self != Self::ZeroShot
+    }
+}
+
+impl Suite {
+    /// What the paper's table calls a writer.
+    pub fn label(&self, writer: &str) -> String {
+        match (Baseline::of(writer), self.members.get(writer)) {
+            (Some(Baseline::Summaries), _) => "reference summary".into(),
+            (_, Some(Member { label: Some(label), .. })) => label.clone(),
+            _ => writer.into(),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! Suites from outside: a member that fails does not lose the others, the same command continues, people are waited for, and
+//! the tables say what they are of.
+
+use assert_cmd::Command;
+use serde_json::{Value, json};
+use std::fs;
+use std::path::Path;
+
+/// An experiment of seconds: made-up stories, simulated labelers.
+const SPEC: &str = r#"
+spec_version = 1
+name = "tiny"
+[model]
+size = "test"
+weights = { pretrain = { vocabulary = 512, passages = 300, steps = 10, batch_size = 8, sequence_length = 32 } }
+[task]
+preset = "sentiment"
+data = { synthetic = "storyworld" }
+query_rule = "sentences"
+query_length = 12
+query_min_length = 4
+response_length = 12
+truncate_after = 4
+[labeler]
+kind = "simulated"
+simulated = { weight_score = 1.0, weight_copy = 0.0 }
+classifier = { dimensions = { layers = 1, heads = 2, width = 16, context = 64 }, reviews = 200, steps = 10, batch_size = 8 }
+[collect]
+labels = 32
+held_out = 8
+[reward]
+batch_size = 8
+normalize_samples = 16
+[policy]
+episodes = 32
+batch_size = 16
+lr = 1e-3
+[evaluate]
+queries = 8
+optimum_queries = 2
+optimum_samples = 8
+samples = 4
+[profile.smoke]
+policy = { episodes = 16 }
+"#;
+
+const SUITE: &str = r#"
+suite_version = 1
+name = "small"
+description = "Two members and one that fails"
+makes = "table1"
+seeds = [1]
+[members.broken]
+spec = "tiny.toml"
+label = "5k offline"
+set = { "model.weights.path" = "weights" }
+[members.five]
+spec = "tiny.toml"
+label = "5k offline"
+[members.longer]
+spec = "tiny.toml"
+label = "5k online"
+set = { "policy.episodes" = 64 }
+[preference]
+kind = "simulated"
+contexts = 8
+[[comparisons]]
+a = "five"
+b = "zero-shot"
+[[comparisons]]
+a = "longer"
+b = "five"
+[[comparisons]]
+a = "broken"
+b = "zero-shot"
+task = "descriptiveness"
+"#;
+
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Self {
+        let place = Self(tempfile::tempdir().expect("a directory"));
+        place.put("tiny.toml", SPEC);
+        place.put("small.toml", SUITE);
+        fs::create_dir(place.path("weights")).expect("a directory");
+        place
+    }
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).expect("written");
+    }
+    fn runner(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::cargo_bin("runner").expect("the program");
+        command.current_dir(self.0.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG").args(arguments);
+        command
+    }
+    fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
+        self.runner(&[arguments, &["--device", "cpu", "--no-progress"]].concat()).assert()
+    }
+    fn json(&self, name: &str) -> Value {
+        let text = fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        serde_json::from_str(&text).expect("JSON")
+    }
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn row(table: &Value, task: &str, name: &str) -> Value {
+    let rows = table["rows"].as_array().expect("rows");
+    rows.iter()
+        .find(|row| row["name"] == name && row["run"] == task)
+        .unwrap_or_else(|| panic!("no row {name:?} in {table:#}"))
+        .clone()
+}
+
+#[test]
+fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues() {
+    let place = Place::new();
+    let first = place.run(&["small.toml"]).code(1);
+    let out = text(&first.get_output().stdout);
+    assert!(out.contains("| sentiment | 5k offline against zero-shot |"), "{out}");
+    let manifest = place.json("results/small/manifest.json");
+    let states: Vec<&str> =
+        manifest["members"].as_array().expect("members").iter().filter_map(|m| m["state"].as_str()).collect();
+    assert_eq!((states, &manifest["state"]), (vec!["failed", "done", "done"], &json!("failed")));
+    assert!(manifest["members"][0]["error"].as_str().is_some_and(|e| e.contains("weights")), "{manifest:#}");
+
+    let table = place.json("results/small/tables/table1.json");
+    let won = row(&table, "sentiment", "5k offline against zero-shot");
+    assert_eq!((&won["paper"], &won["n"], &won["seeds"]), (&json!(88.0), &json!(8), &json!([1])));
+    assert!(won["value"].is_number() && won["low"].as_f64() < won["high"].as_f64());
+    assert!(won["verdict"].as_str().is_some_and(|v| v.ends_with("not the paper's setting")), "{won}");
+    let lost = row(&table, "descriptiveness", "5k offline against zero-shot");
+    assert!(lost["value"].is_null() && lost["paper"] == 86.0);
+    assert!(lost["verdict"].as_str().is_some_and(|v| v.starts_with("missing: broken: seed 1: failed")), "{lost}");
+    let title = table["title"].as_str().expect("a title");
+    assert!(title.contains("synthetic text") && title.contains("simulated labelers"), "{title}");
+
+    // Every file has its schema.
+    for (file, schema) in [
+        ("manifest.json", "suite_manifest"),
+        ("tables/table1.json", "table"),
+        ("asked/five-vs-zero-shot-seed-1.json", "compared"),
+        ("asked/five-vs-zero-shot-seed-1/batch.json", "batch"),
+    ] {
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("schemas/{schema}.schema.json"));
+        let schema: Value = serde_json::from_str(&fs::read_to_string(schema).expect("a schema")).expect("JSON");
+        let validator = jsonschema::validator_for(&schema).expect("a schema");
+        let value = place.json(&format!("results/small/{file}"));
+        assert!(validator.is_valid(&value), "{file}: {value:#}");
+    }
+    // A win rate by hand, from the answers' votes.
+    let compared = place.json("results/small/asked/five-vs-zero-shot-seed-1.json");
+    let decided = compared["decided"].as_array().expect("items");
+    let wins = decided.iter().filter(|d| d["votes_a"].as_u64() > d["votes_b"].as_u64()).count();
+    assert!(
+        decided.len() == 8
+            && decided
+                .iter()
+                .all(|d| d["votes_a"].as_u64().zip(d["votes_b"].as_u64()).is_some_and(|(a, b)| a + b == 3))
+    );
+    assert!((won["value"].as_f64().expect("a number") - 100.0 * wins as f64 / 8.0).abs() < 1e-9);
+
+    let page = fs::read_to_string(place.path("results/small/report.html")).expect("a page");
+    assert!(page.contains("Not the paper's setting") || page.contains("Not the paper&#39;s setting"));
+    assert!(page.contains("broken, seed 1: failed"));
+    assert!(place.path("results/small/plots/win_rates.svg").exists());
+    assert!(place.path("results/small/members/five-seed-1/report.html").exists());
+
+    // The member is mended; what was done is found done.
+    for file in
+        fs::read_dir(place.path("results/small/members/five-seed-1/models/reference")).expect("a model").flatten()
+    {
+        fs::copy(file.path(), place.path("weights").join(file.file_name())).expect("copied");
+    }
+    place.run(&["small.toml"]).code(0);
+    let again = place.json("results/small/members/five-seed-1/manifest.json");
+    assert!(again["stages"].as_array().is_some_and(|s| s.iter().all(|stage| stage["cached"] == true)), "{again:#}");
+    let table = place.json("results/small/tables/table1.json");
+    assert!(row(&table, "descriptiveness", "5k offline against zero-shot")["value"].is_number());
+    assert_eq!(row(&table, "sentiment", "5k offline against zero-shot"), won);
+    assert_eq!(place.json("results/small/manifest.json")["state"], "done");
+
+    // Drawn again from the directory alone, to the same bytes.
+    let before = fs::read(place.path("results/small/tables/table1.json")).expect("a table");
+    fs::remove_dir_all(place.path("results/small/tables")).expect("removed");
+    place.runner(&["report", "results/small"]).assert().success();
+    assert_eq!(fs::read(place.path("results/small/tables/table1.json")).expect("a table"), before);
+
+    // Another suite is refused there, and so is another profile.
+    let refused = place.run(&["small.toml", "--profile", "smoke"]).code(2);
+    assert!(text(&refused.get_output().stderr).contains("there is no profile \"smoke\" in small.toml"));
+    let refused = place.run(&["small.toml", "--set", "preference.contexts=4"]).code(2);
+    assert!(text(&refused.get_output().stderr).contains("holds results of another suite"));
+    let plan = place.runner(&["plan", "small.toml", "--device", "cpu"]).assert().success();
+    let plan = text(&plan.get_output().stdout);
+    assert!(plan.contains("3 runs of 3 members") && plan.contains("0.000 TFLOP to do"), "{plan}");
+}
+
+#[test]
+fn people_are_asked_waited_for_and_heard() {
+    let place = Place::new();
+    let suite = SUITE.replace("kind = \"simulated\"\ncontexts = 8", "kind = \"human\"\ncontexts = 4\nlabelers = 1");
+    let members = suite.split("[members.broken]").collect::<Vec<_>>();
+    let rest = members[1].split_once("[members.five]").expect("a member").1;
+    let suite =
+        format!("{}[members.five]{}", members[0], rest.split("[[comparisons]]\na = \"longer\"").next().expect("text"));
+    place.put("asks.toml", &suite);
+    let waiting = place.run(&["asks.toml"]).code(3);
+    let said = text(&waiting.get_output().stderr);
+    assert!(said.contains("waits for people: 0 of 4 are answered in labels/small/five-vs-zero-shot-seed-1"), "{said}");
+    let table = place.json("results/small/tables/table1.json");
+    assert!(
+        row(&table, "sentiment", "5k offline against zero-shot")["verdict"]
+            .as_str()
+            .is_some_and(|v| v.contains("4 of 4 items wait"))
+    );
+    assert_eq!(place.json("results/small/manifest.json")["state"], "waiting");
+
+    let batch = place.path("labels/small/five-vs-zero-shot-seed-1");
+    let items = fs::read_to_string(batch.join("items.jsonl")).expect("items");
+    let answers: String = items
+        .lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let item: Value = serde_json::from_str(line).expect("an item");
+            format!("{}\n", json!({ "item": item["id"], "best": usize::from(i == 0), "labeler": "ann" }))
+        })
+        .collect();
+    fs::write(batch.join("answers.jsonl"), answers).expect("written");
+    place.run(&["asks.toml"]).code(0);
+    let table = place.json("results/small/tables/table1.json");
+    let won = row(&table, "sentiment", "5k offline against zero-shot");
+    assert_eq!((&won["value"], &won["n"]), (&json!(75.0), &json!(4)));
+    assert!(!table["title"].as_str().is_some_and(|t| t.contains("simulated labelers") && !t.contains("synthetic")));
+}
+
+#[test]
+fn mistakes_are_found_before_anything_runs() {
+    let place = Place::new();
+    let bad = SUITE
+        .replace("label = \"5k online\"", "lable = \"5k online\"")
+        .replace("\"policy.episodes\" = 64", "\"policy.episodes\" = 63")
+        .replace("a = \"broken\"", "a = \"brokn\"");
+    place.put("bad.toml", &bad);
+    let out = place.runner(&["validate", "bad.toml", "small.toml"]).assert().code(2);
+    let out = text(&out.get_output().stdout);
+    assert!(out.contains("bad.toml:16:1: members.longer.lable: unknown key; did you mean \"label\"?"), "{out}");
+    assert!(out.contains("bad.toml:17:9: members.longer.set.policy.episodes: 63 episodes are no multiple"), "{out}");
+    assert!(out.contains("\"brokn\" is no member; did you mean \"broken\"?"), "{out}");
+    assert!(out.ends_with("1 spec valid, 3 problems\n"), "{out}");
+    for (arguments, wanted) in [
+        (&["small.toml", "--set", "member.fife.policy.lr=1"][..], "did you mean \"five\"?"),
+        (&["small.toml", "--set", "preference.contexts=none"], "preference.contexts: expected an integer"),
+        (&["small.toml", "--set", "policy.lrr=1e-3"], "policy.lrr: unknown key"),
+        (&["small.toml", "--seeds", "1,1"], "a seed is given twice"),
+        (&["small.toml", "--set", "preference.ways=3"], "must be 2 or 4"),
+    ] {
+        let refused = place.run(arguments).code(2);
+        let said = text(&refused.get_output().stderr);
+        assert!(said.contains(wanted), "{arguments:?}: {said}");
+    }
+    assert!(!place.path("results").exists());
+}
+
+/// What needs no network, no files of anybody's and no people: the promise of every smoke profile.
+#[test]
+fn every_smoke_profile_is_self_contained() {
+    use runner::spec::{LabelerKind, Options, load};
+    use runner::suite::{FileKind, load as load_suite, load::Options as SuiteOptions};
+    // One is about people, the other about one's own text.
+    let special = ["human_quickstart", "local_text"];
+    let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs");
+    let profile = Some("smoke".to_string());
+    let (mut found, mut suites) = (0, 0);
+    for path in fs::read_dir(specs).expect("specs").flatten().map(|entry| entry.path()) {
+        let name = path.file_stem().expect("a name").to_string_lossy().into_owned();
+        if path.extension().is_none_or(|e| e != "toml") || special.contains(&name.as_str()) {
+            continue;
+        }
+        let loaded = match FileKind::of(&path) {
+            FileKind::Paper => continue,
+            FileKind::Spec => {
+                let options = Options { profile: profile.clone(), for_run: true, ..Options::default() };
+                vec![load(&path, &options).unwrap_or_else(|e| panic!("{name}: {e:?}"))]
+            }
+            FileKind::Suite => {
+                suites += 1;
+                let options = SuiteOptions { profile: profile.clone(), for_run: true, ..SuiteOptions::default() };
+                let suite = load_suite(&path, &options).unwrap_or_else(|e| panic!("{name}: {e:?}"));
+                suite.members.into_iter().map(|member| member.loaded).collect()
+            }
+        };
+        for (_, spec) in loaded.into_iter().flat_map(|loaded| loaded.variants) {
+            found += 1;
+            assert!(spec.model.weights.hf.is_none() && spec.task.data.synthetic.is_some(), "{name}");
+            assert!(matches!(spec.labeler.kind, LabelerKind::Mock | LabelerKind::Simulated), "{name}");
+            assert!(!spec.labeler.has_classifier() || spec.labeler.reviews.synthetic.is_some(), "{name}");
+            assert!(spec.policy.episodes <= 20_000, "{name}");
+        }
+    }
+    assert!(found > 60 && suites == 10, "{found} runs, {suites} suites");
+}
