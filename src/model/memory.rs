@@ -86,9 +86,12 @@ pub fn keep_freed_memory() {
         }
         const TRIM_THRESHOLD: i32 = -1;
         const MMAP_MAX: i32 = -4;
-        // SAFETY: mallopt takes any numbers and only changes the allocator's settings; 0 mapped blocks and no trimming are
-        // values that its manual page names.
+        const ARENA_MAX: i32 = -8;
+        // SAFETY: mallopt takes any numbers and only changes the allocator's settings; one arena, 0 mapped blocks and no
+        // trimming are values that its manual page names.
         unsafe {
+            // One arena: what one thread frees, another can have. With several, each keeps a shard's blocks of its own.
+            mallopt(ARENA_MAX, 1);
             mallopt(MMAP_MAX, 0);
             mallopt(TRIM_THRESHOLD, -1);
         }
