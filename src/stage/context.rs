@@ -34,6 +34,23 @@ pub struct Context {
     pub sources: Mutex<Vec<HubSource>>,
 }
 
+#[cfg(test)]
+impl Context {
+    /// On the CPU, with a cache and results of its own in `dir`.
+    pub fn for_tests(dir: &std::path::Path) -> Self {
+        Self {
+            device: Device::flex(),
+            device_kind: "cpu".into(),
+            cache: Cache::new(dir.join("cache")),
+            out: dir.join("out"),
+            progress: false,
+            interrupted: Arc::default(),
+            records: Mutex::default(),
+            sources: Mutex::default(),
+        }
+    }
+}
+
 impl Context {
     /// A random stream that depends on nothing but its name: resuming needs no saved generator state.
     pub fn stream(seed: u64, purpose: &str, step: u64) -> ChaCha8Rng {

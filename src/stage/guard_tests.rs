@@ -9,10 +9,7 @@ use crate::data::queries::Query;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{ModelSize, Spec};
-use crate::store::cache::Cache;
-use burn::tensor::Device;
 use serde_json::{Value, json};
-use std::sync::{Arc, Mutex};
 
 const VOCABULARY: usize = 61;
 
@@ -29,16 +26,7 @@ fn spec() -> Spec {
 /// Trains π towards a reward model of random weights; the metrics of the updates that were done.
 fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
     let dir = tempfile::tempdir().unwrap();
-    let context = Context {
-        device: Device::flex(),
-        device_kind: "cpu".into(),
-        cache: Cache::new(dir.path().join("cache")),
-        out: dir.path().join("out"),
-        progress: false,
-        interrupted: Arc::default(),
-        records: Mutex::default(),
-        sources: Mutex::default(),
-    };
+    let context = Context::for_tests(dir.path());
     let size = ModelSize::Test.dimensions();
     let reference = Gpt2::init(&size, VOCABULARY, 3, &context.device);
     let trunk = Gpt2::init(&size, VOCABULARY, 4, &context.device);

@@ -12,11 +12,8 @@ use crate::label::{Judgement, Label};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::{ModelSize, Spec};
-use crate::store::cache::Cache;
-use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex};
 
 const GPT2: usize = 50_257;
 
@@ -50,16 +47,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let context = Context {
-            device: Device::flex(),
-            device_kind: "cpu".into(),
-            cache: Cache::new(dir.path().join("cache")),
-            out: dir.path().join("out"),
-            progress: false,
-            interrupted: Arc::default(),
-            records: Mutex::default(),
-            sources: Mutex::default(),
-        };
+        let context = Context::for_tests(dir.path());
         Self { dir, context }
     }
 

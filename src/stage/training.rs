@@ -87,22 +87,7 @@ mod tests {
     use crate::model::sampling::to_vec;
     use crate::model::weights::named;
     use crate::spec::ModelSize;
-    use crate::store::cache::Cache;
     use std::sync::atomic::Ordering;
-    use std::sync::{Arc, Mutex};
-
-    fn context(dir: &std::path::Path) -> Context {
-        Context {
-            device: Device::flex(),
-            device_kind: "cpu".into(),
-            cache: Cache::new(dir.join("cache")),
-            out: dir.join("out"),
-            progress: false,
-            interrupted: Arc::default(),
-            records: Mutex::default(),
-            sources: Mutex::default(),
-        }
-    }
 
     fn model() -> ScalarModel {
         let (device, d) = (Device::flex(), ModelSize::Test.dimensions());
@@ -136,7 +121,7 @@ mod tests {
     #[test]
     fn a_stopped_loop_continues_to_the_same_weights() {
         let dir = tempfile::tempdir().unwrap();
-        let context = context(dir.path());
+        let context = Context::for_tests(dir.path());
         let (whole, loss) = train(&context, "whole", 0).unwrap();
         let stopped = train(&context, "parts", 4).unwrap_err();
         assert!(matches!(stopped, StageError::Stopped { update: 4, .. }), "{stopped}");
