@@ -1,8 +1,8 @@
 //! `runner labels export` and `runner labels import`: batches in other tools' formats.
 
 use super::model::Failure;
-use crate::output::Out;
 use crate::label::exchange::{Format, Importing, export, import};
+use crate::output::Out;
 use clap::{Args, ValueEnum};
 use std::fs::File;
 use std::io::{BufWriter, Write};

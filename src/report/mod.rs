@@ -161,12 +161,7 @@ fn overlay(below: &mut toml::Table, above: toml::Table) {
     }
 }
 
-fn keep<T>(
-    dir: &Path,
-    path: &Path,
-    read: impl Fn(&Path) -> Result<T, ReportError>,
-    missing: &mut Gaps,
-) -> Option<T> {
+fn keep<T>(dir: &Path, path: &Path, read: impl Fn(&Path) -> Result<T, ReportError>, missing: &mut Gaps) -> Option<T> {
     if !path.exists() {
         missing.missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
         return None;

@@ -221,7 +221,8 @@ mod tests {
 
     #[test]
     fn other_sites_are_refused() {
-        let foreign = |method: &Method, headers: &HeaderMap, tokens| super::foreign(method, "/api/answer", headers, tokens);
+        let foreign =
+            |method: &Method, headers: &HeaderMap, tokens| super::foreign(method, "/api/answer", headers, tokens);
         let own = [("host", "127.0.0.1:8080"), ("x-runner", "1")];
         assert_eq!(foreign(&Method::POST, &headers(&own), false), None);
         assert_eq!(super::foreign(&Method::GET, "/", &headers(&[("host", "[::1]:8080")]), false), None);
