@@ -363,6 +363,13 @@ fn preset_layers(name: &str, paper: bool) -> Vec<Node> {
     released.into_iter().chain(paper).collect()
 }
 
+/// What a preset says, as JSON of the sections that it has.
+pub(super) fn preset_values(name: &str, paper: bool) -> Value {
+    let mut tree = Node::table(Origin::Default);
+    preset_layers(name, paper).iter().for_each(|layer| merge(&mut tree, layer));
+    tree.to_json()
+}
+
 /// The defaults of the types, and the sources that this program makes itself.
 fn defaults() -> Node {
     let empty: Option<Spec> = serde_json::from_value(json!({ "spec_version": 1, "name": "unnamed" })).ok();

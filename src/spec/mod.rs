@@ -1,6 +1,7 @@
 //! From a TOML file to a checked spec: layers (defaults, preset, `extends`, file, profile, command line),
 //! every mistake reported at once with its place, and the JSON Schema that editors use.
 
+mod changed;
 mod check;
 mod check_labels;
 mod load;
@@ -9,6 +10,7 @@ pub(crate) mod schema;
 pub(crate) mod source;
 pub mod types;
 
+pub(crate) use changed::{Changed, changed_from_preset};
 pub use check::guess_format;
 pub use load::load;
 pub(crate) use renamed::{instead_of, renamed};
