@@ -70,12 +70,6 @@ pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
         }
         notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Of the paper: {unknown}.")));
     }
-    let unlike = results.unlike_the_paper();
-    if !unlike.is_empty() {
-        notes.push(format!(
-            "Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor contradict the paper's.",
-            unlike.join(", ")
-        ));
-    }
+    notes.extend(results.caveat());
     notes
 }

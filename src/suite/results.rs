@@ -178,6 +178,18 @@ impl SuiteResults {
         words
     }
 
+    /// What a reader has to know of another setting than the paper's.
+    pub fn caveat(&self) -> Option<String> {
+        let unlike = self.unlike_the_paper();
+        let so = if self.unlike_study().is_empty() {
+            "Where these numbers differ from the paper's, that may be why."
+        } else {
+            "These numbers show the mechanism; they neither confirm nor contradict the paper's, and say nothing about what \
+             people prefer."
+        };
+        (!unlike.is_empty()).then(|| format!("Not the paper's setting: {}. {so}", unlike.join(", ")))
+    }
+
     /// Whether a member was run as the paper ran it.
     pub fn is_the_papers(&self, name: &str) -> bool {
         self.unlike_study().is_empty()

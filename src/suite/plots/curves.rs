@@ -6,7 +6,7 @@ use crate::report::plots::{
     Chart, GREY, Points, canvas, chart, color, column, dashed, failed, legend, line, smooth, span,
 };
 use crate::suite::paper::{CurvePoint, curves};
-use crate::suite::results::{MemberResults, SuiteResults};
+use crate::suite::results::SuiteResults;
 use crate::suite::types::Makes;
 use plotters::prelude::*;
 use std::collections::BTreeMap;
