@@ -274,8 +274,7 @@ fn the_papers_curves_and_points_stand_behind_ours_and_toys_are_not_judged_by_the
     let series = row(&table, "direct", "score less the paper's at the same target, mean over targets");
     assert_eq!((&series["n"], &series["verdict"]), (&json!(2), &json!("not the paper's setting")));
     let svg = fs::read_to_string(place.path("results/figure3_frontier/plots/figure3.svg")).expect("a plot");
-    // Two paths of ours, the optimum's and ρ's names; rings and a dashed optimum of the paper's.
-    assert!(svg.contains("direct, 64M episodes") && svg.contains("s optimum"), "{svg}");
+    assert!(svg.contains("direct, 64M episodes") && svg.contains("dashed its optimum"), "{svg}");
 
     place.put("two.toml", &of_members("figure2_mock_curves", "direct.toml", &members[..1], ""));
     place.run(&["two.toml"]).code(0);

@@ -2,7 +2,7 @@
 
 use super::{judge, short};
 use crate::report::files::{FrontierPoint, ReportError};
-use crate::report::plots::{Chart, GREY, Points, canvas, chart, color, dashed, failed, legend, line, span};
+use crate::report::plots::{Chart, GREY, Points, canvas_below_legend, chart, color, failed, line, span};
 use crate::suite::paper::{OPTIMUM, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use plotters::prelude::*;
@@ -60,6 +60,15 @@ fn error(point: &FrontierPoint) -> f64 {
     if point.reward_se.is_finite() { 2.0 * point.reward_se } else { 0.0 }
 }
 
+/// What stands over the plot, where it covers no point.
+fn names(tracks: &[Track], has_reference: bool) -> Vec<(&str, RGBColor)> {
+    let ours = tracks.iter().enumerate().map(|(index, track)| (track.label.as_str(), color(index)));
+    let rho = has_reference.then_some(("ρ", GREY));
+    let theirs = tracks.iter().any(|track| !track.paper.is_empty());
+    let theirs = theirs.then_some(("the paper's: rings, and dashed its optimum", GREY));
+    ours.chain([("optimum ± 2 SE", BLACK)]).chain(rho).chain(theirs).collect()
+}
+
 /// Rings, joined thinly, in the colours of ours.
 fn draw_paper(
     chart: &mut Chart<'_, '_>,
@@ -73,13 +82,8 @@ fn draw_paper(
         chart.draw_series(rings).map_err(|e| fail(&e))?;
     }
     if tracks.iter().any(|track| !track.paper.is_empty()) {
-        chart
-            .draw_series(std::iter::empty::<Circle<(f64, f64), i32>>())
-            .map_err(|e| fail(&e))?
-            .label("the paper's")
-            .legend(|(x, y)| Circle::new((x + 11, y), 4, GREY.stroke_width(1)));
         let curve = paper().map(|p| p.frontier(OPTIMUM)).unwrap_or_default();
-        dashed(chart, curve, GREY.stroke_width(1), "the paper's optimum".to_owned(), fail)?;
+        chart.draw_series(DashedLineSeries::new(curve, 8, 6, GREY.stroke_width(1))).map_err(|e| fail(&e))?;
     }
     Ok(())
 }
@@ -100,9 +104,8 @@ pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<Stri
     let y = span(points().chain(theirs()).map(|p| p.1).chain(edges).chain(start.map(|p| p.1)));
     let mut svg = String::new();
     {
-        let area = canvas(&mut svg, &fail)?;
-        let title = short(title);
-        let labels = (title.as_str(), "KL(π, ρ) per response (nats)", judge(results).axis());
+        let area = canvas_below_legend(&mut svg, &short(title), &names(&tracks, start.is_some()), &fail)?;
+        let labels = ("", "KL(π, ρ) per response (nats)", judge(results).axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
         draw_paper(&mut chart, &tracks, &fail)?;
         if !frontier.is_empty() {
@@ -111,11 +114,11 @@ pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<Stri
             let shape: Points = upper.chain(lower).collect();
             chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
             let curve = frontier.iter().map(|p| (p.kl, p.reward)).collect();
-            line(&mut chart, curve, BLACK.stroke_width(2), Some("optimum ± 2 SE".to_owned()), &fail)?;
+            line(&mut chart, curve, BLACK.stroke_width(2), None, &fail)?;
         }
         for (index, track) in tracks.iter().enumerate() {
             let path = track.ends.iter().map(|end| end.mean).collect();
-            line(&mut chart, path, color(index).stroke_width(2), Some(track.label.clone()), &fail)?;
+            line(&mut chart, path, color(index).stroke_width(2), None, &fail)?;
             let seeds = track.ends.iter().filter(|end| end.seeds.len() > 1).flat_map(|end| &end.seeds);
             let small = seeds.map(|p| Circle::new(*p, 3, color(index).mix(0.6).filled()));
             chart.draw_series(small).map_err(|e| fail(&e))?;
@@ -123,14 +126,8 @@ pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<Stri
             chart.draw_series(means).map_err(|e| fail(&e))?;
         }
         if let Some(at) = start {
-            let dot = Circle::new(at, 6, GREY.filled());
-            chart
-                .draw_series([dot])
-                .map_err(|e| fail(&e))?
-                .label("ρ")
-                .legend(|(x, y)| Circle::new((x + 11, y), 5, GREY.filled()));
+            chart.draw_series([Circle::new(at, 6, GREY.filled())]).map_err(|e| fail(&e))?;
         }
-        legend(&mut chart, SeriesLabelPosition::LowerRight, &fail)?;
         area.present().map_err(|e| fail(&e))?;
     }
     Ok(Some(svg))
