@@ -135,5 +135,14 @@ pub fn resolve_path(path: &str, spec_dir: &Path) -> PathBuf {
     if !here.exists() && beside.exists() { beside } else { here }
 }
 
+/// `~` and `~/..` as the home directory; anything else as it is.
+pub fn expand_home(path: &str) -> PathBuf {
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(path),
+    }
+}
+
 #[cfg(test)]
 mod tests;
