@@ -4,12 +4,14 @@
 mod check;
 mod check_labels;
 mod load;
+mod renamed;
 pub(crate) mod schema;
 pub(crate) mod source;
 pub mod types;
 
 pub use check::guess_format;
 pub use load::load;
+pub(crate) use renamed::{instead_of, renamed};
 pub(crate) use schema::did_you_mean;
 pub use schema::spec_schema;
 pub use types::*;

@@ -1,6 +1,6 @@
 //! Reading one TOML file into a tree whose every node knows where it was written, and merging such trees.
 
-use super::{Origin, Problem};
+use super::{Origin, Problem, instead_of};
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -215,7 +215,7 @@ fn read_text(path: &Path) -> Result<String, Problem> {
         hint: hint.map(str::to_string),
     };
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => whole("there is no such file".into(), None),
+        std::io::ErrorKind::NotFound => whole("there is no such file".into(), instead_of(path).as_deref()),
         _ => whole(format!("cannot be read: {error}"), None),
     })?;
     if !metadata.is_file() {
