@@ -81,7 +81,7 @@ fn read_all(spec: &DataSpec, paths: &[PathBuf], files: &Files) -> Result<Vec<Doc
     Ok(all)
 }
 
-/// Hands over documents that are `join` records each, joined by spaces in their order; a rest that is shorter is one too.
+/// Hands over documents that are `join` records each, in their order; a rest that is shorter is one too.
 fn each_joined(
     spec: &DataSpec,
     join: usize,
@@ -92,11 +92,11 @@ fn each_joined(
     let records = DataSpec { limit: spec.limit.map(|limit| limit.saturating_mul(join)), ..spec.clone() };
     let mut run: Vec<String> = Vec::with_capacity(join);
     let mut flush = |run: &mut Vec<String>| {
-        let text = std::mem::take(run).join(" ");
+        let text = super::join::join(&std::mem::take(run));
         each(super::formats::Record { text, summary: None, label: None });
     };
     each_record(&records, paths, files, Want::Documents, &mut |record| {
-        run.push(record.text.trim().to_string());
+        run.push(record.text);
         if run.len() == join {
             flush(&mut run);
         }

@@ -109,7 +109,7 @@ pub struct Place {
     pub format: Option<DataFormat>,
     #[serde(skip_serializing_if = "ColumnsSpec::is_empty")]
     pub columns: ColumnsSpec,
-    /// Records that make one document, joined by spaces: for files of one sentence per record.
+    /// Records that make one document, in their order: for files of one sentence per record.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 10000))]
     pub join: Option<usize>,

@@ -274,7 +274,7 @@ impl Hub {
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let template = "{prefix:<24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let name = remote.name.rsplit('/').next().unwrap_or(remote.name);
+        let name = remote.name.rsplit('/').next().unwrap_or(&remote.name);
         ProgressBar::with_draw_target(remote.size, target).with_style(style).with_prefix(name.to_string())
     }
 
