@@ -1,8 +1,10 @@
 //! From a TOML file to a checked spec: layers (defaults, preset, `extends`, file, profile, command line),
 //! every mistake reported at once with its place, and the JSON Schema that editors use.
 
+mod blame;
 mod check;
 mod check_labels;
+mod layers;
 mod load;
 pub(crate) mod schema;
 pub(crate) mod source;
@@ -64,11 +66,14 @@ pub struct Options {
     pub check_files: bool,
     /// Also report what only a run needs: an empty path, to be given by `--set`.
     pub for_run: bool,
+    /// Check every profile, not the chosen one alone: those that are not chosen as they are written, without what the
+    /// command line says.
+    pub all_profiles: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { set: Vec::new(), profile: None, seed: None, check_files: true, for_run: false }
+        Self { set: Vec::new(), profile: None, seed: None, check_files: true, for_run: false, all_profiles: false }
     }
 }
 
