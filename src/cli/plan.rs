@@ -1,7 +1,7 @@
 //! `runner plan`: every value of the resolved spec with its origin, the stages, and what they will cost.
 
 use super::print_problems;
-use super::run::{default_out, with_paths};
+use super::run::default_out;
 use super::validate::of_suite;
 use crate::model::config::read_config;
 use crate::model::device::choose;
@@ -19,8 +19,8 @@ use std::path::Path;
 pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
     match FileKind::of(path) {
         FileKind::Suite => return plan_suite(path, options, device, out),
-        FileKind::Paper => {
-            eprintln!("error: {} holds the paper's values; there is nothing to run", path.display());
+        FileKind::Paper | FileKind::Sources => {
+            eprintln!("error: {} is no spec and no suite; there is nothing to run", path.display());
             return 2;
         }
         FileKind::Spec => {}
@@ -48,7 +48,7 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
     let out = out.map_or_else(|| default_out(&loaded.spec.name), Path::to_path_buf);
     let cache = Cache::beside(&out);
     println!("\n# device {}, results in {}", device.name, out.display());
-    for (name, spec) in &with_paths(&loaded) {
+    for (name, spec) in &loaded.variants {
         println!("\n# run {name}");
         let keys = Keys::new(spec, name, &device.kind());
         if let Err(e) = &keys {
@@ -114,7 +114,7 @@ fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) 
     let mut stages: Vec<Planned> = Vec::new();
     let mut largest: f64 = 0.0;
     for member in &loaded.members {
-        for (run, spec) in &with_paths(&member.loaded) {
+        for (run, spec) in &member.loaded.variants {
             let keys = match Keys::new(spec, run, &device.kind()) {
                 Ok(keys) => keys,
                 Err(e) => {

@@ -6,7 +6,8 @@ use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
 use crate::report::files::{Manifest, State};
-use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
+use crate::spec::paths::portable_spec;
+use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
 use crate::stage::context::Context;
 use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::write_atomic;
@@ -64,7 +65,7 @@ impl Write for LogFile {
     }
 }
 
-fn start_logging(level: &str) {
+pub(super) fn start_logging(level: &str) {
     // The libraries below us log at info; only their warnings matter here.
     let filter = |level: &str| EnvFilter::new(format!("warn,runner={level}"));
     let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));
@@ -251,10 +252,10 @@ pub(super) fn run_one(
     interrupted: &Arc<AtomicBool>,
 ) -> Ended {
     let out = place.out;
-    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, loaded, spec)) {
+    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, spec)) {
         return Ended::refused(1, e.to_string());
     }
-    if let Err((code, message)) = prepare(args, &resolved_toml(&loaded.spec), "spec.toml", out) {
+    if let Err((code, message)) = prepare(args, &resolved_toml(&portable_spec(&loaded.spec, out)), "spec.toml", out) {
         return Ended::refused(code, message);
     }
     let _lock = match lock(out) {
@@ -287,7 +288,7 @@ pub(super) fn run_one(
         finished_at: None,
         peak_memory_bytes: None,
     };
-    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &with_paths(loaded)));
+    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &loaded.variants));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
@@ -321,10 +322,10 @@ pub(super) fn run_one(
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.
-fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelError> {
+fn room_for(chosen: &Chosen, spec: &Spec) -> Result<(), ModelError> {
     let weights = &spec.model.weights;
     let (vocab, width) = match (&weights.path, &weights.pretrain) {
-        (Some(path), _) => match read_config(&resolve_path(path, &loaded.dir)) {
+        (Some(path), _) => match read_config(Path::new(path)) {
             Ok(config) => (config.vocab, config.dimensions.width),
             Err(_) => return Ok(()),
         },
@@ -333,25 +334,6 @@ fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelEr
         _ => (50_257, spec.model.dimensions().width),
     };
     chosen.check_room(vocab, width)
-}
-
-/// The variants with their data and model paths made findable from where the program runs.
-pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
-    let mut variants = loaded.variants.clone();
-    for (_, spec) in &mut variants {
-        let paths = [
-            &mut spec.model.weights.path,
-            &mut spec.task.data.path,
-            &mut spec.labeler.reviews.path,
-            &mut spec.labeler.path,
-            &mut spec.labeler.batches,
-        ];
-        let human = spec.labeler.human.as_mut().map(|human| [&mut human.gold, &mut human.instructions]);
-        for path in paths.into_iter().chain(human.into_iter().flatten()).flatten() {
-            *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
-        }
-    }
-    variants
 }
 
 /// Draws the report and says where it is.

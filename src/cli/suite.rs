@@ -1,7 +1,7 @@
 //! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
-use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, run_one, with_paths};
+use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, run_one};
 use super::{Overrides, chain};
 use crate::model::device::Chosen;
 use crate::spec::Spec;
@@ -200,9 +200,9 @@ fn because(reason: Option<&str>) -> String {
     reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// The run of a member that its suite means, with paths that can be found from here.
+/// The run of a member that its suite means.
 fn meant(loaded: &LoadedSuite, name: &str, seed: u64) -> Option<(String, Spec)> {
     let member = loaded.members.iter().find(|m| m.name == name && m.seed == seed)?;
     let run = loaded.suite.members.get(name)?.run.as_deref();
-    with_paths(&member.loaded).into_iter().find(|(found, _)| run.is_none_or(|run| run == found))
+    member.loaded.variants.iter().find(|(found, _)| run.is_none_or(|run| run == found)).cloned()
 }

@@ -5,9 +5,10 @@
 use super::blame::place;
 use super::check::rules;
 use super::layers::{drop_from_runs, stack};
+use super::paths::{settle, tidy};
 use super::schema::{check, did_you_mean, expected, schema_at, wants_string};
 use super::source::{Kind, Node, merge, merge_runs, parse_value, problem_at, read};
-use super::{Loaded, Options, Origin, Problem, Spec};
+use super::{Loaded, Options, Origin, Problem, Spec, expand_home, instead_of};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,10 +21,8 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(sorted(problems));
     }
-    let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut sheet = Sheet {
         file: path,
-        dir: dir.clone(),
         options,
         files: Node::table(start_of(path)),
         set: Node::table(Origin::Default),
@@ -40,7 +39,7 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
     sheet.read_set();
     let loaded = sheet.resolve();
     match loaded {
-        Some(loaded) if sheet.problems.is_empty() => Ok(Loaded { dir, ..loaded }),
+        Some(loaded) if sheet.problems.is_empty() => Ok(loaded),
         _ => Err(sorted(sheet.problems)),
     }
 }
@@ -57,18 +56,23 @@ fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
 
 /// `path` and what it extends, lowest first.
 fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec<Node>, problems: &mut Vec<Problem>) {
-    let node = match read(path) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut node = match read(path) {
         Ok(node) => node,
         Err(found) => return problems.extend(found),
     };
     if let Some(extends) = node.get(&["extends"])
         && let Kind::Leaf(Value::String(base)) = &extends.kind
     {
-        let base = path.parent().unwrap_or(Path::new("")).join(base);
+        let base = tidy(&folder.join(expand_home(base)));
         above.push((path.to_path_buf(), path.canonicalize().unwrap_or_else(|_| path.to_path_buf())));
         let mut refuse = |message: String| problems.push(problem_at(&extends.origin, "extends".into(), message, None));
         match base.canonicalize() {
-            Err(error) => refuse(format!("{} cannot be read: {error}", base.display())),
+            Err(error) => {
+                let path = std::path::absolute(&base).unwrap_or_else(|_| base.clone());
+                let near = instead_of(&base).map(|hint| format!("; {hint}")).unwrap_or_default();
+                refuse(format!("{} cannot be read: {error}{near}", path.display()));
+            }
             Ok(real) if above.iter().any(|(_, seen)| *seen == real) => {
                 let chain: Vec<String> = above
                     .iter()
@@ -80,6 +84,7 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
             Ok(_) => read_chain(&base, above, layers, problems),
         }
     }
+    settle(&mut node, folder);
     layers.push(node);
 }
 
@@ -89,7 +94,6 @@ type Refusal = (String, String, Option<String>);
 /// What the file and the command line say, while it is being checked.
 struct Sheet<'a> {
     file: &'a Path,
-    dir: PathBuf,
     options: &'a Options,
     /// The `extends` chain and the file, merged; still with `profile` and `runs`.
     files: Node,
@@ -141,6 +145,7 @@ impl Sheet<'_> {
             set.insert(&["seed".into()], Node::from_json(&json!(seed), &Origin::CommandLine(format!("--seed {seed}"))));
         }
         self.check_layer(&mut set);
+        settle(&mut set, Path::new(""));
         self.set = set;
     }
 
@@ -252,7 +257,7 @@ impl Sheet<'_> {
         if typed.is_empty() {
             typed.push(("main".into(), spec.clone()));
         }
-        Some(Loaded { spec, origins, variants: typed, dir: PathBuf::new() })
+        Some(Loaded { spec, origins, variants: typed })
     }
 
     /// The tree as a spec; reports what is missing and, for a variant (by the run's name, or "" where the spec has no
@@ -290,7 +295,7 @@ impl Sheet<'_> {
     fn check_rules(&mut self, tree: &Node, spec: &Spec, run: &str, layout: Layout<'_>) {
         // Only what is asked for is run.
         let options = Options { for_run: self.options.for_run && layout.chosen, ..self.options.clone() };
-        for finding in rules(spec, &self.dir, &options) {
+        for finding in rules(spec, &options) {
             let rule = (run.to_string(), finding.keys.clone());
             let said = !layout.chosen && self.broken.contains(&rule);
             self.broken.insert(rule);

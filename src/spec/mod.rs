@@ -6,12 +6,15 @@ mod check;
 mod check_labels;
 mod layers;
 mod load;
+pub mod paths;
+mod renamed;
 pub(crate) mod schema;
 pub(crate) mod source;
 pub mod types;
 
 pub use check::guess_format;
 pub use load::load;
+pub(crate) use renamed::{instead_of, renamed};
 pub(crate) use schema::did_you_mean;
 pub use schema::spec_schema;
 pub use types::*;
@@ -19,7 +22,7 @@ pub use types::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One mistake in a spec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -119,10 +122,9 @@ pub struct Loaded {
     pub spec: Spec,
     /// By the dotted path of each leaf of `spec`.
     pub origins: BTreeMap<String, Origin>,
-    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`.
+    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`. Their paths can be used
+    /// as they stand: see [`paths`].
     pub variants: Vec<(String, Spec)>,
-    /// The spec's folder: see [`resolve_path`].
-    pub dir: PathBuf,
 }
 
 /// The resolved spec as TOML; [`load`] reads it back to the same spec and variants.
@@ -133,11 +135,13 @@ pub fn resolved_toml(spec: &Spec) -> String {
     }
 }
 
-/// A path in a spec: relative to the directory the program runs in, else to the spec's folder.
-pub fn resolve_path(path: &str, spec_dir: &Path) -> PathBuf {
-    let here = PathBuf::from(path);
-    let beside = spec_dir.join(path);
-    if !here.exists() && beside.exists() { beside } else { here }
+/// `~` and `~/..` as the home directory; anything else as it is.
+pub fn expand_home(path: &str) -> PathBuf {
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(path),
+    }
 }
 
 #[cfg(test)]

@@ -60,7 +60,7 @@ impl<'a> Inputs<'a> {
 /// What an evaluation depends on.
 /// `upstream`: π, or all that takes its place.
 pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task, run, upstream, spec.seed))?)
+    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task.without_place(), run, upstream, spec.seed))?)
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.

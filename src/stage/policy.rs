@@ -70,7 +70,7 @@ impl Segment<'_> {
 
 /// What π depends on; `upstream`: ρ, r_s and the scorer.
 pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task, &spec.guards, spec.seed, upstream))?)
+    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task.without_place(), &spec.guards, spec.seed, upstream))?)
 }
 
 /// The same in rounds. `previous`: π of the round before.
@@ -79,8 +79,9 @@ pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Opti
     let online = (spec.collect.schedule == CollectSchedule::Online)
         .then(|| (CollectSpec { outstanding: None, ..spec.collect.clone() }, spec.labeler.kind));
     let (previous, segment) = (previous.map(Key::to_string), (round.from, round.to));
+    let task = spec.task.without_place();
     let inputs =
-        ("rounds", ROUNDS, segment, online, &spec.policy, &spec.task, &spec.guards, spec.seed, upstream, previous);
+        ("rounds", ROUNDS, segment, online, &spec.policy, &task, &spec.guards, spec.seed, upstream, previous);
     Ok(Key::new("policy", VERSION, &inputs)?)
 }
 

@@ -59,7 +59,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Option<Key>, StageError> {
     if spec.supervised.on == SupervisedOn::Nothing {
         return Ok(None);
     }
-    let inputs = (&spec.supervised, &spec.task, spec.seed, reference.to_string());
+    let inputs = (&spec.supervised, spec.task.without_place(), spec.seed, reference.to_string());
     Ok(Some(Key::new("supervised", VERSION, &inputs)?))
 }
 
