@@ -2,7 +2,7 @@
 
 use super::source::{Kind, Node, merge, parse, replaced_by};
 use super::{CollectSpec, HumanSpec, Origin, Spec};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::path::Path;
 
 /// Each preset's released-code values, and what the paper says differently (`follows`).

@@ -5,7 +5,7 @@ use super::collect::{Comparison, request, uniforms};
 use super::context::{CHECKPOINTS, Context};
 use super::rounds::{Round, updates};
 use super::scoring::{Rule, Scorer};
-use super::{StageError, guards};
+use super::{Kept, StageError, guards};
 use crate::data::queries::Query;
 use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
@@ -30,7 +30,7 @@ use tracing::trace_span;
 
 const VERSION: u32 = 3;
 /// Of training in rounds.
-const ROUNDS: u32 = 1;
+const ROUNDS: u32 = 2;
 
 /// Everything PPO needs.
 pub struct Inputs<'a> {
@@ -191,8 +191,11 @@ fn train(
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
         Ok(State { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     };
+    // What a checkpoint counts on, besides itself.
+    let logs = ["../metrics.jsonl", "../requests.jsonl"];
+    let logs = if segment.asks { &logs[..] } else { &logs[..1] };
     let save = |model: &ScalarModel, adam: &Adam, updates, coefs, requests: &Requests| -> Result<(), StageError> {
-        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam)
+        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam, logs)
     };
     // Time goes on from round to round.
     let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
@@ -204,7 +207,7 @@ fn train(
     for update in first..segment.to {
         if let Some(by) = context.stop_requested() {
             save(&model, &adam, update, (kl_coef, entropy_coef), &requests)?;
-            return Err(StageError::Stopped { by, update });
+            return Err(StageError::Stopped { by, update, kept: Kept::Everything });
         }
         if let Some(people) = segment.people
             && let Err(waiting) = people(&requests.all)
@@ -255,14 +258,14 @@ fn train(
             return Err(error);
         }
         if (update + 1) % p.checkpoint_every == 0 && update + 1 < segment.to {
-            metrics.sync_all().map_err(StageError::io(&metrics_path))?;
             save(&model, &adam, update + 1, (kl_coef, entropy_coef), &requests)?;
         }
     }
     bar.finish_and_clear();
     if segment.to < updates {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
-        return checkpoint::save(dir, &state(segment.to, (kl_coef, entropy_coef), 0)?, &model, &adam);
+        let state = state(segment.to, (kl_coef, entropy_coef), 0)?;
+        return checkpoint::save(dir, &state, &model, &adam, &["metrics.jsonl"]);
     }
     Ok(save_scalar(dir, &model, inputs.end_of_text)?)
 }
@@ -320,9 +323,15 @@ fn last_time(metrics: &Path) -> Result<f64, StageError> {
     Ok(read_metrics(metrics)?.last().and_then(|line| number(line, "elapsed/time")).unwrap_or(0.0))
 }
 
-/// Shortens a file to its first `bytes`.
+/// Shortens a file to its first `bytes`, which it has: setting the length of a shorter one would fill it with zeros.
 fn cut(path: &Path, bytes: u64) -> std::io::Result<()> {
-    fs::File::options().write(true).create(true).truncate(false).open(path)?.set_len(bytes)
+    let file = fs::File::options().write(true).create(true).truncate(false).open(path)?;
+    let length = file.metadata()?.len();
+    if length < bytes {
+        let message = format!("has {length} bytes, and the checkpoint counts on {bytes}");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
+    }
+    file.set_len(bytes)
 }
 
 fn mean(values: &[f32]) -> f64 {

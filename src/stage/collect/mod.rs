@@ -9,7 +9,7 @@ mod recorded;
 mod samples;
 
 pub use programs::Simulation;
-pub use samples::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all};
+pub use samples::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all, sample_each};
 
 use super::StageError;
 use super::context::Context;
@@ -81,8 +81,6 @@ pub enum Source<'a> {
     },
     /// People, who have answered all that was asked in this round.
     Human(&'a people::Answered),
-    /// Nobody: the labels are in the cache.
-    Stored,
 }
 
 /// What labels of a round depend on. `upstream`: ρ, and r_s where it is the labeler; `previous`: π of the round before.
@@ -130,7 +128,6 @@ pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, source: &Source
             recorded::from_files(context, spec, tokenizer, *query_of, &work.dir)
         }
         Source::Human(answered) => answered.write(&work.dir),
-        Source::Stored => Err(StageError::Input(format!("{key} was in the cache, and is damaged; run again"))),
     })
 }
 
