@@ -2,6 +2,10 @@
 
 #![recursion_limit = "256"]
 
+// First, for its macros are those of all modules below.
+#[macro_use]
+mod output;
+
 pub mod cli;
 pub mod data;
 pub mod label;

@@ -104,7 +104,7 @@ fn needed(specs: &[PathBuf], overrides: &Overrides) -> Result<Vec<Need>, i32> {
 }
 
 fn variants(path: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Vec<spec::Problem>> {
-    let specs = |loaded: &spec::Loaded| super::run::with_paths(loaded).into_iter().map(|(_, spec)| spec).collect();
+    let specs = |loaded: &spec::Loaded| loaded.variants.iter().map(|(_, spec)| spec.clone()).collect();
     if FileKind::of(path) == FileKind::Suite {
         let loaded = suite::load(path, &super::suite::options(overrides, None, false))?;
         return Ok(loaded.members.iter().flat_map(|member| -> Vec<Spec> { specs(&member.loaded) }).collect());

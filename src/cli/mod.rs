@@ -12,11 +12,13 @@ pub mod logprobs;
 pub mod ls;
 pub mod math;
 pub mod model;
+mod panics;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
+mod signals;
 pub mod sources;
 pub mod stop;
 pub mod suite;
@@ -204,6 +206,10 @@ fn arguments() -> Vec<OsString> {
 
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
+    crate::output::finished(command())
+}
+
+fn command() -> i32 {
     let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(e) => {
@@ -250,7 +256,9 @@ pub fn main() -> i32 {
         Command::Math { op } => math::math(&op),
         Command::Schema { check } => schema::schema(check),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             0
         }
     }

@@ -1,7 +1,7 @@
 //! `runner plan`: every value of the resolved spec with its origin, the stages, and what they will cost.
 
 use super::print_problems;
-use super::run::{default_out, with_paths};
+use super::run::default_out;
 use super::validate::of_suite;
 use crate::model::config::read_config;
 use crate::model::device::choose;
@@ -48,7 +48,7 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
     let out = out.map_or_else(|| default_out(&loaded.spec.name), Path::to_path_buf);
     let cache = Cache::beside(&out);
     println!("\n# device {}, results in {}", device.name, out.display());
-    for (name, spec) in &with_paths(&loaded) {
+    for (name, spec) in &loaded.variants {
         println!("\n# run {name}");
         let keys = Keys::new(spec, name, &device.kind());
         if let Err(e) = &keys {
@@ -114,7 +114,7 @@ fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) 
     let mut stages: Vec<Planned> = Vec::new();
     let mut largest: f64 = 0.0;
     for member in &loaded.members {
-        for (run, spec) in &with_paths(&member.loaded) {
+        for (run, spec) in &member.loaded.variants {
             let keys = match Keys::new(spec, run, &device.kind()) {
                 Ok(keys) => keys,
                 Err(e) => {

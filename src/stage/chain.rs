@@ -153,8 +153,15 @@ pub fn run(
     let (mut last, mut last_keys, mut labels) = (None, None, 0);
     let all = rounds(spec);
     // Where a later π is there, one before it that was thrown away is not missed.
-    let cached = |keys: &RoundKeys| keys.policy.as_ref().is_some_and(|key| context.cache.has(key));
-    let done = self::keys(spec, upstream)?.iter().rposition(cached).unwrap_or(0);
+    let mut done = 0;
+    for (i, keys) in self::keys(spec, upstream)?.iter().enumerate().rev() {
+        // Read whole: one that turned out damaged only when it is wanted would miss those before.
+        let Some(key) = &keys.policy else { continue };
+        if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() {
+            done = i;
+            break;
+        }
+    }
     for (i, round) in all.iter().copied().enumerate() {
         if all.len() > 1 {
             tracing::info!(
@@ -245,18 +252,16 @@ impl<'a> Chain<'a> {
     fn collect(&mut self, round: &Round, key: &Key, answered: Option<&people::Answered>) -> Result<(), StageError> {
         let (context, run, spec, inputs) = (self.context, self.run, self.spec, self.inputs);
         let collect = |source: &Source<'_>| collect::run(context, run, spec, key, source);
-        let dir = match (answered, spec.labeler.kind, inputs.mock) {
-            // π need not be read for labels that are there.
-            _ if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() => {
-                collect(&Source::Stored)?
-            }
-            (Some(answered), ..) => collect(&Source::Human(answered))?,
-            (None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
+        // π need not be read for labels that are there.
+        let dir = match (context.cached(Some(run), key)?, answered, spec.labeler.kind, inputs.mock) {
+            (Some(there), ..) => there,
+            (None, Some(answered), ..) => collect(&Source::Human(answered))?,
+            (None, None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
                 let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
                 collect(&Source::Simulated { asked, simulation })
             })?,
-            (None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
-            (None, _, None) => {
+            (None, None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
+            (None, None, _, None) => {
                 let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
                 let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);
                 collect(&Source::Recorded { tokenizer: inputs.tokenizer, query_of })?

@@ -213,10 +213,10 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
 }
 
 /// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's.
-fn direct_scorer(spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, StageError> {
+fn direct_scorer(context: &Context, spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, StageError> {
     let picked = Context::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
-    let responses = collect::sample_all(&s.rho, spec, &queries, 1, "normalization samples")?;
+    let responses = collect::sample_each(&mut context.unsaved(), &s.rho, spec, &queries, "normalization samples")?;
     let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.rule.row(q, r)).collect();
     let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
     Ok(Scorer { normalization: fit, ..mock.clone() })
@@ -258,7 +258,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
     let mock = s.mock.as_ref();
     let mock =
         mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
-    let scorer = direct_scorer(spec, s, mock)?;
+    let scorer = direct_scorer(context, spec, s, mock)?;
     let inputs = policy::Inputs {
         reference: &s.rho,
         scorer: &scorer,

@@ -101,7 +101,7 @@ impl SuiteResults {
         Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, missing })
     }
 
-    /// The same with specs whose paths have been made findable from where the program runs.
+    /// The same with specs as they are meant now, whose paths can be found from where the program runs.
     pub fn with_specs(mut self, of: impl Fn(&str, u64) -> Option<(String, Spec)>) -> Self {
         for member in &mut self.members {
             member.run = of(&member.name, member.seed).or_else(|| member.run.take());
