@@ -14,6 +14,8 @@ pub mod self_test;
 pub mod tensor_file;
 pub mod tokenizer;
 mod tokenizer_json;
+mod tokenizer_settings;
+pub mod vocabulary;
 pub mod weights;
 
 use std::path::PathBuf;
@@ -44,4 +46,9 @@ impl ModelError {
     pub fn tensor(path: impl Into<PathBuf>, tensor: &str, message: impl Into<String>) -> Self {
         Self::Tensor { path: path.into(), tensor: tensor.into(), message: message.into() }
     }
+}
+
+/// A text file of a model directory.
+fn read_text(path: &std::path::Path) -> Result<String, ModelError> {
+    std::fs::read_to_string(path).map_err(|e| ModelError::file(path, e))
 }
