@@ -8,11 +8,12 @@ use crate::data::queries::{QueryFormat, summary_response};
 use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
-use crate::model::gpt2::{Batch, Gpt2};
+use crate::model::gpt2::Gpt2;
 use crate::model::parallel::{gradients, map_shards, shard_rows};
-use crate::model::sampling::{targets, to_vec};
+use crate::model::sampling::to_vec;
 use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
+use crate::model::vocabulary::fitted;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec, TaskSpec};
 use crate::store::atomic::{hash_file, write_atomic};
@@ -21,7 +22,7 @@ use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Every tenth document is held out of training.
 const HELD_OUT: usize = 10;
 
@@ -119,15 +120,7 @@ pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageEr
 fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(), StageError> {
     let tokenizer = Tokenizer::load(from)?;
     tokenizer.save(dir)?;
-    let model = load_gpt2(from, &context.device)?;
-    if tokenizer.vocab() > model.vocab() {
-        return Err(StageError::Input(format!(
-            "{}: the tokenizer has {} tokens, the model {}",
-            from.display(),
-            tokenizer.vocab(),
-            model.vocab()
-        )));
-    }
+    let model = fitted(load_gpt2(from, &context.device)?, &tokenizer)?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     let corpus = corpus(spec)?;
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
@@ -174,7 +167,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
         let (gradients, losses) = gradients(&model, &rows, shard_rows(&context.device), |model, rows| {
-            let loss = language_model_loss(model, rows) * (rows.len() as f64 / p.batch_size as f64);
+            let loss = language_model_loss(model, rows)? * (rows.len() as f64 / p.batch_size as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
@@ -247,20 +240,22 @@ fn stream_with_summaries(
 }
 
 /// Mean negative log-likelihood of rows of `sequence_length + 1` tokens, as `[1]`.
-pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1> {
+///
+/// # Errors
+/// An id that has no row.
+pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> Result<burn::tensor::Tensor<1>, ModelError> {
     let length = rows.first().map_or(1, |r| r.len() - 1);
     let inputs: Vec<Vec<Option<u32>>> = rows.iter().map(|r| r[..length].iter().map(|t| Some(*t)).collect()).collect();
     let outputs: Vec<Vec<u32>> = rows.iter().map(|r| r[1..].to_vec()).collect();
-    let device = model.device();
-    let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&inputs, &device)), 1, length);
-    model.token_logprobs(hidden, targets(&outputs, &device), 1.0).mean().neg()
+    let hidden = Gpt2::response_hidden(model.hidden(&model.batch(&inputs)?), 1, length);
+    Ok(model.token_logprobs(hidden, model.targets(&outputs)?, 1.0).mean().neg())
 }
 
 /// Held-out perplexity beside what knowing only token frequencies, or nothing, gives.
 fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> Result<serde_json::Value, StageError> {
     let rows: Vec<&[u32]> = held_out.windows(length + 1).step_by(length).take(256).collect();
     let sums = map_shards(&rows, shard_rows(&model.device()).min(32), |rows| {
-        Ok::<_, ModelError>(f64::from(to_vec(language_model_loss(model, rows))?[0]) * rows.len() as f64)
+        Ok::<_, ModelError>(f64::from(to_vec(language_model_loss(model, rows)?)?[0]) * rows.len() as f64)
     })?;
     let loss = sums.iter().sum::<f64>() / rows.len() as f64;
     let vocab = model.vocab();
