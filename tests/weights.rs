@@ -315,6 +315,19 @@ fn a_model_written_and_read_again_is_the_same() {
 }
 
 #[test]
+fn a_git_lfs_pointer_is_called_one() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abab\nsize 548105171\n";
+    for name in ["model.safetensors", "config.json"] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(fixtures().join("base").join(file), dir.path().join(file)).expect("copied");
+        }
+        fs::write(dir.path().join(name), pointer).expect("written");
+        assert_refused(dir.path(), &[name, "git-lfs pointer, not the file of 548105171 bytes", "git lfs pull"]);
+    }
+}
+
+#[test]
 fn a_scalar_model_has_the_names_and_shapes_of_sequence_classification() {
     use burn::tensor::{Tensor, TensorData};
     use runner::model::gpt2::{ScalarHead, ScalarModel};

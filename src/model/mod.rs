@@ -15,9 +15,12 @@ pub mod tensor_file;
 pub mod tokenizer;
 mod tokenizer_json;
 mod tokenizer_settings;
+#[cfg(test)]
+mod tokenizer_tests;
 pub mod vocabulary;
 pub mod weights;
 
+use crate::store::input;
 use std::path::PathBuf;
 
 /// What can go wrong with a model, its files or its device.
@@ -50,5 +53,5 @@ impl ModelError {
 
 /// A text file of a model directory.
 fn read_text(path: &std::path::Path) -> Result<String, ModelError> {
-    std::fs::read_to_string(path).map_err(|e| ModelError::file(path, e))
+    input::read_to_string(path).map_err(|e| ModelError::file(path, e))
 }

@@ -314,7 +314,7 @@ mod tests {
         let own = Tokenizer::gpt2().unwrap();
         own.save(dir.path()).unwrap();
         let text = std::fs::read_to_string(dir.path().join("tokenizer.json")).unwrap();
-        let other = Tokenizer::from_inner(text.parse().unwrap()).unwrap();
+        let other = Tokenizer::from_inner(text.parse().unwrap(), END_OF_TEXT_ID).unwrap();
         assert_eq!((own.vocab(), own.end_of_text()), (other.vocab(), other.end_of_text()));
         let ids = own.encode(TEXT).unwrap();
         assert_eq!(ids, other.encode(TEXT).unwrap());

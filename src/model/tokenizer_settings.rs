@@ -336,11 +336,10 @@ fn adds_tokens(post_processor: &Value) -> Option<String> {
 
 /// A JSON object; empty where there is no such file.
 fn object(path: &Path) -> Result<Map<String, Value>, ModelError> {
-    let text = match std::fs::read_to_string(path) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Map::new()),
-        other => other.map_err(|e| ModelError::file(path, e))?,
-    };
-    match serde_json::from_str(&text).map_err(|e| ModelError::file(path, e))? {
+    if !path.exists() {
+        return Ok(Map::new());
+    }
+    match serde_json::from_str(&super::read_text(path)?).map_err(|e| ModelError::file(path, e))? {
         Value::Object(object) => Ok(object),
         _ => Err(ModelError::file(path, "is no JSON object")),
     }
