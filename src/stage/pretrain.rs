@@ -87,12 +87,20 @@ fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
     Ok(weights.path.as_ref().map(|path| (PathBuf::from(path), None)))
 }
 
+/// A file of the model that is given and cannot be used is wrong input, and no failure of the run.
+fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError> {
+    result.map_err(|e| match e {
+        ModelError::File { .. } | ModelError::Tensor { .. } => StageError::Input(e.to_string()),
+        other => other.into(),
+    })
+}
+
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     let content = fingerprint(&spec.task.data, Want::Documents)?;
     if let Some((dir, commit)) = given(spec)? {
-        read_config(&dir)?;
-        let mut files = weight_files(&dir)?;
+        readable(read_config(&dir))?;
+        let mut files = readable(weight_files(&dir))?;
         files.push(dir.join("config.json"));
         files.extend(Tokenizer::files(&dir));
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
@@ -118,9 +126,9 @@ pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageEr
 /// Reads a model directory of any layout and number type, and writes it into the cache in ours, so that results do not
 /// depend on a path that may change; measures how well the model knows the task's text.
 fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(), StageError> {
-    let tokenizer = Tokenizer::load(from)?;
+    let tokenizer = readable(Tokenizer::load(from))?;
     tokenizer.save(dir)?;
-    let model = fitted(load_gpt2(from, &context.device)?, &tokenizer)?;
+    let model = fitted(readable(load_gpt2(from, &context.device))?, &tokenizer)?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     let corpus = corpus(spec)?;
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
