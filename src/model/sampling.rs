@@ -122,7 +122,8 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
     let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
     let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect();
     // Not from the distribution, which has no others: what a device gives back after a failure it did not report.
-    check_ids(&tokens, model.vocab()).map_err(|e| ModelError::Read(format!("the device sampled what it cannot: {e}")))?;
+    check_ids(&tokens, model.vocab())
+        .map_err(|e| ModelError::Read(format!("the device sampled what it cannot: {e}")))?;
     Ok(Sampled {
         responses: rows(&tokens, length),
         logprobs: rows(&to_vec(Tensor::cat(logprobs, 1))?, length),

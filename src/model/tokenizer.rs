@@ -89,8 +89,8 @@ impl Tokenizer {
             )));
         }
         let added = inner.get_added_tokens_decoder();
-        let mut special: Vec<(String, u32)> =
-            added.into_iter().filter(|(_, token)| token.special).map(|(id, token)| (token.content, id)).collect();
+        let named = added.into_iter().filter(|(_, token)| token.special && !token.content.is_empty());
+        let mut special: Vec<(String, u32)> = named.map(|(id, token)| (token.content, id)).collect();
         special.sort_by(|(a, _), (b, _)| b.len().cmp(&a.len()).then(a.cmp(b)));
         let inside = without_prefix_space(&inner).map(Box::new);
         let inner = Inner::Other { tokenizer: Box::new(inner), inside };
@@ -124,9 +124,9 @@ impl Tokenizer {
         let (mut value, at): (Value, &Path) = match &files[..] {
             [json] => {
                 let text = super::read_text(json)?;
-                (serde_json::from_str(&text).map_err(|e| ModelError::file(json, e))?, json)
+                (serde_json::from_str(&text).map_err(|e| ModelError::file(json, e))?, json.as_path())
             }
-            [vocabulary, merges] => (tokenizer_json::from_vocabulary_files(vocabulary, merges)?, vocabulary),
+            [vocabulary, merges] => (tokenizer_json::from_vocabulary_files(vocabulary, merges)?, vocabulary.as_path()),
             _ if settings.is_gpt2_model(END_OF_TEXT_ID as usize + 1) => match &Self::gpt2()?.inner {
                 Inner::Gpt2(own) => (tokenizer_json::gpt2(own), dir),
                 Inner::Other { .. } => return Err(error("GPT-2's own tokenizer cannot be made")),
@@ -166,8 +166,7 @@ impl Tokenizer {
             own.end_of_text = end_of_text;
             return Ok(own);
         }
-        let inner: HfTokenizer =
-            value.to_string().parse().map_err(|e: tokenizers::Error| ModelError::file(path, e))?;
+        let inner: HfTokenizer = value.to_string().parse().map_err(|e: tokenizers::Error| ModelError::file(path, e))?;
         for token in value["added_tokens"].as_array().into_iter().flatten() {
             let (content, id) = (token["content"].as_str().unwrap_or_default(), token["id"].as_u64());
             let found = inner.token_to_id(content);

@@ -79,7 +79,10 @@ pub fn tokens_of(file: &Value) -> Result<Map<String, Value>, String> {
 pub fn is_merged(file: &Value, content: &str) -> bool {
     let makes = |merge: &Value| match merge.as_str().and_then(|pair| pair.split_once(' ')) {
         Some((a, b)) => content.strip_prefix(a) == Some(b),
-        None => merge[0].as_str().and_then(|a| content.strip_prefix(a)) == merge[1].as_str(),
+        None => match (merge[0].as_str(), merge[1].as_str()) {
+            (Some(a), Some(b)) => content.strip_prefix(a) == Some(b),
+            _ => false,
+        },
     };
     content.chars().count() == 1 || file["model"]["merges"].as_array().is_some_and(|all| all.iter().any(makes))
 }

@@ -22,8 +22,7 @@ const GENERATION_CONFIG: &str = "generation_config.json";
 pub const FILES: [&str; 5] = [CONFIG, SPECIAL_TOKENS, ADDED_TOKENS, MODEL_CONFIG, GENERATION_CONFIG];
 
 /// Tokens with a role, in the order in which transformers adds those that tokenizer.json lacks.
-const ROLES: [&str; 7] =
-    ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
+const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token"];
 /// Lists of further special tokens; transformers 4 and 5 name them differently.
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
@@ -113,7 +112,9 @@ impl Settings {
     /// transformers puts tokens around a text where the file says so; queries and responses here are parts of a text.
     fn check_adds_nothing(&self, file: &Value, at: &Path) -> Result<(), ModelError> {
         if let Some(kind) = adds_tokens(&file["post_processor"]) {
-            let message = format!("its `post_processor` ({kind}) puts special tokens around every text, which this program does not; remove it, and write the tokens into task.query_prefix or task.query_suffix");
+            let message = format!(
+                "its `post_processor` ({kind}) puts special tokens around every text, which this program does not; remove it, and write the tokens into task.query_prefix or task.query_suffix"
+            );
             return Err(ModelError::file(at, message));
         }
         // transformers heeds these two only without a tokenizer.json.
@@ -137,28 +138,44 @@ impl Settings {
             _ if file["pre_tokenizer"]["use_regex"] == false => "`pre_tokenizer` (use_regex false)".into(),
             _ => return Ok(()),
         };
-        Err(ModelError::file(at, format!("has a {left_out} that transformers leaves out when it reads this directory as GPT2Tokenizer; if the file is right as it stands, write {{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}} into {CONFIG}")))
+        Err(ModelError::file(
+            at,
+            format!(
+                "has a {left_out} that transformers leaves out when it reads this directory as GPT2Tokenizer; if the file is right as it stands, write {{\"tokenizer_class\": \"PreTrainedTokenizerFast\"}} into {CONFIG}"
+            ),
+        ))
     }
 
     fn prefix_space(&self, file: &mut Value, at: &Path) -> Result<(), ModelError> {
         let wanted = match self.config.get("add_prefix_space") {
             None | Some(Value::Null) => None,
             Some(Value::Bool(wanted)) => Some(*wanted),
-            Some(other) => return Err(self.refused(CONFIG, format!("`add_prefix_space` is {other}; expected true or false"))),
+            Some(other) => {
+                return Err(self.refused(CONFIG, format!("`add_prefix_space` is {other}; expected true or false")));
+            }
         };
-        let Some(found) = file["pre_tokenizer"].get_mut("add_prefix_space") else {
+        let found = file.get_mut("pre_tokenizer").and_then(|p| p.get_mut("add_prefix_space"));
+        let Some(found) = found else {
             return match wanted {
-                Some(true) => Err(self.refused(CONFIG, format!("`add_prefix_space` is true, and the `pre_tokenizer` of {} has none", at.display()))),
+                Some(true) => Err(self.refused(
+                    CONFIG,
+                    format!("`add_prefix_space` is true, and the `pre_tokenizer` of {} has none", at.display()),
+                )),
                 _ => Ok(()),
             };
         };
-        match (wanted, found == &json!(true), self.as_gpt2) {
+        match (wanted, *found == true, self.as_gpt2) {
             (Some(wanted), _, true) => *found = wanted.into(),
             (Some(wanted), here, false) if wanted != here => {
                 return Err(self.refused(CONFIG, format!("`add_prefix_space` is {wanted}, and {here} in {}; transformers' versions differ in which they take: make them agree", at.display())));
             }
             (None, true, true) => {
-                return Err(ModelError::file(at, format!("has `add_prefix_space` true, which transformers leaves out when it reads this directory as GPT2Tokenizer; write `add_prefix_space`, true or false, into {CONFIG}")));
+                return Err(ModelError::file(
+                    at,
+                    format!(
+                        "has `add_prefix_space` true, which transformers leaves out when it reads this directory as GPT2Tokenizer; write `add_prefix_space`, true or false, into {CONFIG}"
+                    ),
+                ));
             }
             _ => {}
         }
@@ -169,9 +186,12 @@ impl Settings {
     fn added(&self, tokens: &mut Tokens) -> Result<(), ModelError> {
         let mut listed: Vec<(u64, Value)> = Vec::new();
         if let Some(decoder) = self.config.get("added_tokens_decoder") {
-            let decoder = decoder.as_object().ok_or_else(|| self.refused(CONFIG, "`added_tokens_decoder` is no object"))?;
+            let decoder =
+                decoder.as_object().ok_or_else(|| self.refused(CONFIG, "`added_tokens_decoder` is no object"))?;
             for (id, token) in decoder {
-                let id = id.parse().map_err(|_| self.refused(CONFIG, format!("`added_tokens_decoder` has the key {id:?}, which is no id")))?;
+                let id = id.parse().map_err(|_| {
+                    self.refused(CONFIG, format!("`added_tokens_decoder` has the key {id:?}, which is no id"))
+                })?;
                 listed.push((id, token.clone()));
             }
         }
@@ -182,10 +202,13 @@ impl Settings {
         }
         listed.sort_by_key(|(id, _)| *id);
         for (id, token) in listed {
-            let content = content_of(&token).ok_or_else(|| self.refused(CONFIG, format!("the added token {id} has no `content`")))?;
+            let content = content_of(&token)
+                .ok_or_else(|| self.refused(CONFIG, format!("the added token {id} has no `content`")))?;
             let got = tokens.add(content, &token, token["special"] == true);
             if u64::from(got) != id {
-                return Err(self.refused(CONFIG, format!("gives {content:?} the id {id}, and in the tokenizer it has {got}")));
+                return Err(
+                    self.refused(CONFIG, format!("gives {content:?} the id {id}, and in the tokenizer it has {got}"))
+                );
             }
         }
         // The end of text must be a token already: an id made for it here would be one that the model never learnt.
@@ -202,8 +225,8 @@ impl Settings {
 
     /// Tokens that the configuration calls special, by role and by list.
     fn special(&self) -> impl Iterator<Item = &Value> {
-        let roles = ROLES.iter().filter_map(|role| self.config.get(*role));
-        let lists = LISTS.iter().filter_map(|list| self.config.get(*list)?.as_array());
+        let roles = ROLES.iter().filter_map(move |role| self.config.get(*role));
+        let lists = LISTS.iter().filter_map(move |list| self.config.get(*list)?.as_array());
         roles.chain(lists.flatten())
     }
 
@@ -305,7 +328,9 @@ impl Tokens {
         let lost: Vec<Value> = lost;
         lost.iter().filter_map(|token| token["content"].as_str()).for_each(|content| drop(self.ids.remove(content)));
         if let Some((content, id)) = self.ids.iter().find(|(_, id)| beyond(id)) {
-            let message = format!("has the token {content:?} with id {id}, and the model has {rows} rows (`vocab_size` in {MODEL_CONFIG}); these two do not belong together, or the model's embedding was not resized");
+            let message = format!(
+                "has the token {content:?} with id {id}, and the model has {rows} rows (`vocab_size` in {MODEL_CONFIG}); these two do not belong together, or the model's embedding was not resized"
+            );
             return Err(ModelError::file(at, message));
         }
         Ok(lost.iter().map(|token| format!("{} (id {})", token["content"], token["id"])).collect())

@@ -74,7 +74,10 @@ fn holds(message: &str, parts: &[&str]) {
 fn an_end_of_text_is_never_made_up() {
     let without = |value: &mut Value| drop(value.as_object_mut().unwrap().remove("<|endoftext|>"));
     let message = refusal("vocabulary_and_merges", "vocab.json", without);
-    holds(&message, &["vocab.json", "no token is known as the end of text", "`eos_token_id` 0", "ordinary token \"!\""]);
+    holds(
+        &message,
+        &["vocab.json", "no token is known as the end of text", "`eos_token_id` 0", "ordinary token \"!\""],
+    );
     let message = refusal("other_end", "tokenizer_config.json", |c| c["eos_token"] = json!("<end>"));
     holds(&message, &["tokenizer_config.json", "`eos_token` \"<end>\" is no token of"]);
     // Its id is none of the model's.
@@ -101,7 +104,10 @@ fn the_end_of_text_is_that_of_config_json_where_the_tokenizer_names_none() {
 #[test]
 fn settings_that_are_not_honoured_are_refused_by_name() {
     let json_file = |change: fn(&mut Value)| refusal("plain", "tokenizer.json", change);
-    holds(&json_file(|f| f["normalizer"] = json!({ "type": "Lowercase" })), &["`normalizer` (Lowercase)", "TokenizerFast"]);
+    holds(
+        &json_file(|f| f["normalizer"] = json!({ "type": "Lowercase" })),
+        &["`normalizer` (Lowercase)", "TokenizerFast"],
+    );
     holds(&json_file(|f| f["pre_tokenizer"] = json!({ "type": "Whitespace" })), &["`pre_tokenizer` (Whitespace)"]);
     holds(&json_file(|f| f["pre_tokenizer"]["add_prefix_space"] = json!(true)), &["`add_prefix_space` true"]);
     let template = json!({ "type": "TemplateProcessing", "single": [], "pair": [], "special_tokens": { "x": {} } });

@@ -8,7 +8,8 @@ use std::path::Path;
 /// A pointer is a few lines of text (git-lfs's specification: less than 1024 bytes).
 const POINTER: usize = 1024;
 /// What a pointer begins with, in the present specification and in the one before it.
-const POINTER_STARTS: [&str; 2] = ["version https://git-lfs.github.com/spec/", "version https://hawser.github.com/spec/"];
+const POINTER_STARTS: [&str; 2] =
+    ["version https://git-lfs.github.com/spec/", "version https://hawser.github.com/spec/"];
 
 fn refused(message: impl Into<String>) -> io::Error {
     io::Error::new(ErrorKind::InvalidData, message.into())

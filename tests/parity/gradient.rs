@@ -4,7 +4,7 @@ use super::models::{language_model, limit, scalar_model};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, spread, tensors};
 use burn::tensor::{Tensor, TensorData};
 use runner::model::ModelError;
-use runner::model::gpt2::{Gpt2};
+use runner::model::gpt2::Gpt2;
 use runner::model::parallel::{GradientMap, gradients, shard_rows};
 use runner::model::sampling::{joined, to_vec};
 use runner::stage::pretrain::language_model_loss;

@@ -147,10 +147,7 @@ mod tests {
         assert_eq!(hub(&[("HF_HOME", "/h")]).cache, PathBuf::from("/h/hub"));
         assert_eq!(hub(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/k")]).cache, PathBuf::from("/k"));
         let other = hub(&[("HF_ENDPOINT", "http://localhost:1/"), ("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", " secret\n")]);
-        assert_eq!(
-            (other.endpoint.as_str(), other.access),
-            ("http://localhost:1", Access::Offline("HF_HUB_OFFLINE"))
-        );
+        assert_eq!((other.endpoint.as_str(), other.access), ("http://localhost:1", Access::Offline("HF_HUB_OFFLINE")));
         assert!(other.token.as_ref().is_some_and(|t| t.0 == "secret"));
         assert!(!format!("{other:?}").contains("secret"), "a token is never printed");
     }

@@ -89,7 +89,9 @@ impl Repository {
     pub fn new(cache: &Path, name: &str, kind: Kind, revision: &str) -> Result<Self, DataError> {
         let found = Self { name: name.into(), kind, revision: revision.into(), cache: cache.into() };
         if !is_repository(name) {
-            return Err(found.error("is not a name on the hub; it has the form owner/name, or name for the oldest".into()));
+            return Err(
+                found.error("is not a name on the hub; it has the form owner/name, or name for the oldest".into())
+            );
         }
         if !is_revision(revision) {
             return Err(found.error(format!("{revision:?} is no branch, tag or commit")));
@@ -272,7 +274,19 @@ mod tests {
         for good in ["openai-community/gpt2", "a/b.c_d-e", "gpt2", "distilgpt2"] {
             assert!(is_repository(good), "{good}");
         }
-        for bad in ["", ".gpt2", "gpt2--x", "a/b/c", "/b", "a/", "a b/c", "../b", "a/..", "a--b/c", "https://huggingface.co/a/b"] {
+        for bad in [
+            "",
+            ".gpt2",
+            "gpt2--x",
+            "a/b/c",
+            "/b",
+            "a/",
+            "a b/c",
+            "../b",
+            "a/..",
+            "a--b/c",
+            "https://huggingface.co/a/b",
+        ] {
             assert!(!is_repository(bad), "{bad}");
         }
         assert!(is_revision("refs/pr/3") && is_revision("main") && is_revision("v1.0"));
@@ -282,7 +296,8 @@ mod tests {
     #[test]
     fn a_listing_needs_a_commit_and_drops_names_that_lead_outside() {
         let sha = "0123456789abcdef0123456789abcdef01234567";
-        let text = json!({ "sha": sha, "siblings": [{ "rfilename": "a", "x": [1, {}] }, { "rfilename": "../b" }, {}] }).to_string();
+        let text = json!({ "sha": sha, "siblings": [{ "rfilename": "a", "x": [1, {}] }, { "rfilename": "../b" }, {}] })
+            .to_string();
         assert_eq!(Listing::parse(&text).unwrap(), Listing { commit: sha.into(), names: vec!["a".into()] });
         for bad in ["", "[]", "{}", "{\"sha\": \"main\", \"siblings\": []}", "null"] {
             assert!(Listing::parse(bad).is_err(), "{bad}");
