@@ -191,6 +191,12 @@ fn start_screen_log(level: &str) {
     let _ = layer.with_env_filter(filter).try_init();
 }
 
+/// Whether a terminal is written to in colour: not where NO_COLOR is set (no-color.org) or TERM is `dumb`, which shows the
+/// sequences as letters.
+fn in_colour(terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    terminal && variable("NO_COLOR").is_none_or(|v| v.is_empty()) && variable("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// `runner SPEC...` is short for `runner run SPEC...`.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
@@ -261,5 +267,20 @@ fn command() -> i32 {
             print!("{}", String::from_utf8_lossy(&script));
             0
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_and_a_dumb_terminal_are_heeded() {
+        let with = |set: &'static [(&'static str, &'static str)]| {
+            in_colour(true, &|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
+        };
+        assert!(with(&[("TERM", "xterm")]) && with(&[]) && with(&[("NO_COLOR", "")]));
+        assert!(!with(&[("NO_COLOR", "1"), ("TERM", "xterm")]) && !with(&[("TERM", "dumb")]));
+        assert!(!in_colour(false, &|_| None));
     }
 }

@@ -71,7 +71,7 @@ pub(super) fn start_logging(level: &str) {
     let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));
     let screen = fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(super::in_colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name)))
         .with_target(false)
         .without_time()
         .with_filter(screen);

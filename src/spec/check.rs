@@ -291,7 +291,8 @@ fn on_the_hub(
         (Some(name), _) if !is_repository(name) => hinted(
             &[name_key],
             format!("{name:?} is not a name on the hub"),
-            "it has the form owner/name, for example openai-community/gpt2".into(),
+            "it has the form owner/name, for example openai-community/gpt2 (the oldest, like gpt2, have no owner)"
+                .into(),
         ),
         (Some(_), Some(revision)) if !is_revision(revision) => {
             finding(&[revision_key], format!("{revision:?} is no branch, tag or commit"))

@@ -340,8 +340,8 @@ fn cross_field_rules() {
             "task.data.path: `synthetic`, `path` and `hf` are all given; keep one",
         ),
         (
-            "task.data.hf = \"wikitext\"",
-            "task.data.hf: \"wikitext\" is not a name on the hub; it has the form owner/name",
+            "task.data.hf = \"..wikitext\"",
+            "task.data.hf: \"..wikitext\" is not a name on the hub; it has the form owner/name",
         ),
         ("task.data = { hf = \"a/b\", revision = \"x y\" }", "task.data.revision: \"x y\" is no branch, tag or commit"),
         (
@@ -368,7 +368,7 @@ fn cross_field_rules() {
             "task.data = { path = \"/dev/null\", format = \"csv\", revision = \"main\" }",
             "task.data.revision: a revision",
         ),
-        ("model.weights.hf = \"gpt2\"", "model.weights.hf: \"gpt2\" is not a name on the hub"),
+        ("model.weights.hf = \"gpt2--x\"", "model.weights.hf: \"gpt2--x\" is not a name on the hub"),
         ("model.weights.revision = \"main\"", "model.weights.revision: a revision belongs to `hf`"),
         ("[model.weights]\nhf = \"a/b\"\npath = \"\"", "model.weights: both `path` and `hf` are given"),
         (

@@ -106,7 +106,7 @@ const OPS: &[Op] = &[
     Op {
         name: "tokenize",
         fields: &["text"],
-        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is id 50256",
+        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is text: seven ids",
         run: text::tokenize,
     },
     Op {

@@ -77,6 +77,25 @@ impl From<Failure> for Broken {
 
 /// Says of a complete file why it cannot be taken.
 pub(super) type Accept = fn(&Path) -> io::Result<Result<(), String>>;
+/// What the hub says of a repository's branches and tags.
+#[derive(serde::Deserialize)]
+struct References {
+    #[serde(default)]
+    branches: Vec<Reference>,
+    #[serde(default)]
+    tags: Vec<Reference>,
+}
+
+#[derive(serde::Deserialize)]
+struct Reference {
+    name: String,
+}
+
+/// A file that does not end where it should.
+fn longer(bytes: u64, remote: &Remote) -> Failure {
+    let size = remote.size.unwrap_or_default();
+    Failure::Broken(format!("more than the {size} bytes that it says the file has came ({bytes} so far); cut off"))
+}
 
 /// A file to fetch.
 pub(super) struct Remote {
@@ -258,6 +277,9 @@ impl Hub {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(Broken::Net(Failure::Unreachable(format!("broke off after {at} bytes: {e}")))),
             };
+            if remote.size.is_some_and(|size| at + read as u64 > size) {
+                return Err(Broken::Net(longer(at + read as u64, remote)));
+            }
             file.write_all(&piece[..read]).map_err(Broken::Disk)?;
             at += read as u64;
         }
@@ -355,9 +377,8 @@ impl Hub {
     /// Branches and tags of a repository, if it is there.
     fn references(&self, repository: &Repository) -> Option<Vec<String>> {
         let text = Client::new(self).ok()?.text(&repository.refs_url(&self.endpoint)).ok()?;
-        let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-        let lists = ["branches", "tags"].into_iter().filter_map(|key| value[key].as_array()).flatten();
-        Some(lists.filter_map(|r| r["name"].as_str()).map(str::to_string).collect())
+        let References { branches, tags } = serde_json::from_str(&text).ok()?;
+        Some(branches.into_iter().chain(tags).map(|r| r.name).collect())
     }
 }
 
