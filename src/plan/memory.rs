@@ -26,10 +26,11 @@ const PASS_GPU: f64 = 20.0;
 const PASS_SCORES: f64 = 3.0;
 /// Arrays of all logits while a GPU draws a token.
 const DRAWN: f64 = 5.0;
-/// Of dropout, per token and layer: two masks with what they make of both branches, and attention's weights before and
-/// after their mask, with the scores and the mask itself.
+/// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what it
+/// makes of the weights; and on the CPU, whose fused attention keeps no weights, these.
 const DROPOUT_WIDTHS: f64 = 4.0;
-const DROPOUT_SCORES: f64 = 4.4;
+const DROPOUT_SCORES: f64 = 2.0;
+const UNFUSED_SCORES: f64 = 1.4;
 
 /// What stages run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +102,7 @@ impl<'a> Gauge<'a> {
             let at_work = rows.all.div_ceil(per_shard).min(threads).max(1);
             // What dropout adds is in memory when all else is: as the backward pass begins.
             let kept = (per_shard * at_work) as f64;
-            memory.activations = kept * (shape.activations() + dropped(shape));
+            memory.activations = kept * (shape.activations() + dropped(shape, DROPOUT_SCORES + UNFUSED_SCORES));
         }
         Peak::of(memory)
     }
@@ -273,10 +274,10 @@ impl<'a> Gauge<'a> {
     }
 }
 
-/// Bytes that dropout adds to a row's activations.
-fn dropped(shape: &Shape) -> f64 {
+/// Bytes that dropout adds to a row's activations; `scores`: numbers per attention score.
+fn dropped(shape: &Shape, scores: f64) -> f64 {
     let d = &shape.dimensions;
-    let per_token = DROPOUT_WIDTHS * d.width as f64 + DROPOUT_SCORES * (d.heads * shape.time) as f64;
+    let per_token = DROPOUT_WIDTHS * d.width as f64 + scores * (d.heads * shape.time) as f64;
     F32 * shape.time as f64 * d.layers as f64 * per_token
 }
 
@@ -287,7 +288,7 @@ fn gpu_training(shape: &Shape, rows: Rows) -> Peak {
     let at_once = rows.gpu.min(rows.all).max(1);
     let (b, t) = (at_once as f64, shape.time as f64);
     let (l, w, h) = (d.layers as f64, d.width as f64, d.heads as f64);
-    let dropout = if rows.dropout { b * dropped(shape) } else { 0.0 };
+    let dropout = if rows.dropout { b * dropped(shape, DROPOUT_SCORES) } else { 0.0 };
     let logits = if rows.head { F32 * b * (shape.response * shape.vocab) as f64 } else { 0.0 };
     // A sum of gradients, where there are several passes.
     let sum = if rows.all > at_once { 1.0 } else { 0.0 };

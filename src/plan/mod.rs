@@ -401,3 +401,6 @@ fn results_bytes(runs: &[RunPlan], stages: &[StagePlan]) -> f64 {
     }
     bytes
 }
+
+#[cfg(test)]
+mod tests;

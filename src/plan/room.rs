@@ -2,7 +2,7 @@
 
 use super::device::Target;
 use super::memory::{Gauge, Hardware, Peak};
-use super::sizes::{Model, reference};
+use super::sizes::{Model, is_given, reference};
 use super::stages::items;
 use super::units::bytes;
 use super::{Run, units};
@@ -109,9 +109,9 @@ fn levers(spec: &Spec, stage: &str, hardware: Hardware) -> Vec<Lever> {
 fn peaks(spec: &Spec, model: &Model, hardware: Hardware) -> Vec<(&'static str, Peak)> {
     let gauge = Gauge::new(spec, model, hardware);
     let round = rounds(spec).len();
-    let mut all = match spec.model.weights.pretrain.is_some() {
-        true => vec![("pretrain", gauge.pretrain())],
-        false => vec![("import", gauge.import())],
+    let mut all = match is_given(spec) {
+        true => vec![("import", gauge.import())],
+        false => vec![("pretrain", gauge.pretrain())],
     };
     if spec.supervised.on != SupervisedOn::Nothing {
         all.push(("supervised", gauge.supervised()));

@@ -45,6 +45,11 @@ impl Model {
     }
 }
 
+/// Whether weights are given, so that ρ is read and not pretrained.
+pub fn is_given(spec: &Spec) -> bool {
+    spec.model.weights.path.is_some() || spec.model.weights.hf.is_some()
+}
+
 /// ρ of a spec whose paths can be found from here. `size_given`: the spec says `model.size` or `model.dimensions` itself.
 pub fn reference(spec: &Spec, size_given: bool) -> Result<Model, String> {
     let weights = &spec.model.weights;

@@ -2,7 +2,7 @@
 
 use super::disk::{Disk, Writer};
 use super::memory::{Gauge, Hardware, Peak};
-use super::sizes::Model;
+use super::sizes::{Model, is_given};
 use super::work::{Counter, Lengths, Work};
 use crate::data::source::documents;
 use crate::spec::{CollectSchedule, LabelerKind, PretrainSpec, Spec, SupervisedOn};
@@ -48,7 +48,7 @@ pub fn items(spec: &Spec, keys: &Keys) -> Vec<Item> {
         let number = round.unwrap_or(0);
         all.extend(key.map(|key| Item { key: key.clone(), round: round.filter(|_| many), number, kind }));
     };
-    let first = if spec.model.weights.pretrain.is_some() { Kind::Pretrain } else { Kind::Import };
+    let first = if is_given(spec) { Kind::Import } else { Kind::Pretrain };
     push(Some(&keys.pretrained), None, first);
     push(keys.supervised.as_ref(), None, Kind::Supervised);
     push(keys.classifier.as_ref(), None, Kind::Classifier);

@@ -103,6 +103,7 @@ fn about(out: &mut String, plan: &Plan) {
     }
     let models = unique(plan.runs.iter().map(|run| run.model.as_str()));
     models.iter().for_each(|model| line(out, &format!("model     {model}")));
+    largest_memory(out, plan);
     let kept = format!(
         "{} in {}, of which {} while a stage is at work; {} in {}",
         bytes(t.cache_bytes + t.cache_while_running_bytes),
@@ -121,6 +122,24 @@ fn about(out: &mut String, plan: &Plan) {
         );
         line(out, &remark);
     }
+}
+
+/// What the stage that needs most memory has there.
+fn largest_memory(out: &mut String, plan: &Plan) {
+    let left = plan.stages.iter().filter(|s| s.state != State::Cached);
+    let most = left.filter_map(|s| Some((s.memory?, &s.stage))).max_by(|a, b| a.0.total().total_cmp(&b.0.total()));
+    let Some((m, stage)) = most else { return };
+    let parts = [
+        ("weights", m.weights),
+        ("gradients", m.gradients),
+        ("Adam", m.adam),
+        ("activations", m.activations),
+        ("KV cache", m.kv_cache),
+        ("logits", m.logits),
+    ];
+    let said: Vec<String> =
+        parts.iter().filter(|(_, b)| *b > 0.0).map(|(what, b)| format!("{what} {}", bytes(*b))).collect();
+    line(out, &format!("memory    {stage}: {}", said.join(", ")));
 }
 
 /// Each once, in the order of their first mention.
