@@ -11,6 +11,7 @@ pub mod plan;
 pub mod report;
 pub mod rlhf;
 pub mod schemas;
+pub mod sources;
 pub mod spec;
 pub mod stage;
 pub mod store;

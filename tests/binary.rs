@@ -347,12 +347,14 @@ fn a_plan_of_models_that_are_not_here_is_no_plan_of_nothing() {
             .args(more)
             .assert()
             .success();
-        serde_json::from_slice::<serde_json::Value>(&run.get_output().stdout).expect("JSON")
+        serde_json::from_slice::<Value>(&run.get_output().stdout).expect("JSON")
     };
     let one = plan("cnndm_60k_offline.toml", &["--device", "cpu"]);
     assert_eq!(one["runs"][0]["parameters"], 774_030_080.0);
     let fetches = one["fetches"].as_array().expect("fetches");
-    assert!(fetches.iter().any(|f| f["name"] == "openai-community/gpt2-large" && f["bytes"] == 3_250_000_000u64));
+    let large =
+        |f: &Value| f["name"].as_str().is_some_and(|n| n.ends_with("gpt2-large")) && f["bytes"].as_f64() > Some(3e9);
+    assert!(fetches.iter().any(large), "{one:#}");
     assert!(one["missing"].as_array().is_some_and(|m| !m.is_empty()), "{one:#}");
     for stage in one["stages"].as_array().expect("stages") {
         assert!(stage["flops"].is_number() && stage["memory_bytes"].as_f64() > Some(3e9), "{stage:#}");
@@ -365,7 +367,7 @@ fn a_plan_of_models_that_are_not_here_is_no_plan_of_nothing() {
     let elsewhere = ["--device", "wgpu", "--memory", "80GB", "--tflops", "40"];
     let gpu = plan("cnndm_60k_offline.toml", &elsewhere);
     assert_eq!(gpu["device"]["memory_bytes"], 80_000_000_000u64);
-    let fits = |m: &serde_json::Value| m["stage"] == "policy" && m["needed_bytes"].as_f64() > Some(1e12);
+    let fits = |m: &Value| m["stage"] == "policy" && m["needed_bytes"].as_f64() > Some(1e12);
     assert!(gpu["misfits"].as_array().is_some_and(|all| all.iter().any(fits)), "{gpu:#}");
     let (flops, seconds) = (gpu["totals"]["flops_to_do"].as_f64(), gpu["totals"]["seconds_to_do"].as_f64());
     let ratio = flops.expect("operations") / seconds.expect("a time");

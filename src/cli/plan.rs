@@ -76,8 +76,8 @@ fn planned(args: &PlanArgs) -> Result<i32, String> {
     let loaded = match FileKind::of(&args.spec) {
         FileKind::Suite => crate::suite::load(&args.spec, &of_suite(&options)).map(|s| Planned::Suite(Box::new(s))),
         FileKind::Spec => load(&args.spec, &options).map(|s| Planned::Spec(Box::new(s))),
-        FileKind::Paper => {
-            return Err(format!("{} holds the paper's values; there is nothing to run", args.spec.display()));
+        FileKind::Paper | FileKind::Sources => {
+            return Err(format!("{} is no spec and no suite; there is nothing to run", args.spec.display()));
         }
     };
     let loaded = match loaded {

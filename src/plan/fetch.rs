@@ -1,65 +1,49 @@
-//! What a run takes from elsewhere: names, sizes, whether it is here already, and where it comes from or will be kept.
+//! What a run takes from outside: names, sizes, whether it is here already, and where it comes from.
 
 use super::sizes::on_hub;
-use crate::data::error::DataError;
-use crate::data::files;
-use crate::data::formats::Want;
 use crate::data::hub::Hub;
-use crate::spec::{DataSpec, Spec};
+use crate::sources::{Finder, Need, Wanted, bytes_of, needs};
+use crate::spec::Spec;
+use crate::stage::sources::finder;
 use schemars::JsonSchema;
 use serde::Serialize;
 
 /// One source.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
 pub struct Fetch {
-    /// `openai-community/gpt2-large`.
+    /// Of the catalogue, or a repository of the hub.
     pub name: String,
-    /// The key of the spec that asks for it.
+    /// The part of the spec that asks for it.
     pub key: String,
     /// About how many bytes are fetched; none where that is not known.
     pub bytes: Option<u64>,
     /// Whether all of it is here.
     pub present: bool,
-    /// Where it comes from, and the folder that it is kept in.
+    /// Where it is, or would be fetched from.
     pub place: String,
 }
 
-/// Everything that a spec takes from elsewhere.
+/// Everything that a spec takes from outside; files and folders that it names itself are not fetched. Nobody is asked.
 pub fn fetches(spec: &Spec) -> Vec<Fetch> {
-    let mut all = Vec::new();
-    let hub = Hub::from_env().map(Hub::cache_only);
-    let place = |what: &str, name: &str| match &hub {
-        Ok(hub) => format!("{}/{what}{name} into {}", hub.endpoint, hub.cache.display()),
-        Err(e) => e.to_string(),
-    };
-    let weights = &spec.model.weights;
-    if let Some(repository) = &weights.hf {
-        let found = hub.as_ref().is_ok_and(|hub| hub.model(repository, weights.revision.as_deref()).is_ok());
-        all.push(Fetch {
-            name: repository.clone(),
-            key: "model.weights".into(),
-            bytes: on_hub(repository).map(|(_, bytes)| bytes),
-            present: found,
-            place: place("", repository),
-        });
-    }
-    let mut data = vec![(&spec.task.data, Want::Documents)];
-    if spec.labeler.has_classifier() {
-        data.push((&spec.labeler.reviews, Want::Reviews));
-    }
-    for (source, want) in data {
-        let Some(repository) = &source.hf else { continue };
-        all.push(Fetch {
-            name: repository.clone(),
-            key: want.key().into(),
-            bytes: None,
-            present: hub.as_ref().is_ok_and(|hub| is_here(source, want, hub)),
-            place: place("datasets/", repository),
-        });
-    }
-    all
+    let looking = Hub::from_env().and_then(|hub| finder(hub.cache_only()));
+    needs(spec).iter().filter_map(|need| one(need, looking.as_ref().ok())).collect()
 }
 
-fn is_here(source: &DataSpec, want: Want, hub: &Hub) -> bool {
-    files::resolve(source, want, || Ok::<_, DataError>(hub.clone())).is_ok()
+fn one(need: &Need, looking: Option<&Finder<'_>>) -> Option<Fetch> {
+    let (name, bytes, from) = match &need.wanted {
+        Wanted::Path(_) => return None,
+        Wanted::Hub(place) => {
+            let name = place.hf.clone()?;
+            (name.clone(), on_hub(&name).map(|(_, bytes)| bytes), place.describe())
+        }
+        Wanted::Source(name) => {
+            let source = looking.and_then(|finder| finder.catalogue.get(name));
+            let bytes = source.and_then(|source| bytes_of(source.size.as_ref()?));
+            let from = source.and_then(|source| source.places.first()).map(|place| place.describe());
+            (name.clone(), bytes, from.unwrap_or_else(|| "not in the catalogue".into()))
+        }
+    };
+    let here = looking.and_then(|finder| need.bring(finder).ok());
+    let present = here.is_some();
+    Some(Fetch { name, key: need.used_as.key().into(), bytes, present, place: here.unwrap_or(from) })
 }

@@ -4,7 +4,8 @@
 use crate::data::hub::{Hub, Kind};
 use crate::model::config::read_config;
 use crate::model::memory::Shape;
-use crate::spec::{Dimensions, ModelSize, PretrainTokenizer, Spec};
+use crate::spec::{Dimensions, ModelSize, PretrainTokenizer, Spec, WeightsSpec};
+use crate::stage::sources::finder;
 use std::path::Path;
 
 /// GPT-2's tokens.
@@ -47,12 +48,13 @@ impl Model {
 
 /// Whether weights are given, so that ρ is read and not pretrained.
 pub fn is_given(spec: &Spec) -> bool {
-    spec.model.weights.path.is_some() || spec.model.weights.hf.is_some()
+    let weights = &spec.model.weights;
+    [&weights.source, &weights.path, &weights.hf].into_iter().any(Option::is_some)
 }
 
 /// ρ of a spec whose paths can be found from here. `size_given`: the spec says `model.size` or `model.dimensions` itself.
 pub fn reference(spec: &Spec, size_given: bool) -> Result<Model, String> {
-    let weights = &spec.model.weights;
+    let weights = &located(&spec.model.weights);
     if let Some(path) = &weights.path {
         return match read_config(Path::new(path)) {
             Ok(config) => {
@@ -81,6 +83,19 @@ pub fn reference(spec: &Spec, size_given: bool) -> Result<Model, String> {
         None if size_given => said(spec, "as model.size says, until it is here"),
         None => Err(format!("the size of {repository} is not known before it is here; say model.size to plan with it")),
     }
+}
+
+/// Weights with the place of a named source, where it is known: where it is, or where it would be fetched from.
+fn located(weights: &WeightsSpec) -> WeightsSpec {
+    let Some(name) = &weights.source else { return weights.clone() };
+    let unknown = WeightsSpec { source: None, path: None, hf: Some(name.clone()), revision: None, pretrain: None };
+    let Ok(finder) = Hub::from_env().and_then(|hub| finder(hub.cache_only())) else { return unknown };
+    if let Ok(found) = finder.weights(name) {
+        return found.what;
+    }
+    let first = finder.catalogue.get(name).and_then(|source| source.places.iter().find(|place| place.hf.is_some()));
+    let (hf, revision) = first.map_or((None, None), |place| (place.hf.clone(), place.revision.clone()));
+    WeightsSpec { hf: hf.or(Some(name.clone())), revision, ..unknown }
 }
 
 fn said(spec: &Spec, from: &str) -> Result<Model, String> {

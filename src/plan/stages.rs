@@ -187,7 +187,7 @@ const TOKEN: f64 = 4.3;
 /// Sequences of supervised fine-tuning. Only made-up text is counted here: others would have to be read whole.
 fn rows_of(spec: &Spec) -> Result<f64, String> {
     let data = &spec.task.data;
-    if data.path.is_some() || data.hf.is_some() {
+    if [&data.source, &data.path, &data.hf].into_iter().any(Option::is_some) {
         return match data.limit {
             Some(limit) if spec.supervised.on == SupervisedOn::Summaries => Ok(limit as f64),
             _ => Err("as many steps as task.data has texts, which are counted when they are read; with task.data.limit = N they are at most N".into()),

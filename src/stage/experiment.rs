@@ -56,7 +56,8 @@ impl Keys {
         let pinned = sources::cached(spec);
         let spec = pinned.as_ref().unwrap_or(spec);
         let weights = &spec.model.weights;
-        let stage = if weights.path.is_some() || weights.hf.is_some() { "import" } else { "pretrain" };
+        let given = [&weights.source, &weights.path, &weights.hf].into_iter().any(Option::is_some);
+        let stage = if given { "import" } else { "pretrain" };
         let pretrained = or_stand_in((stage, 0), pretrain::key(spec, device_kind), lacks, || {
             let seed = spec.model.weights.pretrain.as_ref().map(|p| (spec.seed, p.summaries.then_some(&spec.task)));
             Key::new(stage, STAND_IN, &(&spec.model, &spec.task.data, seed, device_kind))
