@@ -53,22 +53,32 @@ impl Keys {
     /// The same before everything is here: a stage whose files or answers are missing has a key that stands for it, the same
     /// wherever the same is missing, and that no artifact has. What is missing goes to `lacks`.
     pub fn planned(spec: &Spec, run: &str, device_kind: &str, lacks: &mut Vec<Lack>) -> Result<Self, StageError> {
-        let pinned = sources::cached(spec);
-        let spec = pinned.as_ref().unwrap_or(spec);
+        let (spec, unpinned) = match sources::cached(spec) {
+            Ok(spec) => (spec, None),
+            // Labels alone may be missing; then all before them can be looked up.
+            Err(e) => match sources::cached(&without_labels(spec)) {
+                Ok(spec) => (spec, None),
+                Err(_) => (spec.clone(), Some(e)),
+            },
+        };
+        let (spec, known) = (&spec, unpinned.is_none());
         let weights = &spec.model.weights;
         let given = [&weights.source, &weights.path, &weights.hf].into_iter().any(Option::is_some);
         let stage = if given { "import" } else { "pretrain" };
-        let pretrained = or_stand_in((stage, 0), pretrain::key(spec, device_kind), lacks, || {
-            let seed = spec.model.weights.pretrain.as_ref().map(|p| (spec.seed, p.summaries.then_some(&spec.task)));
+        let key = unpinned.map_or_else(|| pretrain::key(spec, device_kind), Err);
+        let pretrained = or_stand_in((stage, 0), key, lacks, || {
+            let seed = weights.pretrain.as_ref().map(|p| (spec.seed, p.summaries.then_some(&spec.task)));
             Key::new(stage, STAND_IN, &(&spec.model, &spec.task.data, seed, device_kind))
         })?;
+        let stand_in = || {
+            let l = &spec.labeler;
+            let length = spec.task.query_length + spec.task.response_length;
+            Key::new("classifier", STAND_IN, &(&l.reviews, &l.classifier, length, pretrained.to_string(), spec.seed))
+        };
         let classifier = match spec.labeler.has_classifier() {
-            true => Some(or_stand_in(("classifier", 0), classifier::key(spec, &pretrained), lacks, || {
-                let l = &spec.labeler;
-                let length = spec.task.query_length + spec.task.response_length;
-                let inputs = (&l.reviews, &l.classifier, length, pretrained.to_string(), spec.seed);
-                Key::new("classifier", STAND_IN, &inputs)
-            })?),
+            // What a name stands for is not known, and so not what r_s learns from.
+            true if !known => Some(stand_in()?),
+            true => Some(or_stand_in(("classifier", 0), classifier::key(spec, &pretrained), lacks, stand_in)?),
             false => None,
         };
         let lacks = std::cell::RefCell::new(lacks);
@@ -128,6 +138,13 @@ impl Keys {
             .chain(&self.evaluate)
             .collect()
     }
+}
+
+/// The same spec without a named source of labels.
+fn without_labels(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    spec.labeler.source = None;
+    spec
 }
 
 /// The version in keys that stand for what is missing; no stage has it.
