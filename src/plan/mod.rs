@@ -19,6 +19,9 @@ pub use fetch::Fetch;
 pub use room::Misfit;
 pub use values::Value;
 
+use crate::data::files;
+use crate::data::formats::Want;
+use crate::data::hub::Hub;
 use crate::model::memory::Memory;
 use crate::spec::{Loaded, Origin, Spec};
 use crate::stage::StageError;
@@ -218,6 +221,7 @@ pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
         // Keys of a device that is not here still say which runs share what.
         let kind = place.target.kind.as_deref().unwrap_or("a device that is not here");
         let keys = Keys::planned(&run.spec, &run.name, kind, &mut lacks)?;
+        add(&mut missing, paths_to_give(&run.spec));
         add(&mut missing, lacks.iter().filter(|l| !l.waits).map(|l| l.why.clone()));
         add(&mut fetches, fetch::fetches(&run.spec));
         let mut stages = Vec::new();
@@ -268,6 +272,19 @@ pub fn plan_suite(place: &Place<'_>, suite: &LoadedSuite, runs: &[Run]) -> Resul
     plan.totals.members = Some(members.len());
     plan.totals.seeds = Some(suite.suite.seeds.len());
     Ok(plan)
+}
+
+/// Files of the user that the spec leaves open, or that cannot be used.
+fn paths_to_give(spec: &Spec) -> Vec<String> {
+    let mut data = vec![(&spec.task.data, Want::Documents)];
+    if spec.labeler.has_classifier() {
+        data.push((&spec.labeler.reviews, Want::Reviews));
+    }
+    let given = data.into_iter().filter(|(source, _)| source.path.is_some());
+    given
+        .filter_map(|(source, want)| files::resolve(source, want, Hub::from_env).err())
+        .map(|e| e.to_string())
+        .collect()
 }
 
 /// What is new.
