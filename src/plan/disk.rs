@@ -1,5 +1,6 @@
-//! Bytes that a run leaves on disk: artifacts in the cache, checkpoints while a stage is at work, and the models that are
-//! copied into the results directory. Labels, metrics, samples and pages are small beside them and counted roughly.
+//! Bytes that a run leaves on disk: artifacts in the cache, checkpoints while a stage is at work, and the models that
+//! are copied into the results directory. Labels, metrics, samples and pages are small beside them and counted
+//! roughly.
 
 use super::sizes::Model;
 use crate::model::memory::Shape;
@@ -76,8 +77,8 @@ impl Writer<'_> {
         Disk { kept: 200.0 * self.spec.evaluate.queries as f64, while_running: 0.0 }
     }
 
-    /// What a run adds to its results directory: π, with its value head a second time where it was trained, r, labels and
-    /// metrics.
+    /// What a run adds to its results directory: π, with its value head a second time where it was trained, r, labels
+    /// and metrics.
     pub fn results(&self) -> f64 {
         let rl = self.spec.collect.schedule.has_rl();
         let models = if rl { 2.0 } else { 1.0 } + if learns_reward(self.spec) { 1.0 } else { 0.0 };

@@ -1,10 +1,10 @@
-//! Memory of each stage at its peak, on the CPU (model/memory.rs says how its shards bound it) and on a GPU, which today
-//! works on a whole minibatch at once and keeps what burn's own operations keep. Texts and queries come on top.
+//! Memory of each stage at its peak, on the CPU (model/memory.rs says how its shards bound it) and on a GPU, which
+//! today works on a whole minibatch at once and keeps what burn's own operations keep. Texts and queries come on top.
 //!
-//! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of the
-//! latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven copies of
-//! the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients were measured on a
-//! software driver (docs/planning.md).
+//! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of
+//! the latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven
+//! copies of the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients
+//! were measured on a software driver (docs/planning.md).
 
 use super::sizes::Model;
 use super::work::Lengths;
@@ -18,16 +18,16 @@ use crate::stage::supervised::GPU_ROWS;
 
 /// Bytes of a number.
 const F32: f64 = 4.0;
-/// Widths per token that one layer needs at a time where nothing is kept: query, key, value, the MLP's inside before and
-/// after GELU, and the stream; a GPU has more of them in flight.
+/// Widths per token that one layer needs at a time where nothing is kept: query, key, value, the MLP's inside before
+/// and after GELU, and the stream; a GPU has more of them in flight.
 const PASS_CPU: f64 = 14.0;
 const PASS_GPU: f64 = 20.0;
 /// Attention scores at once in such a pass on a GPU.
 const PASS_SCORES: f64 = 3.0;
 /// Arrays of all logits while a GPU draws a token.
 const DRAWN: f64 = 5.0;
-/// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what it
-/// makes of the weights; and on the CPU, whose fused attention keeps no weights, these.
+/// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what
+/// it makes of the weights; and on the CPU, whose fused attention keeps no weights, these.
 const DROPOUT_WIDTHS: f64 = 4.0;
 const DROPOUT_SCORES: f64 = 2.0;
 const UNFUSED_SCORES: f64 = 1.4;
@@ -281,8 +281,8 @@ fn dropped(shape: &Shape, scores: f64) -> f64 {
     F32 * shape.time as f64 * d.layers as f64 * per_token
 }
 
-/// B T (25 L W + (3.4 L + 1.4) H T) and four copies of B R V numbers, and of the weights: themselves, their gradient, two
-/// moments and what Adam makes.
+/// B T (25 L W + (3.4 L + 1.4) H T) and four copies of B R V numbers, and of the weights: themselves, their gradient,
+/// two moments and what Adam makes.
 fn gpu_training(shape: &Shape, rows: Rows) -> Peak {
     let d = &shape.dimensions;
     let at_once = rows.gpu.min(rows.all).max(1);

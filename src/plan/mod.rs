@@ -1,6 +1,6 @@
-//! What a run will take, before it is run: its stages and which of them are done, floating-point operations, time, memory,
-//! disk, and what is to be fetched. A suite's plan counts every stage once, whoever needs it. docs/planning.md explains the
-//! numbers; `runner plan` prints them.
+//! What a run will take, before it is run: its stages and which of them are done, floating-point operations, time,
+//! memory, disk, and what is to be fetched. A suite's plan counts every stage once, whoever needs it.
+//! docs/planning.md explains the numbers; `runner plan` prints them.
 
 pub mod device;
 mod disk;

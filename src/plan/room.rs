@@ -156,8 +156,8 @@ fn lacking(peak: &Peak, target: &Target) -> Option<(Limit, f64, f64)> {
         .or_else(|| over(peak.largest_buffer, target.largest_buffer).map(|l| (Limit::Buffer, peak.largest_buffer, l)))
 }
 
-/// What makes a stage fit: a key halved until it does, fewer threads on the CPU, the CPU in place of a GPU, or what must
-/// give way where none of it helps.
+/// What makes a stage fit: a key halved until it does, fewer threads on the CPU, the CPU in place of a GPU, or what
+/// must give way where none of it helps.
 fn fix(spec: &Spec, model: &Model, target: &Target, stage: &str, peak: &Peak) -> String {
     let mut ways = Vec::new();
     if let Hardware::Cpu { threads } = target.hardware {
@@ -201,7 +201,8 @@ fn halved(spec: &Spec, model: &Model, target: &Target, stage: &str, lever: &Leve
     None
 }
 
-/// Refuses runs that a device has no room for: a message with the key that makes each fit. Stages that are done need none.
+/// Refuses runs that a device has no room for: a message with the key that makes each fit. Stages that are done need
+/// none.
 pub fn check(runs: &[Run], cache: &Cache, target: &Target) -> Result<(), String> {
     let mut found: Vec<Misfit> = Vec::new();
     for run in runs {

@@ -1,5 +1,5 @@
-//! How large ρ is before its weights are here: from config.json where that is, else from what the hub's well-known models
-//! are, else from `model.size`. What is not known is said to be unknown, and why.
+//! How large ρ is before its weights are here: from config.json where that is, else from what the hub's well-known
+//! models are, else from `model.size`. What is not known is said to be unknown, and why.
 
 use crate::data::hub::{Hub, Kind};
 use crate::model::config::read_config;
@@ -52,7 +52,8 @@ pub fn is_given(spec: &Spec) -> bool {
     [&weights.source, &weights.path, &weights.hf].into_iter().any(Option::is_some)
 }
 
-/// ρ of a spec whose paths can be found from here. `size_given`: the spec says `model.size` or `model.dimensions` itself.
+/// ρ of a spec whose paths can be found from here. `size_given`: the spec says `model.size` or `model.dimensions`
+/// itself.
 pub fn reference(spec: &Spec, size_given: bool) -> Result<Model, String> {
     let weights = &located(&spec.model.weights);
     if let Some(path) = &weights.path {

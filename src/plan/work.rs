@@ -1,6 +1,6 @@
-//! Floating-point operations of each stage: two for each weight of a product and token, causal attention's pairs, the LM
-//! head where it is needed; a backward pass costs two forward passes. docs/benchmarks.md ("Roofline") counts the same way.
-//! Every query is taken to be as long as the longest.
+//! Floating-point operations of each stage: two for each weight of a product and token, causal attention's pairs, the
+//! LM head where it is needed; a backward pass costs two forward passes. docs/benchmarks.md ("Roofline") counts the
+//! same way. Every query is taken to be as long as the longest.
 
 use super::sizes::Model;
 use crate::model::flops::{body, head};
@@ -166,8 +166,8 @@ impl<'a> Counter<'a> {
             .plus(self.samples(1).times(r.normalize_samples as f64))
     }
 
-    /// PPO updates `from..to`: sampling, ρ's pass, scores, and each epoch's forward and backward; with online collection
-    /// what is sampled to be asked.
+    /// PPO updates `from..to`: sampling, ρ's pass, scores, and each epoch's forward and backward; with online
+    /// collection what is sampled to be asked.
     pub fn policy(&self, from: usize, to: usize, online: bool) -> Work {
         let (p, direct) = (&self.spec.policy, !crate::stage::rounds::learns_reward(self.spec));
         let score = if direct { self.mock_score() } else { self.reward_score() };
