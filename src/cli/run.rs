@@ -45,6 +45,12 @@ pub struct RunArgs {
     pub(super) fresh: bool,
     #[arg(long)]
     pub(super) no_progress: bool,
+    /// Memory of the device, such as 80GB (default: what the machine says; wgpu does not say it)
+    #[arg(long, value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
+    memory: Option<u64>,
+    /// Start even if `runner plan` says that the device has no room
+    #[arg(long)]
+    no_memory_check: bool,
 }
 
 /// The log file of the run in progress.
@@ -254,6 +260,9 @@ pub(super) fn run_one(
     interrupted: &Arc<AtomicBool>,
 ) -> Ended {
     let out = place.out;
+    if let Err(message) = check_room(args, &[loaded], &place.cache, chosen) {
+        return Ended::refused(2, message);
+    }
     if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, spec)) {
         return Ended::refused(1, e.to_string());
     }
@@ -323,6 +332,11 @@ pub(super) fn run_one(
             Ended { code: e.exit_code(), error: Some(message) }
         }
     }
+}
+
+/// Refuses what the device has no memory for, unless told not to.
+pub(super) fn check_room(args: &RunArgs, specs: &[&Loaded], cache: &Cache, chosen: &Chosen) -> Result<(), String> {
+    if args.no_memory_check { Ok(()) } else { super::plan::room(specs, cache, chosen, args.memory) }
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.

@@ -2,8 +2,8 @@
 
 use super::types::*;
 use super::Options;
-use crate::data::formats::{folder_format, format_of};
 use crate::data::files::safe_pattern;
+use crate::data::formats::{folder_format, format_of};
 use crate::data::hub::{is_repository, is_revision};
 use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
@@ -517,7 +517,9 @@ fn only_files_are_described(keys: &DataKeys, data: &DataSpec) -> Option<Finding>
     .into_iter()
     .find(|(_, _, given)| *given)?;
     let (key, what) = match &data.source {
-        Some(name) => (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)")),
+        Some(name) => {
+            (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)"))
+        }
         None => (keys.synthetic, "this data is synthetic".into()),
     };
     finding(&[first.0, key, keys.path], format!("{} to a `path` or `hf`, and {what}", first.1))
