@@ -389,9 +389,12 @@ pub(super) fn prepare(args: &RunArgs, text: &str, name: &str, out: &Path) -> Res
     match owner(args, text, name, out)? {
         Owner::Ours => return Ok(lock),
         Owner::Another => {
-            // Held until nothing of it is here any more: nobody's run is moved away under it.
+            // Held until nothing of it is here any more: no run is moved away while it writes. Windows alone gives no other
+            // name to a directory with an open file in it.
+            lock.unname();
+            let held = (!cfg!(windows)).then_some(lock);
             let aside = set_aside(out).map_err(failed)?;
-            drop(lock);
+            drop(held);
             eprintln!("kept the old results in {}", aside.display());
             lock = locked(out)?;
         }

@@ -297,7 +297,9 @@ impl<'a> Chain<'a> {
                 let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
                 collect(&Source::Simulated { asked, simulation })
             })?,
-            (None, None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
+            (None, None, _, Some(labeler)) => {
+                self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?
+            }
             (None, None, _, None) => {
                 let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
                 let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);

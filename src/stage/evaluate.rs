@@ -215,7 +215,8 @@ fn frontier(
     let mut rewards: Vec<Vec<f32>> = Vec::with_capacity(queries.len());
     for (i, chunk) in numbered.chunks(QUERIES).enumerate() {
         rewards.extend(saved.next(i, || {
-            let found = map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
+            let found =
+                map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
             Ok(found.concat())
         })?);
     }

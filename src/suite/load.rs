@@ -412,6 +412,10 @@ pub fn resolved_toml(suite: &Suite, profile: Option<&str>) -> String {
 /// Of a file that only has to be listed: its name, what it makes, its description and members; nothing where it cannot be
 /// read.
 pub fn glance(path: &Path) -> Option<Value> {
+    // A pipe would be waited for.
+    if !path.is_file() {
+        return None;
+    }
     let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
     let text = |key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_string);
     let members = table.get("members").and_then(toml::Value::as_table).map_or(0, toml::Table::len);

@@ -5,8 +5,8 @@ mod input;
 mod rl;
 mod text;
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use crate::output::reader_gone;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use input::{Input, MathError};
 use serde_json::{Map, Value};
 use std::io::{Read, Write};
