@@ -6,6 +6,7 @@ pub mod formats;
 pub mod guards;
 pub mod html;
 pub mod measures;
+mod outside;
 pub mod plots;
 mod round_tables;
 pub mod tables;

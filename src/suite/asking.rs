@@ -27,7 +27,7 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
     };
     let asking = Asking { context, suite: &suite.name, settings: &suite.preference, batches: folder };
     match suite.makes {
-        Makes::Table1StylePreference | Makes::Table5SummaryPreference => {
+        Makes::Table1StylePreference | Makes::Table5SummaryPreference | Makes::Figure4WinRateByLabels => {
             let pairs = suite.comparisons.iter().flat_map(|c| suite.seeds.iter().map(move |seed| (c, *seed)));
             pairs.map(|(c, seed)| comparison(&asking, results, c, seed)).collect()
         }
