@@ -10,6 +10,7 @@ pub mod model;
 pub mod report;
 pub mod rlhf;
 pub mod schemas;
+pub mod sources;
 pub mod spec;
 pub mod stage;
 pub mod store;

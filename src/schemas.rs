@@ -8,6 +8,7 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::label::simulated::SimulatedReport;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Table};
+use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
 use crate::stage::stop::StopRecord;
@@ -22,6 +23,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("spec.schema.json", spec_schema()),
         ("suite.schema.json", suite_schema()),
+        ("sources.schema.json", sources_schema()),
         ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
         ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
         ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),

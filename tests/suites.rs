@@ -48,7 +48,7 @@ const SUITE: &str = r#"
 suite_version = 1
 name = "small"
 description = "Two members and one that fails"
-makes = "table1"
+makes = "table1_style_preference"
 seeds = [1]
 [members.broken]
 spec = "tiny.toml"
@@ -130,7 +130,7 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     assert_eq!((states, &manifest["state"]), (vec!["failed", "done", "done"], &json!("failed")));
     assert!(manifest["members"][0]["error"].as_str().is_some_and(|e| e.contains("weights")), "{manifest:#}");
 
-    let table = place.json("results/small/tables/table1.json");
+    let table = place.json("results/small/tables/table1_style_preference.json");
     let won = row(&table, "sentiment", "5k offline against zero-shot");
     assert_eq!((&won["paper"], &won["n"], &won["seeds"]), (&json!(88.0), &json!(8), &json!([1])));
     assert!(won["value"].is_number() && won["low"].as_f64() < won["high"].as_f64());
@@ -144,7 +144,7 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     // Every file has its schema.
     for (file, schema) in [
         ("manifest.json", "suite_manifest"),
-        ("tables/table1.json", "table"),
+        ("tables/table1_style_preference.json", "table"),
         ("asked/five-vs-zero-shot-seed-1.json", "compared"),
         ("asked/five-vs-zero-shot-seed-1/batch.json", "batch"),
     ] {
@@ -181,16 +181,16 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     place.run(&["small.toml"]).code(0);
     let again = place.json("results/small/members/five-seed-1/manifest.json");
     assert!(again["stages"].as_array().is_some_and(|s| s.iter().all(|stage| stage["cached"] == true)), "{again:#}");
-    let table = place.json("results/small/tables/table1.json");
+    let table = place.json("results/small/tables/table1_style_preference.json");
     assert!(row(&table, "descriptiveness", "5k offline against zero-shot")["value"].is_number());
     assert_eq!(row(&table, "sentiment", "5k offline against zero-shot"), won);
     assert_eq!(place.json("results/small/manifest.json")["state"], "done");
 
     // Drawn again from the directory alone, to the same bytes.
-    let before = fs::read(place.path("results/small/tables/table1.json")).expect("a table");
+    let before = fs::read(place.path("results/small/tables/table1_style_preference.json")).expect("a table");
     fs::remove_dir_all(place.path("results/small/tables")).expect("removed");
     place.runner(&["report", "results/small"]).assert().success();
-    assert_eq!(fs::read(place.path("results/small/tables/table1.json")).expect("a table"), before);
+    assert_eq!(fs::read(place.path("results/small/tables/table1_style_preference.json")).expect("a table"), before);
 
     // Another suite is refused there, and so is another profile.
     let refused = place.run(&["small.toml", "--profile", "smoke"]).code(2);
@@ -214,7 +214,7 @@ fn people_are_asked_waited_for_and_heard() {
     let waiting = place.run(&["asks.toml"]).code(3);
     let said = text(&waiting.get_output().stderr);
     assert!(said.contains("waits for people: 0 of 4 are answered in labels/small/five-vs-zero-shot-seed-1"), "{said}");
-    let table = place.json("results/small/tables/table1.json");
+    let table = place.json("results/small/tables/table1_style_preference.json");
     assert!(
         row(&table, "sentiment", "5k offline against zero-shot")["verdict"]
             .as_str()
@@ -234,7 +234,7 @@ fn people_are_asked_waited_for_and_heard() {
         .collect();
     fs::write(batch.join("answers.jsonl"), answers).expect("written");
     place.run(&["asks.toml"]).code(0);
-    let table = place.json("results/small/tables/table1.json");
+    let table = place.json("results/small/tables/table1_style_preference.json");
     let won = row(&table, "sentiment", "5k offline against zero-shot");
     assert_eq!((&won["value"], &won["n"]), (&json!(75.0), &json!(4)));
     assert!(!table["title"].as_str().is_some_and(|t| t.contains("simulated labelers") && !t.contains("synthetic")));

@@ -72,7 +72,7 @@ impl Listed {
                 description,
             });
         };
-        if kind == FileKind::Paper {
+        if matches!(kind, FileKind::Paper | FileKind::Sources) {
             return None;
         }
         let text = |key: &str| spec.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string();
@@ -145,23 +145,27 @@ fn state_of(name: &str, suite: bool, runs: u64, results: &[Found]) -> String {
 
 /// Every table and figure: the suite that makes it, its state, and the specs that contribute.
 fn targets(files: &[Listed]) -> Vec<[String; 4]> {
-    let mut found: BTreeMap<(String, u32), (Vec<&Listed>, usize)> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, u32, &str), (Vec<&Listed>, usize)> = BTreeMap::new();
     for file in files.iter().filter(|file| file.makes != "-") {
         for word in file.makes.split(", ") {
-            // table10 after table9.
-            let digits: String = word.chars().filter(char::is_ascii_digit).collect();
-            let kind: String = word.chars().filter(|c| !c.is_ascii_digit()).collect();
-            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0))).or_default();
+            // Table 10 stands after table 9.
+            let kind = word.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
+            let digits: String = word[kind.len()..].chars().take_while(char::is_ascii_digit).collect();
+            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0), word)).or_default();
             if file.suite { suites.push(file) } else { *specs += 1 }
         }
     }
     found
         .into_iter()
-        .map(|((kind, number), (suites, specs))| {
+        .map(|((_, _, target), (suites, specs))| {
             let list = |of: &dyn Fn(&Listed) -> String| suites.iter().map(|s| of(s)).collect::<Vec<_>>().join(", ");
             let or_none = |text: String| if text.is_empty() { "-".to_string() } else { text };
-            let target = if number == 0 { kind } else { format!("{kind}{number}") };
-            [target, or_none(list(&|s| s.path.clone())), or_none(list(&|s| s.state.clone())), specs.to_string()]
+            [
+                target.to_string(),
+                or_none(list(&|s| s.path.clone())),
+                or_none(list(&|s| s.state.clone())),
+                specs.to_string(),
+            ]
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod fetch;
 pub mod labels;
 pub mod labels_batches;
 pub mod labels_exchange;
@@ -16,12 +17,14 @@ pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
+pub mod sources;
 pub mod stop;
 pub mod suite;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
 use crate::report::formats::Format;
+use crate::sources::{Catalogue, use_file};
 use crate::spec::{Options, Problem};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
@@ -46,6 +49,9 @@ struct Cli {
     /// Threads of the CPU backend (default: RAYON_NUM_THREADS, else one per core); results do not depend on it
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// A sources.toml over those of the working and the configuration directory: your places of named sources
+    #[arg(long, global = true, value_name = "FILE")]
+    sources: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -91,6 +97,10 @@ enum Command {
         after_help = "The run saves and exits with code 4. `runner stop DIR --undo` and the run's own command go on with it. A file named `stop` in the results directory does the same, as do the buttons of `runner labels serve --results DIR`. DIR/stops.jsonl keeps who stopped what, and why."
     )]
     Stop(stop::StopArgs),
+    /// Bring everything that runs of these specs take from outside: texts, weights, reviews, labels
+    Fetch(fetch::FetchArgs),
+    /// The named sources that specs use, and where each would come from here
+    Sources(sources::SourcesArgs),
     /// Specs here and the runs in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
@@ -109,6 +119,16 @@ enum Command {
     },
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+}
+
+impl Command {
+    /// Whether it reads specs, and with them the users' sources.toml.
+    fn reads_sources(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_) | Self::Validate { .. } | Self::Plan { .. } | Self::Fetch(_) | Self::Sources(_) | Self::Report(_)
+        )
+    }
 }
 
 /// What changes a spec from the command line.
@@ -204,6 +224,13 @@ pub fn main() -> i32 {
         eprintln!("error: --threads: {}", chain(&e));
         return 1;
     }
+    if let Some(file) = &cli.sources {
+        use_file(file);
+    }
+    if let (true, Err(problems)) = (cli.command.reads_sources(), Catalogue::current()) {
+        print_problems(problems);
+        return 2;
+    }
     let level = if cli.quiet { "error" } else { ["info", "debug", "trace"][usize::from(cli.verbose.min(2))] };
     match cli.command {
         Command::Run(args) => run::run(&args, level),
@@ -222,6 +249,8 @@ pub fn main() -> i32 {
             labels::labels(&command)
         }
         Command::Stop(args) => stop::stop(&args),
+        Command::Fetch(args) => fetch::fetch(&args, level),
+        Command::Sources(args) => sources::sources(&args),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
         Command::Math { op } => math::math(&op),

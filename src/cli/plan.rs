@@ -19,8 +19,8 @@ use std::path::Path;
 pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
     match FileKind::of(path) {
         FileKind::Suite => return plan_suite(path, options, device, out),
-        FileKind::Paper => {
-            eprintln!("error: {} holds the paper's values; there is nothing to run", path.display());
+        FileKind::Paper | FileKind::Sources => {
+            eprintln!("error: {} is no spec and no suite; there is nothing to run", path.display());
             return 2;
         }
         FileKind::Spec => {}

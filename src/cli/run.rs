@@ -64,7 +64,7 @@ impl Write for LogFile {
     }
 }
 
-fn start_logging(level: &str) {
+pub(super) fn start_logging(level: &str) {
     // The libraries below us log at info; only their warnings matter here.
     let filter = |level: &str| EnvFilter::new(format!("warn,runner={level}"));
     let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));

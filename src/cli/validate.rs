@@ -1,5 +1,6 @@
 //! `runner validate SPEC...`: everything that can be checked without running, all mistakes of all files at once.
 
+use crate::sources;
 use crate::spec::{Options, Problem, load};
 use crate::suite::{self, FileKind, paper};
 use std::io::Write;
@@ -37,6 +38,7 @@ fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
         FileKind::Spec => load(path, options).err().unwrap_or_default(),
         FileKind::Suite => suite::load(path, &of_suite(options)).err().unwrap_or_default(),
         FileKind::Paper => paper::check(path),
+        FileKind::Sources => sources::check_file(path),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a summary copies from its source, and from where (paper figures 5 and 6).
+//! What a summary copies from its source, and from where (paper figures 6 and 7).
 //!
 //! Copied spans are the extractive fragments of Grusky, Naaman and Artzi ("Newsroom", 2018, section 4), but for a shortest
 //! length; everything is counted over [`words`](super::text::words). The paper does not say how long a copied n-gram, or a
@@ -7,7 +7,7 @@
 use super::text::{sentences, words};
 use std::collections::HashMap;
 
-/// Fewest words of a copied span: the longest n-gram of figure 4.
+/// Fewest words of a copied span: the longest n-gram of figure 5.
 pub const SPAN_WORDS: usize = 4;
 /// Words that must be equal for a response to copy the start of its source.
 pub const START_WORDS: usize = 4;
@@ -94,7 +94,7 @@ pub fn copies_start(source: &str, response: &str) -> Option<bool> {
     Some(of.get(..START_WORDS) == Some(start))
 }
 
-/// The paper's rules for sources that begin with nothing worth copying (figure 6).
+/// The paper's rules for sources that begin with nothing worth copying (table 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preamble {
     /// TL;DR: the first word is one of "hi", "hello", "hey", "ok", "okay", "so".

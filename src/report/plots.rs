@@ -44,14 +44,14 @@ pub const ALL: [Plot; 5] = [
         draw: kl,
     },
     Plot {
-        id: "figure4",
+        id: "novelty",
         title: "What is new in summaries",
         caption: "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% \
                   intervals over held-out queries.",
         draw: super::text_plots::novelty,
     },
     Plot {
-        id: "figure5",
+        id: "copied_from",
         title: "Where summaries copy from",
         caption: "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 \
                   summaries in each twentieth of it.",

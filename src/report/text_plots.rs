@@ -1,4 +1,4 @@
-//! Plots of summaries: novelty as bars (paper figure 4), positions of copied spans as lines (figures 5 and 6).
+//! Plots of summaries: novelty as bars (paper figure 5), positions of copied spans as lines (figures 6 and 7).
 
 use plotters::element::Rectangle;
 use plotters::prelude::*;
@@ -69,14 +69,14 @@ fn series(results: &Results) -> Vec<Series> {
     found
 }
 
-/// Figure 4.
+/// Figure 5.
 pub fn novelty(results: &Results) -> Result<Option<String>, ReportError> {
     draw_novelty(&results.titled("What is new in summaries"), &series(results))
 }
 
 /// Bars of any writers.
 pub(crate) fn draw_novelty(title: &str, all: &[Series]) -> Result<Option<String>, ReportError> {
-    let fail = failed("figure4");
+    let fail = failed("novelty");
     if all.is_empty() {
         return Ok(None);
     }
@@ -127,14 +127,14 @@ fn below() -> plotters::style::text_anchor::Pos {
     Pos::new(HPos::Center, VPos::Top)
 }
 
-/// Figures 5 and 6.
+/// Figures 6 and 7.
 pub fn positions(results: &Results) -> Result<Option<String>, ReportError> {
     draw_positions(&results.titled("Where summaries copy from"), series(results))
 }
 
 /// Lines of any writers.
 pub(crate) fn draw_positions(title: &str, all: Vec<Series>) -> Result<Option<String>, ReportError> {
-    let fail = failed("figure5");
+    let fail = failed("copied_from");
     // Lead-3 is from the start by definition, and would press all others flat.
     let all: Vec<Series> = all.into_iter().filter(|s| s.writer != Writer::Lead3).collect();
     if all.iter().all(|s| s.positions.iter().all(|p| p.1 == 0.0)) {

@@ -3,7 +3,9 @@
 use super::types::*;
 use super::{Options, resolve_path};
 use crate::data::formats::{folder_format, format_of};
+use crate::data::files::safe_pattern;
 use crate::data::hub::{is_repository, is_revision};
+use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
 
 /// A broken rule; `keys` are all the keys it reads, the likeliest culprit first.
@@ -42,6 +44,7 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         seed_fits_toml(spec),
         one_source_of_weights(spec),
         weights_on_the_hub(spec),
+        weights_are_a_known_source(spec),
         weights_exist(spec, dir, options),
     ];
     let task = data_rules(&TASK_DATA, &spec.task.data, dir, options);
@@ -237,7 +240,8 @@ fn seed_fits_toml(spec: &Spec) -> Option<Finding> {
 
 /// Weights that are not trained here bring their own sizes.
 fn weights_are_given(spec: &Spec) -> bool {
-    spec.model.weights.path.is_some() || spec.model.weights.hf.is_some()
+    let weights = &spec.model.weights;
+    weights.path.is_some() || weights.hf.is_some() || weights.source.is_some()
 }
 
 /// Which of several alternatives are given, as a message; `None` if it is exactly one.
@@ -259,9 +263,15 @@ fn not_one_of(all: &[(&str, bool)]) -> Option<String> {
 }
 
 fn one_source_of_weights(spec: &Spec) -> Option<Finding> {
-    let keys = ["model.weights", "model.weights.path", "model.weights.hf", "model.weights.pretrain"];
-    let WeightsSpec { path, hf, pretrain, .. } = &spec.model.weights;
-    let all = [("path", path.is_some()), ("hf", hf.is_some()), ("pretrain", pretrain.is_some())];
+    let keys =
+        ["model.weights", "model.weights.source", "model.weights.path", "model.weights.hf", "model.weights.pretrain"];
+    let WeightsSpec { source, path, hf, pretrain, .. } = &spec.model.weights;
+    let all = [
+        ("source", source.is_some()),
+        ("path", path.is_some()),
+        ("hf", hf.is_some()),
+        ("pretrain", pretrain.is_some()),
+    ];
     finding(&keys, not_one_of(&all)?)
 }
 
@@ -295,6 +305,17 @@ fn on_the_hub(
     }
 }
 
+fn weights_are_a_known_source(spec: &Spec) -> Option<Finding> {
+    source_is_known("model.weights.source", spec.model.weights.source.as_deref()?, SourceUse::Model)
+}
+
+/// A source has a name that the catalogue knows, and is for the part of the spec that asks for it. Mistakes of a user's own
+/// sources.toml are reported by the command itself.
+fn source_is_known(key: &'static str, name: &str, wanted: SourceUse) -> Option<Finding> {
+    let (message, hint) = Catalogue::current().ok()?.refusal(name, wanted)?;
+    hinted(&[key], message, hint)
+}
+
 fn weights_exist(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
     path_is_there("model.weights.path", spec.model.weights.path.as_deref()?, dir, options)
 }
@@ -317,7 +338,8 @@ pub(super) fn path_is_there(key: &'static str, path: &str, dir: &Path, options: 
 
 fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
     [
-        recorded_has_a_path(spec, dir, options),
+        recorded_has_labels(spec, dir, options),
+        recorded_labels_are_a_known_source(spec),
         only_recorded_reads_files(spec),
         only_mock_has_a_direct_reward(spec),
         simulated_care_for_something(spec),
@@ -328,22 +350,31 @@ fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
     .collect()
 }
 
-fn recorded_has_a_path(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
+fn recorded_has_labels(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
     if spec.labeler.kind != LabelerKind::Recorded {
         return None;
     }
-    match &spec.labeler.path {
-        Some(path) => path_is_there("labeler.path", path, dir, options),
-        None => hinted(
-            &["labeler.kind", "labeler.path"],
-            "recorded labels need labeler.path, and none is given".into(),
-            "give the label file, or a folder of them".into(),
+    match (&spec.labeler.path, &spec.labeler.source) {
+        (Some(_), Some(_)) => {
+            finding(&["labeler.path", "labeler.source"], "both `path` and `source` are given; keep one".into())
+        }
+        (Some(path), None) => path_is_there("labeler.path", path, dir, options),
+        (None, Some(_)) => None,
+        (None, None) => hinted(
+            &["labeler.kind", "labeler.source", "labeler.path"],
+            "recorded labels need labeler.source or labeler.path, and none is given".into(),
+            "name a source (`runner sources`), or give a label file or a folder of them".into(),
         ),
     }
 }
 
+fn recorded_labels_are_a_known_source(spec: &Spec) -> Option<Finding> {
+    source_is_known("labeler.source", spec.labeler.source.as_deref()?, SourceUse::Labels)
+}
+
 fn only_recorded_reads_files(spec: &Spec) -> Option<Finding> {
     let given = [
+        ("labeler.source", spec.labeler.source.is_some()),
         ("labeler.path", spec.labeler.path.is_some()),
         ("labeler.format", spec.labeler.format.is_some()),
         ("labeler.split", spec.labeler.split.is_some()),
@@ -394,6 +425,7 @@ fn splits_are_of_one_format(spec: &Spec) -> Option<Finding> {
 /// The keys of one data source.
 struct DataKeys {
     table: &'static str,
+    source: &'static str,
     path: &'static str,
     hf: &'static str,
     revision: &'static str,
@@ -402,11 +434,13 @@ struct DataKeys {
     synthetic: &'static str,
     format: &'static str,
     columns: &'static str,
+    join: &'static str,
     labeled: bool,
 }
 
 const TASK_DATA: DataKeys = DataKeys {
     table: "task.data",
+    source: "task.data.source",
     path: "task.data.path",
     hf: "task.data.hf",
     revision: "task.data.revision",
@@ -415,10 +449,12 @@ const TASK_DATA: DataKeys = DataKeys {
     synthetic: "task.data.synthetic",
     format: "task.data.format",
     columns: "task.data.columns",
+    join: "task.data.join",
     labeled: false,
 };
 const REVIEWS: DataKeys = DataKeys {
     table: "labeler.reviews",
+    source: "labeler.reviews.source",
     path: "labeler.reviews.path",
     hf: "labeler.reviews.hf",
     revision: "labeler.reviews.revision",
@@ -427,6 +463,7 @@ const REVIEWS: DataKeys = DataKeys {
     synthetic: "labeler.reviews.synthetic",
     format: "labeler.reviews.format",
     columns: "labeler.reviews.columns",
+    join: "labeler.reviews.join",
     labeled: true,
 };
 
@@ -434,7 +471,8 @@ fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -
     let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, dir, options));
     [
         one_source_of_data(keys, data),
-        synthetic_has_no_files(keys, data),
+        data_are_a_known_source(keys, data),
+        only_files_are_described(keys, data),
         on_the_hub([keys.hf, keys.revision], "data", data.hf.as_deref(), data.revision.as_deref()),
         patterns_need_a_folder(keys, data, dir),
         format_is_known(keys, data, dir),
@@ -449,16 +487,27 @@ fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -
 }
 
 fn one_source_of_data(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
-    let all = [("synthetic", data.synthetic.is_some()), ("path", data.path.is_some()), ("hf", data.hf.is_some())];
+    let all = [
+        ("source", data.source.is_some()),
+        ("synthetic", data.synthetic.is_some()),
+        ("path", data.path.is_some()),
+        ("hf", data.hf.is_some()),
+    ];
     let message = not_one_of(&all)?;
     match all.iter().any(|(_, given)| *given) {
-        true => finding(&[keys.path, keys.hf, keys.synthetic, keys.table], message),
-        false => finding(&[keys.table, keys.synthetic, keys.path, keys.hf], message),
+        true => finding(&[keys.path, keys.hf, keys.source, keys.synthetic, keys.table], message),
+        false => finding(&[keys.table, keys.source, keys.synthetic, keys.path, keys.hf], message),
     }
 }
 
-fn synthetic_has_no_files(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
-    if data.synthetic.is_none() || data.path.is_some() || data.hf.is_some() {
+fn data_are_a_known_source(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    let wanted = if keys.labeled { SourceUse::Reviews } else { SourceUse::Text };
+    source_is_known(keys.source, data.source.as_deref()?, wanted)
+}
+
+/// Synthetic data have no files, and the files of a source are described in the catalogue.
+fn only_files_are_described(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    if data.path.is_some() || data.hf.is_some() || (data.synthetic.is_none() && data.source.is_none()) {
         return None;
     }
     let first = [
@@ -466,20 +515,22 @@ fn synthetic_has_no_files(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
         (keys.files, "`files` belongs", data.files.is_some()),
         (keys.held_out_files, "`held_out_files` belongs", data.held_out_files.is_some()),
         (keys.columns, "columns belong", !data.columns.is_empty()),
+        (keys.join, "`join` belongs", data.join.is_some()),
     ]
     .into_iter()
     .find(|(_, _, given)| *given)?;
-    finding(
-        &[first.0, keys.synthetic, keys.path],
-        format!("{} to a `path` or `hf`, and this data is synthetic", first.1),
-    )
+    let (key, what) = match &data.source {
+        Some(name) => (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)")),
+        None => (keys.synthetic, "this data is synthetic".into()),
+    };
+    finding(&[first.0, key, keys.path], format!("{} to a `path` or `hf`, and {what}", first.1))
 }
 
 /// Patterns name files of a folder or data set, relative to it.
 fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
     let patterns = [(keys.files, &data.files), (keys.held_out_files, &data.held_out_files)];
     let (key, pattern) = patterns.into_iter().find_map(|(key, pattern)| Some((key, pattern.as_ref()?)))?;
-    if pattern.is_empty() || pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
+    if !safe_pattern(pattern) {
         let message = format!("{pattern:?} names no files of the folder");
         return hinted(&[key], message, "write a name with * and ?, for example \"train-*.jsonl\"".into());
     }

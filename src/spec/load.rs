@@ -341,6 +341,9 @@ fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
         merge(&mut tree, layer);
     }
     let mut missing = kind_defaults(named(&["collect", "schedule"]).as_deref(), named(&["labeler", "kind"]).as_deref());
+    if named(&["labeler", "kind"]).is_some_and(|kind| kind == "recorded") && tree.get(&["labeler", "path"]).is_none() {
+        merge(&mut missing, &recorded_default(&preset));
+    }
     if tree.get(&["collect", "round_labels"]).is_some() {
         // The list says how many rounds there are.
         missing.remove(&["collect", "rounds"]);
@@ -405,6 +408,17 @@ fn kind_defaults(schedule: Option<&str>, labeler: Option<&str>) -> Node {
         value["labeler"] = json!({ "human": HumanSpec::default() });
     }
     Node::from_json(&value, &Origin::Default)
+}
+
+/// The authors' offline labels of a task, where recorded ones are asked for and nothing says which.
+fn recorded_default(preset: &str) -> Node {
+    let size = match preset {
+        "sentiment" | "descriptiveness" => "5k",
+        "tldr" | "cnndm" => "60k",
+        _ => return Node::table(Origin::Default),
+    };
+    let source = json!({ "labeler": { "source": format!("labels/{preset}_offline_{size}") } });
+    Node::from_json(&source, &Origin::Preset(preset.into()))
 }
 
 /// The command line wins over the runs too.

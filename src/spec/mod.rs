@@ -4,12 +4,14 @@
 mod check;
 mod check_labels;
 mod load;
+mod renamed;
 pub(crate) mod schema;
 pub(crate) mod source;
 pub mod types;
 
 pub use check::guess_format;
 pub use load::load;
+pub(crate) use renamed::{instead_of, renamed};
 pub(crate) use schema::did_you_mean;
 pub use schema::spec_schema;
 pub use types::*;
@@ -133,6 +135,15 @@ pub fn resolve_path(path: &str, spec_dir: &Path) -> PathBuf {
     let here = PathBuf::from(path);
     let beside = spec_dir.join(path);
     if !here.exists() && beside.exists() { beside } else { here }
+}
+
+/// `~` and `~/..` as the home directory; anything else as it is.
+pub fn expand_home(path: &str) -> PathBuf {
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(path),
+    }
 }
 
 #[cfg(test)]

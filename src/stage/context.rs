@@ -1,7 +1,7 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::{StageError, stop};
-use crate::report::files::{HubSource, StageRecord};
+use crate::report::files::{SourceRecord, StageRecord};
 use crate::store::cache::{Cache, Key, Work};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -30,8 +30,8 @@ pub struct Context {
     /// Set by Ctrl-C.
     pub interrupted: Arc<AtomicBool>,
     pub records: Mutex<Vec<StageRecord>>,
-    /// What came from the hub.
-    pub sources: Mutex<Vec<HubSource>>,
+    /// What came from outside.
+    pub sources: Mutex<Vec<SourceRecord>>,
 }
 
 #[cfg(test)]

@@ -49,9 +49,13 @@ pub fn text(results: &SuiteResults, table: &Table) -> String {
 /// What goes under a table.
 pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     let mut notes = Vec::new();
+    let makes = results.suite.makes;
     let interval = match id {
-        "table1" | "table3" => "Intervals are 95%: the wider of Wilson's over items and a bootstrap over contexts.",
-        "preference" | "table5" | "table9" => "Intervals are 95%.",
+        _ if id == makes.word() && makes.compares() => {
+            "Intervals are 95%: the wider of Wilson's over items and a bootstrap over contexts."
+        }
+        "preference" => "Intervals are 95%.",
+        _ if makes.asks() => "Intervals are 95%.",
         _ if results.suite.seeds.len() > 1 => {
             "Intervals are 95%: of the spread between seeds where there are several, over held-out queries where there is one."
         }
@@ -59,11 +63,7 @@ pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     };
     notes.push(interval.to_string());
     let paper = super::paper::paper();
-    let recorded = match id {
-        "figure5" => paper.and_then(|p| p.table("figure6")),
-        _ => paper.and_then(|p| p.table(id)),
-    };
-    if let Some(recorded) = recorded {
+    if let Some(recorded) = paper.and_then(|p| p.table(id)) {
         notes.push(format!("The paper's values: {}.", recorded.source));
         notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Of the paper: {unknown}.")));
     }

@@ -104,10 +104,15 @@ impl Sheet<'_> {
     /// Reports what the schema refuses, and takes it out.
     fn check(&mut self, tree: &mut Node) {
         for mismatch in of_suites().check(tree) {
+            let mut problem = mismatch.problem;
+            if mismatch.path == ["makes"] {
+                let word = tree.get(&mismatch.path).map(Node::to_json);
+                problem.hint = word.as_ref().and_then(Value::as_str).and_then(spec::renamed).or(problem.hint);
+            }
             if !mismatch.missing {
                 tree.remove(&mismatch.path);
             }
-            self.problems.push(mismatch.problem);
+            self.problems.push(problem);
         }
     }
 
@@ -215,7 +220,12 @@ impl Sheet<'_> {
             }
             (false, false) => {
                 let message = format!("{} compares no models by preference", suite.makes.word());
-                self.refuse(tree, &["comparisons"], message, Some("remove them, or make table1 or table3".into()));
+                self.refuse(
+                    tree,
+                    &["comparisons"],
+                    message,
+                    Some("remove them, or make a table of preferences".into()),
+                );
             }
             _ => {}
         }
@@ -255,7 +265,7 @@ impl Sheet<'_> {
             let path = dir.join(&member.spec);
             if !path.is_file() {
                 let message = format!("there is no spec {}", path.display());
-                self.refuse(tree, &["members", name, "spec"], message, None);
+                self.refuse(tree, &["members", name, "spec"], message, spec::instead_of(&path));
                 continue;
             }
             let set = flat(&member.set);

@@ -44,7 +44,7 @@ pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String
             out.extend(plots.iter().map(figure));
         }
     }
-    if results.suite.makes == Makes::Table10 || results.suite.makes.compares() || plots.len() > 1 {
+    if results.suite.makes == Makes::Table10NoKl || results.suite.makes.compares() || plots.len() > 1 {
         out += &samples(results);
     }
     if let Some(manifest) = &results.manifest {

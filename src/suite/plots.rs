@@ -1,5 +1,5 @@
 //! Plots over the members and seeds of a suite: figure 2 with mean and range over seeds, figure 3 as a sweep beside the
-//! closed-form optimum, figures 4 and 5 of each task, and the win rates of tables 1 and 3 beside the paper's.
+//! closed-form optimum, figures 5 to 7 of each task, and the win rates of tables 1 and 5 beside the paper's.
 
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
@@ -27,37 +27,37 @@ pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<Drawn>, Repo
         drawn.extend(svg.map(|svg| Drawn { id: id.into(), title: title.into(), caption, svg }));
     };
     match results.suite.makes {
-        Makes::Table1 | Makes::Table3 => {
+        Makes::Table1StylePreference | Makes::Table5SummaryPreference => {
             let title = results.titled("Win rates");
             add("win_rates", &title, WIN_RATES, win_rates(&title, tables)?);
         }
-        Makes::Figure2 | Makes::Table10 => {
+        Makes::Figure2MockCurves | Makes::Table10NoKl => {
             let title = results.titled("Mock score against episodes");
             add("figure2", &title, FIGURE2, figure2(results, &title)?);
         }
-        Makes::Figure3 => {
+        Makes::Figure3Frontier => {
             let title = results.titled("Score against KL");
             add("figure3", &title, FIGURE3, figure3(results, &title)?);
         }
-        Makes::Table2 | Makes::Figure4 | Makes::Figure5 => {
+        Makes::Table4Rouge | Makes::Figure5Novelty | Makes::Figure6CopiedFrom => {
             for task in results.tasks() {
                 let title = results.titled(&format!("{task}: what is new in summaries"));
                 add(
-                    &format!("figure4_{task}"),
+                    &format!("novelty_{task}"),
                     &title,
-                    FIGURE4,
+                    NOVELTY,
                     draw_novelty(&short(&title), &series(results, &task))?,
                 );
                 let title = results.titled(&format!("{task}: where summaries copy from"));
                 add(
-                    &format!("figure5_{task}"),
+                    &format!("copied_from_{task}"),
                     &title,
-                    FIGURE5,
+                    COPIED_FROM,
                     draw_positions(&short(&title), series(results, &task))?,
                 );
             }
         }
-        Makes::Table5 | Makes::Table9 => {}
+        Makes::Table8Accuracy | Makes::Table9Agreement => {}
     }
     Ok(drawn)
 }
@@ -69,9 +69,9 @@ const FIGURE2: &str = "Score of the policy's samples under r_s during training (
 const FIGURE3: &str = "Final policies on held-out queries: small dots are seeds, large ones their means; runs of the same \
                        number of episodes are joined. Black: the best score possible at each KL, by re-weighting samples of \
                        ρ at the first seed, with two standard errors; sampling makes it uncertain at high KL.";
-const FIGURE4: &str = "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% intervals: \
+const NOVELTY: &str = "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% intervals: \
                        over held-out queries at one seed, over seeds at several.";
-const FIGURE5: &str = "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 summaries \
+const COPIED_FROM: &str = "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 summaries \
                        in each twentieth of it.";
 
 /// A title that fits over a plot; the page has it in full.

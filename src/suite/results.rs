@@ -154,7 +154,7 @@ impl SuiteResults {
         let asks = self.suite.makes.asks() && self.suite.preference.kind == Asked::Simulated;
         add(asks || specs().any(|s| s.labeler.kind == LabelerKind::Simulated), "simulated labelers".into());
         // r_s answers for people where the paper had people: everywhere but in the mock study.
-        let study = ["table10", "figure2", "figure3"].contains(&self.suite.makes.word());
+        let study = self.suite.makes.is_mock_study();
         let stands_in = |s: &Spec| s.labeler.kind == LabelerKind::Mock && !study;
         let named = |m: &MemberResults| m.label.contains("mock");
         add(self.members.iter().any(|m| m.spec().is_some_and(stands_in) && !named(m)), "mock labels".into());

@@ -59,6 +59,8 @@ pub enum FileKind {
     Suite,
     /// The paper's values.
     Paper,
+    /// Named sources.
+    Sources,
 }
 
 impl FileKind {
@@ -74,6 +76,7 @@ impl FileKind {
         keys.filter_map(|key| match key {
             "suite_version" => Some(Self::Suite),
             "paper_version" => Some(Self::Paper),
+            "sources_version" => Some(Self::Sources),
             _ => None,
         })
         .next()

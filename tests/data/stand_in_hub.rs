@@ -67,8 +67,10 @@ struct State {
     repositories: BTreeMap<String, Repository>,
     /// Models that once had no owner, and who has them now.
     owners: BTreeMap<String, String>,
-    /// Part of a path, how often it goes wrong, and how.
-    faults: Vec<(String, usize, Fault)>,
+    /// Files at plain addresses, `plain/PATH`.
+    plain: Files,
+    /// Part of a path, how many answers go right first, how often it then goes wrong, and how.
+    faults: Vec<(String, usize, usize, Fault)>,
     seen: Vec<Seen>,
 }
 
@@ -147,6 +149,11 @@ impl StandInHub {
         self.state().owners.insert(name.into(), owner.into());
     }
 
+    /// A file at `/plain/PATH`, as any web server has it.
+    pub fn plain(&self, path: &str, content: &[u8]) {
+        self.state().plain.insert(format!("plain/{path}"), content.to_vec());
+    }
+
     pub fn make_private(&self, repository: &str) {
         self.change(repository, |repository| repository.private = true);
     }
@@ -157,7 +164,12 @@ impl StandInHub {
 
     /// The next `times` answers to paths that contain `part` go wrong.
     pub fn fault(&self, part: &str, times: usize, fault: Fault) {
-        self.state().faults.push((part.into(), times, fault));
+        self.fault_after(part, 0, times, fault);
+    }
+
+    /// The same after `right` answers that go right.
+    pub fn fault_after(&self, part: &str, right: usize, times: usize, fault: Fault) {
+        self.state().faults.push((part.into(), right, times, fault));
     }
 
     /// The requests since last asked.
@@ -200,10 +212,14 @@ fn answer(connection: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
     let Some(seen) = request(&mut reader)? else { return Ok(()) };
     let mut state = state.lock().expect("no test has failed while it was held");
     state.seen.push(seen.clone());
-    let found = state.faults.iter_mut().find(|(part, left, _)| *left > 0 && seen.path.contains(part.as_str()));
-    let fault = found.map(|(_, left, fault)| {
+    let found = state.faults.iter_mut().find(|(part, _, left, _)| *left > 0 && seen.path.contains(part.as_str()));
+    let fault = found.and_then(|(_, right, left, fault)| {
+        if *right > 0 {
+            *right -= 1;
+            return None;
+        }
         *left -= 1;
-        fault.clone()
+        Some(fault.clone())
     });
     let answer = match &fault {
         Some(Fault::Status(status, wait)) => {
@@ -301,6 +317,12 @@ fn repository_of(path: &str) -> Option<(String, &str)> {
 
 fn routed(seen: &Seen, address: SocketAddr, state: &State, fault: Option<&Fault>) -> Answer {
     let path = seen.path.trim_start_matches('/');
+    if path.starts_with("plain/") {
+        let Some(content) = state.plain.get(path) else { return Answer::refusal(404, "", "no such page") };
+        let mut answer = part(content, seen.range.as_deref().filter(|_| fault != Some(&Fault::IgnoreRange)));
+        answer.headers.push(("ETag", format!("\"0x{}\"", &etag(path, content)[..14])));
+        return answer;
+    }
     let cached = path.strip_prefix("api/resolve-cache/").map(|rest| rest.split('?').next().unwrap_or(rest));
     if let (Some(rest), None) = (path.strip_prefix("api/"), cached) {
         return api(seen, state, rest);

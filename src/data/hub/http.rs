@@ -60,6 +60,13 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// What a server that is not the hub says of a file.
+#[derive(Debug, Clone)]
+pub struct PlainMetadata {
+    pub etag: Option<String>,
+    pub size: Option<u64>,
+}
+
 /// What the hub says of a file.
 #[derive(Debug, Clone)]
 pub struct Metadata {
@@ -191,12 +198,19 @@ impl Client {
         let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
         let etag = etag.ok_or_else(|| Failure::Broken("its answer has no etag".into()))?;
         let number = |name| header(headers, name).and_then(|n| n.parse().ok());
-        let size = number("x-linked-size").or_else(|| match response.status().as_u16() {
-            206 => header(headers, "content-range")?.rsplit_once('/')?.1.parse().ok(),
-            200 => number("content-length"),
-            _ => None,
-        });
+        let size = number("x-linked-size").or_else(|| size_of(&response));
         Ok(Metadata { etag, size })
+    }
+
+    /// Size and, where the server gives one, etag of a file at a plain address.
+    pub fn plain_metadata(&self, url: &str) -> Result<PlainMetadata, Failure> {
+        let mut response = self.follow(url, Some("bytes=0-0"), &|_| false)?;
+        if response.status().as_u16() == 416 {
+            response = self.follow(url, None, &|_| false)?;
+        }
+        let response = self.refuse(response)?;
+        let headers = response.headers();
+        Ok(PlainMetadata { etag: header(headers, "etag"), size: size_of(&response) })
     }
 
     /// A file's content from byte `start` on.
@@ -274,6 +288,16 @@ impl Read for Pieces {
     }
 }
 
+/// The size of the whole file, of which an answer may hold a part.
+fn size_of(response: &Response) -> Option<u64> {
+    let headers = response.headers();
+    match response.status().as_u16() {
+        206 => header(headers, "content-range")?.rsplit_once('/')?.1.parse().ok(),
+        200 => header(headers, "content-length")?.parse().ok(),
+        _ => None,
+    }
+}
+
 /// An answer that is none of success or redirect is a failure.
 fn refuse(response: Response) -> Result<Response, Failure> {
     let code = response.status().as_u16();
@@ -302,7 +326,7 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Scheme, host and port.
-fn origin(url: &str) -> Option<String> {
+pub(super) fn origin(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let host = rest.split(['/', '?', '#']).next().filter(|h| !h.is_empty() && !h.contains('@'))?;
     Some(format!("{scheme}://{host}").to_ascii_lowercase())

@@ -7,12 +7,14 @@
 
 mod environment;
 mod http;
+mod plain;
 mod store;
 mod transfer;
 
 use self::http::{Client, Failure};
-use self::store::{Listing, Repository, is_commit, safe_name};
-pub use self::store::{is_repository, is_revision};
+pub use self::plain::sha256_of;
+use self::store::{Listing, Repository, is_commit};
+pub use self::store::{is_repository, is_revision, safe_name};
 use super::error::{DataError, instead, list};
 use hf_hub::RepoType;
 use std::path::PathBuf;

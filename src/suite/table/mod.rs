@@ -17,14 +17,14 @@ use crate::report::tables::{row, table};
 /// The tables of a suite, the one it is named for first.
 pub fn build(results: &SuiteResults) -> Vec<Table> {
     let mut tables = match results.suite.makes {
-        Makes::Table1 | Makes::Table3 => win_rate::build(results),
-        Makes::Table2 => texts::rouge(results),
-        Makes::Table5 => people::accuracy(results),
-        Makes::Table9 => people::agreement(results),
-        Makes::Table10 => scores::without_penalty(results),
-        Makes::Figure2 | Makes::Figure3 => scores::scores(results),
-        Makes::Figure4 => texts::novelty(results),
-        Makes::Figure5 => texts::copying(results),
+        Makes::Table1StylePreference | Makes::Table5SummaryPreference => win_rate::build(results),
+        Makes::Table4Rouge => texts::rouge(results),
+        Makes::Table8Accuracy => people::accuracy(results),
+        Makes::Table9Agreement => people::agreement(results),
+        Makes::Table10NoKl => scores::without_penalty(results),
+        Makes::Figure2MockCurves | Makes::Figure3Frontier => scores::scores(results),
+        Makes::Figure5Novelty => texts::novelty(results),
+        Makes::Figure6CopiedFrom => texts::copying(results),
     };
     let unlike = results.unlike_the_paper();
     for table in &mut tables {

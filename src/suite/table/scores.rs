@@ -5,6 +5,7 @@ use crate::metric::interval::mean_interval;
 use crate::report::files::{Evaluation, Row, Table, number};
 use crate::suite::paper::paper;
 use crate::suite::results::{MemberResults, SuiteResults};
+use crate::suite::types::Makes;
 use crate::suite::verdict::{Middle, Ours};
 
 /// A number of an evaluation with its interval over queries.
@@ -51,7 +52,7 @@ pub fn without_penalty(results: &SuiteResults) -> Vec<Table> {
         }
         rows.extend(reference.map(|m| described("log-odds of ρ", &label, "reference_log_odds", &m, "")));
     }
-    vec![made("table10", "Table 10: mock sentiment without a KL penalty", "variant", rows)]
+    vec![made(results.suite.makes.word(), "Table 10: mock sentiment without a KL penalty", "variant", rows)]
 }
 
 /// A metric of training, averaged over its last twentieth.
@@ -94,9 +95,12 @@ pub fn scores(results: &SuiteResults) -> Vec<Table> {
         rows.extend(kl.map(|m| described("KL(π, ρ) per response, nats", &label, "kl", &m, &words)));
         rows.extend(below_the_optimum(results, name, &label));
     }
-    let id = results.suite.makes.word();
-    let title = if id == "figure2" { "Figure 2: scores at the end" } else { "Figure 3: scores and KL at the end" };
-    vec![made(id, title, "run", rows)]
+    let makes = results.suite.makes;
+    let title = match makes {
+        Makes::Figure2MockCurves => "Figure 2: scores at the end",
+        _ => "Figure 3: scores and KL at the end",
+    };
+    vec![made(makes.word(), title, "run", rows)]
 }
 
 /// How far a policy's score is below the best that its KL allows.

@@ -1,4 +1,4 @@
-//! Table 2 and figures 4 to 6: what the summaries of a suite's members are like, beside those of ρ, lead-3 and people, from
+//! Table 4 and figures 5 to 7: what the summaries of a suite's members are like, beside those of ρ, lead-3 and people, from
 //! the members' own evaluations.
 
 use super::{Measured, absent, made};
@@ -111,7 +111,7 @@ fn nothing(_: &str, _: &str) -> Option<Value> {
     None
 }
 
-/// Table 2.
+/// Table 4.
 pub fn rouge(results: &SuiteResults) -> Vec<Table> {
     let mean = |task: &str, model: &str| paper()?.rouge(task, model);
     let sheet = |what, metric, paper| Sheet {
@@ -129,10 +129,10 @@ pub fn rouge(results: &SuiteResults) -> Vec<Table> {
     rows.extend(sheet("ROUGE-1", "rouge1", &nothing).rows(&of(|r| r.rouge1)));
     rows.extend(sheet("ROUGE-2", "rouge2", &nothing).rows(&of(|r| r.rouge2)));
     rows.extend(sheet("ROUGE-L", "rougeL", &nothing).rows(&of(|r| r.rouge_l)));
-    vec![made("table2", "Table 2: ROUGE (F1 x 100) against the reference summaries", "task", rows)]
+    vec![made(results.suite.makes.word(), "Table 4: ROUGE (F1 x 100) against the reference summaries", "task", rows)]
 }
 
-/// Figure 4.
+/// Figure 5.
 pub fn novelty(results: &SuiteResults) -> Vec<Table> {
     let recorded = |task: &str, model: &str| paper()?.novelty(task, model);
     let sheet = |what, metric, paper| Sheet {
@@ -155,10 +155,10 @@ pub fn novelty(results: &SuiteResults) -> Vec<Table> {
     for (what, metric, pick) in ngrams {
         rows.extend(sheet(what, metric, &nothing).rows(&|t: &Texts| Some(percent(pick(t.novelty.as_ref()?)?))));
     }
-    vec![made("figure4", "Figure 4: what of the summaries is not in their source", "task", rows)]
+    vec![made(results.suite.makes.word(), "Figure 5: what of the summaries is not in their source", "task", rows)]
 }
 
-/// Figures 5 and 6.
+/// Figures 6 and 7.
 pub fn copying(results: &SuiteResults) -> Vec<Table> {
     let of_60k = |preamble: bool| {
         move |task: &str, model: &str| if model == "60k" { paper()?.copy_start(task, preamble) } else { None }
@@ -192,7 +192,12 @@ pub fn copying(results: &SuiteResults) -> Vec<Table> {
             .rows(&|t: &Texts| Some(percent(t.copying.as_ref()?.span_position?))),
     );
     preamble_direction(&mut rows);
-    vec![made("figure5", "Figures 5 and 6: where summaries copy from, and how they begin", "task", rows)]
+    vec![made(
+        results.suite.makes.word(),
+        "Figures 6 and 7: where summaries copy from, and how they begin",
+        "task",
+        rows,
+    )]
 }
 
 /// The paper's finding is a difference between inputs: starts are copied, but not after a preamble that says nothing.
