@@ -12,11 +12,13 @@ pub mod logprobs;
 pub mod ls;
 pub mod math;
 pub mod model;
+mod panics;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
+mod signals;
 pub mod sources;
 pub mod stop;
 pub mod suite;
@@ -35,7 +37,7 @@ use std::path::PathBuf;
     name = "runner",
     version,
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
-    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
+    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               what it will take: time, memory, disk\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -67,18 +69,11 @@ enum Command {
         #[arg(long, value_enum, default_value = "text")]
         format: ProblemFormat,
     },
-    /// The resolved spec with the origin of each value, the stages, and estimates of work and memory
-    Plan {
-        spec: PathBuf,
-        #[command(flatten)]
-        overrides: Overrides,
-        /// The device whose cached stages are looked up
-        #[arg(long, default_value = "auto")]
-        device: String,
-        /// Results directory (default: results/NAME of the spec); the stage cache is beside it
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    /// What a run will take: stages and which are done, work, time, memory, disk, downloads; and what the spec sets
+    #[command(
+        after_help = "Examples:\n  runner plan specs/quickstart.toml --values                  every value and where it came from\n  runner plan specs/table4_rouge.toml --device wgpu --memory 80GB   for a GPU that is not in this machine\n  runner plan specs/table4_rouge.toml --format json                 for programs (schemas/plan.schema.json)\n\nTimes come from what `runner doctor` measured on the device, or from --tflops. docs/planning.md explains the numbers."
+    )]
+    Plan(plan::PlanArgs),
     /// Spec differences first, then metrics: value, interval, difference, verdict
     Compare(compare::CompareArgs),
     /// Draw the tables, plots and page of a results directory again, or print its tables for pasting
@@ -126,7 +121,12 @@ impl Command {
     fn reads_sources(&self) -> bool {
         matches!(
             self,
-            Self::Run(_) | Self::Validate { .. } | Self::Plan { .. } | Self::Fetch(_) | Self::Sources(_) | Self::Report(_)
+            Self::Run(_)
+                | Self::Validate { .. }
+                | Self::Plan { .. }
+                | Self::Fetch(_)
+                | Self::Sources(_)
+                | Self::Report(_)
         )
     }
 }
@@ -210,6 +210,10 @@ fn arguments() -> Vec<OsString> {
 
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
+    crate::output::finished(command())
+}
+
+fn command() -> i32 {
     let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(e) => {
@@ -237,9 +241,7 @@ pub fn main() -> i32 {
         Command::Validate { specs, overrides, format } => {
             validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json)
         }
-        Command::Plan { spec, overrides, device, out } => {
-            plan::plan(&spec, &overrides.options(false), &device, out.as_deref())
-        }
+        Command::Plan(args) => plan::plan(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Report(args) => report::report(&args),
         Command::Sample(args) => sample::sample(&args),
@@ -256,7 +258,9 @@ pub fn main() -> i32 {
         Command::Math { op } => math::math(&op),
         Command::Schema { check } => schema::schema(check),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             0
         }
     }

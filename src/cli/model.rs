@@ -5,6 +5,7 @@ use crate::data::error::list;
 use crate::model::config::read_config;
 use crate::model::gpt2::Gpt2;
 use crate::model::weights::load_gpt2;
+use crate::output::reader_gone;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -23,7 +24,7 @@ pub enum Failure {
 pub fn exit_code(result: Result<(), Failure>) -> i32 {
     let (message, code) = match result {
         Ok(()) => return 0,
-        Err(Failure::Output(e)) if e.kind() == io::ErrorKind::BrokenPipe => return 0,
+        Err(Failure::Output(e)) if reader_gone(&e) => return 0,
         Err(Failure::Output(e)) => (format!("cannot write the output: {e}"), 1),
         Err(Failure::Run(message)) => (message, 1),
         Err(Failure::Input(message)) => (message, 2),

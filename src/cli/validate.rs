@@ -6,10 +6,10 @@ use crate::suite::{self, FileKind, paper};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Prints the problems to stdout; the exit code: 0 all valid, 2 not.
+/// Prints the problems to stdout, of every profile; the exit code: 0 all valid, 2 not.
 pub fn validate(specs: &[PathBuf], options: &Options, json: bool) -> i32 {
     let mut out = std::io::stdout().lock();
-    report(specs, options, json, &mut out)
+    report(specs, &Options { all_profiles: true, ..options.clone() }, json, &mut out)
 }
 
 fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write) -> i32 {
@@ -50,6 +50,7 @@ pub fn of_suite(options: &Options) -> suite::load::Options {
         seeds: options.seed.map(|seed| vec![seed]),
         check_files: options.check_files,
         for_run: options.for_run,
+        all_profiles: options.all_profiles,
     }
 }
 

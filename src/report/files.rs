@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::measures::Texts;
 use crate::label::simulated::SimulatedReport;
+use crate::store::lock::is_held;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -217,9 +218,19 @@ pub enum State {
     Waiting,
     Stopped,
     Failed,
+    /// Never in a file: one says `running`, and no process holds the directory's lock. It was killed, or the machine went down.
+    #[serde(skip)]
+    Interrupted,
 }
 
 impl State {
+    /// What a manifest's state is in truth: see [`State::Interrupted`].
+    pub fn now(self, dir: &Path) -> Self {
+        match self {
+            State::Running if !is_held(dir) => State::Interrupted,
+            state => state,
+        }
+    }
     /// The word used in the file.
     pub fn word(self) -> &'static str {
         match self {
@@ -228,6 +239,7 @@ impl State {
             State::Waiting => "waiting",
             State::Stopped => "stopped",
             State::Failed => "failed",
+            State::Interrupted => "interrupted",
         }
     }
 }
@@ -242,6 +254,17 @@ pub struct StageRecord {
     pub key: String,
     pub seconds: f64,
     pub cached: bool,
+    /// For another process that was making it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Waited>,
+}
+
+/// A stage that two runs with one cache wanted at the same time.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct Waited {
+    /// Host and process.
+    pub by: String,
+    pub seconds: f64,
 }
 
 /// What a run took from outside: from the Hugging Face hub, or by the name of a source.
@@ -293,6 +316,15 @@ pub struct Manifest {
     pub finished_at: Option<String>,
     #[serde(default)]
     pub peak_memory_bytes: Option<u64>,
+    /// Why it is not done, where it failed, was stopped or waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// The spec's profile that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// What `--set` changed in the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
 }
 
 /// One number of a table.

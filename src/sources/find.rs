@@ -125,7 +125,9 @@ impl Finder<'_> {
         let reasons = refused.join("; ");
         DataError::Fetch {
             what: format!("source {name:?}"),
-            message: format!("is not here ({reasons}). {fetch}{put}, or name {own} in sources.toml: [sources] {name:?} = \"PATH\""),
+            message: format!(
+                "is not here ({reasons}). {fetch}{put}, or name {own} in sources.toml: [sources] {name:?} = \"PATH\""
+            ),
         }
     }
 

@@ -1,9 +1,9 @@
 //! Rules between keys, which a schema cannot say; one small function each. A finding names every key it depends on.
 
 use super::types::*;
-use super::{Options, resolve_path};
-use crate::data::formats::{folder_format, format_of};
+use super::Options;
 use crate::data::files::safe_pattern;
+use crate::data::formats::{folder_format, format_of};
 use crate::data::hub::{is_repository, is_revision};
 use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
@@ -24,7 +24,7 @@ pub(super) fn hinted(keys: &[&'static str], message: String, hint: String) -> Op
 }
 
 /// Every rule on one resolved variant.
-pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
+pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     let sizes = [
         episodes_fill_batches(spec),
         batch_divides_into_minibatches(spec),
@@ -45,17 +45,17 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         one_source_of_weights(spec),
         weights_on_the_hub(spec),
         weights_are_a_known_source(spec),
-        weights_exist(spec, dir, options),
+        weights_exist(spec, options),
     ];
-    let task = data_rules(&TASK_DATA, &spec.task.data, dir, options);
+    let task = data_rules(&TASK_DATA, &spec.task.data, options);
     // Only r_s reads reviews.
     let reviews = if spec.labeler.has_classifier() {
-        data_rules(&REVIEWS, &spec.labeler.reviews, dir, options)
+        data_rules(&REVIEWS, &spec.labeler.reviews, options)
     } else {
         Vec::new()
     };
-    let recorded = recorded_rules(spec, dir, options);
-    let labels = super::check_labels::rules(spec, dir, options);
+    let recorded = recorded_rules(spec, options);
+    let labels = super::check_labels::rules(spec, options);
     sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).chain(labels).collect()
 }
 
@@ -316,29 +316,26 @@ fn source_is_known(key: &'static str, name: &str, wanted: SourceUse) -> Option<F
     hinted(&[key], message, hint)
 }
 
-fn weights_exist(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
-    path_is_there("model.weights.path", spec.model.weights.path.as_deref()?, dir, options)
+fn weights_exist(spec: &Spec, options: &Options) -> Option<Finding> {
+    path_is_there("model.weights.path", spec.model.weights.path.as_deref()?, options)
 }
 
 /// An empty path is one to be given later, by `--set`.
-pub(super) fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -> Option<Finding> {
+pub(super) fn path_is_there(key: &'static str, path: &str, options: &Options) -> Option<Finding> {
     let give = format!("give it by --set {key}=PATH");
     if path.is_empty() {
         return if options.for_run { hinted(&[key], "no path is given".into(), give) } else { None };
     }
-    if !options.check_files || resolve_path(path, dir).exists() {
+    if !options.check_files || Path::new(path).exists() {
         return None;
     }
-    let message = format!(
-        "there is no file or folder {path:?}, neither here nor in {}",
-        if dir.as_os_str().is_empty() { ".".into() } else { dir.display().to_string() }
-    );
+    let message = format!("there is no file or folder {path:?}, neither beside the file that says so nor here");
     hinted(&[key], message, give)
 }
 
-fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
+fn recorded_rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     [
-        recorded_has_labels(spec, dir, options),
+        recorded_has_labels(spec, options),
         recorded_labels_are_a_known_source(spec),
         only_recorded_reads_files(spec),
         only_mock_has_a_direct_reward(spec),
@@ -350,7 +347,7 @@ fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
     .collect()
 }
 
-fn recorded_has_labels(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
+fn recorded_has_labels(spec: &Spec, options: &Options) -> Option<Finding> {
     if spec.labeler.kind != LabelerKind::Recorded {
         return None;
     }
@@ -358,7 +355,7 @@ fn recorded_has_labels(spec: &Spec, dir: &Path, options: &Options) -> Option<Fin
         (Some(_), Some(_)) => {
             finding(&["labeler.path", "labeler.source"], "both `path` and `source` are given; keep one".into())
         }
-        (Some(path), None) => path_is_there("labeler.path", path, dir, options),
+        (Some(path), None) => path_is_there("labeler.path", path, options),
         (None, Some(_)) => None,
         (None, None) => hinted(
             &["labeler.kind", "labeler.source", "labeler.path"],
@@ -467,17 +464,17 @@ const REVIEWS: DataKeys = DataKeys {
     labeled: true,
 };
 
-fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -> Vec<Finding> {
-    let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, dir, options));
+fn data_rules(keys: &DataKeys, data: &DataSpec, options: &Options) -> Vec<Finding> {
+    let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, options));
     [
         one_source_of_data(keys, data),
         data_are_a_known_source(keys, data),
         only_files_are_described(keys, data),
         on_the_hub([keys.hf, keys.revision], "data", data.hf.as_deref(), data.revision.as_deref()),
-        patterns_need_a_folder(keys, data, dir),
-        format_is_known(keys, data, dir),
-        columns_are_used(keys, data, dir),
-        reviews_have_labels(keys, data, dir),
+        patterns_need_a_folder(keys, data),
+        format_is_known(keys, data),
+        columns_are_used(keys, data),
+        reviews_have_labels(keys, data),
         reviews_are_not_held_out(keys, data),
         path,
     ]
@@ -520,21 +517,23 @@ fn only_files_are_described(keys: &DataKeys, data: &DataSpec) -> Option<Finding>
     .into_iter()
     .find(|(_, _, given)| *given)?;
     let (key, what) = match &data.source {
-        Some(name) => (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)")),
+        Some(name) => {
+            (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)"))
+        }
         None => (keys.synthetic, "this data is synthetic".into()),
     };
     finding(&[first.0, key, keys.path], format!("{} to a `path` or `hf`, and {what}", first.1))
 }
 
 /// Patterns name files of a folder or data set, relative to it.
-fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     let patterns = [(keys.files, &data.files), (keys.held_out_files, &data.held_out_files)];
     let (key, pattern) = patterns.into_iter().find_map(|(key, pattern)| Some((key, pattern.as_ref()?)))?;
     if !safe_pattern(pattern) {
         let message = format!("{pattern:?} names no files of the folder");
         return hinted(&[key], message, "write a name with * and ?, for example \"train-*.jsonl\"".into());
     }
-    let path = resolve_path(data.path.as_deref().filter(|path| !path.is_empty())?, dir);
+    let path = Path::new(data.path.as_deref().filter(|path| !path.is_empty())?);
     match path.is_file() {
         true => finding(&[key, keys.path], format!("{} is one file; a pattern chooses from a folder", path.display())),
         false => None,
@@ -543,14 +542,14 @@ fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Optio
 
 /// The format of file data: as written, else by the name of the file, the pattern, or the files of the folder. `None`
 /// where it cannot be told, and for a data set of the hub whose files are not named.
-pub fn guess_format(data: &DataSpec, dir: &Path) -> Option<DataFormat> {
+pub fn guess_format(data: &DataSpec) -> Option<DataFormat> {
     if data.format.is_some() {
         return data.format;
     }
     if let Some(pattern) = &data.files {
         return format_of(pattern);
     }
-    let path = resolve_path(data.path.as_deref()?, dir);
+    let path = Path::new(data.path.as_deref()?);
     if path.is_dir() {
         return folder_format(&path);
     }
@@ -558,8 +557,8 @@ pub fn guess_format(data: &DataSpec, dir: &Path) -> Option<DataFormat> {
     known.or_else(|| (path.extension().is_none() && !path.exists()).then_some(DataFormat::Text))
 }
 
-fn format_is_known(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
-    if guess_format(data, dir).is_some() {
+fn format_is_known(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    if guess_format(data).is_some() {
         return None;
     }
     let hint = "add format = \"text\", \"tsv\", \"csv\", \"jsonl\", \"json\", \"parquet\" or \"stories\"".to_string();
@@ -571,15 +570,15 @@ fn format_is_known(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Findi
         );
     }
     let path = data.path.as_deref().filter(|path| !path.is_empty())?;
-    let message = match resolve_path(path, dir).is_dir() {
+    let message = match Path::new(path).is_dir() {
         true => format!("{path:?} holds files of several formats"),
         false => format!("the format of {path:?} is not known from its name"),
     };
     hinted(&[keys.path, keys.format], message, hint)
 }
 
-fn columns_are_used(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
-    let format = guess_format(data, dir)?;
+fn columns_are_used(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    let format = guess_format(data)?;
     if data.columns.is_empty() || !matches!(format, DataFormat::Text | DataFormat::Stories) {
         return None;
     }
@@ -587,9 +586,9 @@ fn columns_are_used(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Find
     finding(&[keys.columns, keys.format, keys.path], format!("{what} no columns"))
 }
 
-fn reviews_have_labels(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+fn reviews_have_labels(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     let name = data.path.as_deref().or(data.hf.as_deref()).filter(|name| !name.is_empty())?;
-    let what = match guess_format(data, dir) {
+    let what = match guess_format(data) {
         Some(DataFormat::Text) => "plain text",
         Some(DataFormat::Stories) => "stories",
         _ => return None,

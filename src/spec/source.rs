@@ -131,11 +131,7 @@ const REPLACES: [(&[&str], &str, &[&str]); 14] = [
     (DATA, "source", &["synthetic", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"]),
     (DATA, "path", &["source", "synthetic", "hf", "revision", "files", "held_out_files"]),
     (DATA, "hf", &["source", "synthetic", "path", "revision", "files", "held_out_files"]),
-    (
-        DATA,
-        "synthetic",
-        &["source", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"],
-    ),
+    (DATA, "synthetic", &["source", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"]),
     (&["labeler"], "source", &["path"]),
     (&["labeler"], "path", &["source"]),
     (&["model"], "size", &["dimensions"]),

@@ -36,7 +36,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
     };
     let l = &spec.labeler;
     let inputs = (
-        &l.reviews,
+        &l.reviews.without_place(),
         &l.classifier,
         spec.task.query_length + spec.task.response_length,
         content,

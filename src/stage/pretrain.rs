@@ -98,18 +98,20 @@ fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError> {
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     let content = fingerprint(&spec.task.data, Want::Documents)?;
+    // Where files are does not matter, only what is in them.
+    let task = spec.task.without_place();
     if let Some((dir, commit)) = given(spec)? {
         readable(read_config(&dir))?;
         let mut files = readable(weight_files(&dir))?;
         files.push(dir.join("config.json"));
         files.extend(Tokenizer::files(&dir));
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
-        return Ok(Key::new("import", VERSION, &(hashes, commit, &spec.task.data, content, device_kind))?);
+        return Ok(Key::new("import", VERSION, &(hashes, commit, &task.data, content, device_kind))?);
     }
-    let inputs = (&spec.model, &spec.task.data, content, spec.seed, device_kind);
+    let inputs = (&spec.model, &task.data, content, spec.seed, device_kind);
     if spec.model.weights.pretrain.as_ref().is_some_and(|p| p.summaries) {
         // The task's rules and texts are part of what is read.
-        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, &spec.task))?);
+        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, &task))?);
     }
     Ok(Key::new("pretrain", VERSION, &inputs)?)
 }

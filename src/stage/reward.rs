@@ -2,7 +2,7 @@
 //! training on the labels (paper section 2.2; released code: train_reward.py, label_types.py).
 
 use super::StageError;
-use super::collect::{gather, sample_all};
+use super::collect::{gather, sample_each};
 use super::context::{CHECKPOINTS, Context};
 use super::quality::Quality;
 use super::scoring::{Rule, Scorer, raw_scores};
@@ -112,7 +112,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     );
     let model = ScalarModel { trunk: inputs.reference.clone(), head };
 
-    let rows = normalization_rows(spec, inputs)?;
+    let rows = normalization_rows(context, spec, inputs, dir)?;
     let (mean, std) = starting_scale(&labels)?;
     let start = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
     let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, start), &labels, (kind, dir))?;
@@ -250,11 +250,17 @@ fn loss_of(kind: Kind, rewards: Tensor<1>, judgements: &[Judgement], device: &De
 }
 
 /// Samples of ρ on queries of the task, truncated as in scoring.
-fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, StageError> {
+fn normalization_rows(
+    context: &Context,
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    dir: &Path,
+) -> Result<Vec<Query>, StageError> {
     let picked =
         Context::shuffled(spec.seed, "normalization queries", inputs.queries.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
-    let responses = sample_all(inputs.reference, spec, &queries, 1, "normalization samples")?;
+    let purpose = "normalization samples";
+    let responses = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
     Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.rule.row(q, r)).collect())
 }
 

@@ -2,8 +2,8 @@
 //! before the first stage, and from then on named by commit or by a file on this machine, so that a branch that moves on
 //! cannot change a run or its keys.
 
-use super::StageError;
 use super::context::Context;
+use super::{Kept, StageError};
 use crate::data::error::{DataError, list};
 use crate::data::files;
 use crate::data::hub::Hub;
@@ -28,7 +28,7 @@ pub fn fetched(context: &Context, spec: &Spec) -> Result<Spec, StageError> {
     let pinned = pinned(spec, hub);
     if pinned.is_err() {
         // Ctrl-C is no failure; what came is kept.
-        context.check_stop(0)?;
+        context.check_stop(0, Kept::Everything)?;
     }
     let (spec, sources) = pinned?;
     if let Ok(mut all) = context.sources.lock() {

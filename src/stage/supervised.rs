@@ -16,13 +16,14 @@ use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, Work};
+use crate::store::seal::{self, Part};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
 /// Rows of one pass on a GPU.
-const GPU_ROWS: usize = 16;
+pub const GPU_ROWS: usize = 16;
 
 /// One learning rate of the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Option<Key>, StageError> {
     if spec.supervised.on == SupervisedOn::Nothing {
         return Ok(None);
     }
-    let inputs = (&spec.supervised, &spec.task, spec.seed, reference.to_string());
+    let inputs = (&spec.supervised, spec.task.without_place(), spec.seed, reference.to_string());
     Ok(Some(Key::new("supervised", VERSION, &inputs)?))
 }
 
@@ -141,9 +142,12 @@ fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Re
     );
     let sweep = work.dir.join(CHECKPOINTS);
     let progress = sweep.join("trials.json");
-    let mut trials: Vec<Trial> = match std::fs::read_to_string(&progress) {
-        Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
-        Err(_) => Vec::new(),
+    let mut trials: Vec<Trial> = match progress.exists() {
+        true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
+            tracing::warn!("{e}; the sweep begins again");
+            Vec::new()
+        }),
+        false => Vec::new(),
     };
     let best_dir = sweep.join("best");
     for (i, lr) in s.lrs.iter().enumerate().skip(trials.len()) {
@@ -158,7 +162,10 @@ fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Re
             validation_loss = Some(loss).filter(|loss| loss.is_finite());
         }
         trials.push(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) });
-        write_atomic(&progress, &serde_json::to_vec(&trials)?).map_err(StageError::io(&progress))?;
+        // The best model so far counts on being what it was.
+        let best = best_of(&trials).map(|_| Part::whole(&sweep, "best/model.safetensors")).transpose();
+        let written = best.and_then(|best| seal::write(&progress, &trials, best.into_iter().collect()));
+        written.map_err(StageError::io(&progress))?;
     }
     let Some((lr, _)) = best_of(&trials) else {
         let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();

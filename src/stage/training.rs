@@ -1,8 +1,8 @@
 //! The loop around training steps that all supervised stages share: progress, checkpoints, the cord, and the guard
 //! against losses that are no numbers. A killed loop continues from its last checkpoint to the same weights.
 
-use super::StageError;
 use super::context::Context;
+use super::{Kept, StageError};
 use crate::model::gpt2::Weights;
 use crate::model::optimizer::Adam;
 use crate::spec::AdamSpec;
@@ -51,7 +51,7 @@ impl Training<'_> {
         for i in first..self.steps {
             if let Some(by) = self.context.stop_requested() {
                 self.save(i, &model, &adam)?;
-                return Err(StageError::Stopped { by, update: i });
+                return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }
             if saved.elapsed() > pause {
                 let started = Instant::now();
@@ -74,7 +74,7 @@ impl Training<'_> {
 
     fn save<M: Weights + Clone>(&self, step: usize, model: &M, adam: &Adam) -> Result<(), StageError> {
         let state = State { updates: step, kl_coef: 0.0, entropy_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
-        checkpoint::save(&self.checkpoints, &state, model, adam)
+        checkpoint::save(&self.checkpoints, &state, model, adam, &[])
     }
 }
 

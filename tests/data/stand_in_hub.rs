@@ -65,10 +65,10 @@ struct Repository {
 struct State {
     /// By `models/OWNER/NAME` and `datasets/OWNER/NAME`.
     repositories: BTreeMap<String, Repository>,
-    /// Models that once had no owner, and who has them now.
-    owners: BTreeMap<String, String>,
     /// Files at plain addresses, `plain/PATH`.
     plain: Files,
+    /// Models that once had no owner, and who has them now.
+    owners: BTreeMap<String, String>,
     /// Part of a path, how many answers go right first, how often it then goes wrong, and how.
     faults: Vec<(String, usize, usize, Fault)>,
     seen: Vec<Seen>,
@@ -144,14 +144,14 @@ impl StandInHub {
         commit
     }
 
-    /// `models/NAME` is led to `models/OWNER/NAME`, as the hub does with its oldest names.
-    pub fn own(&self, name: &str, owner: &str) {
-        self.state().owners.insert(name.into(), owner.into());
-    }
-
     /// A file at `/plain/PATH`, as any web server has it.
     pub fn plain(&self, path: &str, content: &[u8]) {
         self.state().plain.insert(format!("plain/{path}"), content.to_vec());
+    }
+
+    /// `models/NAME` is led to `models/OWNER/NAME`, as the hub does with its oldest names.
+    pub fn own(&self, name: &str, owner: &str) {
+        self.state().owners.insert(name.into(), owner.into());
     }
 
     pub fn make_private(&self, repository: &str) {

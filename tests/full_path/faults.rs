@@ -138,7 +138,8 @@ fn a_mistake_in_sources_toml_says_where() {
     let place = Place::new("");
     let refused = |sources: &str, words: &[&str]| {
         place.sources(sources);
-        let (code, _, text) = place.runner(&["validate", "spec.toml"]);
+        let (code, out, text) = place.runner(&["validate", "spec.toml"]);
+        let text = out + &text;
         assert!(code == 2 && words.iter().all(|word| text.contains(word)), "{code} {words:?}: {text}");
     };
     refused("[sources.tldr]\npaths = \"x\"\n", &["sources.toml:3:1", "unknown key"]);
@@ -166,10 +167,7 @@ fn an_unknown_or_unfitting_name_is_refused_with_the_nearest() {
 #[test]
 fn a_users_file_replaces_places_by_name_and_its_paths_are_its_own() {
     let place = Place::new("");
-    place.write(
-        "config/runner/sources.toml",
-        "[sources]\ntiny = \"elsewhere.json\"\n\"labels/tldr_offline_60k\" = \"mine.json\"\n",
-    );
+    place.write("config/runner/sources.toml", "[sources]\ntiny = { use = \"labels\", places = [{ path = \"elsewhere.json\" }] }\n\"labels/tldr_offline_60k\" = \"mine.json\"\n");
     place.write("config/runner/mine.json", "[]");
     let (code, text, _) = place.runner(&["sources", "labels/tldr_offline_60k"]);
     assert!(code == 0 && text.contains("config/runner/mine.json") && text.contains("yes"), "{text}");

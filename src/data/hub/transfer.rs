@@ -75,6 +75,8 @@ impl From<Failure> for Broken {
     }
 }
 
+/// Says of a complete file why it cannot be taken.
+pub(super) type Accept = fn(&Path) -> io::Result<Result<(), String>>;
 /// What the hub says of a repository's branches and tags.
 #[derive(serde::Deserialize)]
 struct References {
@@ -94,9 +96,6 @@ fn longer(bytes: u64, remote: &Remote) -> Failure {
     let size = remote.size.unwrap_or_default();
     Failure::Broken(format!("more than the {size} bytes that it says the file has came ({bytes} so far); cut off"))
 }
-
-/// Says of a complete file why it cannot be taken.
-pub(super) type Accept = fn(&Path) -> io::Result<Result<(), String>>;
 
 /// A file to fetch.
 pub(super) struct Remote {
