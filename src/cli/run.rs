@@ -299,8 +299,8 @@ pub(super) fn run_one(
         profile: args.overrides.profile.clone(),
         set: args.overrides.set.clone(),
     };
-    let result = save_manifest(out, &manifest)
-        .and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
+    let result =
+        save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {

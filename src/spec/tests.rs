@@ -619,7 +619,10 @@ fn a_mistake_of_the_child_is_not_said_again_of_the_base_s_profile() -> Outcome {
     let found = load(&file, &all_profiles()).err().unwrap_or_default();
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].path, "profile.smoke.policy.episodes");
-    assert!(found[0].message.contains("policy.batch_size is set at") && found[0].message.contains("x.toml:2"), "{found:?}");
+    assert!(
+        found[0].message.contains("policy.batch_size is set at") && found[0].message.contains("x.toml:2"),
+        "{found:?}"
+    );
     load(&file, &Options::default()).map_err(|found| found[0].to_string())?;
     Ok(())
 }
