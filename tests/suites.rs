@@ -199,7 +199,27 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     assert!(text(&refused.get_output().stderr).contains("holds results of another suite"));
     let plan = place.runner(&["plan", "small.toml", "--device", "cpu"]).assert().success();
     let plan = text(&plan.get_output().stdout);
-    assert!(plan.contains("3 runs of 3 members") && plan.contains("0.000 TFLOP to do"), "{plan}");
+    // What the broken member would make is not done, and what its weights are is not known.
+    assert!(plan.starts_with("small: 3 runs (3 members, 1 seed) on the CPU"), "{plan}");
+    assert!(plan.contains("missing: ") && plan.contains("weights") && plan.contains("shared stages"), "{plan}");
+
+    // Totals are those of distinct stages, and nothing is counted twice for being shared.
+    let plan = place.runner(&["plan", "small.toml", "--device", "cpu", "--format", "json"]).assert().success();
+    let plan: Value = serde_json::from_slice(&plan.get_output().stdout).expect("JSON");
+    let stages = plan["stages"].as_array().expect("stages");
+    let keys: Vec<&str> = stages.iter().filter_map(|s| s["key"].as_str()).collect();
+    let distinct: std::collections::BTreeSet<&&str> = keys.iter().collect();
+    assert_eq!((keys.len(), keys.is_empty()), (distinct.len(), false), "{plan:#}");
+    let sum: f64 = stages.iter().filter_map(|s| s["flops"].as_f64()).sum();
+    let shared: f64 = stages
+        .iter()
+        .map(|s| s["flops"].as_f64().unwrap_or(0.0) * (s["runs"].as_array().expect("runs").len() - 1) as f64)
+        .sum();
+    let total = |key: &str| plan["totals"][key].as_f64().expect("a number");
+    assert!((total("flops") / sum - 1.0).abs() < 1e-9 && sum > 0.0, "{plan:#}");
+    assert!((total("flops_shared") / shared - 1.0).abs() < 1e-9 && shared > 0.0, "{plan:#}");
+    let unknown = |s: &Value| s["state"] == "unknown" && s["key"].is_null() && s["flops"].is_number();
+    assert!(stages.iter().any(unknown), "{plan:#}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What a spec has differently from the preset that it follows.
 
-use super::load::preset_values;
+use super::layers::preset_values;
 use super::{Follows, Spec};
 use serde_json::Value;
 

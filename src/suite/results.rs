@@ -67,6 +67,8 @@ pub struct SuiteResults {
     pub agreed: Vec<Agreed>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
+    /// Of it, what is there and cannot be read.
+    pub damaged: Vec<String>,
 }
 
 impl SuiteResults {
@@ -79,11 +81,13 @@ impl SuiteResults {
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
             ReportError::Content { path, line, message: error.message().to_string() }
         })?;
-        let mut missing = Vec::new();
-        let manifest: Option<SuiteManifest> = match read_json(&dir.join("manifest.json")) {
+        let (mut missing, mut damaged) = (Vec::new(), Vec::new());
+        let path = dir.join("manifest.json");
+        let manifest: Option<SuiteManifest> = match read_json(&path) {
             Ok(manifest) => Some(manifest),
             Err(error) => {
                 missing.push(error.to_string());
+                damaged.extend(path.exists().then(|| error.to_string()));
                 None
             }
         };
@@ -92,17 +96,22 @@ impl SuiteResults {
             for seed in &suite.seeds {
                 let found = read_member(dir, &suite, name, member, *seed, manifest.as_ref());
                 missing.extend(found.missing.clone().map(|why| format!("{name}, seed {seed}: {why}")));
+                damaged.extend(found.results.iter().flat_map(|results| results.damaged.clone()));
                 members.push(found);
             }
         }
-        let compared = asked(dir, &mut missing, |c: &Compared| !c.a.is_empty());
-        let agreed = asked(dir, &mut missing, |a: &Agreed| !a.member.is_empty());
+        let mut unread = Vec::new();
+        let compared = asked(dir, &mut unread, |c: &Compared| !c.a.is_empty());
+        unread.clear();
+        let agreed = asked(dir, &mut unread, |a: &Agreed| !a.member.is_empty());
+        missing.extend(unread.clone());
+        damaged.extend(unread);
         let of_manifest = manifest.iter().flat_map(|m| &m.questions);
         missing.extend(of_manifest.filter_map(|q| Some(format!("{}: {}", q.id, q.message.as_ref()?))));
-        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, missing })
+        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, missing, damaged })
     }
 
-    /// The same with specs whose paths have been made findable from where the program runs.
+    /// The same with specs as they are meant now, whose paths can be found from where the program runs.
     pub fn with_specs(mut self, of: impl Fn(&str, u64) -> Option<(String, Spec)>) -> Self {
         for member in &mut self.members {
             member.run = of(&member.name, member.seed).or_else(|| member.run.take());
