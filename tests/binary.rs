@@ -540,6 +540,63 @@ fn values_from_the_command_line_are_typed() {
     plan("nonsense").code(2);
 }
 
+/// Specs that come with the program, whose weights nobody has fetched here.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn a_plan_of_models_that_are_not_here_is_no_plan_of_nothing() {
+    let place = Place::new();
+    let plan = |spec: &str, more: &[&str]| {
+        let spec = format!("{ROOT}/specs/{spec}");
+        let run = place
+            .runner()
+            .env("HF_HUB_CACHE", place.path("hub"))
+            .env("XDG_CACHE_HOME", place.path("caches"))
+            .args(["plan", &spec, "--format", "json"])
+            .args(more)
+            .assert()
+            .success();
+        serde_json::from_slice::<Value>(&run.get_output().stdout).expect("JSON")
+    };
+    let one = plan("cnndm_60k_offline.toml", &["--device", "cpu"]);
+    assert_eq!(one["runs"][0]["parameters"], 774_030_080.0);
+    let fetches = one["fetches"].as_array().expect("fetches");
+    let large =
+        |f: &Value| f["name"].as_str().is_some_and(|n| n.ends_with("gpt2-large")) && f["bytes"].as_f64() > Some(3e9);
+    assert!(fetches.iter().any(large), "{one:#}");
+    assert!(one["missing"].as_array().is_some_and(|m| !m.is_empty()), "{one:#}");
+    for stage in one["stages"].as_array().expect("stages") {
+        assert!(stage["flops"].is_number() && stage["memory_bytes"].as_f64() > Some(3e9), "{stage:#}");
+        assert!(stage["seconds"].is_null() && stage["state"] == "unknown", "{stage:#}");
+    }
+    // A million episodes and more, of a model of 774M parameters: tens of exaFLOP.
+    assert!(one["totals"]["flops_to_do"].as_f64() > Some(1e19), "{one:#}");
+
+    // A GPU that is not here: its memory decides, and with a speed there is a time.
+    let elsewhere = ["--device", "wgpu", "--memory", "80GB", "--tflops", "40"];
+    let gpu = plan("cnndm_60k_offline.toml", &elsewhere);
+    assert_eq!(gpu["device"]["memory_bytes"], 80_000_000_000u64);
+    let fits = |m: &Value| m["stage"] == "policy" && m["needed_bytes"].as_f64() > Some(1e12);
+    assert!(gpu["misfits"].as_array().is_some_and(|all| all.iter().any(fits)), "{gpu:#}");
+    let (flops, seconds) = (gpu["totals"]["flops_to_do"].as_f64(), gpu["totals"]["seconds_to_do"].as_f64());
+    let ratio = flops.expect("operations") / seconds.expect("a time");
+    assert!((ratio / 40e12 - 1.0).abs() < 1e-9, "{ratio:e}");
+}
+
+#[test]
+fn a_run_without_room_is_refused_before_it_starts() {
+    let place = Place::new();
+    let run = |more: &[&str]| place.smoke("small").args(["--memory", "1MB"]).args(more).assert();
+    let refused = run(&[]).code(2);
+    let text = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(text.contains("has no room for this run") && text.contains("--no-memory-check"), "{text}");
+    assert!(!place.path("small").exists(), "nothing was begun");
+    run(&["--no-memory-check"]).success();
+    // What is done needs no memory.
+    run(&[]).success();
+    place.smoke("other").args(["--memory", "a lot"]).assert().code(2).stderr(predicate::str::contains("80GB"));
+}
+
 #[test]
 fn small_commands_work() {
     let place = Place::new();

@@ -31,7 +31,9 @@ fn list(root: &Path) -> String {
     out.push('\n');
     out += &table(
         ["SPEC", "REPRODUCES", "STATE", "DESCRIPTION"],
-        &of(false).map(|f| [&f.path, &f.makes, &f.state, &f.description].map(Clone::clone)).collect::<Vec<_>>(),
+        &of(false)
+            .map(|f| [f.path.clone(), numbers(&f.makes), f.state.clone(), f.description.clone()])
+            .collect::<Vec<_>>(),
     );
     let by_target = targets(&files);
     if !by_target.is_empty() {
@@ -75,7 +77,7 @@ impl Listed {
                 description,
             });
         };
-        if kind == FileKind::Paper {
+        if matches!(kind, FileKind::Paper | FileKind::Sources) {
             return None;
         }
         let text = |key: &str| spec.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string();
@@ -180,25 +182,34 @@ fn state_of(name: &str, suite: bool, runs: u64, results: &[Found]) -> String {
     }
 }
 
+/// The tables and figures of a spec by their numbers alone: "table4, figure5".
+fn numbers(makes: &str) -> String {
+    makes.split(", ").map(|word| word.split('_').next().unwrap_or(word)).collect::<Vec<_>>().join(", ")
+}
+
 /// Every table and figure: the suite that makes it, its state, and the specs that contribute.
 fn targets(files: &[Listed]) -> Vec<[String; 4]> {
-    let mut found: BTreeMap<(String, u32), (Vec<&Listed>, usize)> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, u32, &str), (Vec<&Listed>, usize)> = BTreeMap::new();
     for file in files.iter().filter(|file| file.makes != "-") {
         for word in file.makes.split(", ") {
-            // table10 after table9.
-            let digits: String = word.chars().filter(char::is_ascii_digit).collect();
-            let kind: String = word.chars().filter(|c| !c.is_ascii_digit()).collect();
-            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0))).or_default();
+            // Table 10 stands after table 9.
+            let kind = word.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
+            let digits: String = word[kind.len()..].chars().take_while(char::is_ascii_digit).collect();
+            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0), word)).or_default();
             if file.suite { suites.push(file) } else { *specs += 1 }
         }
     }
     found
         .into_iter()
-        .map(|((kind, number), (suites, specs))| {
+        .map(|((_, _, target), (suites, specs))| {
             let list = |of: &dyn Fn(&Listed) -> String| suites.iter().map(|s| of(s)).collect::<Vec<_>>().join(", ");
             let or_none = |text: String| if text.is_empty() { "-".to_string() } else { text };
-            let target = if number == 0 { kind } else { format!("{kind}{number}") };
-            [target, or_none(list(&|s| s.path.clone())), or_none(list(&|s| s.state.clone())), specs.to_string()]
+            [
+                target.to_string(),
+                or_none(list(&|s| s.path.clone())),
+                or_none(list(&|s| s.state.clone())),
+                specs.to_string(),
+            ]
         })
         .collect()
 }
@@ -238,13 +249,13 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
             std::fs::write(path, text)
         };
-        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n")?;
+        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2_mock_curves\"]\n")?;
         put("specs/b.toml", "name = ")?;
         put("specs/paper.toml", "paper_version = 1\n")?;
         put("specs/base/c.toml", "name = \"c\"\n")?;
         put(
             "specs/s.toml",
-            "suite_version = 1\nname = \"s\"\nmakes = \"figure2\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
+            "suite_version = 1\nname = \"s\"\nmakes = \"figure2_mock_curves\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
         )?;
         put("results/a/manifest.json", "{\"name\": \"a\", \"state\": \"done\", \"finished_at\": null}")?;
         put("results/a.old-1/manifest.json", "{\"name\": \"a\", \"state\": \"failed\"}")?;
@@ -261,8 +272,8 @@ mod tests {
         let text = list(dir.path());
         assert!(text.contains("specs/a.toml  figure2     done   first\n"), "{text}");
         assert!(text.contains("specs/b.toml  -           -      (cannot be read"), "{text}");
-        assert!(text.contains("specs/s.toml  figure2  waiting, 1 of 2\n"), "{text}");
-        assert!(text.contains("figure2          specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
+        assert!(text.contains("specs/s.toml  figure2_mock_curves  waiting, 1 of 2\n"), "{text}");
+        assert!(text.contains("figure2_mock_curves  specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
         assert!(!text.contains("paper.toml") && !text.contains("base"), "{text}");
         let row = |path: &str| text.lines().find(|l| l.split("  ").next() == Some(path)).unwrap_or_default();
         assert!(row("results/a").contains("  done  "), "{text}");

@@ -6,7 +6,8 @@ use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
 use crate::report::files::{Manifest, State};
-use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
+use crate::spec::paths::portable_spec;
+use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
 use crate::stage::context::Context;
 use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::{is_temporary, sweep, write_atomic};
@@ -44,6 +45,12 @@ pub struct RunArgs {
     pub(super) fresh: bool,
     #[arg(long)]
     pub(super) no_progress: bool,
+    /// Memory of the device, such as 80GB (default: what the machine says; wgpu does not say it)
+    #[arg(long, value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
+    memory: Option<u64>,
+    /// Start even if `runner plan` says that the device has no room
+    #[arg(long)]
+    no_memory_check: bool,
 }
 
 /// The log file of the run in progress.
@@ -64,13 +71,13 @@ impl Write for LogFile {
     }
 }
 
-fn start_logging(level: &str) {
+pub(super) fn start_logging(level: &str) {
     // The libraries below us log at info; only their warnings matter here.
     let filter = |level: &str| EnvFilter::new(format!("warn,runner={level}"));
     let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));
     let screen = fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(super::in_colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name)))
         .with_target(false)
         .without_time()
         .with_filter(screen);
@@ -253,10 +260,13 @@ pub(super) fn run_one(
     interrupted: &Arc<AtomicBool>,
 ) -> Ended {
     let out = place.out;
-    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, loaded, spec)) {
+    if let Err(message) = check_room(args, &[loaded], &place.cache, chosen) {
+        return Ended::refused(2, message);
+    }
+    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, spec)) {
         return Ended::refused(1, e.to_string());
     }
-    let _lock = match prepare(args, &resolved_toml(&loaded.spec), "spec.toml", out) {
+    let _lock = match prepare(args, &resolved_toml(&portable_spec(&loaded.spec, out)), "spec.toml", out) {
         Ok(lock) => lock,
         Err((code, message)) => return Ended::refused(code, message),
     };
@@ -290,7 +300,7 @@ pub(super) fn run_one(
         set: args.overrides.set.clone(),
     };
     let result =
-        save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &with_paths(loaded))));
+        save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
@@ -324,11 +334,16 @@ pub(super) fn run_one(
     }
 }
 
+/// Refuses what the device has no memory for, unless told not to.
+pub(super) fn check_room(args: &RunArgs, specs: &[&Loaded], cache: &Cache, chosen: &Chosen) -> Result<(), String> {
+    if args.no_memory_check { Ok(()) } else { super::plan::room(specs, cache, chosen, args.memory) }
+}
+
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.
-fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelError> {
+fn room_for(chosen: &Chosen, spec: &Spec) -> Result<(), ModelError> {
     let weights = &spec.model.weights;
     let (vocab, width) = match (&weights.path, &weights.pretrain) {
-        (Some(path), _) => match read_config(&resolve_path(path, &loaded.dir)) {
+        (Some(path), _) => match read_config(Path::new(path)) {
             Ok(config) => (config.vocab, config.dimensions.width),
             Err(_) => return Ok(()),
         },
@@ -337,25 +352,6 @@ fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelEr
         _ => (50_257, spec.model.dimensions().width),
     };
     chosen.check_room(vocab, width)
-}
-
-/// The variants with their data and model paths made findable from where the program runs.
-pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
-    let mut variants = loaded.variants.clone();
-    for (_, spec) in &mut variants {
-        let paths = [
-            &mut spec.model.weights.path,
-            &mut spec.task.data.path,
-            &mut spec.labeler.reviews.path,
-            &mut spec.labeler.path,
-            &mut spec.labeler.batches,
-        ];
-        let human = spec.labeler.human.as_mut().map(|human| [&mut human.gold, &mut human.instructions]);
-        for path in paths.into_iter().chain(human.into_iter().flatten()).flatten() {
-            *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
-        }
-    }
-    variants
 }
 
 /// Draws the report and says where it is.

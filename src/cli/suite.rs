@@ -1,10 +1,10 @@
 //! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
-use super::run::{Place, RunArgs, log_to, now, peak_memory, prepare, run_one, with_paths};
+use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, prepare, run_one};
 use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
-use crate::spec::Spec;
+use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
@@ -33,6 +33,11 @@ pub(super) fn run(
     chosen: &Chosen,
     interrupted: &Arc<AtomicBool>,
 ) -> i32 {
+    let specs: Vec<&Loaded> = loaded.members.iter().map(|member| &member.loaded).collect();
+    if let Err(message) = check_room(args, &specs, &Cache::beside(out), chosen) {
+        eprintln!("error: {message}");
+        return 2;
+    }
     let text = resolved_toml(&loaded.suite, loaded.profile.as_deref());
     let _lock = match prepare(args, &text, "suite.toml", out) {
         Ok(lock) => lock,
@@ -196,9 +201,9 @@ fn because(reason: Option<&str>) -> String {
     reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// The run of a member that its suite means, with paths that can be found from here.
+/// The run of a member that its suite means.
 fn meant(loaded: &LoadedSuite, name: &str, seed: u64) -> Option<(String, Spec)> {
     let member = loaded.members.iter().find(|m| m.name == name && m.seed == seed)?;
     let run = loaded.suite.members.get(name)?.run.as_deref();
-    with_paths(&member.loaded).into_iter().find(|(found, _)| run.is_none_or(|run| run == found))
+    member.loaded.variants.iter().find(|(found, _)| run.is_none_or(|run| run == found)).cloned()
 }

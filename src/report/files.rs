@@ -3,6 +3,7 @@
 //! Readers skip fields they do not know (a newer program may have written them) and name file and line of what
 //! they cannot read. A last line without its newline is a line still being written, and is left out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the column "paper" says when there is no number to put there.
+/// Of a value of the paper that one secondary source has; the mark stands beside the value.
+pub const SECONDARY: &str = "one secondary source";
+pub const SECONDARY_MARK: &str = "(B)";
 pub const NOT_RECORDED: &str = "not recorded in the paper's copy we have";
 
 /// Why a report could not be read or written.
@@ -266,19 +270,31 @@ pub struct Waited {
     pub seconds: f64,
 }
 
-/// What a run took from the Hugging Face hub.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HubSource {
+/// What a run took from outside: from the Hugging Face hub, or by the name of a source.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceRecord {
     /// The part of the spec that names it.
     pub key: String,
-    pub repository: String,
-    pub commit: String,
+    /// The name of the source, where the spec gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The place of the source that had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Of the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The files of a data set that are read.
     #[serde(default)]
     pub files: Vec<String>,
     /// Those for evaluation alone.
     #[serde(default)]
     pub held_out: Vec<String>,
+    /// SHA-256 of files that came from plain addresses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<String, String>,
 }
 
 /// manifest.json: what made this directory.
@@ -297,7 +313,7 @@ pub struct Manifest {
     #[serde(default)]
     pub stages: Vec<StageRecord>,
     #[serde(default)]
-    pub sources: Vec<HubSource>,
+    pub sources: Vec<SourceRecord>,
     pub started_at: String,
     #[serde(default)]
     pub finished_at: Option<String>,

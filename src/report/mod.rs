@@ -6,6 +6,7 @@ pub mod formats;
 pub mod guards;
 pub mod html;
 pub mod measures;
+mod outside;
 pub mod plots;
 mod round_tables;
 pub mod tables;
@@ -320,10 +321,10 @@ pub(crate) mod tests {
         draw(dir).unwrap();
         let page = fs::read_to_string(dir.join("report.html")).unwrap();
         assert!(page.contains("> <mark>My &lt;brother&gt; broke my</mark>, well, bike<"), "{page}");
-        for plot in ["figure4", "figure5"] {
+        for plot in ["novelty", "copied_from"] {
             let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
             assert!(svg.contains("(simulated labelers)") && svg.contains("reference summaries"), "{plot}");
-            assert!(svg.contains("π, b") && svg.contains("lead-3") == (plot == "figure4"), "{plot}");
+            assert!(svg.contains("π, b") && svg.contains("lead-3") == (plot == "novelty"), "{plot}");
         }
         assert!(page.contains("<h2>Copying from the source (simulated labelers)</h2>"));
     }

@@ -1,7 +1,7 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::{Kept, StageError, stop};
-use crate::report::files::{HubSource, StageRecord, Waited};
+use crate::report::files::{SourceRecord, StageRecord, Waited};
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
 use crate::store::lock::Holder;
@@ -37,8 +37,8 @@ pub struct Context {
     /// Set by Ctrl-C and other requests of the operating system to end.
     pub interrupted: Arc<AtomicBool>,
     pub records: Mutex<Vec<StageRecord>>,
-    /// What came from the hub.
-    pub sources: Mutex<Vec<HubSource>>,
+    /// What came from outside.
+    pub sources: Mutex<Vec<SourceRecord>>,
 }
 
 #[cfg(test)]

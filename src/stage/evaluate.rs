@@ -21,7 +21,7 @@ use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// β of the frontier, from weak to strong optimisation, in units of the mock score's standard deviation under ρ.
 const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1];
 
@@ -63,7 +63,7 @@ impl<'a> Inputs<'a> {
 /// What an evaluation depends on.
 /// `upstream`: π, or all that takes its place.
 pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task, run, upstream, spec.seed))?)
+    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task.without_place(), run, upstream, spec.seed))?)
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.

@@ -7,10 +7,10 @@ use super::rounds::{Round, updates};
 use super::scoring::{Rule, Scorer};
 use super::{Kept, StageError, guards};
 use crate::data::queries::Query;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
-use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, targets, to_vec, trimmed};
+use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, to_vec, trimmed};
 use crate::model::weights::save_scalar;
 use crate::report::files::{number, read_jsonl, read_metrics};
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
@@ -70,7 +70,7 @@ impl Segment<'_> {
 
 /// What π depends on; `upstream`: ρ, r_s and the scorer.
 pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task, &spec.guards, spec.seed, upstream))?)
+    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task.without_place(), &spec.guards, spec.seed, upstream))?)
 }
 
 /// The same in rounds. `previous`: π of the round before.
@@ -79,8 +79,8 @@ pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Opti
     let online = (spec.collect.schedule == CollectSchedule::Online)
         .then(|| (CollectSpec { outstanding: None, ..spec.collect.clone() }, spec.labeler.kind));
     let (previous, segment) = (previous.map(Key::to_string), (round.from, round.to));
-    let inputs =
-        ("rounds", ROUNDS, segment, online, &spec.policy, &spec.task, &spec.guards, spec.seed, upstream, previous);
+    let task = spec.task.without_place();
+    let inputs = ("rounds", ROUNDS, segment, online, &spec.policy, &task, &spec.guards, spec.seed, upstream, previous);
     Ok(Key::new("policy", VERSION, &inputs)?)
 }
 
@@ -431,10 +431,10 @@ pub fn optimise(
                 };
                 let queries: Vec<Query> = rows.iter().map(|r| queries[*r].clone()).collect();
                 let responses: Vec<Vec<u32>> = rows.iter().map(|r| responses[*r].clone()).collect();
-                let batch = Batch::new(&trimmed(joined(&queries, &responses)), &device);
+                let batch = model.trunk.batch(&trimmed(joined(&queries, &responses)))?;
                 let hidden = model.trunk.hidden_before_last(&batch, spec.task.response_length);
-                let lp =
-                    model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
+                let targets = model.trunk.targets(&responses)?;
+                let lp = model.trunk.token_logprobs(hidden.clone(), targets, spec.task.temperature);
                 let predicted = model.head.forward(hidden);
                 let l = loss(lp.clone(), predicted.clone(), &fixed, &clip);
                 let weight = rows.len() as f64 / size as f64;

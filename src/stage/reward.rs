@@ -10,7 +10,7 @@ use super::training::Training;
 use crate::data::queries::Query;
 use crate::label::{Judgement, Kind, Label, kind_of};
 use crate::model::ModelError;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
 use crate::model::reward_model::RewardModel;
@@ -220,7 +220,7 @@ pub fn step(
         let device = model.model.trunk.device();
         let rows = trimmed(picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect());
         let judgements: Vec<Judgement> = picked.iter().map(|(_, judgement)| *judgement).collect();
-        let rewards = model.score(&Batch::new(&rows, &device));
+        let rewards = model.score(&model.model.trunk.batch(&rows)?);
         let loss = loss_of(kind, rewards, &judgements, &device) * (picked.len() as f64 / labels.len() as f64);
         let value = to_vec(loss.clone().inner())?[0];
         Ok::<_, ModelError>((loss, value))

@@ -82,7 +82,7 @@ impl Training<'_> {
 mod tests {
     use super::*;
     use crate::model::ModelError;
-    use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+    use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
     use crate::model::parallel::gradients;
     use crate::model::sampling::to_vec;
     use crate::model::weights::named;
@@ -110,7 +110,7 @@ mod tests {
             }
             let rows = [vec![Some(step as u32), Some(3)], vec![Some(7), Some(step as u32)]];
             let (found, losses) = gradients(&model, &rows, 1, |model, rows| {
-                let loss = model.score(&Batch::new(rows, &Device::flex())).powf_scalar(2.0).sum();
+                let loss = model.score(&model.trunk.batch(rows)?).powf_scalar(2.0).sum();
                 let value = to_vec(loss.clone().inner())?[0];
                 Ok::<_, ModelError>((loss, value))
             })?;

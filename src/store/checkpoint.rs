@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Checkpoints kept.
-const KEEP: usize = 2;
+pub const KEEP: usize = 2;
 
 /// The loop's own state; random streams and data order are functions of `updates`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

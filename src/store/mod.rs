@@ -5,5 +5,6 @@ pub mod atomic;
 pub mod cache;
 pub mod checkpoint;
 pub mod chunks;
+pub mod input;
 pub mod lock;
 pub mod seal;

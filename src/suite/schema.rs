@@ -59,6 +59,8 @@ pub enum FileKind {
     Suite,
     /// The paper's values.
     Paper,
+    /// Named sources.
+    Sources,
 }
 
 impl FileKind {
@@ -76,6 +78,7 @@ impl FileKind {
         keys.filter_map(|key| match key {
             "suite_version" => Some(Self::Suite),
             "paper_version" => Some(Self::Paper),
+            "sources_version" => Some(Self::Sources),
             _ => None,
         })
         .next()

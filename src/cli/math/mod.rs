@@ -106,7 +106,7 @@ const OPS: &[Op] = &[
     Op {
         name: "tokenize",
         fields: &["text"],
-        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is id 50256",
+        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is text: seven ids",
         run: text::tokenize,
     },
     Op {
@@ -137,7 +137,7 @@ const OPS: &[Op] = &[
     Op {
         name: "copied_start",
         fields: &["source", "summary", "preamble"],
-        help: "preamble greeting|colon -> copied: whether the first 4 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
+        help: "preamble greeting|colon -> copied: whether the first 3 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
         run: text::copied_start,
     },
     Op {

@@ -34,6 +34,7 @@ pub fn from_files(
         format: spec.labeler.format,
         split: spec.labeler.split.as_deref(),
         vocabulary: tokenizer.vocab(),
+        gpt2_ids: tokenizer.has_gpt2_ids(),
         query_length: spec.task.query_length,
         response_length: spec.task.response_length,
         encode: &|text| tokenizer.encode(text),
