@@ -7,6 +7,7 @@ pub mod data;
 pub mod label;
 pub mod metric;
 pub mod model;
+pub mod printed;
 pub mod report;
 pub mod rlhf;
 pub mod schemas;

@@ -4,6 +4,7 @@ use super::run::ready_device;
 use crate::model::config::read_config;
 use crate::model::gpt2::Gpt2;
 use crate::model::weights::load_gpt2;
+use crate::printed::for_terminal;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::Path;
@@ -27,7 +28,7 @@ pub fn exit_code(result: Result<(), Failure>) -> i32 {
         Err(Failure::Run(message)) => (message, 1),
         Err(Failure::Input(message)) => (message, 2),
     };
-    eprintln!("error: {message}");
+    eprintln!("error: {}", for_terminal(&message));
     code
 }
 

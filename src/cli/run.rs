@@ -1,6 +1,7 @@
 //! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
 
 use super::{Overrides, chain, print_problems};
+use crate::printed::{for_terminal, shell_path};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
@@ -228,7 +229,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Prints a message and is its exit code.
     pub fn refused(code: i32, message: String) -> Self {
-        eprintln!("error: {message}");
+        eprintln!("error: {}", for_terminal(&message));
         Self { code, error: Some(message) }
     }
 }
@@ -271,6 +272,7 @@ pub(super) fn run_one(
         interrupted: Arc::clone(interrupted),
         records: Mutex::new(Vec::new()),
         sources: Mutex::new(Vec::new()),
+        reads: Mutex::new(Vec::new()),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -283,6 +285,7 @@ pub(super) fn run_one(
         runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
         stages: Vec::new(),
         sources: Vec::new(),
+        reads: Vec::new(),
         started_at: now(),
         finished_at: None,
         peak_memory_bytes: None,
@@ -290,6 +293,7 @@ pub(super) fn run_one(
     let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &with_paths(loaded)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
+    manifest.reads = context.reads.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
         Err(e) if e.exit_code() == 3 => State::Waiting,
@@ -358,7 +362,7 @@ pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
 fn finish(out: &Path, quiet: bool) -> Ended {
     if let Err(e) = crate::report::draw(out) {
         let message =
-            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), out.display());
+            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), shell_path(out));
         tracing::error!("{message}");
         return Ended { code: 1, error: Some(message) };
     }

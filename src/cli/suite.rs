@@ -3,6 +3,7 @@
 
 use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, run_one, with_paths};
 use super::{Overrides, chain};
+use crate::printed::shell_path;
 use crate::model::device::Chosen;
 use crate::spec::Spec;
 use crate::stage::StageError;
@@ -159,6 +160,7 @@ impl Running<'_> {
             interrupted: Arc::clone(interrupted),
             records: Mutex::new(Vec::new()),
             sources: Mutex::new(Vec::new()),
+            reads: Mutex::new(Vec::new()),
         };
         let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(loaded, name, seed));
         self.manifest.questions = ask_all(&context, &results);
@@ -189,7 +191,7 @@ impl Running<'_> {
                 code
             }
             Err(e) => {
-                tracing::error!("the report is not drawn: {}; try `runner report {}`", chain(&e), self.out.display());
+                tracing::error!("the report is not drawn: {}; try `runner report {}`", chain(&e), shell_path(self.out));
                 if code == 0 { 1 } else { code }
             }
         }

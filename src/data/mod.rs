@@ -3,6 +3,7 @@
 pub mod articles;
 pub mod clean;
 mod digest;
+pub mod entries;
 pub(crate) mod error;
 pub mod files;
 pub mod formats;
@@ -10,6 +11,7 @@ mod ftfy;
 pub mod hub;
 pub mod posts;
 pub mod queries;
+pub mod read_report;
 pub mod reviews;
 pub mod source;
 pub mod storyworld;

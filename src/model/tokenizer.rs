@@ -85,7 +85,7 @@ impl Tokenizer {
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         match &Self::files(dir)[..] {
             [json] => {
-                let text = std::fs::read_to_string(json).map_err(|e| ModelError::file(json, e))?;
+                let text = crate::store::input::read_to_string(json).map_err(|e| ModelError::file(json, e))?;
                 let value = serde_json::from_str(&text).map_err(|e| ModelError::file(json, e))?;
                 Self::from_json(&value, &text, json)
             }

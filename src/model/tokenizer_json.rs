@@ -57,7 +57,7 @@ pub fn gpt2(tokenizer: &Gpt2Tokenizer) -> Value {
 
 /// A tokenizer.json of a vocab.json and a merges.txt, the files that GPT-2's own code and older ones of its kind use.
 pub fn from_vocabulary_files(vocabulary: &Path, merges: &Path) -> Result<Value, ModelError> {
-    let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| ModelError::file(path, e));
+    let read = |path: &Path| crate::store::input::read_to_string(path).map_err(|e| ModelError::file(path, e));
     let ids: Map<String, Value> =
         serde_json::from_str(&read(vocabulary)?).map_err(|e| ModelError::file(vocabulary, e))?;
     let pairs = read(merges)?

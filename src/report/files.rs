@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::measures::Texts;
+use crate::data::read_report::ReadReport;
 use crate::label::simulated::SimulatedReport;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -275,6 +276,9 @@ pub struct Manifest {
     pub stages: Vec<StageRecord>,
     #[serde(default)]
     pub sources: Vec<HubSource>,
+    /// What was read of every source, and what was dropped of it, by reason.
+    #[serde(default)]
+    pub reads: Vec<ReadReport>,
     pub started_at: String,
     #[serde(default)]
     pub finished_at: Option<String>,

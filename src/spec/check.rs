@@ -2,7 +2,8 @@
 
 use super::types::*;
 use super::{Options, resolve_path};
-use crate::data::formats::{folder_format, format_of};
+use crate::data::files::folder_format;
+use crate::data::formats::format_of;
 use crate::data::hub::{is_repository, is_revision};
 use std::path::Path;
 
@@ -400,6 +401,7 @@ struct DataKeys {
     held_out_files: &'static str,
     synthetic: &'static str,
     format: &'static str,
+    lines: &'static str,
     columns: &'static str,
     labeled: bool,
 }
@@ -413,6 +415,7 @@ const TASK_DATA: DataKeys = DataKeys {
     held_out_files: "task.data.held_out_files",
     synthetic: "task.data.synthetic",
     format: "task.data.format",
+    lines: "task.data.lines",
     columns: "task.data.columns",
     labeled: false,
 };
@@ -425,6 +428,7 @@ const REVIEWS: DataKeys = DataKeys {
     held_out_files: "labeler.reviews.held_out_files",
     synthetic: "labeler.reviews.synthetic",
     format: "labeler.reviews.format",
+    lines: "labeler.reviews.lines",
     columns: "labeler.reviews.columns",
     labeled: true,
 };
@@ -438,6 +442,7 @@ fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -
         patterns_need_a_folder(keys, data, dir),
         format_is_known(keys, data, dir),
         columns_are_used(keys, data, dir),
+        lines_are_of_plain_text(keys, data, dir),
         reviews_have_labels(keys, data, dir),
         reviews_are_not_held_out(keys, data),
         path,
@@ -464,6 +469,7 @@ fn synthetic_has_no_files(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
         (keys.format, "a format belongs", data.format.is_some()),
         (keys.files, "`files` belongs", data.files.is_some()),
         (keys.held_out_files, "`held_out_files` belongs", data.held_out_files.is_some()),
+        (keys.lines, "`lines` belongs", data.lines.is_some()),
         (keys.columns, "columns belong", !data.columns.is_empty()),
     ]
     .into_iter()
@@ -533,6 +539,13 @@ fn columns_are_used(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Find
     }
     let what = if format == DataFormat::Text { "plain text has" } else { "stories have" };
     finding(&[keys.columns, keys.format, keys.path], format!("{what} no columns"))
+}
+
+fn lines_are_of_plain_text(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+    let format = guess_format(data, dir).filter(|format| *format != DataFormat::Text)?;
+    data.lines?;
+    let message = format!("says what a line of plain text is, and this data is of format {:?}", format.word());
+    finding(&[keys.lines, keys.format, keys.path], message)
 }
 
 fn reviews_have_labels(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {

@@ -129,7 +129,7 @@ const REPLACES: [(&[&str], &str, &[&str]); 10] = [
     (&["model.weights"], "pretrain", &["path", "hf", "revision"]),
     (DATA, "path", &["synthetic", "hf", "revision", "files", "held_out_files"]),
     (DATA, "hf", &["synthetic", "path", "revision", "files", "held_out_files"]),
-    (DATA, "synthetic", &["path", "hf", "revision", "files", "held_out_files", "format", "columns"]),
+    (DATA, "synthetic", &["path", "hf", "revision", "files", "held_out_files", "format", "lines", "columns"]),
     (&["model"], "size", &["dimensions"]),
     // For β, `horizon` in a higher layer drops a lower `gain`.
     (&["policy.kl"], "horizon", &["gain"]),

@@ -1,7 +1,9 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::{StageError, stop};
-use crate::report::files::{HubSource, StageRecord};
+use crate::data::read_report::ReadReport;
+use crate::report::files::{HubSource, StageRecord, read_json};
+use crate::store::atomic::write_atomic;
 use crate::store::cache::{Cache, Key, Work};
 use burn::tensor::Device;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -10,13 +12,23 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use std::fs;
 use std::io::IsTerminal;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 /// Where stages keep what they continue from, in their artifact's directory until it is done.
 pub const CHECKPOINTS: &str = "checkpoints";
+
+/// What an artifact's stage read, where the artifact alone knows.
+const READ_REPORT: &str = "read_report.json";
+
+/// Keeps a reader's report in an artifact that is being made.
+pub fn keep_read(dir: &Path, report: &ReadReport) -> Result<(), StageError> {
+    let path = dir.join(READ_REPORT);
+    let text = serde_json::to_string_pretty(report)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
 
 /// Shared by the stages of one invocation.
 pub struct Context {
@@ -32,12 +44,14 @@ pub struct Context {
     pub records: Mutex<Vec<StageRecord>>,
     /// What came from the hub.
     pub sources: Mutex<Vec<HubSource>>,
+    /// What readers kept and dropped.
+    pub reads: Mutex<Vec<ReadReport>>,
 }
 
 #[cfg(test)]
 impl Context {
     /// On the CPU, with a cache and results of its own in `dir`.
-    pub fn for_tests(dir: &std::path::Path) -> Self {
+    pub fn for_tests(dir: &Path) -> Self {
         Self {
             device: Device::flex(),
             device_kind: "cpu".into(),
@@ -47,11 +61,31 @@ impl Context {
             interrupted: Arc::default(),
             records: Mutex::default(),
             sources: Mutex::default(),
+            reads: Mutex::default(),
         }
     }
 }
 
 impl Context {
+    /// Takes a reader's report into the log and the manifest; runs of one spec share most of them.
+    pub fn has_read(&self, report: ReadReport) {
+        if let Ok(mut all) = self.reads.lock()
+            && !all.contains(&report)
+        {
+            tracing::info!("{report}");
+            all.push(report);
+        }
+    }
+
+    /// The same for a report that an artifact keeps, so that a stage from the cache says what a new one does.
+    pub fn has_read_for(&self, artifact: &Path) -> Result<(), StageError> {
+        let path = artifact.join(READ_REPORT);
+        if path.exists() {
+            self.has_read(read_json(&path)?);
+        }
+        Ok(())
+    }
+
     /// A random stream that depends on nothing but its name: resuming needs no saved generator state.
     pub fn stream(seed: u64, purpose: &str, step: u64) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(*blake3::hash(format!("{seed}/{purpose}/{step}").as_bytes()).as_bytes())

@@ -4,4 +4,5 @@ pub mod append;
 pub mod atomic;
 pub mod cache;
 pub mod checkpoint;
+pub mod input;
 pub mod lock;
