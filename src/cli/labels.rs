@@ -10,8 +10,8 @@ use crate::label::recorded::{GPT2_VOCABULARY, Reading, read};
 use crate::label::report::LabelsReport;
 use crate::label::{Label, LabelError};
 use crate::model::ModelError;
-use crate::printed::for_terminal;
 use crate::model::gpt2_tokenizer::Gpt2Tokenizer;
+use crate::printed::for_terminal;
 use crate::spec::LabelFormat;
 use clap::{Args, Subcommand, ValueEnum};
 use std::cell::OnceCell;
@@ -138,7 +138,9 @@ fn batches(out: &mut impl Write, path: &Path, after: bool, args: &StatusArgs) ->
     };
     match args.format {
         Output::Json => write_line(out, &report)?,
-        Output::Text => write!(out, "{}{}", if after { "\n" } else { "" }, for_terminal(&report.text())).map_err(Failure::Output)?,
+        Output::Text => {
+            write!(out, "{}{}", if after { "\n" } else { "" }, for_terminal(&report.text())).map_err(Failure::Output)?
+        }
     }
     out.flush().map_err(Failure::Output)?;
     Ok(false)

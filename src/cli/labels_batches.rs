@@ -99,7 +99,9 @@ pub fn agreement(args: &AgreementArgs) -> Result<(), Failure> {
     }
     match args.format {
         Format::Json => write_line(&mut out, &report.quality),
-        Format::Text => out.write_all(for_terminal(&agreement_text(&report.quality)).as_bytes()).map_err(Failure::Output),
+        Format::Text => {
+            out.write_all(for_terminal(&agreement_text(&report.quality)).as_bytes()).map_err(Failure::Output)
+        }
         Format::Markdown => out.write_all(agreement_markdown(&report.quality).as_bytes()).map_err(Failure::Output),
     }
 }

@@ -20,8 +20,8 @@ pub mod stop;
 pub mod suite;
 pub mod validate;
 
-use crate::printed::for_terminal;
 use crate::model::memory::keep_freed_memory;
+use crate::printed::for_terminal;
 use crate::report::formats::Format;
 use crate::spec::{Options, Problem};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};

@@ -1,11 +1,11 @@
 //! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
 
 use super::{Overrides, chain, print_problems};
-use crate::printed::{for_terminal, shell_path};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
+use crate::printed::{for_terminal, shell_path};
 use crate::report::files::{Manifest, State};
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
 use crate::stage::context::Context;

@@ -3,8 +3,8 @@
 
 use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, run_one, with_paths};
 use super::{Overrides, chain};
-use crate::printed::shell_path;
 use crate::model::device::Chosen;
+use crate::printed::shell_path;
 use crate::spec::Spec;
 use crate::stage::StageError;
 use crate::stage::context::Context;

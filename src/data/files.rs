@@ -282,7 +282,14 @@ fn from_hub(spec: &DataSpec, repo: &str, want: Want, hub: &Hub) -> Result<Files,
     );
     let train = hub.get(&snapshot, &chosen.train)?;
     let held_out = chosen.held_out.map(|names| hub.get(&snapshot, &names)).transpose()?;
-    Ok(Files { train, held_out, format, given: spec.format.is_some(), commit: Some(snapshot.commit), ignored: Vec::new() })
+    Ok(Files {
+        train,
+        held_out,
+        format,
+        given: spec.format.is_some(),
+        commit: Some(snapshot.commit),
+        ignored: Vec::new(),
+    })
 }
 
 /// Formats that a data set is read in, the first that it has.
@@ -430,7 +437,10 @@ mod tests {
         }
         std::fs::create_dir(dir.path().join("more")).unwrap();
         let files = local(&DataSpec::default(), dir.path()).unwrap();
-        assert_eq!((files.train.len(), files.format, &files.ignored[..]), (3, DataFormat::Jsonl, &["more/".into()][..]));
+        assert_eq!(
+            (files.train.len(), files.format, &files.ignored[..]),
+            (3, DataFormat::Jsonl, &["more/".into()][..])
+        );
         assert!(files.train.iter().all(|path| path.exists() && files.format_of(path).is_ok()));
     }
 

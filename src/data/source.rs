@@ -387,7 +387,10 @@ mod tests {
         let (_dir, spec) = write(lines.replace("\t2", "\t5").replace("\t1", "\t3").as_bytes());
         let message = labelled_reviews(&spec, 0, 0).unwrap_err().to_string();
         assert!(message.contains("only 0 reviews in the smaller class"), "{message}");
-        assert!(message.contains("labels 3 (6), 5 (6) are taken for stars, of which 4 and 5 are positive"), "{message}");
+        assert!(
+            message.contains("labels 3 (6), 5 (6) are taken for stars, of which 4 and 5 are positive"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -395,14 +398,19 @@ mod tests {
         let lines: String = (0..6).map(|i| format!("good {i}\t5\nbad {i}\t1\n")).collect();
         let (_dir, spec) = write(format!("text\trating\n{lines}so\t3\nbetter\t4\n \t1\n\n").as_bytes());
         let report = labelled_reviews(&spec, 0, 0).unwrap().report;
-        assert_eq!(report.dropped, [("empty", 1), ("of 3 stars", 1), ("of the larger class", 1)].map(|(r, n)| (r.into(), n)).into());
+        assert_eq!(
+            report.dropped,
+            [("empty", 1), ("of 3 stars", 1), ("of the larger class", 1)].map(|(r, n)| (r.into(), n)).into()
+        );
         assert_eq!((report.records, report.kept, report.files), (15, 12, 1));
     }
 
     #[test]
     fn stars_that_start_at_zero_are_refused_and_words_are_understood() {
         let (_dir, spec) = write(b"a\t0\nb\t1\nc\t4\n");
-        assert!(labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("labels are 0 (1), 1 (1), 4 (1); expected"));
+        assert!(
+            labelled_reviews(&spec, 0, 0).unwrap_err().to_string().contains("labels are 0 (1), 1 (1), 4 (1); expected")
+        );
         let lines: String = (0..5).map(|i| format!("good {i}\tpositive\nbad {i}\tNEG\n")).collect();
         let (_dir, spec) = write(lines.as_bytes());
         assert_eq!(labelled_reviews(&spec, 0, 0).unwrap().rows.len(), 10);

@@ -29,7 +29,9 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
         Some(prompt) => prompt,
         // The conversation's first turn is the prompt.
         None => match (&chosen, &rejected) {
-            (Value::Array(a), Value::Array(b)) if a.len() == 2 && a.first() == b.first() => Value::Array(vec![a[0].clone()]),
+            (Value::Array(a), Value::Array(b)) if a.len() == 2 && a.first() == b.first() => {
+                Value::Array(vec![a[0].clone()])
+            }
             _ => return Err(missing("has no `prompt`; take what `chosen` and `rejected` begin with out of them")),
         },
     };
@@ -75,7 +77,9 @@ mod tests {
         assert_eq!((raw.query, raw.judgement), (Part::Text("Q".into()), Judgement::Best(0)));
         assert_eq!(raw.samples, [Part::Text(" a".into()), Part::Text(" b".into())]);
         assert_eq!(raw.worker.as_deref(), Some("7"));
-        let turn = |text: &str| format!(r#"[{{"role": "user", "content": "Q"}}, {{"role": "assistant", "content": "{text}"}}]"#);
+        let turn = |text: &str| {
+            format!(r#"[{{"role": "user", "content": "Q"}}, {{"role": "assistant", "content": "{text}"}}]"#)
+        };
         let entry = format!(r#"{{"chosen": {}, "rejected": {}}}"#, turn("a"), turn("b"));
         let raw = parse(entry.as_bytes()).unwrap();
         assert_eq!((raw.query, &raw.samples[1]), (Part::Text("Q".into()), &Part::Text("b".into())));

@@ -111,19 +111,16 @@ mod tests {
 
     #[test]
     fn optional_fields_never_refuse_an_entry() {
-        for (confidence, level, unread) in [
-            ("5.0", Some(5), 0),
-            ("\"7\"", Some(7), 0),
-            ("null", None, 0),
-            ("4.5", None, 1),
-            ("{}", None, 1),
-        ] {
+        for (confidence, level, unread) in
+            [("5.0", Some(5), 0), ("\"7\"", Some(7), 0), ("null", None, 0), ("4.5", None, 1), ("{}", None, 1)]
+        {
             let entry = FULL.replace("\"confidence\": 8", &format!("\"confidence\": {confidence}"));
             let raw = parse(entry.as_bytes()).unwrap();
             assert_eq!((raw.confidence, raw.unread.len()), (level, unread), "{confidence}");
         }
         let entry = FULL.replace("\"worker\": \"w\"", "\"worker\": 12").replace("{\"confidence\": 8}", "[]");
-        let raw = parse(entry.replace("\"batch9\"", "[9]").replace("\"choice\": 1", "\"choice\": 1.0").as_bytes()).unwrap();
+        let raw =
+            parse(entry.replace("\"batch9\"", "[9]").replace("\"choice\": 1", "\"choice\": 1.0").as_bytes()).unwrap();
         assert_eq!((raw.worker.as_deref(), raw.batch, raw.unread), (Some("12"), None, vec!["batch".to_string()]));
         assert_eq!(raw.judgement, Judgement::Best(1));
     }

@@ -2,11 +2,11 @@
 //! holds a second copy of it. Format: 8 bytes little-endian length of the header, the header (JSON: name -> dtype,
 //! shape, data_offsets), the tensors' bytes, row-major and little-endian.
 
-use crate::store::input;
 use super::ModelError;
 use super::gpt2::Weight;
 use super::sampling::to_vec;
 use crate::store::atomic::write_atomic_with;
+use crate::store::input;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};

@@ -11,7 +11,8 @@ const BUFFER: usize = 1 << 20;
 /// A pointer is a few lines of text (git-lfs's specification: less than 1024 bytes).
 const POINTER: usize = 1024;
 /// What a pointer begins with, in the present specification and in the one before it.
-const POINTER_STARTS: [&str; 2] = ["version https://git-lfs.github.com/spec/", "version https://hawser.github.com/spec/"];
+const POINTER_STARTS: [&str; 2] =
+    ["version https://git-lfs.github.com/spec/", "version https://hawser.github.com/spec/"];
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const UTF_16: [&[u8]; 2] = [b"\xff\xfe", b"\xfe\xff"];
 const GZIP: &[u8] = b"\x1f\x8b";

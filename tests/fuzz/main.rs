@@ -70,7 +70,11 @@ fn fuzz(kind: &str, name: &str, corpus: &[Vec<u8>], take: impl Fn(&Path) -> bool
         }
         slowest = slowest.max(started.elapsed().as_secs_f64());
     }
-    println!("{kind}: {cases} cases, {taken} read, {} refused, {} panics, slowest {slowest:.2} s", cases - taken - wrong.len() as u64, wrong.len());
+    println!(
+        "{kind}: {cases} cases, {taken} read, {} refused, {} panics, slowest {slowest:.2} s",
+        cases - taken - wrong.len() as u64,
+        wrong.len()
+    );
     assert!(wrong.is_empty(), "{kind}: cases {wrong:?} panic");
     assert!(slowest < MOST_SECONDS, "{kind}: a case takes {slowest:.1} s");
 }
@@ -96,12 +100,16 @@ const ROWS: &str = "text,label\r\n\"two\r\nlines, \"\"quoted\"\"\",1\r\nplain,0\
 
 #[test]
 fn csv() {
-    let mut files = corpus(&["tests/fixtures/data/posts.csv", "tests/fixtures/data/bom.csv", "tests/fixtures/data/posts.csv.gz"]);
+    let mut files =
+        corpus(&["tests/fixtures/data/posts.csv", "tests/fixtures/data/bom.csv", "tests/fixtures/data/posts.csv.gz"]);
     files.extend([ROWS.into(), ROWS.replace(',', ";").into(), format!("sep=;\n{ROWS}").into()]);
     fuzz("CSV", "x.csv", &files, |path| records(path, DataFormat::Csv));
-    fuzz("TSV", "x.tsv", &[files, vec![ROWS.replace(',', "\t").into(), b"good\t1\nbad\t0\n".to_vec()]].concat(), |path| {
-        records(path, DataFormat::Tsv)
-    });
+    fuzz(
+        "TSV",
+        "x.tsv",
+        &[files, vec![ROWS.replace(',', "\t").into(), b"good\t1\nbad\t0\n".to_vec()]].concat(),
+        |path| records(path, DataFormat::Tsv),
+    );
 }
 
 #[test]
@@ -130,7 +138,9 @@ fn parquet() {
 #[test]
 fn label_files() {
     let mut files = corpus(&["tests/fixtures/labels", "tests/fixtures/labels/awkward"]);
-    files.push(b"{\"prompt\": \"Q\", \"chosen\": \" a\", \"rejected\": [{\"role\": \"user\", \"content\": \"b\"}]}\n".to_vec());
+    files.push(
+        b"{\"prompt\": \"Q\", \"chosen\": \" a\", \"rejected\": [{\"role\": \"user\", \"content\": \"b\"}]}\n".to_vec(),
+    );
     let encode = |text: &str| Ok(text.bytes().map(u32::from).collect());
     fuzz("label files", "x.json", &files, |path| {
         let reading = Reading {
@@ -201,13 +211,24 @@ fn imports() {
     };
     let task = |result| json!({ "data": { "item": "r-0" }, "annotations": [annotation(result)] });
     let studio = [json!([task(best.clone())]), json!([task(rank)]), task(best)].map(|v| format!("{v:#}").into_bytes());
-    let csv = ["item,query,a,b,c,best,labeler,skip,note\r\nr-0,\"q\r\nq\",x,'=y,z,2,ada,,\r\n", "item;best;labeler\nr-0;A;ada\n"];
+    let csv = [
+        "item,query,a,b,c,best,labeler,skip,note\r\nr-0,\"q\r\nq\",x,'=y,z,2,ada,,\r\n",
+        "item;best;labeler\nr-0;A;ada\n",
+    ];
     let csv = csv.map(|text| text.as_bytes().to_vec());
     for (kind, format, corpus) in [
         ("Label Studio", exchange::Format::LabelStudio, &studio[..]),
         ("CSV of answers", exchange::Format::Csv, &csv[..]),
-        ("lm_human_preferences to import", exchange::Format::LmHumanPreferences, &corpus(&["tests/fixtures/labels/bom.json"])),
-        ("summarize_from_feedback to import", exchange::Format::SummarizeFromFeedback, &corpus(&["tests/fixtures/labels/comparisons.jsonl"])),
+        (
+            "lm_human_preferences to import",
+            exchange::Format::LmHumanPreferences,
+            &corpus(&["tests/fixtures/labels/bom.json"]),
+        ),
+        (
+            "summarize_from_feedback to import",
+            exchange::Format::SummarizeFromFeedback,
+            &corpus(&["tests/fixtures/labels/comparisons.jsonl"]),
+        ),
     ] {
         let options = Importing { labeler: Some("eve".into()), name: Some("fuzz".into()) };
         fuzz(kind, "import", corpus, |path| {

@@ -118,7 +118,9 @@ pub fn csv(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, Dat
 
 fn with_hint(e: DataError, hint: &str) -> DataError {
     match e {
-        DataError::Line { path, line, message } => DataError::Line { path, line, message: format!("{message}; {hint}") },
+        DataError::Line { path, line, message } => {
+            DataError::Line { path, line, message: format!("{message}; {hint}") }
+        }
         other => other,
     }
 }
@@ -281,7 +283,8 @@ impl Table {
         };
         let text = utf8(text, Some(self.text))?.unwrap_or_default();
         if matches!(self.source, Source::Lines(_)) && looks_quoted(&text) {
-            self.tally.remark("cells begin and end with quotes, which are text in a TSV (format = \"csv\" takes them away)");
+            self.tally
+                .remark("cells begin and end with quotes, which are text in a TSV (format = \"csv\" takes them away)");
         }
         let label = utf8(label, self.label)?;
         Ok(Record {

@@ -20,7 +20,13 @@ pub struct Lines {
 
 impl Lines {
     pub fn open(path: &Path) -> Result<Self, DataError> {
-        Ok(Self { path: path.into(), reader: open_text(path).map_err(|e| file_error(path, e))?, line: Vec::new(), before: 0, number: 0 })
+        Ok(Self {
+            path: path.into(),
+            reader: open_text(path).map_err(|e| file_error(path, e))?,
+            line: Vec::new(),
+            before: 0,
+            number: 0,
+        })
     }
 
     /// The next line that is not blank, without its end, and its number from 1; `None` at the end of the file.

@@ -20,7 +20,9 @@ pub struct Loose {
 impl Loose {
     /// Whether what is at this key, or around it, was left out.
     pub fn lacks(&self, name: &str) -> bool {
-        self.unreadable.iter().any(|key| name == key || name.strip_prefix(key.as_str()).is_some_and(|r| r.starts_with('.')))
+        self.unreadable
+            .iter()
+            .any(|key| name == key || name.strip_prefix(key.as_str()).is_some_and(|r| r.starts_with('.')))
     }
 }
 
@@ -242,7 +244,8 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_left_out_and_named() {
-        let found = parse(r#"{"a": NaN, "b": "\ud83d", "c": {"d": -Infinity, "e": "\ud83d\ude00"}, "f": [NaN, 1]}"#).unwrap();
+        let found =
+            parse(r#"{"a": NaN, "b": "\ud83d", "c": {"d": -Infinity, "e": "\ud83d\ude00"}, "f": [NaN, 1]}"#).unwrap();
         assert_eq!(found.value, json!({ "c": { "e": "😀" }, "f": [1] }));
         assert_eq!(found.unreadable, ["a", "b", "c.d", "f"]);
         assert!(found.lacks("a") && found.lacks("c.d") && !found.lacks("c") && found.lacks("f.g") && !found.python);

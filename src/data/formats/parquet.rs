@@ -35,7 +35,9 @@ struct Column {
 enum Holds {
     Text,
     /// Numbers, or whole numbers that count in powers of ten: a decimal's digits behind its point.
-    Numbers { scale: u32 },
+    Numbers {
+        scale: u32,
+    },
     /// Neither text nor labels, in the format's own words.
     Other(String),
 }

@@ -3,9 +3,9 @@
 
 use super::{Reader, Record, Want, no_labels};
 use crate::data::error::{DataError, file_error};
+use crate::spec::TextLines;
 use crate::store::input::{not_utf8, open_text};
 use std::io::Read;
-use crate::spec::TextLines;
 use std::path::Path;
 
 /// Largest file read into memory.

@@ -56,7 +56,9 @@ fn open(file: &Path) -> Result<(Rows, Vec<String>), LabelError> {
         let reader = open_text(file).map_err(|e| LabelError::file(file, e))?;
         let mut rows = Rows::new(reader, separator);
         let names = match rows.next_row() {
-            Ok(Some(row)) => (0..row.len()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect(),
+            Ok(Some(row)) => {
+                (0..row.len()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect()
+            }
             Ok(None) => Vec::new(),
             Err(RowError::Io(e)) => return Err(LabelError::file(file, e)),
             Err(RowError::Line(..)) => continue,
@@ -146,7 +148,9 @@ fn answer(
     answer.note = cell(columns.note)?;
     match (best, skip) {
         (Some(_), Some(_)) => return Err("has both `best` and `skip`; keep one".into()),
-        (Some(best), None) => answer.best = Some(candidate(item, &best).map_err(|message| format!("`best`: {message}"))?),
+        (Some(best), None) => {
+            answer.best = Some(candidate(item, &best).map_err(|message| format!("`best`: {message}"))?)
+        }
         (None, skip) => answer.skip = skip,
     }
     Ok(Some(answer))

@@ -169,9 +169,8 @@ pub fn read(
 fn task<'a>(bytes: &[u8], items: &BTreeMap<&str, &'a Item>) -> Result<(&'a Item, Vec<Annotation>), String> {
     let task: Task = serde_json::from_slice(bytes).map_err(|e| format!("is no task of Label Studio: {e}"))?;
     let id = task.data.as_ref().and_then(|data| data.get("item")).and_then(Value::as_str);
-    let id = id.ok_or(
-        "the task has no `data.item`; take the export named JSON, of tasks that `runner labels export` made",
-    )?;
+    let id =
+        id.ok_or("the task has no `data.item`; take the export named JSON, of tasks that `runner labels export` made")?;
     let item = items.get(id).ok_or_else(|| format!("item {id:?} is not of this batch"))?;
     Ok((item, task.annotations.into_iter().chain(task.completions).collect()))
 }
@@ -188,9 +187,10 @@ fn control(tasks: &[Annotated<'_>]) -> Result<String, String> {
     match names[..] {
         [] => Ok(BEST.into()),
         // The opposite, of an interface whose `best` nobody used.
-        [name] if name.eq_ignore_ascii_case("worst") => {
-            Err("the only control with results is called \"worst\"; the one that names the best is to be called \"best\"".into())
-        }
+        [name] if name.eq_ignore_ascii_case("worst") => Err(
+            "the only control with results is called \"worst\"; the one that names the best is to be called \"best\""
+                .into(),
+        ),
         [name] => Ok(name.into()),
         _ => Err(format!(
             "has results of several controls ({}), and none is called \"best\"; call the one that names the best so",
@@ -217,11 +217,12 @@ fn answer(item: &Item, annotation: &Annotation, control: &str, options: &Importi
     let who = options.labeler.clone().or_else(|| labeler(annotation.completed_by.as_ref()));
     let mut answer = blank(&item.id, who.unwrap_or_default());
     answer.answered_at = annotation.time();
-    let note = annotation.result.iter().filter(|o| o.is("textarea")).find_map(|outcome| match outcome.value.get("text") {
-        Some(Value::Array(all)) => all.first().and_then(Value::as_str).map(str::to_string),
-        Some(Value::String(text)) => Some(text.clone()),
-        _ => None,
-    });
+    let note =
+        annotation.result.iter().filter(|o| o.is("textarea")).find_map(|outcome| match outcome.value.get("text") {
+            Some(Value::Array(all)) => all.first().and_then(Value::as_str).map(str::to_string),
+            Some(Value::String(text)) => Some(text.clone()),
+            _ => None,
+        });
     if annotation.is_skipped() {
         answer.skip = Some(note.unwrap_or_else(|| "skipped".into()));
         return Ok(answer);
@@ -252,14 +253,19 @@ fn choice(item: &Item, outcome: &Outcome) -> Result<usize, String> {
     match all[..] {
         [one] => candidate(item, one),
         [] => Err("an annotation has no choice, and was not skipped".into()),
-        _ => Err(format!("several choices ({}) are no answer; the control is to have choice=\"single\"", all.join(", "))),
+        _ => {
+            Err(format!("several choices ({}) are no answer; the control is to have choice=\"single\"", all.join(", ")))
+        }
     }
 }
 
 /// The preferred side of a `Pairwise` control: of the two that it names, or of the first two.
 fn selected(item: &Item, outcome: &Outcome) -> Result<usize, String> {
     if item.candidates.len() != 2 {
-        return Err(format!("a pairwise comparison says which of 2 is better, and there are {} candidates", item.candidates.len()));
+        return Err(format!(
+            "a pairwise comparison says which of 2 is better, and there are {} candidates",
+            item.candidates.len()
+        ));
     }
     let names: Vec<&str> = outcome.to_name.as_deref().unwrap_or_default().split(',').map(str::trim).collect();
     let side = match outcome.value.get("selected").and_then(Value::as_str) {
@@ -355,7 +361,8 @@ mod tests {
 
     #[test]
     fn the_worst_answer_is_not_taken_for_the_best_because_it_stands_first() {
-        let both = [result("choices", "worst", r#"{"choices": ["c"]}"#), result("choices", "best", r#"{"choices": ["b"]}"#)];
+        let both =
+            [result("choices", "worst", r#"{"choices": ["c"]}"#), result("choices", "best", r#"{"choices": ["b"]}"#)];
         let (answers, problems) = read_annotations(&[annotation(&both, "")]);
         assert_eq!((answers[0].best, problems.len()), (Some(0), 0));
         let (answers, problems) = read_annotations(&[annotation(&both[..1], "")]);
@@ -399,7 +406,9 @@ mod tests {
             value: json!({ "selected": side }).as_object().unwrap().clone(),
         };
         // Place a is candidate 1; objects of other names stand in the order of places.
-        for (to, side, best) in [("a,b", "left", 1), ("b,a", "left", 0), ("text1,text2", "left", 1), ("text1,text2", "right", 0)] {
+        for (to, side, best) in
+            [("a,b", "left", 1), ("b,a", "left", 0), ("text1,text2", "left", 1), ("text1,text2", "right", 0)]
+        {
             assert_eq!(selected(&two, &outcome(to, side)), Ok(best), "{to} {side}");
         }
         assert!(selected(&two, &outcome("a,b", "middle")).is_err());
@@ -424,7 +433,8 @@ mod tests {
         let task = |annotation: &str| format!(r#"{{"data": {{"item": "p-00000"}}, "annotations": [{annotation}]}}"#);
         let choice = |c: &str| format!(r#"{{"result": [{{"type": "choices", "value": {{"choices": ["{c}"]}}}}]}}"#);
         let text = format!("[{},\n{},\n{},\n7]", task(&choice("d")), task(r#"{"result": []}"#), task(&choice("B")));
-        let (answers, problems) = read_text(&text);
+        let (answers, mut problems) = read_text(&text);
+        problems.sort();
         assert_eq!(answers.iter().map(|a| a.best).collect::<Vec<_>>(), [Some(0)]);
         let lines: Vec<u64> = problems.iter().map(|(line, _)| *line).collect();
         assert_eq!(lines, [1, 2, 4]);

@@ -17,10 +17,10 @@ mod published;
 mod tests;
 
 use super::LabelError;
-use crate::data::read_report::ReadReport;
 use super::batch::read;
 use super::batch::write::existing;
 use super::batch::{Answer, Batch, Item};
+use crate::data::read_report::ReadReport;
 use crate::store::atomic::write_atomic;
 use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};

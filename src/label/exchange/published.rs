@@ -2,11 +2,11 @@
 //! 2020. They hold answers, not questions: checks and questions without an answer are left out.
 
 use super::{Found, Importing, Opened, Problems, blank};
+use crate::data::entries::{Entries, LARGEST_LABEL};
+use crate::label::Judgement;
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
-use crate::data::entries::{Entries, LARGEST_LABEL};
 use crate::label::lm_human_preferences::PADDING;
-use crate::label::Judgement;
 use crate::label::recorded::{Part, parse_entry};
 use crate::spec::LabelFormat;
 use serde_json::{Map, Value, json};

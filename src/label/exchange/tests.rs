@@ -40,7 +40,8 @@ fn counted(dir: &Path) -> Vec<(String, String, Option<usize>)> {
 fn lines_of_a_csv_are_those_of_an_editor() {
     let dir = batch();
     for end in ["\n", "\r\n"] {
-        let text = ["item,query,best,labeler", "r-0,\"two", "lines\",e,ada", "r-1,q,7,ada", "r-2,q,a,ada", ""].join(end);
+        let text =
+            ["item,query,best,labeler", "r-0,\"two", "lines\",e,ada", "r-1,q,7,ada", "r-2,q,a,ada", ""].join(end);
         let message = import_text(dir.path(), "bad.csv", &text, Format::Csv).unwrap_err();
         assert!(message.contains("bad.csv:2:1: `best`: \"e\" is not one of a to d, or 1 to 4"), "{message}");
         assert!(message.contains("line 4: `best`: \"7\"") && message.contains("line 5: item \"r-2\""), "{message}");
@@ -76,7 +77,8 @@ fn annotated(choices: &[(&str, &str)]) -> String {
         json!({ "completed_by": "ada", "updated_at": at, "created_at": "2026-01-01T00:00:00Z",
                 "result": [{ "type": "choices", "from_name": "best", "value": value }] })
     };
-    json!([{ "data": { "item": "r-0" }, "annotations": choices.iter().map(annotation).collect::<Vec<_>>() }]).to_string()
+    json!([{ "data": { "item": "r-0" }, "annotations": choices.iter().map(annotation).collect::<Vec<_>>() }])
+        .to_string()
 }
 
 #[test]
@@ -87,7 +89,8 @@ fn the_newest_annotation_counts_and_not_the_last_in_the_file() {
     import_text(dir.path(), "x.json", &newest_first, Format::LabelStudio).unwrap();
     assert_eq!(counted(dir.path()), of(2));
     // An export from before brings an answer that nobody knew, and that is older.
-    let old = import_text(dir.path(), "y.json", &annotated(&[("c", "2026-01-01T10:00:00Z")]), Format::LabelStudio).unwrap();
+    let old =
+        import_text(dir.path(), "y.json", &annotated(&[("c", "2026-01-01T10:00:00Z")]), Format::LabelStudio).unwrap();
     assert_eq!((old.new, old.report.dropped.get("older than the labeler's last answer")), (0, Some(&1)));
     assert_eq!(counted(dir.path()), of(2));
     import_text(dir.path(), "z.json", &annotated(&[("d", "2026-01-04T10:00:00Z")]), Format::LabelStudio).unwrap();
