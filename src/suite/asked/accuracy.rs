@@ -82,8 +82,8 @@ fn write(asking: &Asking<'_>, desks: &[&Desk<'_>], dir: &Path) -> Result<(), Sta
     let mut key = Vec::new();
     for (i, (written, source, summary)) in rows.into_iter().enumerate() {
         let id = format!("{:05}", i + 1);
-        let cells = [&id, &*spreadsheet_cell(source.trim()), &*spreadsheet_cell(summary.trim()), ""];
-        out.write_record(cells).map_err(failed)?;
+        let (source, summary) = (spreadsheet_cell(source.trim()), spreadsheet_cell(summary.trim()));
+        out.write_record([id.as_str(), &source, &summary, ""]).map_err(failed)?;
         key.push(Written { id, ..written });
     }
     let bytes = out.into_inner().map_err(|e| super::input(format!("the form cannot be written: {e}")))?;
