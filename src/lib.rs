@@ -12,6 +12,7 @@ pub mod label;
 pub mod metric;
 pub mod model;
 pub mod plan;
+pub mod printed;
 pub mod report;
 pub mod rlhf;
 pub mod schemas;

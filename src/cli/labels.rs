@@ -11,6 +11,7 @@ use crate::label::report::LabelsReport;
 use crate::label::{Label, LabelError};
 use crate::model::ModelError;
 use crate::model::gpt2_tokenizer::Gpt2Tokenizer;
+use crate::printed::for_terminal;
 use crate::spec::LabelFormat;
 use clap::{Args, Subcommand, ValueEnum};
 use std::cell::OnceCell;
@@ -21,7 +22,7 @@ use std::path::{Path, PathBuf};
 pub enum LabelsCommand {
     /// Progress and quality of batches; counts, splits, workers, lengths and malformed entries of recorded label files
     #[command(
-        after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, JSON lines with info, summaries and choice. Lengths of text are in GPT-2's tokens. Where PATH is a directory of batches (docs/batches.md), or one batch: progress, problems, a table of labelers, and what to do next. --format json prints one object per PATH (schemas/labels_report.schema.json, schemas/batches_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train\n  runner labels status labels/sentiment"
+        after_help = "Formats (docs/labels.md): lm_human_preferences, a JSON array of objects of GPT-2 token ids; summarize_from_feedback, objects with info, summaries and choice; preference_pairs, objects with prompt, chosen and rejected. Lengths of text are in GPT-2's tokens. Where PATH is a directory of batches (docs/batches.md), or one batch: progress, problems, a table of labelers, and what to do next. --format json prints one object per PATH (schemas/labels_report.schema.json, schemas/batches_report.schema.json). Exit code 2: a PATH whose labels cannot be used.\n\nExamples:\n  runner labels status offline_5k.json\n  runner labels status comparisons/ --split train\n  runner labels status labels/sentiment"
     )]
     Status(StatusArgs),
     /// A page on which several people answer batches at once, and a dashboard for whoever leads them
@@ -58,7 +59,7 @@ pub struct StatusArgs {
     /// Label files, or folders of .json and .jsonl files; each as labeler.path would be
     #[arg(required = true, value_name = "PATH")]
     paths: Vec<PathBuf>,
-    /// The files' format (default: an array is lm_human_preferences, lines are summarize_from_feedback)
+    /// The files' format (default: what the keys of the first entry say)
     #[arg(long, value_name = "FORMAT")]
     label_format: Option<FileFormat>,
     /// Only labels of this split
@@ -73,6 +74,7 @@ pub struct StatusArgs {
 enum FileFormat {
     LmHumanPreferences,
     SummarizeFromFeedback,
+    PreferencePairs,
 }
 
 #[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
@@ -107,7 +109,7 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
             Output::Json => write_line(&mut out, &report)?,
             Output::Text => {
                 let gap = if i > 0 { "\n" } else { "" };
-                write!(out, "{gap}{}", report.text()).map_err(Failure::Output)?;
+                write!(out, "{gap}{}", for_terminal(&report.text())).map_err(Failure::Output)?;
             }
         }
         out.flush().map_err(Failure::Output)?;
@@ -115,7 +117,7 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
             // Most problems begin with the file that has them.
             let path = path.display().to_string();
             let place = if problem.starts_with(&path) { String::new() } else { format!("{path}: ") };
-            eprintln!("cannot be used: {place}{problem}");
+            eprintln!("cannot be used: {}", for_terminal(&format!("{place}{problem}")));
             problems += 1;
         }
     }
@@ -136,7 +138,9 @@ fn batches(out: &mut impl Write, path: &Path, after: bool, args: &StatusArgs) ->
     };
     match args.format {
         Output::Json => write_line(out, &report)?,
-        Output::Text => write!(out, "{}{}", if after { "\n" } else { "" }, report.text()).map_err(Failure::Output)?,
+        Output::Text => {
+            write!(out, "{}{}", if after { "\n" } else { "" }, for_terminal(&report.text())).map_err(Failure::Output)?
+        }
     }
     out.flush().map_err(Failure::Output)?;
     Ok(false)
@@ -150,6 +154,7 @@ fn inspect(path: &Path, args: &StatusArgs) -> LabelsReport {
         format: args.label_format.map(|format| match format {
             FileFormat::LmHumanPreferences => LabelFormat::LmHumanPreferences,
             FileFormat::SummarizeFromFeedback => LabelFormat::SummarizeFromFeedback,
+            FileFormat::PreferencePairs => LabelFormat::PreferencePairs,
         }),
         split: args.split.as_deref(),
         vocabulary: GPT2_VOCABULARY,
@@ -158,6 +163,7 @@ fn inspect(path: &Path, args: &StatusArgs) -> LabelsReport {
         response_length: usize::MAX,
         encode: &encode,
         query_of: &|text| Ok(Some(encode(text)?)),
+        around: ("", ""),
     };
     let mut report = LabelsReport::default();
     let result = read::<LabelError>(path, &reading, &mut report, &mut |_: Label| Ok(()));

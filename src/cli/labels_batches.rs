@@ -9,6 +9,7 @@ use crate::label::batch::read::{self, check_labeler};
 use crate::label::batch::status::{BatchesReport, agreement_markdown, agreement_text, inspect};
 use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::label::serve::{Options, Server};
+use crate::printed::for_terminal;
 use crate::spec::{QualitySpec, did_you_mean};
 use crate::stage::stop::now;
 use clap::{Args, ValueEnum};
@@ -98,7 +99,9 @@ pub fn agreement(args: &AgreementArgs) -> Result<(), Failure> {
     }
     match args.format {
         Format::Json => write_line(&mut out, &report.quality),
-        Format::Text => out.write_all(agreement_text(&report.quality).as_bytes()).map_err(Failure::Output),
+        Format::Text => {
+            out.write_all(for_terminal(&agreement_text(&report.quality)).as_bytes()).map_err(Failure::Output)
+        }
         Format::Markdown => out.write_all(agreement_markdown(&report.quality).as_bytes()).map_err(Failure::Output),
     }
 }
@@ -168,7 +171,7 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     };
     let server = Server::open(options).map_err(input)?;
     let (items, batches, problems) = server.found();
-    problems.iter().take(20).for_each(|p| eprintln!("does not count: {p}"));
+    problems.iter().take(20).for_each(|p| eprintln!("does not count: {}", for_terminal(p)));
     eprintln!("{items} items in {batches} batches of {}", args.dir.display());
     let (page, dashboard) = server.addresses();
     println!("labelers:  {page}");

@@ -3,6 +3,7 @@
 use super::model::Failure;
 use crate::label::exchange::{Format, Importing, export, import};
 use crate::output::Out;
+use crate::printed::for_terminal;
 use clap::{Args, ValueEnum};
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -84,5 +85,8 @@ pub fn import_answers(args: &ImportArgs) -> Result<(), Failure> {
     let done =
         import(&args.file, args.format.into(), &args.batch, &options).map_err(|e| Failure::Input(super::chain(&e)))?;
     eprintln!("{} answers, {} of them new, in {}", done.answers, done.new, done.path.display());
+    if !done.report.dropped.is_empty() || !done.report.remarks.is_empty() {
+        eprintln!("{}", for_terminal(&done.report.to_string()));
+    }
     Ok(())
 }

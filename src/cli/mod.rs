@@ -25,6 +25,7 @@ pub mod suite;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
+use crate::printed::for_terminal;
 use crate::report::formats::Format;
 use crate::sources::{Catalogue, use_file};
 use crate::spec::{Options, Problem};
@@ -164,10 +165,10 @@ fn parse_format(name: &str) -> Result<Format, String> {
 
 /// Prints problems to standard error.
 pub fn print_problems(problems: &[Problem]) {
-    problems.iter().for_each(|p| eprintln!("error: {p}"));
+    problems.iter().for_each(|p| eprintln!("error: {}", for_terminal(&p.to_string())));
 }
 
-/// An error with its causes, on one line.
+/// An error with its causes, on one line, for a terminal: it may quote what a file has in it.
 pub fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -178,7 +179,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = e.source();
     }
-    text
+    for_terminal(&text).into_owned()
 }
 
 /// What commands without a log file of their own have to say while they work.

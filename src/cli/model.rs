@@ -6,6 +6,7 @@ use crate::model::config::read_config;
 use crate::model::gpt2::Gpt2;
 use crate::model::weights::load_gpt2;
 use crate::output::reader_gone;
+use crate::printed::for_terminal;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -29,7 +30,7 @@ pub fn exit_code(result: Result<(), Failure>) -> i32 {
         Err(Failure::Run(message)) => (message, 1),
         Err(Failure::Input(message)) => (message, 2),
     };
-    eprintln!("error: {message}");
+    eprintln!("error: {}", for_terminal(&message));
     code
 }
 

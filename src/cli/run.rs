@@ -5,6 +5,7 @@ use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
+use crate::printed::{for_terminal, shell_path};
 use crate::report::files::{Manifest, State};
 use crate::spec::paths::portable_spec;
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
@@ -234,7 +235,7 @@ pub(super) struct Ended {
 impl Ended {
     /// Prints a message and is its exit code.
     pub fn refused(code: i32, message: String) -> Self {
-        eprintln!("error: {message}");
+        eprintln!("error: {}", for_terminal(&message));
         Self { code, error: Some(message) }
     }
 }
@@ -280,6 +281,7 @@ pub(super) fn run_one(
         interrupted: Arc::clone(interrupted),
         records: Mutex::new(Vec::new()),
         sources: Mutex::new(Vec::new()),
+        reads: Mutex::new(Vec::new()),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -292,6 +294,7 @@ pub(super) fn run_one(
         runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
         stages: Vec::new(),
         sources: Vec::new(),
+        reads: Vec::new(),
         started_at: now(),
         finished_at: None,
         peak_memory_bytes: None,
@@ -303,6 +306,7 @@ pub(super) fn run_one(
         save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
+    manifest.reads = context.reads.into_inner().unwrap_or_default();
     manifest.state = match &result {
         Ok(()) => State::Done,
         Err(e) if e.exit_code() == 3 => State::Waiting,
@@ -358,7 +362,7 @@ fn room_for(chosen: &Chosen, spec: &Spec) -> Result<(), ModelError> {
 fn finish(out: &Path, quiet: bool) -> Ended {
     if let Err(e) = crate::report::draw(out) {
         let message =
-            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), out.display());
+            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), shell_path(out));
         tracing::error!("{message}");
         return Ended { code: 1, error: Some(message) };
     }

@@ -6,11 +6,12 @@ use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, logprobs, sample as draw};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
+use crate::printed::for_terminal;
 use crate::stage::context::Context;
 use clap::{Args, ValueEnum};
 use rand::RngExt;
 use serde::Serialize;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 
 /// Samples that share a prefill.
@@ -89,6 +90,7 @@ fn run(args: &SampleArgs) -> Result<(), Failure> {
         )));
     }
     let mut out = io::stdout().lock();
+    let terminal = out.is_terminal();
     let k = args.k as usize;
     for first in (0..k).step_by(SHARED) {
         let mut sampled = samples(&model, args, &query, first, SHARED.min(k - first))?;
@@ -102,9 +104,12 @@ fn run(args: &SampleArgs) -> Result<(), Failure> {
             let text = tokenizer.decode(response).map_err(|e| Failure::Run(e.to_string()))?;
             match args.format {
                 Format::Json => write_line(&mut out, &Line { query: &query, response, text: &text, logprobs })?,
-                Format::Text if k == 1 => writeln!(out, "{}{text}", args.prompt).map_err(Failure::Output)?,
                 Format::Text => {
-                    writeln!(out, "--- {} of {k}\n{}{text}", first + i + 1, args.prompt).map_err(Failure::Output)?
+                    let heading = if k == 1 { String::new() } else { format!("--- {} of {k}\n", first + i + 1) };
+                    let sample = format!("{}{text}", args.prompt);
+                    // A pipe gets what the model wrote; a terminal does not do what it says.
+                    let shown = if terminal { for_terminal(&sample) } else { sample.as_str().into() };
+                    writeln!(out, "{heading}{shown}").map_err(Failure::Output)?
                 }
             }
         }

@@ -4,6 +4,7 @@
 use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, prepare, run_one};
 use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
+use crate::printed::shell_path;
 use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
@@ -160,6 +161,7 @@ impl Running<'_> {
             interrupted: Arc::clone(interrupted),
             records: Mutex::new(Vec::new()),
             sources: Mutex::new(Vec::new()),
+            reads: Mutex::new(Vec::new()),
         };
         let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(loaded, name, seed));
         self.manifest.questions = ask_all(&context, &results);
@@ -190,7 +192,7 @@ impl Running<'_> {
                 code
             }
             Err(e) => {
-                tracing::error!("the report is not drawn: {}; try `runner report {}`", chain(&e), self.out.display());
+                tracing::error!("the report is not drawn: {}; try `runner report {}`", chain(&e), shell_path(self.out));
                 if code == 0 { 1 } else { code }
             }
         }

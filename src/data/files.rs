@@ -2,9 +2,11 @@
 //! are for evaluation alone; and in what format each is.
 
 use super::error::{DataError, file_error, list};
-use super::formats::{Want, folder_format, format_of};
+use super::formats::{Want, format_of};
 use super::hub::{Hub, Kind};
 use crate::spec::{DataFormat, DataSpec};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// File names in a message.
@@ -21,13 +23,14 @@ pub struct Files {
     given: bool,
     /// Of a data set from the hub.
     pub commit: Option<String>,
+    /// What lies beside them in the folder and is not read, without having been left out by a pattern.
+    pub ignored: Vec<String>,
 }
 
 impl Files {
     /// The format of one of the files.
     pub fn format_of(&self, path: &Path) -> Result<DataFormat, DataError> {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        match format_of(&name) {
+        match format_of(&shown(path.file_name().unwrap_or_default())) {
             _ if self.given => Ok(self.format),
             Some(format) => Ok(format),
             None => Err(unknown_format(path)),
@@ -70,9 +73,9 @@ pub fn resolve(
 
 fn local(spec: &DataSpec, path: &Path) -> Result<Files, DataError> {
     let files = |train: Vec<PathBuf>, held_out: Option<Vec<PathBuf>>, folder: Option<DataFormat>| {
-        let first = train.first().and_then(|p| format_of(&p.file_name()?.to_string_lossy()));
+        let first = train.first().and_then(|p| format_of(&shown(p.file_name()?)));
         let format = spec.format.or(folder).or(first).ok_or_else(|| unknown_format(path))?;
-        Ok(Files { train, held_out, format, given: spec.format.is_some(), commit: None })
+        Ok(Files { train, held_out, format, given: spec.format.is_some(), commit: None, ignored: Vec::new() })
     };
     if !path.is_dir() {
         let plain = (!path.exists()).then_some(DataFormat::Text);
@@ -80,37 +83,110 @@ fn local(spec: &DataSpec, path: &Path) -> Result<Files, DataError> {
     }
     let patterns = [&spec.files, &spec.held_out_files];
     let depth = patterns.into_iter().flatten().map(|p| p.matches('/').count()).max().unwrap_or(0);
-    let mut names = Vec::new();
-    walk(path, "", depth, &mut names).map_err(|e| file_error(path, e))?;
-    names.sort();
+    let folder = Folder::read(path, depth).map_err(|e| file_error(path, e))?;
+    let names: Vec<String> = folder.files.keys().cloned().collect();
     let format = match (spec.format, &spec.files) {
         (Some(format), _) => Some(format),
         (None, Some(pattern)) => format_of(pattern),
-        (None, None) => Some(folder_format(path).ok_or_else(|| {
-            file_error(path, "holds files of several formats; choose with files = \"*.jsonl\" or format = \"jsonl\"")
-        })?),
+        (None, None) => Some(one_format(&names).map_err(|message| file_error(path, message))?),
     };
     let chosen = choose(&names, spec, format).map_err(|message| file_error(path, message))?;
-    let join = |names: Vec<String>| names.iter().map(|n| path.join(n)).collect::<Vec<_>>();
-    files(join(chosen.train), chosen.held_out.map(join), format)
+    let ignored = match spec.files {
+        Some(_) => Vec::new(),
+        None => folder.but(&chosen),
+    };
+    let join = |names: Vec<String>| names.iter().filter_map(|n| folder.files.get(n).cloned()).collect::<Vec<_>>();
+    Ok(Files { ignored, ..files(join(chosen.train), chosen.held_out.map(join), format)? })
 }
 
-/// Relative names of the files in a folder, and in its folders down to `depth`.
-fn walk(dir: &Path, prefix: &str, depth: usize, names: &mut Vec<String>) -> std::io::Result<()> {
-    for entry in std::fs::read_dir(dir)? {
-        let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') {
-            continue;
+/// A file name for people and patterns: bytes that are no UTF-8 as `\xHH`, so that different names stay different.
+fn shown(name: &OsStr) -> String {
+    name.as_encoded_bytes()
+        .utf8_chunks()
+        .flat_map(|chunk| {
+            let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}"));
+            std::iter::once(chunk.valid().to_string()).chain(invalid)
+        })
+        .collect()
+}
+
+/// What is in a folder.
+#[derive(Debug, Default)]
+struct Folder {
+    /// Files by the names that are shown, and their paths.
+    files: BTreeMap<String, PathBuf>,
+    /// Folders in it that are not looked into.
+    folders: Vec<String>,
+}
+
+impl Folder {
+    /// Looks into the folder, and into its folders down to `depth`; hidden files are left alone.
+    fn read(dir: &Path, depth: usize) -> std::io::Result<Self> {
+        let mut found = Self::default();
+        found.walk(dir, "", depth)?;
+        Ok(found)
+    }
+
+    fn walk(&mut self, dir: &Path, prefix: &str, depth: usize) -> std::io::Result<()> {
+        for entry in std::fs::read_dir(dir)? {
+            let entry = entry?;
+            let name = shown(&entry.file_name());
+            if name.starts_with('.') {
+                continue;
+            }
+            let name = format!("{prefix}{name}");
+            match entry.path().is_dir() {
+                true if depth > 0 => self.walk(&entry.path(), &format!("{name}/"), depth - 1)?,
+                true => self.folders.push(format!("{name}/")),
+                false => drop(self.files.insert(name, entry.path())),
+            }
         }
-        let name = format!("{prefix}{name}");
-        match entry.path().is_dir() {
-            true if depth > 0 => walk(&entry.path(), &format!("{name}/"), depth - 1, names)?,
-            true => {}
-            false => names.push(name),
+        self.folders.sort();
+        Ok(())
+    }
+
+    /// All that is not among the chosen files.
+    fn but(&self, chosen: &Chosen) -> Vec<String> {
+        let read = |name: &String| {
+            chosen.train.contains(name) || chosen.held_out.as_ref().is_some_and(|held_out| held_out.contains(name))
+        };
+        self.files.keys().filter(|name| !read(name)).chain(&self.folders).cloned().collect()
+    }
+}
+
+/// Whether a file is about the data rather than of it.
+fn is_about_data(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
+    let stem = name.split('.').next().unwrap_or(&name);
+    ABOUT_DATA.contains(&name.as_str()) || (name.ends_with(".txt") && ABOUT_STEMS.contains(&stem))
+}
+
+/// The one format of a folder's data files, given by their names. A folder without any is one of text, which says what it
+/// lacks. Err: there are several.
+fn one_format(names: &[String]) -> Result<DataFormat, String> {
+    let mut formats: Vec<(DataFormat, &String)> = Vec::new();
+    for name in names.iter().filter(|name| !is_about_data(name)) {
+        if let Some(format) = format_of(name)
+            && formats.iter().all(|(known, _)| *known != format)
+        {
+            formats.push((format, name));
         }
     }
-    Ok(())
+    match formats[..] {
+        [] => Ok(names.iter().find_map(|name| format_of(name)).unwrap_or(DataFormat::Text)),
+        [(format, _)] => Ok(format),
+        [(format, first), (_, second), ..] => Err(format!(
+            "holds files of several formats, {first} and {second}; choose with files = \"*{}\" or format = \"{}\"",
+            ending(format),
+            format.word()
+        )),
+    }
+}
+
+/// The one format of the files in a folder; `None` where there are several.
+pub fn folder_format(dir: &Path) -> Option<DataFormat> {
+    let names: Vec<String> = Folder::read(dir, 0).unwrap_or_default().files.into_keys().collect();
+    one_format(&names).ok()
 }
 
 /// What `files` and `held_out_files` name; without `files`, all files of the format. A file that is held out is never
@@ -126,7 +202,11 @@ fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Resu
     let held_out = spec.held_out_files.as_ref().map(|p| matching("held_out_files", p)).transpose()?;
     let all = match &spec.files {
         Some(pattern) => matching("files", pattern)?,
-        None => names.iter().filter(|n| format_of(n) == format).cloned().collect(),
+        None => {
+            let of_format: Vec<String> = names.iter().filter(|n| format_of(n) == format).cloned().collect();
+            let data: Vec<String> = of_format.iter().filter(|n| !is_about_data(n)).cloned().collect();
+            if data.is_empty() { of_format } else { data }
+        }
     };
     let train: Vec<String> =
         all.into_iter().filter(|n| held_out.as_ref().is_none_or(|held: &Vec<String>| !held.contains(n))).collect();
@@ -207,14 +287,22 @@ fn from_hub(spec: &DataSpec, repo: &str, want: Want, hub: &Hub) -> Result<Files,
     );
     let train = hub.get(&snapshot, &chosen.train)?;
     let held_out = chosen.held_out.map(|names| hub.get(&snapshot, &names)).transpose()?;
-    Ok(Files { train, held_out, format, given: spec.format.is_some(), commit: Some(snapshot.commit) })
+    Ok(Files {
+        train,
+        held_out,
+        format,
+        given: spec.format.is_some(),
+        commit: Some(snapshot.commit),
+        ignored: Vec::new(),
+    })
 }
 
 /// Formats that a data set is read in, the first that it has.
 const PREFERRED: [DataFormat; 6] =
     [DataFormat::Parquet, DataFormat::Jsonl, DataFormat::Json, DataFormat::Csv, DataFormat::Tsv, DataFormat::Text];
-/// Files about a data set rather than of it.
-const NO_DATA: [&str; 5] = ["dataset_infos.json", "dataset_info.json", "state.json", "README.txt", "LICENSE.txt"];
+/// Files about a data set rather than of it, and texts of these names.
+const ABOUT_DATA: [&str; 3] = ["dataset_infos.json", "dataset_info.json", "state.json"];
+const ABOUT_STEMS: [&str; 7] = ["readme", "license", "licence", "copying", "notice", "changelog", "citation"];
 
 const TRAIN: &[&str] = &["train", "training"];
 const VALIDATION: &[&str] = &["validation", "valid", "val", "dev"];
@@ -236,7 +324,7 @@ fn folder_of(name: &str) -> &str {
 /// out.
 fn choose_of_hub(names: &[String], spec: &DataSpec, want: Want) -> Result<(Chosen, DataFormat), String> {
     let of = |format: DataFormat| -> Vec<String> {
-        let data = |n: &&String| format_of(n) == Some(format) && !NO_DATA.contains(&n.rsplit('/').next().unwrap_or(n));
+        let data = |n: &&String| format_of(n) == Some(format) && !is_about_data(n);
         names.iter().filter(data).cloned().collect()
     };
     let named = spec.files.as_deref().and_then(format_of);
@@ -342,6 +430,37 @@ mod tests {
         let files = DataSpec { files: Some("3.0.0/train-*.parquet".into()), ..DataSpec::default() };
         let all = names(&["2.0.0/train-0.parquet", "3.0.0/train-0.parquet"]);
         assert_eq!(choose_of_hub(&all, &files, Want::Documents).unwrap().0.train, ["3.0.0/train-0.parquet"]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn files_whose_names_are_not_utf8_are_read() {
+        use std::os::unix::ffi::OsStrExt;
+        let dir = tempfile::tempdir().unwrap();
+        for name in [b"caf\xe9.jsonl".as_slice(), b"caf\xe8.jsonl", b"b.jsonl"] {
+            std::fs::write(dir.path().join(OsStr::from_bytes(name)), "\"a\"\n").unwrap();
+        }
+        std::fs::create_dir(dir.path().join("more")).unwrap();
+        let files = local(&DataSpec::default(), dir.path()).unwrap();
+        assert_eq!(
+            (files.train.len(), files.format, &files.ignored[..]),
+            (3, DataFormat::Jsonl, &["more/".into()][..])
+        );
+        assert!(files.train.iter().all(|path| path.exists() && files.format_of(path).is_ok()));
+    }
+
+    #[test]
+    fn a_readme_beside_the_data_is_not_read_and_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let add = |name: &str| std::fs::write(dir.path().join(name), "\"a\"\n").unwrap();
+        ["README.txt", "train.jsonl", "notes.md"].into_iter().for_each(add);
+        let files = local(&DataSpec::default(), dir.path()).unwrap();
+        assert_eq!(files.train, [dir.path().join("train.jsonl")]);
+        assert_eq!((files.format, files.ignored), (DataFormat::Jsonl, names(&["README.txt", "notes.md"])));
+        add("book.txt");
+        let error = local(&DataSpec::default(), dir.path()).unwrap_err().to_string();
+        assert!(error.contains("holds files of several formats, book.txt and train.jsonl; choose with"), "{error}");
+        assert_eq!(folder_format(dir.path()), None);
     }
 
     #[test]

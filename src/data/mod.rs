@@ -3,6 +3,7 @@
 pub mod articles;
 pub mod clean;
 mod digest;
+pub mod entries;
 pub(crate) mod error;
 pub mod files;
 pub mod formats;
@@ -11,6 +12,7 @@ pub mod hub;
 mod join;
 pub mod posts;
 pub mod queries;
+pub mod read_report;
 pub mod reviews;
 pub mod source;
 pub mod storyworld;

@@ -3,6 +3,7 @@
 //! released code's excerpt, at most one from a document.
 
 use super::clean::clean;
+use super::read_report::ReadReport;
 use super::source::Document;
 use crate::model::ModelError;
 use crate::model::tokenizer::Tokenizer;
@@ -71,6 +72,14 @@ impl QueryFormat {
         Ok(self.bare_queries(document, tokenizer)?.into_iter().next())
     }
 
+    /// Why a document has no query.
+    fn why_none(&self, document: &str) -> &'static str {
+        match clean(document, self.clean).trim().is_empty() {
+            true => "empty, or so after the clean-up",
+            false => "without a query by the task's rule",
+        }
+    }
+
     fn bare_queries(&self, document: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, ModelError> {
         let tokens = tokenizer.encode(&clean(document, self.clean))?;
         let found = match &self.rule {
@@ -97,12 +106,23 @@ pub struct Example {
 }
 
 /// All queries that the documents hold, in order. Queries of one document do not overlap, so that train and held-out
-/// queries share no text. A document's summary belongs to its first query.
-pub fn examples(documents: &[Document], tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<Example>, ModelError> {
+/// queries share no text. A document's summary belongs to its first query. Documents with and without queries are counted
+/// in `report`.
+pub fn examples(
+    documents: &[Document],
+    tokenizer: &Tokenizer,
+    task: &TaskSpec,
+    report: &mut ReadReport,
+) -> Result<Vec<Example>, ModelError> {
     let format = QueryFormat::new(task, tokenizer)?;
     let mut found = Vec::new();
     for document in documents {
-        let queries = format.queries(&document.text, tokenizer)?.into_iter();
+        let queries = format.queries(&document.text, tokenizer)?;
+        match queries.is_empty() {
+            true => report.drop(format.why_none(&document.text), 1),
+            false => report.keep(),
+        }
+        let queries = queries.into_iter();
         found.extend(queries.enumerate().map(|(i, query)| {
             let summary = document.summary.as_ref().filter(|_| i == 0);
             Example { query, summary: summary.map(|text| text.trim().to_string()) }
@@ -211,8 +231,11 @@ mod tests {
         let document = Document { text: text.clone(), summary: Some(" A sat.\n".into()) };
         let tokenizer = Tokenizer::train([text.as_str()].into_iter(), 300).unwrap();
         let task = TaskSpec { query_length: 40, query_min_length: 2, ..TaskSpec::default() };
-        let found = examples(&[document], &tokenizer, &task).unwrap();
+        let mut report = ReadReport::new("task", "documents");
+        let none = Document { text: " \n".into(), summary: None };
+        let found = examples(&[document, none], &tokenizer, &task, &mut report).unwrap();
         assert_eq!(found.len(), 1);
+        assert_eq!(report.to_string(), "task: 2 documents, 1 kept; dropped: 1 empty, or so after the clean-up");
         assert_eq!(found[0].summary.as_deref(), Some("A sat."));
         let found: Vec<Query> = found.into_iter().map(|e| e.query).collect();
         let ids: Vec<u32> = found[0].iter().flatten().copied().collect();

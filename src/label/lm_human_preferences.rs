@@ -3,7 +3,7 @@
 //! `difference`. Id 50259 is padding. Other keys are left alone.
 
 use super::Judgement;
-use super::recorded::{Malformed, Part, Raw, Reason};
+use super::recorded::{Malformed, Part, Raw, Reason, Whole};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -18,7 +18,7 @@ struct Keys {
     query: Option<Vec<u32>>,
     sample: Option<Vec<u32>>,
     samples: BTreeMap<usize, Vec<u32>>,
-    best: Option<u64>,
+    best: Option<Whole>,
     score: Option<f64>,
     difference: Option<f64>,
 }
@@ -119,7 +119,7 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
     let (judgement, samples) = match (keys.best, keys.score, keys.difference) {
         (Some(best), None, None) => {
             let samples = several(samples, "best")?;
-            (Judgement::Best(best_index(best, samples.len())?), samples)
+            (Judgement::Best(best_index(best.0, samples.len())?), samples)
         }
         (None, Some(score), None) => {
             let sample =
@@ -148,6 +148,7 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
         batch: None,
         split: None,
         confidence: None,
+        unread: Vec::new(),
     })
 }
 

@@ -3,17 +3,18 @@
 
 pub mod batch;
 pub mod draw;
-pub mod entries;
 pub mod exchange;
 pub mod human;
 pub mod instructions;
 mod lm_human_preferences;
+mod preference_pairs;
 pub mod recorded;
 pub mod report;
 pub mod serve;
 pub mod simulated;
 mod summarize_from_feedback;
 
+use crate::data::error::DataError;
 use crate::model::ModelError;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -30,6 +31,9 @@ pub enum LabelError {
     /// `column` counts bytes, from 1.
     #[error("{path}:{line}:{column}: {message}", path = path.display())]
     Place { path: PathBuf, line: u64, column: u64, message: String },
+    /// The file could not be taken apart.
+    #[error(transparent)]
+    Data(#[from] DataError),
     #[error(transparent)]
     Model(#[from] ModelError),
     #[error("{0}")]

@@ -2,16 +2,20 @@
 //! counted with their places and do not stop the reading; what would make all labels wrong does (damaged files, mixed
 //! label types, texts too long for the task).
 
-use super::entries::{Container, Entries, Entry};
 use super::report::{FileRead, LabelsReport};
 use super::{Judgement, Label, LabelError};
-use super::{lm_human_preferences, summarize_from_feedback};
+use super::{lm_human_preferences, preference_pairs, summarize_from_feedback};
+use crate::data::entries::{Container, Entries, Entry, LARGEST_LABEL};
+use crate::data::formats::parse_loose;
 use crate::model::ModelError;
-use crate::spec::LabelFormat;
+use crate::spec::{DataFormat, LabelFormat};
 use crate::store::atomic::hash_file;
 use schemars::JsonSchema;
+use serde::de::{self, Deserializer, Unexpected, Visitor};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::error::Category;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 /// Tokens of GPT-2's vocabulary; the label files of token ids hold these.
@@ -76,11 +80,7 @@ impl Malformed {
 
     /// Line and column in the file.
     pub fn place_in(&self, entry: &Entry<'_>) -> (u64, u64) {
-        match self.line {
-            0 => (entry.line, entry.column),
-            1 => (entry.line, entry.column + (self.column as u64).saturating_sub(1)),
-            line => (entry.line + line as u64 - 1, self.column as u64),
-        }
+        entry.place(Some((self.line, self.column)))
     }
 }
 
@@ -101,6 +101,50 @@ pub struct Raw {
     pub batch: Option<String>,
     pub split: Option<String>,
     pub confidence: Option<i64>,
+    /// Optional fields that say nothing that can be read.
+    pub unread: Vec<String>,
+}
+
+/// A whole number from 0 on; tables with gaps write 1.0 for 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Whole(pub u64);
+
+impl<'de> Deserialize<'de> for Whole {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Number;
+        impl Visitor<'_> for Number {
+            type Value = Whole;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a whole number from 0 on")
+            }
+            fn visit_u64<E: de::Error>(self, number: u64) -> Result<Whole, E> {
+                Ok(Whole(number))
+            }
+            fn visit_i64<E: de::Error>(self, number: i64) -> Result<Whole, E> {
+                u64::try_from(number).map(Whole).map_err(|_| E::invalid_value(Unexpected::Signed(number), &self))
+            }
+            fn visit_f64<E: de::Error>(self, number: f64) -> Result<Whole, E> {
+                match number.fract() == 0.0 && (0.0..1e15).contains(&number) {
+                    true => Ok(Whole(number as u64)),
+                    false => Err(E::invalid_value(Unexpected::Float(number), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Number)
+    }
+}
+
+/// A name in an optional field, which may be a number; anything else is not read, and said to be so in `unread`.
+pub(super) fn word(name: &str, value: Option<Value>, unread: &mut Vec<String>) -> Option<String> {
+    match value? {
+        Value::String(text) => Some(text),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Null => None,
+        _ => {
+            unread.push(name.into());
+            None
+        }
+    }
 }
 
 /// Text to token ids.
@@ -111,7 +155,7 @@ pub type QueryOf<'a> = &'a dyn Fn(&str) -> Result<Option<Vec<u32>>, ModelError>;
 
 /// How to read, and what labels must fit.
 pub struct Reading<'a> {
-    /// Default: an array is lm_human_preferences, lines are summarize_from_feedback.
+    /// Default: what the keys of a file's first entry say.
     pub format: Option<LabelFormat>,
     /// Only labels of this split.
     pub split: Option<&'a str>,
@@ -125,6 +169,8 @@ pub struct Reading<'a> {
     pub response_length: usize,
     pub encode: Encode<'a>,
     pub query_of: QueryOf<'a>,
+    /// The task's prefix and suffix, which the prompts of preference pairs may have already.
+    pub around: (&'a str, &'a str),
 }
 
 /// A format's name in a spec.
@@ -132,7 +178,48 @@ pub fn format_name(format: LabelFormat) -> &'static str {
     match format {
         LabelFormat::LmHumanPreferences => "lm_human_preferences",
         LabelFormat::SummarizeFromFeedback => "summarize_from_feedback",
+        LabelFormat::PreferencePairs => "preference_pairs",
     }
+}
+
+/// What the keys of an entry say of its format; `None` where they say nothing.
+fn format_of(entry: &[u8]) -> Option<LabelFormat> {
+    let text = std::str::from_utf8(entry).ok()?;
+    let value = serde_json::from_str(text).ok().or_else(|| Some(parse_loose(text)?.value))?;
+    let has = |key: &str| value.get(key).is_some();
+    if has("chosen") || has("rejected") {
+        Some(LabelFormat::PreferencePairs)
+    } else if has("info") || has("summaries") {
+        Some(LabelFormat::SummarizeFromFeedback)
+    } else if has("query") {
+        Some(LabelFormat::LmHumanPreferences)
+    } else {
+        None
+    }
+}
+
+/// One entry of a format. What strict JSON refuses is tried again without the values that nobody reads.
+pub(super) fn parse_entry(format: LabelFormat, bytes: &[u8]) -> Result<Raw, Malformed> {
+    let parse = |bytes: &[u8]| match format {
+        LabelFormat::LmHumanPreferences => lm_human_preferences::parse(bytes),
+        LabelFormat::SummarizeFromFeedback => summarize_from_feedback::parse(bytes),
+        LabelFormat::PreferencePairs => preference_pairs::parse(bytes),
+    };
+    parse(bytes).or_else(|malformed| {
+        let found = match malformed.reason {
+            Reason::NotJson => std::str::from_utf8(bytes).ok().and_then(parse_loose),
+            _ => None,
+        };
+        let Some(found) = found else { return Err(malformed) };
+        let mut raw = parse(found.value.to_string().as_bytes()).map_err(|_| malformed)?;
+        raw.unread.extend(found.unreadable);
+        Ok(raw)
+    })
+}
+
+/// Whether a file of a folder holds labels by its name.
+fn is_label_file(name: &str) -> bool {
+    matches!(crate::data::formats::format_of(name), Some(DataFormat::Json | DataFormat::Jsonl))
 }
 
 /// The label file, or the .json and .jsonl files of a folder in name order.
@@ -143,9 +230,8 @@ pub fn files(path: &Path) -> Result<Vec<PathBuf>, LabelError> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(path).map_err(|e| LabelError::file(path, e))? {
         let file = entry.map_err(|e| LabelError::file(path, e))?.path();
-        let hidden = file.file_name().is_none_or(|name| name.to_string_lossy().starts_with('.'));
-        let known = file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json") || e.eq_ignore_ascii_case("jsonl"));
-        if known && !hidden && file.is_file() {
+        let name = file.file_name().unwrap_or_default().to_string_lossy();
+        if is_label_file(&name) && !name.starts_with('.') && !file.is_dir() {
             found.push(file);
         }
     }
@@ -174,15 +260,19 @@ pub fn read<E: From<LabelError>>(
     visit: &mut dyn FnMut(Label) -> Result<(), E>,
 ) -> Result<(), E> {
     for file in files(path)? {
-        let mut entries = Entries::open(&file)?;
-        let format = reading.format.unwrap_or(match entries.container() {
+        let mut entries = Entries::open(&file, LARGEST_LABEL).map_err(LabelError::from)?;
+        let container = match entries.container() {
             Container::Array => LabelFormat::LmHumanPreferences,
-            Container::Lines => LabelFormat::SummarizeFromFeedback,
-        });
-        ids_are_theirs(&file, format, reading)?;
-        let name = file.display().to_string();
-        report.files.push(FileRead { path: name, format, entries: 0 });
-        while let Some(entry) = entries.next_entry()? {
+            Container::Lines | Container::Values => LabelFormat::SummarizeFromFeedback,
+        };
+        let mut known = reading.format;
+        while let Some(entry) = entries.next_entry().map_err(LabelError::from)? {
+            let first = entry.number == 1;
+            let format = *known.get_or_insert_with(|| format_of(entry.bytes).unwrap_or(container));
+            if first {
+                ids_are_theirs(&file, format, reading)?;
+                report.files.push(FileRead { path: file.display().to_string(), format, entries: 0 });
+            }
             report.entries += 1;
             if let Some(last) = report.files.last_mut() {
                 last.entries += 1;
@@ -203,17 +293,17 @@ fn label_of(
     reading: &Reading<'_>,
     report: &mut LabelsReport,
 ) -> Result<Option<Label>, LabelError> {
-    let parsed = match format {
-        LabelFormat::LmHumanPreferences => lm_human_preferences::parse(entry.bytes),
-        LabelFormat::SummarizeFromFeedback => summarize_from_feedback::parse(entry.bytes),
-    };
-    let raw = match parsed {
+    let mut raw = match parse_entry(format, entry.bytes) {
         Ok(raw) => raw,
         Err(malformed) => {
             report.add_malformed(file, entry, &malformed);
             return Ok(None);
         }
     };
+    report.add_unread(&raw.unread);
+    if let (LabelFormat::PreferencePairs, Part::Text(prompt)) = (format, &mut raw.query) {
+        *prompt = bare_prompt(prompt, reading.around).to_string();
+    }
     if let Some(split) = &raw.split {
         report.add_split(split);
     }
@@ -241,6 +331,16 @@ fn label_of(
     }
     report.add(&label);
     Ok(Some(label))
+}
+
+/// A prompt without the task's prefix and suffix, which every query gets again.
+fn bare_prompt<'t>(prompt: &'t str, (prefix, suffix): (&str, &str)) -> &'t str {
+    let prompt = prompt.strip_prefix(prefix).unwrap_or(prompt);
+    let suffix = suffix.trim_end();
+    match suffix.is_empty() {
+        true => prompt,
+        false => prompt.trim_end().strip_suffix(suffix).unwrap_or(prompt),
+    }
 }
 
 fn at(file: &Path, entry: &Entry<'_>, message: &str) -> LabelError {

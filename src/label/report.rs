@@ -1,9 +1,11 @@
 //! What a label file holds, counted while it is read: labels_report.json beside labels.jsonl, and what
 //! `runner labels status` prints.
 
-use super::entries::Entry;
 use super::recorded::{Malformed, Reason};
 use super::{Judgement, Kind, Label, LabelError};
+use crate::data::entries::Entry;
+use crate::data::error::DataError;
+use crate::data::read_report::ReadReport;
 use crate::spec::LabelFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -96,6 +98,9 @@ pub struct LabelsReport {
     pub other_split: u64,
     /// Well-formed entries whose text gives no query by the task's rule.
     pub no_query: u64,
+    /// Optional fields that could not be read and were left empty, by name; their entries count all the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub unread_fields: BTreeMap<String, u64>,
     /// best_of_N, scalar_rating or scalar_compare.
     pub label_type: Option<String>,
     /// Samples per label.
@@ -150,6 +155,27 @@ impl LabelsReport {
                 message: malformed.message.clone(),
             });
         }
+    }
+
+    pub(super) fn add_unread(&mut self, names: &[String]) {
+        names.iter().for_each(|name| count(&mut self.unread_fields, name.clone()));
+    }
+
+    /// What was kept and dropped. Err: an entry went missing without a reason.
+    pub fn read_report(&self, source: &str) -> Result<ReadReport, DataError> {
+        let mut report = ReadReport::new(source, "labels");
+        report.files = self.files.len() as u64;
+        (0..self.usable).for_each(|_| report.keep());
+        for (reason, count) in &self.malformed_reasons {
+            report.drop(&format!("malformed ({})", reason.name()), *count);
+        }
+        report.drop("of another split", self.other_split);
+        report.drop("without a query by the task's rule", self.no_query);
+        for (name, count) in &self.unread_fields {
+            report.remark(format!("{name} of {count} could not be read and is left out"));
+        }
+        report.check(self.entries)?;
+        Ok(report)
     }
 
     pub(super) fn add_split(&mut self, split: &str) {
@@ -230,6 +256,7 @@ impl LabelsReport {
         line("malformed", format!("{}{}", self.malformed, reasons(&self.malformed_reasons)));
         line("of another split", some(self.other_split));
         line("without a query", some(self.no_query));
+        line("fields not read", largest(&self.unread_fields));
         line("label type", self.label_type.clone().unwrap_or_default());
         line("best, by sample", shares(&self.best));
         line("same samples", some(self.identical_samples));

@@ -3,19 +3,21 @@
 
 use super::Judgement;
 use super::lm_human_preferences::best_index;
-use super::recorded::{Malformed, Part, Raw, Reason};
+use super::recorded::{Malformed, Part, Raw, Reason, Whole, word};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::Value;
 
 #[derive(Deserialize)]
 struct Comparison {
     info: Option<Info>,
     summaries: Option<Vec<Summary>>,
-    choice: Option<u64>,
-    worker: Option<String>,
-    batch: Option<String>,
-    split: Option<String>,
-    extra: Option<Extra>,
+    choice: Option<Whole>,
+    // Optional fields never refuse an entry, whatever is in them.
+    worker: Option<Value>,
+    batch: Option<Value>,
+    split: Option<Value>,
+    extra: Option<Value>,
     /// Of the axis evaluations in the folder next to the comparisons', which rate one summary.
     axes: Option<IgnoredAny>,
     summary: Option<IgnoredAny>,
@@ -33,11 +35,6 @@ struct Info {
 #[derive(Deserialize)]
 struct Summary {
     text: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Extra {
-    confidence: Option<i64>,
 }
 
 fn missing(message: &str) -> Malformed {
@@ -62,18 +59,37 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
         return Err(missing(&message));
     }
     let choice = comparison.choice.ok_or_else(|| missing("has no `choice`"))?;
-    let best = best_index(choice, summaries.len())?;
+    let best = best_index(choice.0, summaries.len())?;
     let texts: Option<Vec<String>> = summaries.into_iter().map(|summary| summary.text).collect();
     let texts = texts.ok_or_else(|| missing("one of the `summaries` has no `text`"))?;
+    let mut unread = Vec::new();
+    let mut optional = |name: &str, value: Option<Value>| word(name, value, &mut unread);
+    let (worker, batch, split) = (
+        optional("worker", comparison.worker),
+        optional("batch", comparison.batch),
+        optional("split", comparison.split),
+    );
+    let confidence = comparison.extra.as_ref().and_then(|extra| extra.get("confidence")).filter(|c| !c.is_null());
+    let level = confidence.and_then(whole_number);
+    if confidence.is_some() && level.is_none() {
+        unread.push("extra.confidence".into());
+    }
     Ok(Raw {
         query: Part::Text(text),
         samples: texts.into_iter().map(Part::Text).collect(),
         judgement: Judgement::Best(best),
-        worker: comparison.worker,
-        batch: comparison.batch,
-        split: comparison.split,
-        confidence: comparison.extra.and_then(|extra| extra.confidence),
+        worker,
+        batch,
+        split,
+        confidence: level,
+        unread,
     })
+}
+
+/// A level of confidence: tables with gaps make floats of whole numbers, and other tools text.
+fn whole_number(value: &Value) -> Option<i64> {
+    let number = value.as_f64().or_else(|| value.as_str()?.trim().parse().ok())?;
+    (number.fract() == 0.0 && number.abs() < 1e9).then_some(number as i64)
 }
 
 #[cfg(test)]
@@ -91,6 +107,22 @@ mod tests {
         assert_eq!(raw.samples, [Part::Text(" one".into()), Part::Text(" two".into())]);
         assert_eq!((raw.judgement, raw.confidence), (Judgement::Best(1), Some(8)));
         assert_eq!((raw.worker.as_deref(), raw.split.as_deref()), (Some("w"), Some("train")));
+    }
+
+    #[test]
+    fn optional_fields_never_refuse_an_entry() {
+        for (confidence, level, unread) in
+            [("5.0", Some(5), 0), ("\"7\"", Some(7), 0), ("null", None, 0), ("4.5", None, 1), ("{}", None, 1)]
+        {
+            let entry = FULL.replace("\"confidence\": 8", &format!("\"confidence\": {confidence}"));
+            let raw = parse(entry.as_bytes()).unwrap();
+            assert_eq!((raw.confidence, raw.unread.len()), (level, unread), "{confidence}");
+        }
+        let entry = FULL.replace("\"worker\": \"w\"", "\"worker\": 12").replace("{\"confidence\": 8}", "[]");
+        let raw =
+            parse(entry.replace("\"batch9\"", "[9]").replace("\"choice\": 1", "\"choice\": 1.0").as_bytes()).unwrap();
+        assert_eq!((raw.worker.as_deref(), raw.batch, raw.unread), (Some("12"), None, vec!["batch".to_string()]));
+        assert_eq!(raw.judgement, Judgement::Best(1));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::measures::Texts;
+use crate::data::read_report::ReadReport;
 use crate::label::simulated::SimulatedReport;
 use crate::store::lock::is_held;
 use schemars::JsonSchema;
@@ -314,6 +315,9 @@ pub struct Manifest {
     pub stages: Vec<StageRecord>,
     #[serde(default)]
     pub sources: Vec<SourceRecord>,
+    /// What was read of every source, and what was dropped of it, by reason.
+    #[serde(default)]
+    pub reads: Vec<ReadReport>,
     pub started_at: String,
     #[serde(default)]
     pub finished_at: Option<String>,

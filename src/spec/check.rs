@@ -2,8 +2,8 @@
 
 use super::Options;
 use super::types::*;
-use crate::data::files::safe_pattern;
-use crate::data::formats::{folder_format, format_of};
+use crate::data::files::{folder_format, safe_pattern};
+use crate::data::formats::format_of;
 use crate::data::hub::{is_repository, is_revision};
 use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
@@ -427,6 +427,7 @@ struct DataKeys {
     held_out_files: &'static str,
     synthetic: &'static str,
     format: &'static str,
+    lines: &'static str,
     columns: &'static str,
     join: &'static str,
     labeled: bool,
@@ -442,6 +443,7 @@ const TASK_DATA: DataKeys = DataKeys {
     held_out_files: "task.data.held_out_files",
     synthetic: "task.data.synthetic",
     format: "task.data.format",
+    lines: "task.data.lines",
     columns: "task.data.columns",
     join: "task.data.join",
     labeled: false,
@@ -456,6 +458,7 @@ const REVIEWS: DataKeys = DataKeys {
     held_out_files: "labeler.reviews.held_out_files",
     synthetic: "labeler.reviews.synthetic",
     format: "labeler.reviews.format",
+    lines: "labeler.reviews.lines",
     columns: "labeler.reviews.columns",
     join: "labeler.reviews.join",
     labeled: true,
@@ -471,6 +474,7 @@ fn data_rules(keys: &DataKeys, data: &DataSpec, options: &Options) -> Vec<Findin
         patterns_need_a_folder(keys, data),
         format_is_known(keys, data),
         columns_are_used(keys, data),
+        lines_are_of_plain_text(keys, data),
         reviews_have_labels(keys, data),
         reviews_are_not_held_out(keys, data),
         path,
@@ -508,6 +512,7 @@ fn only_files_are_described(keys: &DataKeys, data: &DataSpec) -> Option<Finding>
         (keys.format, "a format belongs", data.format.is_some()),
         (keys.files, "`files` belongs", data.files.is_some()),
         (keys.held_out_files, "`held_out_files` belongs", data.held_out_files.is_some()),
+        (keys.lines, "`lines` belongs", data.lines.is_some()),
         (keys.columns, "columns belong", !data.columns.is_empty()),
         (keys.join, "`join` belongs", data.join.is_some()),
     ]
@@ -581,6 +586,13 @@ fn columns_are_used(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     }
     let what = if format == DataFormat::Text { "plain text has" } else { "stories have" };
     finding(&[keys.columns, keys.format, keys.path], format!("{what} no columns"))
+}
+
+fn lines_are_of_plain_text(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    let format = guess_format(data).filter(|format| *format != DataFormat::Text)?;
+    data.lines?;
+    let message = format!("says what a line of plain text is, and this data is of format {:?}", format.word());
+    finding(&[keys.lines, keys.format, keys.path], message)
 }
 
 fn reviews_have_labels(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {

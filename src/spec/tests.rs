@@ -361,6 +361,10 @@ fn cross_field_rules() {
             "labeler.reviews.format: reviews need labels, and \"a/b\" is stories",
         ),
         (
+            "task.data = { hf = \"a/b\", format = \"jsonl\", lines = \"separate\" }",
+            "task.data.lines: says what a line of plain text is, and this data is of format \"jsonl\"",
+        ),
+        (
             "labeler.reviews = { hf = \"a/b\", held_out_files = \"test*\" }",
             "labeler.reviews.held_out_files: the classifier holds out every tenth review",
         ),

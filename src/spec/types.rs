@@ -407,6 +407,32 @@ pub enum DataFormat {
     Stories,
 }
 
+impl DataFormat {
+    /// The word used in specs.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Tsv => "tsv",
+            Self::Csv => "csv",
+            Self::Jsonl => "jsonl",
+            Self::Json => "json",
+            Self::Parquet => "parquet",
+            Self::Stories => "stories",
+        }
+    }
+}
+
+/// What a line of a plain text file is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TextLines {
+    /// A part of a paragraph; blank lines separate paragraphs, whose lines are joined.
+    #[default]
+    Wrapped,
+    /// A paragraph or a sentence of its own, as in BookCorpus.
+    Separate,
+}
+
 /// Which columns (or JSON keys) hold what. Default: the first known name that the file has.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -462,6 +488,9 @@ pub struct DataSpec {
     pub held_out_files: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<DataFormat>,
+    /// What a line of a plain text file is (default: wrapped).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lines: Option<TextLines>,
     #[serde(skip_serializing_if = "ColumnsSpec::is_empty")]
     pub columns: ColumnsSpec,
     /// Records that make one document, in their order: for files of one sentence per record. Punctuation that stands apart
@@ -521,6 +550,8 @@ pub enum LabelFormat {
     LmHumanPreferences,
     /// The comparisons of Stiennon et al. 2020: JSON lines with info, summaries and choice.
     SummarizeFromFeedback,
+    /// Objects with prompt, chosen and rejected, as TRL reads them.
+    PreferencePairs,
 }
 
 /// The labeler.

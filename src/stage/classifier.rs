@@ -2,11 +2,11 @@
 //! "positive" (paper section 3.1.1).
 
 use super::StageError;
-use super::context::{CHECKPOINTS, Context};
+use super::context::{CHECKPOINTS, Context, keep_read};
 use super::scoring::raw_scores;
 use super::training::Training;
 use crate::data::queries::Query;
-use crate::data::source::{Labelled, Want, fingerprint, labelled_reviews};
+use crate::data::source::{Labelled, Reviews, Want, fingerprint, labelled_reviews};
 use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::parallel::{gradients, shard_rows};
@@ -30,7 +30,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
     let content = match fingerprint(&spec.labeler.reviews, Want::Reviews)? {
         Some(files) => files,
         None => {
-            let text: String = reviews(spec)?.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
+            let text: String = reviews(spec)?.rows.iter().map(|r| format!("{}\t{}\n", r.text, r.positive)).collect();
             blake3::hash(text.as_bytes()).to_hex().to_string()
         }
     };
@@ -46,13 +46,19 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
     Ok(Key::new("classifier", VERSION, &inputs)?)
 }
 
-fn reviews(spec: &Spec) -> Result<Vec<Labelled>, StageError> {
+fn reviews(spec: &Spec) -> Result<Reviews, StageError> {
     Ok(labelled_reviews(&spec.labeler.reviews, spec.labeler.classifier.reviews, 1)?)
 }
 
 /// r_s's directory. It reads the same tokens as ρ, whose directory is `reference`.
 pub fn run(context: &Context, spec: &Spec, key: &Key, reference: &Path) -> Result<PathBuf, StageError> {
-    context.artifact(None, key, |work| train(context, spec, &reviews(spec)?, reference, &work.dir))
+    let dir = context.artifact(None, key, |work| {
+        let reviews = reviews(spec)?;
+        keep_read(&work.dir, &reviews.report)?;
+        train(context, spec, &reviews.rows, reference, &work.dir)
+    })?;
+    context.has_read_for(&dir)?;
+    Ok(dir)
 }
 
 fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path, dir: &Path) -> Result<(), StageError> {

@@ -1,7 +1,9 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::{Kept, StageError, stop};
-use crate::report::files::{SourceRecord, StageRecord, Waited};
+use crate::data::read_report::ReadReport;
+use crate::report::files::{SourceRecord, StageRecord, Waited, read_json};
+use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
 use crate::store::lock::Holder;
@@ -24,6 +26,15 @@ pub const CHECKPOINTS: &str = "checkpoints";
 
 /// Between two looks at an artifact that another process makes.
 const LOOK: Duration = Duration::from_millis(250);
+/// What an artifact's stage read, where the artifact alone knows.
+const READ_REPORT: &str = "read_report.json";
+
+/// Keeps a reader's report in an artifact that is being made.
+pub fn keep_read(dir: &Path, report: &ReadReport) -> Result<(), StageError> {
+    let path = dir.join(READ_REPORT);
+    let text = serde_json::to_string_pretty(report)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
 
 /// Shared by the stages of one invocation.
 pub struct Context {
@@ -39,12 +50,14 @@ pub struct Context {
     pub records: Mutex<Vec<StageRecord>>,
     /// What came from outside.
     pub sources: Mutex<Vec<SourceRecord>>,
+    /// What readers kept and dropped.
+    pub reads: Mutex<Vec<ReadReport>>,
 }
 
 #[cfg(test)]
 impl Context {
     /// On the CPU, with a cache and results of its own in `dir`.
-    pub fn for_tests(dir: &std::path::Path) -> Self {
+    pub fn for_tests(dir: &Path) -> Self {
         Self {
             device: Device::flex(),
             device_kind: "cpu".into(),
@@ -54,11 +67,31 @@ impl Context {
             interrupted: Arc::default(),
             records: Mutex::default(),
             sources: Mutex::default(),
+            reads: Mutex::default(),
         }
     }
 }
 
 impl Context {
+    /// Takes a reader's report into the log and the manifest; runs of one spec share most of them.
+    pub fn has_read(&self, report: ReadReport) {
+        if let Ok(mut all) = self.reads.lock()
+            && !all.contains(&report)
+        {
+            tracing::info!("{report}");
+            all.push(report);
+        }
+    }
+
+    /// The same for a report that an artifact keeps, so that a stage from the cache says what a new one does.
+    pub fn has_read_for(&self, artifact: &Path) -> Result<(), StageError> {
+        let path = artifact.join(READ_REPORT);
+        if path.exists() {
+            self.has_read(read_json(&path)?);
+        }
+        Ok(())
+    }
+
     /// A random stream that depends on nothing but its name: resuming needs no saved generator state.
     pub fn stream(seed: u64, purpose: &str, step: u64) -> ChaCha8Rng {
         ChaCha8Rng::from_seed(*blake3::hash(format!("{seed}/{purpose}/{step}").as_bytes()).as_bytes())

@@ -9,6 +9,8 @@ use super::rounds::learns_reward;
 use super::scoring::{Rule, Scorer, raw_scores};
 use super::{classifier, collect, evaluate, policy, pretrain, sources, supervised};
 use crate::data::queries::{Example, Query, examples};
+use crate::data::read_report::ReadReport;
+use crate::data::source::Document;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
@@ -215,9 +217,16 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         tracing::warn!("model: the weights have {given:?}, the spec says {asked:?}; the weights win");
     }
     let corpus = pretrain::corpus(spec)?;
-    let train = examples(&corpus.train, &tokenizer, &spec.task)?;
-    let held_out = examples(&corpus.held_out, &tokenizer, &spec.task)?;
-    tracing::info!("{} training and {} held-out queries", train.len(), held_out.len());
+    context.has_read(corpus.report.clone());
+    let queries = |documents: &[Document], what: &str| {
+        let mut report = ReadReport::new("task", what);
+        let found = examples(documents, &tokenizer, &spec.task, &mut report)?;
+        report.remark(format!("they give {} queries", found.len()));
+        context.has_read(report);
+        Ok::<_, StageError>(found)
+    };
+    let train = queries(&corpus.train, "training documents")?;
+    let held_out = queries(&corpus.held_out, "held-out documents")?;
     check_sizes(spec, &rho, &train, &held_out)?;
     let supervised = match &keys.supervised {
         Some(key) => {

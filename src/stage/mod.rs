@@ -57,7 +57,7 @@ pub enum StageError {
     )]
     Panicked(String),
     /// `serve`: the directory to hand to the command that serves batches.
-    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = serve.display())]
+    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve))]
     Waiting { run: String, batch: PathBuf, serve: PathBuf, answered: usize, wanted: usize, more: String },
 }
 

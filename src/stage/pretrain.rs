@@ -5,6 +5,7 @@ use super::context::{CHECKPOINTS, Context};
 use super::training::Training;
 use crate::data::hub::Hub;
 use crate::data::queries::{QueryFormat, summary_response};
+use crate::data::read_report::ReadReport;
 use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
@@ -30,6 +31,7 @@ const HELD_OUT: usize = 10;
 pub struct Corpus {
     pub train: Vec<Document>,
     pub held_out: Vec<Document>,
+    pub report: ReadReport,
 }
 
 /// Reads or makes the task's text. Without files that are held out, every tenth document is; a plain text file (a book)
@@ -43,22 +45,23 @@ pub fn corpus(spec: &Spec) -> Result<Corpus, StageError> {
         true => all.iter().flat_map(|d| pieces(&d.text)).map(Document::from).collect(),
         false => all,
     };
-    let (all, given) = (split(found.train), found.held_out.map(split));
+    let (all, given, report) = (split(found.train), found.held_out.map(split), found.report);
     let count = all.len() + given.as_ref().map_or(0, Vec::len);
     if count < 2 * HELD_OUT || all.is_empty() || given.as_ref().is_some_and(Vec::is_empty) {
         return Err(StageError::Input(format!(
-            "task.data: only {count} documents; at least {} are needed (a .txt file is cut into pieces of about 2,000 characters, between paragraphs)",
-            2 * HELD_OUT
+            "task.data: only {count} documents; at least {} are needed (a .txt file is cut into pieces of about 2,000 characters, between paragraphs){}",
+            2 * HELD_OUT,
+            report.remarks.iter().map(|remark| format!("; {remark}")).collect::<String>()
         )));
     }
     if let Some(held_out) = given {
-        return Ok(Corpus { train: all, held_out });
+        return Ok(Corpus { train: all, held_out, report });
     }
     let (mut train, mut held_out) = (Vec::new(), Vec::new());
     for (i, document) in all.into_iter().enumerate() {
         if i % HELD_OUT == 0 { held_out.push(document) } else { train.push(document) }
     }
-    Ok(Corpus { train, held_out })
+    Ok(Corpus { train, held_out, report })
 }
 
 /// Books in pieces of about 2,000 characters that end at line ends.

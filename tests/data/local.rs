@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 const SPEC: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/specs/quickstart.toml");
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/data");
 
+const LFS: &[u8] = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 9\n";
+
 struct Place(tempfile::TempDir);
 
 impl Place {
@@ -68,7 +70,7 @@ fn every_format_gives_the_same_documents() {
     place.write("c.json", json!(all.iter().map(|t| json!({ "passage": t })).collect::<Vec<_>>()).to_string());
     place.write("strings.json", json!(all).to_string());
     place.write("d.csv", format!("\u{feff}id,story\r\n{}", each(&|t| format!("7,{}\r\n", quoted(t)))));
-    place.write("e.tsv", format!("text\tid\n{}", each(&|t| format!("{}\t7\n", quoted(t)))));
+    place.write("e.tsv", format!("text\tid\n{}", each(&|t| format!("{t}\t7\n"))));
     place.write("parts/x-1.jsonl", each(&|t| format!("{}\n", json!(t))));
     place.write("parts/notes.md", "not data");
     for (path, files, column) in [
@@ -119,11 +121,13 @@ fn files_that_cannot_be_read_say_where_and_what_to_do() {
         ("cells.csv", b"id,text\n1,x,y\n", &["cells.csv:2: 3 cells", "put text with separators in quotes"]),
         ("half.jsonl", b"\"one\"\n\"two\n", &["half.jsonl:2:", "not JSON", "a record is one line"]),
         ("pretty.json", b"{\n \"text\": \"x\"\n}\n", &["pretty.json:1:1: not JSON", "an array over many lines"]),
-        ("cut.json", &cut.as_bytes()[..cut.len() - 3], &["cut.json:1:", "the array does not end"]),
+        ("cut.json", &cut.as_bytes()[..cut.len() - 3], &["cut.json:1:", "the file ends", "it is truncated"]),
         ("number.jsonl", b"{\"text\": 3}\n", &["number.jsonl:1: \"text\" is a number, not text"]),
-        ("deep.json", &[b'['; 100_000], &["deep.json:1:", "recursion limit"]),
+        ("deep.json", &[b'['; 100_000], &["deep.json:1:", "inside entry 1"]),
+        ("lfs.jsonl", LFS, &["lfs.jsonl: is a git-lfs pointer, not the file of 9 bytes: run `git lfs pull`"]),
+        ("lfs.parquet", LFS, &["lfs.parquet: is a git-lfs pointer"]),
         ("page.parquet", b"<html>Log in</html>", &["page.parquet: not a complete Parquet file", "fetch it again"]),
-        ("page.jsonl.gz", b"<html>Log in</html>", &["page.jsonl.gz: not a complete gzip file", "fetch it again"]),
+        ("page.jsonl.gz", b"<html>Log in</html>", &["page.jsonl.gz:1:1: not JSON"]),
         ("one.jsonl", good.as_bytes(), &["task.data: only 1 documents; at least 20 are needed"]),
         ("few.tsv", b"good\t1\nbad\t0\n", &["task.data: only 2 documents"]),
     ];

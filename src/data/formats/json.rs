@@ -1,9 +1,12 @@
 //! JSON lines, and JSON arrays. A record is an object, or a plain string that is the text itself (the released code's
-//! passage files are lines of strings). Keys of nested objects are written `a.b`.
+//! passage files are lines of strings). Keys of nested objects are written `a.b`. Keys that are not read do not matter: what
+//! strict JSON refuses is tried again as other programs write it (see loose.rs).
 
 use super::columns::{Names, SUMMARY, Want, label_number, label_text};
-use super::lines::{Lines, open_bytes, read_error};
-use super::{Reader, Record};
+use super::lines::Lines;
+use super::loose::{self, Loose};
+use super::{Reader, Record, Tally};
+use crate::data::entries::{Container, Entries};
 use crate::data::error::{DataError, file_error, line_error};
 use crate::spec::ColumnsSpec;
 use serde::Deserialize;
@@ -11,8 +14,11 @@ use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, Seq
 use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::fmt;
-use std::io::BufRead;
 use std::path::Path;
+use std::rc::Rc;
+
+/// Longest record in bytes.
+const LARGEST_RECORD: usize = 1 << 30;
 
 /// What a file's records are; the first one decides.
 #[derive(Debug, Clone)]
@@ -203,151 +209,149 @@ impl<'de> Visitor<'de> for Only<'_> {
     }
 }
 
-/// What is wrong with a line, and in which column where that is known.
+/// What is wrong with a record, and where in it if that is known.
 struct Wrong {
-    column: Option<usize>,
+    /// From 1, both.
+    place: Option<(usize, usize)>,
     message: String,
 }
 
 impl From<String> for Wrong {
     fn from(message: String) -> Self {
-        Self { column: None, message }
-    }
-}
-
-impl Wrong {
-    fn at(self, path: &Path, line: usize) -> DataError {
-        match self.column {
-            Some(column) => DataError::Place { path: path.into(), line, column, message: self.message },
-            None => line_error(path, line, self.message),
-        }
+        Self { place: None, message }
     }
 }
 
 /// serde_json's message without its place, which stands before the message, and what to do about it.
-fn explained(e: &serde_json::Error, remedy: &str) -> String {
+fn explained(e: &serde_json::Error, remedy: &str) -> Wrong {
     let text = e.to_string();
     let message = text.rsplit_once(" at line ").map_or(text.as_str(), |(message, _)| message);
-    match e.classify() {
+    let message = match e.classify() {
         serde_json::error::Category::Data => message.to_string(),
         serde_json::error::Category::Eof => format!("not JSON: {message}; {remedy}"),
         _ => format!("not JSON: {message}"),
+    };
+    Wrong { place: Some((e.line(), e.column())), message }
+}
+
+/// Reads the records of one file; the first of them decides how.
+struct Parser {
+    columns: ColumnsSpec,
+    want: Want,
+    rule: Option<Rule>,
+    tally: Rc<Tally>,
+    /// What to do about a record that ends early.
+    remedy: &'static str,
+}
+
+impl Parser {
+    fn new(columns: &ColumnsSpec, want: Want, remedy: &'static str) -> Self {
+        Self { columns: columns.clone(), want, rule: None, tally: Rc::default(), remedy }
+    }
+
+    /// One record.
+    fn record(&mut self, text: &str) -> Result<Record, Wrong> {
+        self.tally.read();
+        match strict(text, self.rule.as_ref()) {
+            Ok(value) => self.of_value(value),
+            Err(e) => match loose::parse(text) {
+                Some(found) => self.of_loose(found, &e),
+                None => Err(explained(&e, self.remedy)),
+            },
+        }
+    }
+
+    fn of_value(&mut self, value: Value) -> Result<Record, Wrong> {
+        let rule = match &self.rule {
+            Some(rule) => rule,
+            None => self.rule.insert(Rule::of(&value, &self.columns, self.want)?),
+        };
+        Ok(rule.record(value)?)
+    }
+
+    /// A record that is no strict JSON; `e` says why where one of its values that are read is to blame.
+    fn of_loose(&mut self, found: Loose, e: &serde_json::Error) -> Result<Record, Wrong> {
+        let first = self.rule.is_none();
+        let lacks = |rule: &Rule| rule.wanted().iter().any(|name| found.lacks(name));
+        if self.rule.as_ref().is_some_and(lacks) {
+            return Err(explained(e, self.remedy));
+        }
+        let record = self.of_value(found.value.clone());
+        if first && self.rule.as_ref().is_none_or(lacks) && !found.unreadable.is_empty() {
+            return Err(explained(e, self.remedy));
+        }
+        if found.python {
+            self.tally.remark("records are Python dictionaries rather than JSON, and are read as such");
+        }
+        record
+    }
+
+    fn names(&self) -> Option<Names> {
+        self.rule.as_ref().and_then(Rule::names)
     }
 }
 
-/// One value of a line.
-fn parse(line: &str, wanted: Option<&[&str]>) -> Result<Value, Wrong> {
-    let mut deserializer = serde_json::Deserializer::from_str(line);
-    let value = match wanted {
-        Some(wanted) => Only(wanted).deserialize(&mut deserializer),
-        None => Value::deserialize(&mut deserializer),
+/// A value as JSON has it; where a rule is known, only what it wants of an object.
+fn strict(text: &str, rule: Option<&Rule>) -> Result<Value, serde_json::Error> {
+    let mut deserializer = serde_json::Deserializer::from_str(text);
+    let value = match rule {
+        Some(rule) => Only(&rule.wanted()).deserialize(&mut deserializer)?,
+        None => Value::deserialize(&mut deserializer)?,
     };
-    value.and_then(|value| deserializer.end().map(|()| value)).map_err(|e| Wrong {
-        column: Some(e.column()),
-        message: explained(&e, "a record is one line (only a .json file may hold an array over many lines)"),
-    })
+    deserializer.end().map(|()| value)
 }
 
 /// One JSON value per line.
 pub fn lines(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
     let mut lines = Lines::open(path)?;
-    let (first, number) = match lines.next_line()? {
-        None => return Err(file_error(path, "is empty")),
-        Some((number, line)) => (parse(line, None), number),
+    let remedy = "a record is one line (only a .json file may hold an array over many lines)";
+    let mut parser = Parser::new(columns, want, remedy);
+    let first = next_line(&mut lines, &mut parser).ok_or_else(|| file_error(path, "is empty"))??;
+    let (names, tally) = (parser.names(), Rc::clone(&parser.tally));
+    let rest = std::iter::from_fn(move || next_line(&mut lines, &mut parser));
+    Ok(Reader::new(names, tally, std::iter::once(Ok(first)).chain(rest)))
+}
+
+fn next_line(lines: &mut Lines, parser: &mut Parser) -> Option<Result<Record, DataError>> {
+    let (number, found) = match lines.next_line() {
+        Ok(None) => return None,
+        Err(e) => return Some(Err(e)),
+        Ok(Some((number, line))) => (number, parser.record(line)),
     };
-    let at = |wrong: Wrong| wrong.at(path, number);
-    let first = first.map_err(at)?;
-    let rule = Rule::of(&first, columns, want).map_err(|message| at(message.into()))?;
-    let first = rule.record(first).map_err(|message| at(message.into()))?;
-    let names = rule.names();
-    let rest = std::iter::from_fn(move || {
-        let result = match lines.next_line() {
-            Ok(None) => return None,
-            Err(e) => return Some(Err(e)),
-            Ok(Some((number, line))) => parse(line, Some(&rule.wanted()))
-                .and_then(|value| rule.record(value).map_err(Wrong::from))
-                .map_err(|wrong| (number, wrong)),
-        };
-        Some(result.map_err(|(number, wrong)| wrong.at(&lines.path, number)))
-    });
-    Ok(Reader::new(names, std::iter::once(Ok(first)).chain(rest)))
+    Some(found.map_err(|Wrong { place, message }| match place {
+        Some((_, column)) => DataError::Place { path: lines.path.clone(), line: number, column, message },
+        None => line_error(&lines.path, number, message),
+    }))
 }
 
 /// An array of objects or strings. A file that does not start with `[` is read as JSON lines, which many files with the
 /// ending .json are.
-pub fn whole(path: &Path, columns: &ColumnsSpec, want: Want, limit: Option<usize>) -> Result<Reader, DataError> {
-    let mut reader = open_bytes(path)?;
-    match first_byte(&mut reader).map_err(|e| read_error(path, &e))? {
-        None => return Err(file_error(path, "is empty")),
-        Some(b'[') => {}
-        Some(_) => return lines(path, columns, want),
+pub fn whole(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
+    let mut entries = Entries::open(path, LARGEST_RECORD)?;
+    if entries.container() != Container::Array {
+        return lines(path, columns, want);
     }
-    let mut found = Array { columns, want, limit: limit.unwrap_or(usize::MAX), rule: None, records: Vec::new() };
-    let mut deserializer = serde_json::Deserializer::from_reader(reader);
-    let read = deserializer.deserialize_seq(&mut found).and_then(|()| deserializer.end());
-    // A reader that has enough leaves the rest of the array unread.
-    if let Err(e) = read
-        && found.records.len() < found.limit
-    {
-        return Err(match e.classify() {
-            serde_json::error::Category::Io => read_error(path, &e.into()),
-            _ => {
-                let message = explained(&e, "the array does not end; fetch or write the file again");
-                DataError::Place { path: path.into(), line: e.line(), column: e.column(), message }
-            }
-        });
-    }
-    if found.records.is_empty() {
-        return Err(file_error(path, "is empty"));
-    }
-    let names = found.rule.and_then(|rule| rule.names());
-    Ok(Reader::new(names, found.records.into_iter().map(Ok)))
+    let mut parser = Parser::new(columns, want, "the record does not end");
+    let path = path.to_path_buf();
+    let first = next_element(&path, &mut entries, &mut parser).ok_or_else(|| file_error(&path, "is empty"))??;
+    let (names, tally) = (parser.names(), Rc::clone(&parser.tally));
+    let rest = std::iter::from_fn(move || next_element(&path, &mut entries, &mut parser));
+    Ok(Reader::new(names, tally, std::iter::once(Ok(first)).chain(rest)))
 }
 
-fn first_byte(reader: &mut dyn BufRead) -> std::io::Result<Option<u8>> {
-    loop {
-        let bytes = reader.fill_buf()?;
-        let blank = bytes.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        match bytes.get(blank) {
-            Some(byte) => {
-                let byte = *byte;
-                reader.consume(blank);
-                return Ok(Some(byte));
-            }
-            None if bytes.is_empty() => return Ok(None),
-            None => reader.consume(blank),
-        }
-    }
-}
-
-/// Takes what is wanted of an array's elements, one after the other.
-struct Array<'a> {
-    columns: &'a ColumnsSpec,
-    want: Want,
-    limit: usize,
-    rule: Option<Rule>,
-    records: Vec<Record>,
-}
-
-impl<'de> Visitor<'de> for &mut Array<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("an array of objects or strings")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut access: A) -> Result<(), A::Error> {
-        while self.records.len() < self.limit
-            && let Some(value) = access.next_element::<Value>()?
-        {
-            let number = self.records.len() + 1;
-            let at = |message: String| A::Error::custom(format!("record {number}: {message}"));
-            let rule = match &self.rule {
-                Some(rule) => rule,
-                None => self.rule.insert(Rule::of(&value, self.columns, self.want).map_err(at)?),
-            };
-            self.records.push(rule.record(value).map_err(at)?);
-        }
-        Ok(())
-    }
+fn next_element(path: &Path, entries: &mut Entries, parser: &mut Parser) -> Option<Result<Record, DataError>> {
+    let entry = match entries.next_entry() {
+        Ok(None) => return None,
+        Err(e) => return Some(Err(e)),
+        Ok(Some(entry)) => entry,
+    };
+    let found = match std::str::from_utf8(entry.bytes) {
+        Ok(text) => parser.record(text),
+        Err(_) => Err("is not UTF-8; convert the file, for example with iconv".to_string().into()),
+    };
+    Some(found.map_err(|Wrong { place, message }| {
+        let (line, column) = entry.place(place);
+        let message = format!("record {}: {message}", entry.number);
+        DataError::Place { path: path.into(), line: line as usize, column: column as usize, message }
+    }))
 }

@@ -1,22 +1,29 @@
 //! Readers of the file formats that text and rated reviews come in, one small file each. A reader gives one record
-//! after the other and never holds a whole file (but plain text and stories, which are one record each, and the wanted part of
-//! a JSON array).
+//! after the other and never holds a whole file (but plain text and stories, which are one record each).
 
 mod columns;
 mod delimited;
 mod json;
 mod lines;
+mod loose;
 mod parquet;
 mod plain;
+mod rows;
 mod story;
 #[cfg(test)]
 mod tests;
 
 pub use columns::{Names, Want};
+pub use loose::parse as parse_loose;
+pub use rows::{Row, RowError, Rows};
 
 use super::error::{DataError, file_error};
-use crate::spec::{ColumnsSpec, DataFormat};
+use super::read_report::ReadReport;
+use crate::spec::{ColumnsSpec, DataFormat, TextLines};
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 /// A document, or a rated review.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,10 +36,44 @@ pub struct Record {
 
 type Records = Box<dyn Iterator<Item = Result<Record, DataError>>>;
 
+/// What a reader saw and dropped; complete when it has been read to its end.
+#[derive(Debug, Default)]
+pub struct Tally {
+    read: Cell<u64>,
+    dropped: RefCell<BTreeMap<&'static str, u64>>,
+    remarks: RefCell<BTreeSet<String>>,
+}
+
+impl Tally {
+    fn read(&self) {
+        self.read.set(self.read.get() + 1);
+    }
+
+    fn leave_out(&self, reason: &'static str) {
+        *self.dropped.borrow_mut().entry(reason).or_default() += 1;
+    }
+
+    fn remark(&self, remark: impl Into<String>) {
+        self.remarks.borrow_mut().insert(remark.into());
+    }
+
+    /// Records that were in the file, dropped ones included.
+    pub fn records(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Adds what was dropped and said to a report; the kept ones are counted by who keeps them.
+    pub fn add_to(&self, report: &mut ReadReport) {
+        self.dropped.borrow().iter().for_each(|(reason, count)| report.drop(reason, *count));
+        self.remarks.borrow().iter().for_each(|remark| report.remark(remark.clone()));
+    }
+}
+
 /// The records of one file, in their order.
 pub struct Reader {
     /// Which columns were found; `None` for formats without.
     pub names: Option<Names>,
+    pub tally: Rc<Tally>,
     records: Records,
 }
 
@@ -45,37 +86,46 @@ impl Iterator for Reader {
 }
 
 impl Reader {
-    fn new(names: Option<Names>, records: impl Iterator<Item = Result<Record, DataError>> + 'static) -> Self {
-        Self { names, records: Box::new(records) }
+    fn new(
+        names: Option<Names>,
+        tally: Rc<Tally>,
+        records: impl Iterator<Item = Result<Record, DataError>> + 'static,
+    ) -> Self {
+        Self { names, tally, records: Box::new(records) }
+    }
+
+    /// The one record that a file is.
+    fn of_one(record: Record) -> Self {
+        let tally = Tally::default();
+        tally.read();
+        Self::new(None, Rc::new(tally), std::iter::once(Ok(record)))
     }
 }
 
-/// Opens one file; at most `limit` records will be asked for. Errors name the file and line (or row) and say what to do.
+/// Opens one file; `lines` says what a line of plain text is. Errors name the file and line (or row) and say what to do.
 pub fn open(
     path: &Path,
     format: DataFormat,
     columns: &ColumnsSpec,
+    lines: TextLines,
     want: Want,
-    limit: Option<usize>,
 ) -> Result<Reader, DataError> {
     match format {
-        DataFormat::Text => plain::open(path, want),
+        DataFormat::Text => plain::open(path, lines, want),
         DataFormat::Stories => story::open(path, want),
         DataFormat::Tsv => delimited::tsv(path, columns, want),
         DataFormat::Csv => delimited::csv(path, columns, want),
         DataFormat::Jsonl => json::lines(path, columns, want),
-        DataFormat::Json => json::whole(path, columns, want, limit),
+        DataFormat::Json => json::whole(path, columns, want),
         DataFormat::Parquet => parquet::open(path, columns, want),
     }
 }
 
-/// The format that a file name (or the end of a pattern) tells; `.gz` may follow it.
+/// The format that a file name (or the end of a pattern) tells; `.gz` or `.zst` may follow it.
 pub fn format_of(name: &str) -> Option<DataFormat> {
     let name = name.to_ascii_lowercase();
-    let (packed, plain) = match name.strip_suffix(".gz") {
-        Some(rest) => (true, rest),
-        None => (false, name.as_str()),
-    };
+    let packed = [".gz", ".zst", ".zstd"].into_iter().find_map(|ending| name.strip_suffix(ending));
+    let plain = packed.unwrap_or(&name);
     let format = match plain.rsplit_once('.')?.1 {
         "txt" => DataFormat::Text,
         "tsv" => DataFormat::Tsv,
@@ -86,22 +136,7 @@ pub fn format_of(name: &str) -> Option<DataFormat> {
         "story" => DataFormat::Stories,
         _ => return None,
     };
-    (!packed || format != DataFormat::Parquet).then_some(format)
-}
-
-/// The one format of a folder's files. A folder with `.txt` files, or without any known file, is text; `None` where
-/// several other formats are mixed.
-pub fn folder_format(dir: &Path) -> Option<DataFormat> {
-    let names = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.file_name());
-    let mut formats: Vec<DataFormat> =
-        names.filter_map(|n| n.to_str().filter(|n| !n.starts_with('.')).and_then(format_of)).collect();
-    formats.dedup();
-    match formats.first() {
-        None => Some(DataFormat::Text),
-        Some(_) if formats.contains(&DataFormat::Text) => Some(DataFormat::Text),
-        Some(first) if formats.iter().all(|f| f == first) => Some(*first),
-        Some(_) => None,
-    }
+    (packed.is_none() || format != DataFormat::Parquet).then_some(format)
 }
 
 /// Plain text and stories cannot carry labels.

@@ -2,18 +2,20 @@
 //! structs are written `a.b`; lists and maps hold no single text and are passed over.
 
 use super::columns::{Names, Want, label_number, label_text};
-use super::{Reader, Record};
+use super::{Reader, Record, Tally};
 use crate::data::error::{DataError, file_error};
 use crate::spec::ColumnsSpec;
-use ::parquet::basic::Type as Physical;
+use crate::store::input;
+use ::parquet::basic::{ConvertedType, LogicalType, Type as Physical};
 use ::parquet::column::reader::{ColumnReader, ColumnReaderImpl};
 use ::parquet::data_type::DataType;
 use ::parquet::errors::{ParquetError, Result as ParquetResult};
 use ::parquet::file::reader::{FileReader, SerializedFileReader};
-use ::parquet::schema::types::SchemaDescriptor;
+use ::parquet::schema::types::{ColumnDescriptor, SchemaDescriptor};
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 /// Rows in memory at a time.
 const BATCH: usize = 256;
@@ -25,6 +27,19 @@ struct Column {
     index: usize,
     /// Level of a value that is there; a lower one is a null, of the value or of a struct around it.
     defined: i16,
+    holds: Holds,
+}
+
+/// What the values of a column mean.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Holds {
+    Text,
+    /// Numbers, or whole numbers that count in powers of ten: a decimal's digits behind its point.
+    Numbers {
+        scale: u32,
+    },
+    /// Neither text nor labels, in the format's own words.
+    Other(String),
 }
 
 /// A cell.
@@ -38,6 +53,7 @@ enum Cell {
 /// Rows of a file, one row group after the other.
 struct Rows {
     path: PathBuf,
+    tally: Rc<Tally>,
     file: SerializedFileReader<File>,
     text: Column,
     summary: Option<Column>,
@@ -55,12 +71,8 @@ struct Rows {
 
 pub fn open(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
     let error = |message: String| file_error(path, message);
-    let file = File::open(path).map_err(|e| file_error(path, e))?;
-    let size = file.metadata().map_err(|e| file_error(path, e))?;
-    if size.is_dir() {
-        return Err(error("is a folder; a file is expected".into()));
-    }
-    if size.len() == 0 {
+    let file = input::open(path).map_err(|e| file_error(path, e))?;
+    if file.metadata().map_err(|e| file_error(path, e))?.len() == 0 {
         return Err(error("is empty".into()));
     }
     let file = guarded(|| SerializedFileReader::new(file)).map_err(|e| file_error(path, damaged(&e)))?;
@@ -75,17 +87,21 @@ pub fn open(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, Da
     let names = Names::find(columns, want, &|name| find(name).is_some(), &there).map_err(error)?;
     let typed = |name: &String, text_only: bool| {
         let column = find(name).ok_or_else(|| error(format!("there is no column {name:?}")))?;
-        let physical = schema.column(column.index).physical_type();
-        match holds(physical, text_only) {
-            true => Ok(column.clone()),
-            false => Err(error(format!(
-                "column {name:?} holds {physical}, not {}",
-                if text_only { "text" } else { "labels" }
-            ))),
+        let wanted = if text_only { "text" } else { "labels" };
+        match &column.holds {
+            Holds::Text => Ok(column.clone()),
+            Holds::Numbers { .. } if !text_only => Ok(column.clone()),
+            Holds::Numbers { .. } => {
+                let physical = schema.column(column.index).physical_type();
+                Err(error(format!("column {name:?} holds {physical}, not {wanted}")))
+            }
+            Holds::Other(what) => Err(error(format!("column {name:?} holds {what}, not {wanted}"))),
         }
     };
+    let tally = Rc::new(Tally::default());
     let mut rows = Rows {
         path: path.into(),
+        tally: Rc::clone(&tally),
         text: typed(&names.text, true)?,
         summary: names.summary.as_ref().map(|name| typed(name, true)).transpose()?,
         label: names.label.as_ref().map(|name| typed(name, false)).transpose()?,
@@ -97,7 +113,7 @@ pub fn open(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, Da
         batch: Vec::new().into_iter(),
         failed: false,
     };
-    Ok(Reader::new(Some(names), std::iter::from_fn(move || rows.next_record())))
+    Ok(Reader::new(Some(names), tally, std::iter::from_fn(move || rows.next_record())))
 }
 
 fn damaged(e: &ParquetError) -> String {
@@ -114,21 +130,54 @@ fn guarded<T>(read: impl FnOnce() -> ParquetResult<T>) -> ParquetResult<T> {
 
 /// All leaves outside lists and maps.
 fn flat_columns(schema: &SchemaDescriptor) -> Vec<Column> {
-    let flat = |(index, column): (usize, &std::sync::Arc<::parquet::schema::types::ColumnDescriptor>)| {
+    let flat = |(index, column): (usize, &std::sync::Arc<ColumnDescriptor>)| {
         (column.max_rep_level() == 0).then(|| Column {
             name: column.path().string(),
             index,
             defined: column.max_def_level(),
+            holds: holds(column),
         })
     };
     schema.columns().iter().enumerate().filter_map(flat).collect()
 }
 
-fn holds(physical: Physical, text_only: bool) -> bool {
+/// The logical type says what the bytes of the physical one mean; files of older writers have a converted type instead.
+fn holds(column: &ColumnDescriptor) -> Holds {
+    let (physical, logical) = (column.physical_type(), column.logical_type_ref());
+    let decimal = matches!(logical, Some(LogicalType::Decimal(_)))
+        || (logical.is_none() && column.converted_type() == ConvertedType::DECIMAL);
+    if decimal {
+        return Holds::Numbers { scale: u32::try_from(column.type_scale()).unwrap_or(0) };
+    }
+    let plain = match logical {
+        None => matches!(
+            column.converted_type(),
+            ConvertedType::NONE
+                | ConvertedType::UTF8
+                | ConvertedType::ENUM
+                | ConvertedType::JSON
+                | ConvertedType::UINT_8
+                | ConvertedType::UINT_16
+                | ConvertedType::UINT_32
+                | ConvertedType::UINT_64
+                | ConvertedType::INT_8
+                | ConvertedType::INT_16
+                | ConvertedType::INT_32
+                | ConvertedType::INT_64
+        ),
+        Some(LogicalType::String | LogicalType::Enum | LogicalType::Json | LogicalType::Integer(_)) => true,
+        Some(_) => false,
+    };
+    if !plain {
+        let what = logical.map_or_else(|| format!("{:?}", column.converted_type()), |logical| format!("{logical:?}"));
+        return Holds::Other(format!("{physical} as {what}"));
+    }
     match physical {
-        Physical::BYTE_ARRAY => true,
-        Physical::BOOLEAN | Physical::INT32 | Physical::INT64 | Physical::FLOAT | Physical::DOUBLE => !text_only,
-        Physical::INT96 | Physical::FIXED_LEN_BYTE_ARRAY => false,
+        Physical::BYTE_ARRAY => Holds::Text,
+        Physical::BOOLEAN | Physical::INT32 | Physical::INT64 | Physical::FLOAT | Physical::DOUBLE => {
+            Holds::Numbers { scale: 0 }
+        }
+        Physical::INT96 | Physical::FIXED_LEN_BYTE_ARRAY => Holds::Other(physical.to_string()),
     }
 }
 
@@ -150,6 +199,7 @@ impl Rows {
         loop {
             if let Some(row) = self.batch.next() {
                 self.row += 1;
+                self.tally.read();
                 return Ok(Some(row));
             }
             if self.left == 0 && self.group == self.file.num_row_groups() {
@@ -172,7 +222,7 @@ impl Rows {
         let count = self.left.min(BATCH);
         let mut rows: Vec<Vec<Cell>> = vec![Vec::with_capacity(columns.len()); count];
         for (reader, column) in self.readers.iter_mut().zip(&columns) {
-            let cells = cells(reader, count, column.defined)?;
+            let cells = cells(reader, count, column)?;
             if cells.len() != count {
                 return Err(ParquetError::General(format!("column {:?} ends early", column.name)));
             }
@@ -223,17 +273,33 @@ fn label(name: &str, cell: Cell) -> Result<f64, String> {
 }
 
 /// The next `count` cells of a column.
-fn cells(reader: &mut ColumnReader, count: usize, defined: i16) -> ParquetResult<Vec<Cell>> {
-    let number = |value: f64| Cell::Number(value);
+fn cells(reader: &mut ColumnReader, count: usize, column: &Column) -> ParquetResult<Vec<Cell>> {
+    let defined = column.defined;
+    let scale = match column.holds {
+        Holds::Numbers { scale } => Some(scale),
+        _ => None,
+    };
+    let number = |value: f64| Cell::Number(value / 10f64.powi(scale.unwrap_or(0) as i32));
+    let bytes = |data: &[u8]| match scale {
+        Some(_) => number(two_s_complement(data)),
+        None => Cell::Bytes(data.to_vec()),
+    };
     match reader {
         ColumnReader::BoolColumnReader(r) => read(r, count, defined, |v| number(f64::from(u8::from(v)))),
         ColumnReader::Int32ColumnReader(r) => read(r, count, defined, |v| number(f64::from(v))),
         ColumnReader::Int64ColumnReader(r) => read(r, count, defined, |v| number(v as f64)),
         ColumnReader::FloatColumnReader(r) => read(r, count, defined, |v| number(f64::from(v))),
         ColumnReader::DoubleColumnReader(r) => read(r, count, defined, number),
-        ColumnReader::ByteArrayColumnReader(r) => read(r, count, defined, |v| Cell::Bytes(v.data().to_vec())),
+        ColumnReader::ByteArrayColumnReader(r) => read(r, count, defined, |v| bytes(v.data())),
+        ColumnReader::FixedLenByteArrayColumnReader(r) => read(r, count, defined, |v| bytes(v.data())),
         _ => Err(ParquetError::General("a type that holds neither text nor labels".into())),
     }
+}
+
+/// A big-endian whole number of any length, as decimals are stored.
+fn two_s_complement(bytes: &[u8]) -> f64 {
+    let start = if bytes.first().is_some_and(|b| *b >= 0x80) { -1.0 } else { 0.0 };
+    bytes.iter().fold(start, |value, byte| value * 256.0 + f64::from(*byte))
 }
 
 fn read<T: DataType>(

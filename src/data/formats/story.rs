@@ -16,7 +16,7 @@ pub fn open(path: &Path, want: Want) -> Result<Reader, DataError> {
     // Python's text files end lines with a lone carriage return too.
     let text = read_text(path)?.replace('\r', "\n");
     let summary = highlights(&text);
-    Ok(Reader::new(None, std::iter::once(Ok(Record { text, summary, label: None }))))
+    Ok(Reader::of_one(Record { text, summary, label: None }))
 }
 
 /// Every line after the first `@highlight`, stripped, with a full stop where it lacks one.

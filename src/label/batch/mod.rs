@@ -147,8 +147,8 @@ pub struct Answer {
     pub shown_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<String>,
-    /// 0 for the first answer of this labeler to this item, one more for each change of mind; the highest counts, and of
-    /// equal ones the first.
+    /// 0 for the first answer of this labeler to this item, one more for each change of mind; the highest counts, of equal
+    /// ones the newest by `answered_at`, and without times the first.
     #[serde(default)]
     pub revision: u32,
 }

@@ -5,6 +5,7 @@ use super::outline::{Outline, outlines};
 use super::{Answer, BATCH_VERSION, Batch, Item, LabelerAction, LabelerEvent};
 use crate::data::error::list;
 use crate::label::LabelError;
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fs::File;
@@ -301,6 +302,12 @@ pub fn check_labeler(name: &str) -> Result<(), String> {
     }
 }
 
+/// Whether an answer is known to have been given after another: of equal revisions in files of different tools it counts.
+fn is_newer(answer: &Answer, than: &Answer) -> bool {
+    let time = |answer: &Answer| answer.answered_at.as_deref()?.parse::<Timestamp>().ok();
+    matches!((time(answer), time(than)), (Some(later), Some(earlier)) if later > earlier)
+}
+
 /// Answers by item and labeler while files are read.
 struct Merge<'a> {
     /// Place and number of candidates of each item.
@@ -326,8 +333,12 @@ impl<'a> Merge<'a> {
         let key = (item, answer.labeler.clone());
         match self.last.get(&key) {
             Some((known, _)) if known.revision > answer.revision => {}
+            Some((known, _)) if known.revision == answer.revision && is_newer(&answer, known) => {
+                self.last.insert(key, (answer, at));
+            }
             Some((known, first)) if known.revision == answer.revision => {
-                if (known.best, &known.skip) != (answer.best, &answer.skip) {
+                let dated = is_newer(known, &answer);
+                if !dated && (known.best, &known.skip) != (answer.best, &answer.skip) {
                     self.problems.push(format!(
                         "{at}: item {:?}: {} answered otherwise at {first}, with the same revision; the first counts",
                         answer.item, answer.labeler

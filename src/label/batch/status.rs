@@ -6,6 +6,7 @@ use super::quality::{PairAgreement, Quality, Replies, Share, automatic_drops, qu
 use super::read::{self, Progress};
 use super::{Batch, LabelerEvent, Purpose};
 use crate::label::LabelError;
+use crate::printed::{shell_path, shell_word};
 use crate::spec::QualitySpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -91,27 +92,28 @@ fn next(
     quality: &Quality,
     dropped: &BTreeSet<String>,
 ) -> Vec<String> {
-    let dir = dir.display();
+    let command_dir = shell_path(dir);
     let mut next = Vec::new();
     let problems: usize = batches.iter().map(|b| b.problems.len()).sum();
     if batches.is_empty() {
         next.push(format!(
-            "there is no batch in {dir} yet; a run with labeler.batches = {:?} writes one",
-            dir.to_string()
+            "there is no batch in {} yet; a run with labeler.batches = {:?} writes one",
+            dir.display(),
+            dir.display().to_string()
         ));
     }
     if problems > 0 {
         next.push(format!("{problems} lines of answers do not count; correct or delete them (they are named above)"));
     }
     for row in quality.labelers.iter().filter(|r| !r.remarks.is_empty() && !dropped.contains(&r.labeler)) {
-        let (name, remarks) = (&row.labeler, row.remarks.join("; "));
+        let (name, word, remarks) = (&row.labeler, shell_word(&row.labeler), row.remarks.join("; "));
         next.push(format!(
-            "look at {name}'s answers ({remarks}); `runner labels drop {name:?} --dir {dir} --reason ..` takes them out"
+            "look at {name}'s answers ({remarks}); `runner labels drop --dir {command_dir} --reason .. -- {word}` takes them out"
         ));
     }
     if progress.wanted > progress.have {
         let left = progress.wanted - progress.have;
-        next.push(format!("{left} answers are wanted: `runner labels serve {dir}`"));
+        next.push(format!("{left} answers are wanted: `runner labels serve {command_dir}`"));
     } else if !batches.is_empty() {
         next.push("every question has its answers: start the run again, it goes on".into());
     }

@@ -1,9 +1,14 @@
 //! Comma-separated values for spreadsheets: item, query, a, b, .., best, labeler, skip, note. Write the letter of the best
 //! candidate into `best`, or a reason into `skip`, and a name into `labeler`; rows without either are open questions.
+//!
+//! A cell that a spreadsheet would take for a formula goes out behind an apostrophe, and comes back without it.
 
 use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place};
+use crate::data::formats::{Row, RowError, Rows};
 use crate::label::LabelError;
-use crate::label::batch::Item;
+use crate::label::batch::{Answer, Item};
+use crate::printed::{of_spreadsheet, spreadsheet_cell};
+use crate::store::input::open_text;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
@@ -14,7 +19,7 @@ pub fn write(all: &[Opened], out: &mut dyn Write) -> Result<usize, Box<dyn std::
     let mut writer = csv::Writer::from_writer(out);
     let letters: Vec<String> = (0..most).map(letter).collect();
     let columns = |first: [String; 2], middle: Vec<String>, last: [String; 4]| -> Vec<String> {
-        first.into_iter().chain(middle).chain(last).collect()
+        first.into_iter().chain(middle).chain(last).map(|cell| spreadsheet_cell(&cell).into_owned()).collect()
     };
     let names = ["best", "labeler", "skip", "note"].map(String::from);
     writer.write_record(columns(["item".into(), "query".into()], letters, names))?;
@@ -44,6 +49,31 @@ pub fn write(all: &[Opened], out: &mut dyn Write) -> Result<usize, Box<dyn std::
     Ok(rows)
 }
 
+/// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point.
+fn open(file: &Path) -> Result<(Rows, Vec<String>), LabelError> {
+    let mut first = None;
+    for separator in [b',', b';', b'\t'] {
+        let reader = open_text(file).map_err(|e| LabelError::file(file, e))?;
+        let mut rows = Rows::new(reader, separator);
+        let names = match rows.next_row() {
+            Ok(Some(row)) => {
+                (0..row.len()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect()
+            }
+            Ok(None) => Vec::new(),
+            Err(RowError::Io(e)) => return Err(LabelError::file(file, e)),
+            Err(RowError::Line(..)) => continue,
+        };
+        let has = |name: &str| names.iter().any(|n| n == name);
+        if has("item") && has("best") {
+            return Ok((rows, names));
+        }
+        first.get_or_insert(names);
+    }
+    let message =
+        format!("the first line names the columns {:?}, and `item` and `best` are needed", first.unwrap_or_default());
+    Err(LabelError::Place { path: file.into(), line: 1, column: 1, message })
+}
+
 /// Answers of a filled-in file.
 pub fn read(
     file: &Path,
@@ -51,70 +81,77 @@ pub fn read(
     options: &Importing,
     problems: &mut Problems,
 ) -> Result<Vec<Found>, LabelError> {
-    let mut rows = csv::ReaderBuilder::new().from_path(file).map_err(|e| LabelError::file(file, e))?;
-    let header: Vec<String> = rows
-        .headers()
-        .map_err(|e| LabelError::file(file, e))?
-        .iter()
-        .map(|name| name.trim().trim_start_matches('\u{feff}').to_lowercase())
-        .collect();
+    let (mut rows, header) = open(file)?;
     let column = |name: &str| header.iter().position(|h| h == name);
-    let (Some(id), Some(best)) = (column("item"), column("best")) else {
-        let message = format!("the first line names the columns {header:?}, and `item` and `best` are needed");
-        return Err(LabelError::Place { path: file.into(), line: 1, column: 1, message });
+    let places = Columns {
+        item: column("item"),
+        best: column("best"),
+        skip: column("skip"),
+        note: column("note"),
+        labeler: column("labeler"),
     };
-    let (skip, note, labeler) = (column("skip"), column("note"), column("labeler"));
     let mut found = Vec::new();
-    for row in rows.records() {
-        let row = match row {
-            Ok(row) => row,
-            Err(e) => {
-                problems.push((e.position().map_or(0, csv::Position::line), csv_message(&e)));
-                continue;
+    loop {
+        let row = match rows.next_row() {
+            Ok(Some(row)) => row,
+            Ok(None) => return Ok(found),
+            Err(RowError::Io(e)) => return Err(LabelError::file(file, e)),
+            Err(RowError::Line(line, message)) => {
+                // What follows a quote that is not closed cannot be told apart.
+                problems.push((line as u64, message));
+                return Ok(found);
             }
         };
-        let line = row.position().map_or(0, csv::Position::line);
-        let cell = |column: Option<usize>| {
-            let text = column.and_then(|c| row.get(c)).map(str::trim).unwrap_or_default();
-            (!text.is_empty()).then(|| text.to_string())
-        };
-        let (best, skip) = (cell(Some(best)), cell(skip));
-        if best.is_none() && skip.is_none() {
-            continue;
+        let line = row.line as u64;
+        match answer(row, &header, &places, items, options) {
+            Ok(Some(answer)) => found.push(Found { line, answer }),
+            Ok(None) => {}
+            Err(message) => problems.push((line, message)),
         }
-        let name = cell(Some(id)).unwrap_or_default();
-        let Some(item) = items.get(name.as_str()) else {
-            problems.push((line, format!("item {name:?} is not of this batch")));
-            continue;
-        };
-        let labeler = cell(labeler).or_else(|| options.labeler.clone()).unwrap_or_default();
-        let mut answer = blank(&item.id, labeler);
-        answer.note = cell(note);
-        match (best, skip) {
-            (Some(_), Some(_)) => {
-                problems.push((line, "has both `best` and `skip`; keep one".into()));
-                continue;
-            }
-            (Some(best), None) => match candidate(item, &best) {
-                Ok(best) => answer.best = Some(best),
-                Err(message) => {
-                    problems.push((line, format!("`best`: {message}")));
-                    continue;
-                }
-            },
-            (None, skip) => answer.skip = skip,
-        }
-        found.push(Found { line, answer });
     }
-    Ok(found)
 }
 
-fn csv_message(e: &csv::Error) -> String {
-    match e.kind() {
-        csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("{len} cells, and the first line has {expected_len}; put text with commas in quotes")
-        }
-        csv::ErrorKind::Utf8 { .. } => "is not UTF-8; save the file as UTF-8".into(),
-        _ => e.to_string(),
+/// Where the columns are that say something.
+struct Columns {
+    item: Option<usize>,
+    best: Option<usize>,
+    skip: Option<usize>,
+    note: Option<usize>,
+    labeler: Option<usize>,
+}
+
+/// The answer of a row; `None` for a question that nobody has answered.
+fn answer(
+    row: &Row,
+    header: &[String],
+    columns: &Columns,
+    items: &BTreeMap<&str, &Item>,
+    options: &Importing,
+) -> Result<Option<Answer>, String> {
+    if (header.len()..row.len()).any(|i| !row.cell(i).trim_ascii().is_empty()) {
+        let (len, expected) = (row.len(), header.len());
+        return Err(format!("{len} cells, and the first line has {expected}; put text with commas in quotes"));
     }
+    let cell = |column: Option<usize>| -> Result<Option<String>, String> {
+        let bytes = column.map(|c| row.cell(c)).unwrap_or_default();
+        let text = std::str::from_utf8(bytes).map_err(|_| "is not UTF-8; save the file as UTF-8".to_string())?.trim();
+        Ok((!text.is_empty()).then(|| of_spreadsheet(text).to_string()))
+    };
+    let (best, skip) = (cell(columns.best)?, cell(columns.skip)?);
+    if best.is_none() && skip.is_none() {
+        return Ok(None);
+    }
+    let name = cell(columns.item)?.unwrap_or_default();
+    let item = items.get(name.as_str()).ok_or_else(|| format!("item {name:?} is not of this batch"))?;
+    let labeler = cell(columns.labeler)?.or_else(|| options.labeler.clone()).unwrap_or_default();
+    let mut answer = blank(&item.id, labeler);
+    answer.note = cell(columns.note)?;
+    match (best, skip) {
+        (Some(_), Some(_)) => return Err("has both `best` and `skip`; keep one".into()),
+        (Some(best), None) => {
+            answer.best = Some(candidate(item, &best).map_err(|message| format!("`best`: {message}"))?)
+        }
+        (None, skip) => answer.skip = skip,
+    }
+    Ok(Some(answer))
 }

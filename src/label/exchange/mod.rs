@@ -3,7 +3,7 @@
 //!
 //! | format | what goes out | an item is known by |
 //! |---|---|---|
-//! | label_studio | tasks with data {item, query, a, b, ..}, answers as annotations | `data.item` |
+//! | label_studio | tasks with data {item, query, a, b, .., items}, answers as annotations | `data.item` |
 //! | csv | one row per question and answer | the column `item` |
 //! | lm_human_preferences | counted answers as the paper's label files | its token ids |
 //! | summarize_from_feedback | counted answers as comparisons of texts | `info.id`, else its texts |
@@ -13,12 +13,16 @@
 mod csv;
 mod label_studio;
 mod published;
+#[cfg(test)]
+mod tests;
 
 use super::LabelError;
 use super::batch::read;
 use super::batch::write::existing;
 use super::batch::{Answer, Batch, Item};
+use crate::data::read_report::ReadReport;
 use crate::store::atomic::write_atomic;
+use jiff::Timestamp;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -120,12 +124,13 @@ fn letter(place: usize) -> String {
         .map_or_else(|| format!("{place}"), |p| char::from(b'a' + p).to_string())
 }
 
-/// The candidate shown at the place that a letter names.
+/// The candidate shown at the place that a letter names, or the number that the labelers' page has for it.
 fn candidate(item: &Item, text: &str) -> Result<usize, String> {
     let wanted = text.trim().to_lowercase();
-    let place = (0..item.order.len()).find(|place| letter(*place) == wanted);
-    let last = letter(item.order.len().saturating_sub(1));
-    place.map(|place| item.order[place]).ok_or_else(|| format!("{text:?} is not one of a to {last}"))
+    let count = item.order.len();
+    let place = (0..count).find(|place| letter(*place) == wanted || (place + 1).to_string() == wanted);
+    let last = letter(count.saturating_sub(1));
+    place.map(|place| item.order[place]).ok_or_else(|| format!("{text:?} is not one of a to {last}, or 1 to {count}"))
 }
 
 /// The place at which a candidate is shown.
@@ -151,6 +156,8 @@ pub struct Imported {
     pub answers: usize,
     /// Of these, how many were new or changed.
     pub new: usize,
+    /// What was kept and dropped of the file.
+    pub report: ReadReport,
 }
 
 /// How to read another tool's answers.
@@ -194,7 +201,9 @@ pub fn import(file: &Path, format: Format, dir: &Path, options: &Importing) -> R
     });
     let name: String =
         name.chars().map(|c| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
-    add(&dir.join(format!("answers-{name}.jsonl")), found)
+    let mut report = ReadReport::new(file.display().to_string(), "answers");
+    report.files = 1;
+    add(&dir.join(format!("answers-{name}.jsonl")), found, report)
 }
 
 /// The first problems, in one message.
@@ -219,20 +228,40 @@ fn said(answer: &Answer) -> String {
     serde_json::to_string(&plain).unwrap_or_default()
 }
 
-/// Adds answers to a file. One that differs from the labeler's last answer to the item is a change of mind.
-fn add(path: &Path, found: Vec<Found>) -> Result<Imported, LabelError> {
+/// What is known of a labeler's answers to an item.
+#[derive(Default)]
+struct Known {
+    /// All that was ever said: a file that is imported again brings old answers along.
+    said: BTreeSet<String>,
+    /// Of the next change of mind.
+    revision: u32,
+    /// When the last one was given, where that is known.
+    last: Option<Timestamp>,
+}
+
+/// When an answer was given.
+fn time(answer: &Answer) -> Option<Timestamp> {
+    answer.answered_at.as_deref()?.parse().ok()
+}
+
+/// Adds answers to a file. One that differs from the labeler's last answer to the item is a change of mind, and the newest
+/// counts by its time and not by its place in the file.
+fn add(path: &Path, mut found: Vec<Found>, mut report: ReadReport) -> Result<Imported, LabelError> {
+    // Answers without a time keep their places before those with one.
+    found.sort_by_key(|found| time(&found.answer));
+
     let mut text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(LabelError::file(path, e)),
     };
     let there: Vec<Answer> = if text.is_empty() { Vec::new() } else { super::batch::write::lines(path)? };
-    // All that a labeler ever said about an item: a file that is imported again brings old answers along.
-    let mut known: BTreeMap<(String, String), (BTreeSet<String>, u32)> = BTreeMap::new();
+    let mut known: BTreeMap<(String, String), Known> = BTreeMap::new();
     for answer in &there {
         let entry = known.entry((answer.item.clone(), answer.labeler.clone())).or_default();
-        entry.0.insert(said(answer));
-        entry.1 = entry.1.max(answer.revision + 1);
+        entry.said.insert(said(answer));
+        entry.revision = entry.revision.max(answer.revision.saturating_add(1));
+        entry.last = entry.last.max(time(answer));
     }
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
@@ -240,11 +269,18 @@ fn add(path: &Path, found: Vec<Found>) -> Result<Imported, LabelError> {
     let (answers, mut new) = (found.len(), 0);
     for Found { mut answer, .. } in found {
         let entry = known.entry((answer.item.clone(), answer.labeler.clone())).or_default();
-        if !entry.0.insert(said(&answer)) {
+        if !entry.said.insert(said(&answer)) {
+            report.drop("known already", 1);
             continue;
         }
-        answer.revision = entry.1;
-        entry.1 += 1;
+        if time(&answer).is_some_and(|time| entry.last.is_some_and(|last| time < last)) {
+            report.drop("older than the labeler's last answer", 1);
+            continue;
+        }
+        report.keep();
+        entry.last = entry.last.max(time(&answer));
+        answer.revision = entry.revision;
+        entry.revision = entry.revision.saturating_add(1);
         new += 1;
         text.push_str(&serde_json::to_string(&answer).map_err(|e| LabelError::file(path, e))?);
         text.push('\n');
@@ -252,7 +288,8 @@ fn add(path: &Path, found: Vec<Found>) -> Result<Imported, LabelError> {
     if new > 0 {
         write_atomic(path, text.as_bytes()).map_err(|e| LabelError::file(path, e))?;
     }
-    Ok(Imported { path: path.into(), answers, new })
+    report.check(answers as u64)?;
+    Ok(Imported { path: path.into(), answers, new, report })
 }
 
 /// An answer without anything said.

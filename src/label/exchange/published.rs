@@ -2,12 +2,13 @@
 //! 2020. They hold answers, not questions: checks and questions without an answer are left out.
 
 use super::{Found, Importing, Opened, Problems, blank};
+use crate::data::entries::{Entries, LARGEST_LABEL};
+use crate::label::Judgement;
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
-use crate::label::entries::Entries;
-use crate::label::lm_human_preferences::{self, PADDING};
-use crate::label::recorded::Part;
-use crate::label::{Judgement, summarize_from_feedback};
+use crate::label::lm_human_preferences::PADDING;
+use crate::label::recorded::{Part, parse_entry};
+use crate::spec::LabelFormat;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -113,11 +114,11 @@ pub fn read_ids(
         Part::Ids(ids) => ids.clone(),
         Part::Text(_) => Vec::new(),
     };
-    let mut entries = Entries::open(file)?;
+    let mut entries = Entries::open(file, LARGEST_LABEL)?;
     let mut found = Vec::new();
     while let Some(entry) = entries.next_entry()? {
         let line = entry.line;
-        match lm_human_preferences::parse(entry.bytes) {
+        match parse_entry(LabelFormat::LmHumanPreferences, entry.bytes) {
             Err(malformed) => problems.push((line, malformed.message)),
             Ok(raw) => {
                 let key = (ids(&raw.query), raw.samples.iter().map(ids).collect::<Vec<_>>());
@@ -150,11 +151,11 @@ pub fn read_texts(
         Part::Text(text) => text.clone(),
         Part::Ids(_) => String::new(),
     };
-    let mut entries = Entries::open(file)?;
+    let mut entries = Entries::open(file, LARGEST_LABEL)?;
     let mut found = Vec::new();
     while let Some(entry) = entries.next_entry()? {
         let line = entry.line;
-        let raw = match summarize_from_feedback::parse(entry.bytes) {
+        let raw = match parse_entry(LabelFormat::SummarizeFromFeedback, entry.bytes) {
             Ok(raw) => raw,
             Err(malformed) => {
                 problems.push((line, malformed.message));

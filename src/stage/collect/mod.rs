@@ -120,14 +120,16 @@ pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Ke
 /// The labels' directory: labels.jsonl and round.json; of recorded ones labels_report.json, of simulated ones
 /// simulated.json, of people's human.json.
 pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, source: &Source<'_>) -> Result<PathBuf, StageError> {
-    context.artifact(Some(run), key, |work| match source {
+    let dir = context.artifact(Some(run), key, |work| match source {
         Source::Mock { asked, labeler } => programs::mock(context, spec, asked, labeler, &work.dir),
         Source::Simulated { asked, simulation } => programs::simulated(context, spec, asked, simulation, &work.dir),
         Source::Recorded { tokenizer, query_of } => {
             recorded::from_files(context, spec, tokenizer, *query_of, &work.dir)
         }
         Source::Human(answered) => answered.write(&work.dir),
-    })
+    })?;
+    context.has_read_for(&dir)?;
+    Ok(dir)
 }
 
 /// Writes a round's files.

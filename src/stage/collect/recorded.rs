@@ -6,7 +6,7 @@ use crate::label::report::LabelsReport;
 use crate::label::shared_queries;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::Spec;
-use crate::stage::context::Context;
+use crate::stage::context::{Context, keep_read};
 use crate::stage::{Kept, StageError};
 use crate::store::atomic::{write_atomic, write_atomic_with};
 use std::io::Write;
@@ -39,6 +39,7 @@ pub fn from_files(
         response_length: spec.task.response_length,
         encode: &|text| tokenizer.encode(text),
         query_of,
+        around: (&spec.task.query_prefix, &spec.task.query_suffix),
     };
     let (labels, held_out) = (spec.collect.labels, spec.collect.held_out);
     let mut report = LabelsReport::default();
@@ -61,6 +62,9 @@ pub fn from_files(
     report.training = Some(labels as u64);
     report.held_out = Some(held_out as u64);
     report.held_out_with_known_query = Some(known as u64);
+    let mut read = report.read_report("labeler.path")?;
+    read.drop_kept("not drawn for collect.labels and collect.held_out", read.kept.saturating_sub(drawn.len() as u64));
+    keep_read(dir, &read)?;
     tracing::info!("recorded labels:\n{}", report.text().trim_end());
     let file = dir.join("labels.jsonl");
     let lines = |out: &mut std::io::BufWriter<std::fs::File>| {

@@ -4,9 +4,12 @@
 
 use super::writers::{Desk, Writer};
 use super::{Asking, Standing};
+use crate::data::formats::{Row, RowError, Rows};
+use crate::printed::spreadsheet_cell;
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
+use crate::store::input::open_text;
 use crate::suite::types::Baseline;
 use rand::seq::SliceRandom;
 use schemars::JsonSchema;
@@ -79,7 +82,8 @@ fn write(asking: &Asking<'_>, desks: &[&Desk<'_>], dir: &Path) -> Result<(), Sta
     let mut key = Vec::new();
     for (i, (written, source, summary)) in rows.into_iter().enumerate() {
         let id = format!("{:05}", i + 1);
-        out.write_record([&id, source.trim(), summary.trim(), ""]).map_err(failed)?;
+        let (source, summary) = (spreadsheet_cell(source.trim()), spreadsheet_cell(summary.trim()));
+        out.write_record([id.as_str(), &source, &summary, ""]).map_err(failed)?;
         key.push(Written { id, ..written });
     }
     let bytes = out.into_inner().map_err(|e| super::input(format!("the form cannot be written: {e}")))?;
@@ -128,21 +132,24 @@ fn forms(dir: &Path) -> Vec<PathBuf> {
 
 /// The rows of a form that have been filled in.
 fn filled(path: &Path) -> Result<Vec<(String, bool)>, StageError> {
-    let wrong = |line: u64, message: String| super::input(format!("{}:{line}: {message}", path.display()));
-    let mut reader = csv::ReaderBuilder::new()
-        .flexible(true)
-        .from_path(path)
-        .map_err(|e| super::input(format!("{}: {e}", path.display())))?;
-    let head = reader.headers().map_err(|e| wrong(1, e.to_string()))?.clone();
+    let wrong = |line: usize, message: String| super::input(format!("{}:{line}: {message}", path.display()));
+    let failed = |e: RowError| match e {
+        RowError::Io(e) => super::input(format!("{}: {e}", path.display())),
+        RowError::Line(line, message) => wrong(line, message),
+    };
+    let text = |row: &Row, cell: usize| String::from_utf8_lossy(row.cell(cell)).trim().to_string();
+    let mut reader = Rows::new(open_text(path).map_err(|e| failed(RowError::Io(e)))?, b',');
+    let head: Vec<String> = match reader.next_row().map_err(failed)? {
+        Some(row) => (0..row.len()).map(|i| text(row, i)).collect(),
+        None => Vec::new(),
+    };
     let column = |name: &str| {
-        head.iter().position(|h| h.trim() == name).ok_or_else(|| wrong(1, format!("there is no column {name:?}")))
+        head.iter().position(|h| h == name).ok_or_else(|| wrong(1, format!("there is no column {name:?}")))
     };
     let (id, accurate) = (column("id")?, column("accurate")?);
     let mut rows = Vec::new();
-    for record in reader.records() {
-        let record = record.map_err(|e| wrong(e.position().map_or(0, csv::Position::line), e.to_string()))?;
-        let line = record.position().map_or(0, csv::Position::line);
-        let said = record.get(accurate).unwrap_or_default().trim().to_lowercase();
+    while let Some(row) = reader.next_row().map_err(failed)? {
+        let (line, said, id) = (row.line, text(row, accurate).to_lowercase(), text(row, id));
         let yes = match said.as_str() {
             "" => continue,
             "yes" | "y" | "1" | "true" => true,
@@ -150,8 +157,7 @@ fn filled(path: &Path) -> Result<Vec<(String, bool)>, StageError> {
             other => return Err(wrong(line, format!("accurate: expected yes or no, found {other:?}"))),
         };
         // Spreadsheets turn 00012 into 12.
-        let id = record.get(id).unwrap_or_default().trim();
-        rows.push((id.parse::<u64>().map_or_else(|_| id.to_string(), |n| format!("{n:05}")), yes));
+        rows.push((id.parse::<u64>().map_or_else(|_| id.clone(), |n| format!("{n:05}")), yes));
     }
     Ok(rows)
 }

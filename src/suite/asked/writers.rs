@@ -3,6 +3,7 @@
 
 use super::input;
 use crate::data::queries::{Example, Query, examples};
+use crate::data::read_report::ReadReport;
 use crate::label::batch::{Candidate, Text};
 use crate::metric::text::lead3;
 use crate::model::gpt2::Gpt2;
@@ -60,7 +61,9 @@ impl<'a> Desk<'a> {
         let keys = Keys::new(&spec, run, &context.device_kind)?;
         let tokenizer = Tokenizer::load(&dir.join("models/reference"))?;
         let rule = Rule::new(&spec, &tokenizer)?;
-        let held_out = examples(&pretrain::corpus(&spec)?.held_out, &tokenizer, &spec.task)?;
+        let mut report = ReadReport::new(format!("{member}: task"), "held-out documents");
+        let held_out = examples(&pretrain::corpus(&spec)?.held_out, &tokenizer, &spec.task, &mut report)?;
+        context.has_read(report);
         if held_out.len() < contexts {
             return Err(input(format!(
                 "preference.contexts: {contexts} held-out queries are asked for, and the data of {member} have {}",

@@ -1,15 +1,14 @@
-//! A label file as a stream of its entries: the elements of a JSON array, or the lines of JSON lines. Only one entry is
-//! in memory at a time, and one that is not JSON does not hide those after it: entries are told apart by brackets and
-//! quotes alone, and parsed afterwards.
+//! A JSON file as a stream of its entries: the elements of an array, or the lines of JSON lines. Only one entry is in
+//! memory at a time, and one that is not JSON does not hide those after it: entries are told apart by brackets and quotes
+//! alone, and parsed afterwards.
 
-use super::LabelError;
-use std::fs::File;
-use std::io::{BufRead, BufReader};
+use super::error::{DataError, file_error};
+use crate::store::input::open_text;
+use std::io::BufRead;
 use std::path::{Path, PathBuf};
 
-/// Longest entry in bytes; a released one has 10,000.
-const LARGEST_ENTRY: usize = 16 << 20;
-const BYTE_ORDER_MARK: &[u8] = &[0xEF, 0xBB, 0xBF];
+/// Longest entry of labels in bytes; a released one has 10,000.
+pub const LARGEST_LABEL: usize = 16 << 20;
 
 /// How entries follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +17,8 @@ pub enum Container {
     Array,
     /// One entry per line; empty lines are skipped.
     Lines,
+    /// Entries one after the other, each over as many lines as it likes.
+    Values,
 }
 
 /// One entry's bytes, and where they start.
@@ -29,6 +30,17 @@ pub struct Entry<'a> {
     pub line: u64,
     /// In bytes, from 1.
     pub column: u64,
+}
+
+impl Entry<'_> {
+    /// Where in the file a place in the entry is, which is given as line and column from 1; `None` is the entry's start.
+    pub fn place(&self, within: Option<(usize, usize)>) -> (u64, u64) {
+        match within {
+            None | Some((0, _)) => (self.line, self.column),
+            Some((1, column)) => (self.line, self.column + (column as u64).saturating_sub(1)),
+            Some((line, column)) => (self.line + line as u64 - 1, column as u64),
+        }
+    }
 }
 
 /// A place in the file.
@@ -51,10 +63,11 @@ impl Cursor {
 }
 
 /// The entries of a file, in order. After an error there are no more.
-#[derive(Debug)]
-pub struct Entries<R = BufReader<File>> {
+pub struct Entries<R = Box<dyn BufRead>> {
     path: PathBuf,
     reader: R,
+    /// Longest entry in bytes.
+    largest: usize,
     container: Container,
     at: Cursor,
     number: u64,
@@ -64,37 +77,43 @@ pub struct Entries<R = BufReader<File>> {
 
 impl Entries {
     /// Opens a file; its first character says how entries follow each other.
-    pub fn open(path: &Path) -> Result<Self, LabelError> {
-        let file = File::open(path).map_err(|e| LabelError::file(path, e))?;
-        Self::new(path, BufReader::with_capacity(1 << 18, file))
+    pub fn open(path: &Path, largest: usize) -> Result<Self, DataError> {
+        Self::new(path, open_text(path).map_err(|e| file_error(path, e))?, largest)
+    }
+
+    /// The same where an entry outside an array may be of several lines.
+    pub fn open_values(path: &Path, largest: usize) -> Result<Self, DataError> {
+        let mut entries = Self::open(path, largest)?;
+        if entries.container == Container::Lines {
+            entries.container = Container::Values;
+        }
+        Ok(entries)
     }
 }
 
 impl<R: BufRead> Entries<R> {
     /// Entries of any reader; `path` is for messages.
-    pub fn new(path: &Path, reader: R) -> Result<Self, LabelError> {
+    pub fn new(path: &Path, reader: R, largest: usize) -> Result<Self, DataError> {
         let mut entries = Self {
             path: path.into(),
             reader,
+            largest,
             container: Container::Lines,
             at: Cursor { line: 1, column: 1 },
             number: 0,
             bytes: Vec::new(),
             ended: false,
         };
-        entries.skip_byte_order_mark()?;
         match entries.peek()? {
             Some(b'[') => {
                 entries.container = Container::Array;
                 entries.consume(1)?;
             }
-            Some(b'{') => {}
-            None => return Err(LabelError::file(path, "is empty; a label file is a JSON array or JSON lines")),
+            Some(b'{' | b'"') => {}
+            None => return Err(file_error(path, "is empty")),
             Some(other) => {
-                let message = format!(
-                    "starts with {:?}; a label file starts with `[` (a JSON array) or `{{` (JSON lines)",
-                    char::from(other)
-                );
+                let message =
+                    format!("starts with {:?}; expected `[` (a JSON array) or `{{` (JSON lines)", char::from(other));
                 return Err(entries.here(message));
             }
         }
@@ -106,12 +125,13 @@ impl<R: BufRead> Entries<R> {
     }
 
     /// The next entry.
-    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, LabelError> {
+    pub fn next_entry(&mut self) -> Result<Option<Entry<'_>>, DataError> {
         self.bytes.clear();
         let start = match self.container {
             _ if self.ended => Ok(None),
             Container::Array => self.next_element(),
             Container::Lines => self.next_line(),
+            Container::Values => self.next_value(),
         }
         .inspect_err(|_| self.ended = true)?;
         let Some(start) = start else {
@@ -121,7 +141,7 @@ impl<R: BufRead> Entries<R> {
         Ok(Some(Entry { bytes: &self.bytes, number: self.number, line: start.line, column: start.column }))
     }
 
-    fn next_line(&mut self) -> Result<Option<Cursor>, LabelError> {
+    fn next_line(&mut self) -> Result<Option<Cursor>, DataError> {
         loop {
             let start = self.at;
             self.bytes.clear();
@@ -138,7 +158,22 @@ impl<R: BufRead> Entries<R> {
         }
     }
 
-    fn next_element(&mut self) -> Result<Option<Cursor>, LabelError> {
+    fn next_value(&mut self) -> Result<Option<Cursor>, DataError> {
+        if self.peek()?.is_none() {
+            return Ok(None);
+        }
+        let start = self.at;
+        self.number += 1;
+        if !self.capture(&mut ValueScan::default())? {
+            return Err(self.unfinished(start));
+        }
+        match self.bytes.is_empty() {
+            true => Err(self.here(format!("expected entry {}", self.number))),
+            false => Ok(Some(start)),
+        }
+    }
+
+    fn next_element(&mut self) -> Result<Option<Cursor>, DataError> {
         let first = self.number == 0;
         match (self.peek()?, first) {
             (Some(b']'), _) => {
@@ -164,16 +199,15 @@ impl<R: BufRead> Entries<R> {
         let start = self.at;
         self.number += 1;
         if !self.capture(&mut ValueScan::default())? {
-            let place = format!("inside entry {}, which starts at {}:{}", self.number, start.line, start.column);
-            return Err(self.truncated(&place));
+            return Err(self.unfinished(start));
         }
         Ok(Some(start))
     }
 
     /// Takes bytes up to where `scan` says that the entry ends; false: the file ended first.
-    fn capture(&mut self, scan: &mut impl Scan) -> Result<bool, LabelError> {
+    fn capture(&mut self, scan: &mut impl Scan) -> Result<bool, DataError> {
         loop {
-            let buffer = self.reader.fill_buf().map_err(|e| LabelError::file(&self.path, e))?;
+            let buffer = self.reader.fill_buf().map_err(|e| file_error(&self.path, e))?;
             if buffer.is_empty() {
                 return Ok(false);
             }
@@ -184,14 +218,14 @@ impl<R: BufRead> Entries<R> {
             if done {
                 return Ok(true);
             }
-            if self.bytes.len() > LARGEST_ENTRY {
-                let what = format!("entry {} is longer than {LARGEST_ENTRY} bytes; is this a label file?", self.number);
+            if self.bytes.len() > self.largest {
+                let what = format!("entry {} is longer than {} bytes; is the format right?", self.number, self.largest);
                 return Err(self.here(what));
             }
         }
     }
 
-    fn nothing_follows(&mut self) -> Result<(), LabelError> {
+    fn nothing_follows(&mut self) -> Result<(), DataError> {
         match self.peek()? {
             None => Ok(()),
             Some(_) => {
@@ -202,9 +236,9 @@ impl<R: BufRead> Entries<R> {
     }
 
     /// The next byte that is not white space.
-    fn peek(&mut self) -> Result<Option<u8>, LabelError> {
+    fn peek(&mut self) -> Result<Option<u8>, DataError> {
         loop {
-            let buffer = self.reader.fill_buf().map_err(|e| LabelError::file(&self.path, e))?;
+            let buffer = self.reader.fill_buf().map_err(|e| file_error(&self.path, e))?;
             if buffer.is_empty() {
                 return Ok(None);
             }
@@ -219,36 +253,24 @@ impl<R: BufRead> Entries<R> {
         }
     }
 
-    fn consume(&mut self, count: usize) -> Result<(), LabelError> {
-        let buffer = self.reader.fill_buf().map_err(|e| LabelError::file(&self.path, e))?;
+    fn consume(&mut self, count: usize) -> Result<(), DataError> {
+        let buffer = self.reader.fill_buf().map_err(|e| file_error(&self.path, e))?;
         let count = count.min(buffer.len());
         self.at.pass(&buffer[..count]);
         self.reader.consume(count);
         Ok(())
     }
 
-    /// Python writes UTF-8's mark with "utf-8-sig", and PowerShell by itself; UTF-16 and gzip are told by theirs.
-    fn skip_byte_order_mark(&mut self) -> Result<(), LabelError> {
-        let path = self.path.clone();
-        let buffer = self.reader.fill_buf().map_err(|e| LabelError::file(&path, e))?;
-        match buffer {
-            [0xFE, 0xFF, ..] | [0xFF, 0xFE, ..] => {
-                Err(LabelError::file(path, "is UTF-16; convert it to UTF-8, for example with iconv"))
-            }
-            [0x1F, 0x8B, ..] => Err(LabelError::file(path, "is compressed by gzip; unpack it first")),
-            _ if buffer.starts_with(BYTE_ORDER_MARK) => {
-                self.reader.consume(BYTE_ORDER_MARK.len());
-                Ok(())
-            }
-            _ => Ok(()),
-        }
+    fn here(&self, message: String) -> DataError {
+        let (line, column) = (self.at.line as usize, self.at.column as usize);
+        DataError::Place { path: self.path.clone(), line, column, message }
     }
 
-    fn here(&self, message: String) -> LabelError {
-        LabelError::Place { path: self.path.clone(), line: self.at.line, column: self.at.column, message }
+    fn unfinished(&self, start: Cursor) -> DataError {
+        self.truncated(&format!("inside entry {}, which starts at {}:{}", self.number, start.line, start.column))
     }
 
-    fn truncated(&self, place: &str) -> LabelError {
+    fn truncated(&self, place: &str) -> DataError {
         self.here(format!("the file ends {place}: it is truncated; download or copy it again"))
     }
 }
@@ -275,19 +297,20 @@ impl Scan for LineScan {
 #[derive(Default)]
 struct ValueScan {
     depth: usize,
-    quoted: bool,
+    /// The quote that ends a string; Python writes both kinds.
+    quoted: Option<u8>,
     escaped: bool,
 }
 
 impl Scan for ValueScan {
     fn feed(&mut self, bytes: &[u8]) -> (usize, bool) {
         for (i, byte) in bytes.iter().enumerate() {
-            if self.quoted {
+            if let Some(quote) = self.quoted {
                 match byte {
                     _ if self.escaped => self.escaped = false,
                     b'\\' => self.escaped = true,
-                    b'"' => {
-                        self.quoted = false;
+                    byte if *byte == quote => {
+                        self.quoted = None;
                         if self.depth == 0 {
                             return (i + 1, true);
                         }
@@ -297,7 +320,7 @@ impl Scan for ValueScan {
                 continue;
             }
             match byte {
-                b'"' => self.quoted = true,
+                b'"' | b'\'' => self.quoted = Some(*byte),
                 b'{' | b'[' => self.depth += 1,
                 b'}' | b']' if self.depth == 0 => return (i, true),
                 b'}' | b']' => {
@@ -317,12 +340,13 @@ impl Scan for ValueScan {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::BufReader;
 
     /// All entries as text with their places; then the error's words.
     fn entries(text: &[u8], capacity: usize) -> (Vec<String>, Option<String>) {
         let reader = BufReader::with_capacity(capacity, text);
         let mut found = Vec::new();
-        let mut entries = match Entries::new(Path::new("x"), reader) {
+        let mut entries = match Entries::new(Path::new("x"), reader, LARGEST_LABEL) {
             Ok(entries) => entries,
             Err(e) => return (found, Some(e.to_string())),
         };
@@ -337,7 +361,7 @@ mod tests {
 
     #[test]
     fn elements_have_their_places_whatever_the_buffer() {
-        let text = b"\xEF\xBB\xBF [\n {\"a\": \"]},{\\\"\"},\n  [1, [2]],3 ,\t\"x\",\n null ]\n ";
+        let text = b" [\n {\"a\": \"]},{\\\"\"},\n  [1, [2]],3 ,\t\"x\",\n null ]\n ";
         let wanted = ["2:2:{\"a\": \"]},{\\\"\"}", "3:3:[1, [2]]", "3:12:3", "3:16:\"x\"", "4:2:null"];
         for capacity in [3, 4, 5, 7, 64, 1000] {
             assert_eq!(entries(text, capacity), (wanted.iter().map(|s| s.to_string()).collect(), None), "{capacity}");
@@ -363,8 +387,8 @@ mod tests {
     #[test]
     fn damage_is_named_with_its_place() {
         let message = |text: &[u8]| entries(text, 16).1.unwrap_or_default();
-        assert_eq!(message(b""), "x: is empty; a label file is a JSON array or JSON lines");
-        assert_eq!(message(b" \n "), "x: is empty; a label file is a JSON array or JSON lines");
+        assert_eq!(message(b""), "x: is empty");
+        assert_eq!(message(b" \n "), "x: is empty");
         assert!(message(b"\n 7").starts_with("x:2:2: starts with '7'"));
         assert!(message(b"[{}, {\"a\": [1").contains("inside entry 2, which starts at 1:6: it is truncated"));
         assert!(message(b"[{},").contains("after a `,`"));
@@ -373,9 +397,7 @@ mod tests {
         assert!(message(b"[{},,{}]").contains("no entry after"));
         assert!(message(b"[{},]").contains("no entry after"));
         assert!(message(b"[{} {}]").contains("expected `,` or `]` after entry 1"));
-        assert!(message(b"\xFF\xFE[\0").contains("UTF-16"));
-        assert!(message(b"\x1F\x8B\x08").contains("gzip"));
-        let long = [b"[{\"a\": \"".as_slice(), &vec![b'x'; LARGEST_ENTRY + 9]].concat();
+        let long = [b"[{\"a\": \"".as_slice(), &vec![b'x'; LARGEST_LABEL + 9]].concat();
         assert!(message(&long).contains("entry 1 is longer than"));
     }
 }
