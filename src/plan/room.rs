@@ -189,7 +189,7 @@ fn fix(spec: &Spec, model: &Model, target: &Target, stage: &str, peak: &Peak) ->
 fn halved(spec: &Spec, model: &Model, target: &Target, stage: &str, lever: &Lever) -> Option<String> {
     let mut value = lever.now;
     // An odd batch would no longer divide the episodes.
-    while value % 2 == 0 && value / 2 >= lever.least.max(1) {
+    while value.is_multiple_of(2) && value / 2 >= lever.least.max(1) {
         value /= 2;
         let mut spec = spec.clone();
         (lever.set)(&mut spec, value);

@@ -553,7 +553,7 @@ pub fn guess_format(data: &DataSpec) -> Option<DataFormat> {
     }
     let path = Path::new(data.path.as_deref()?);
     if path.is_dir() {
-        return folder_format(&path);
+        return folder_format(path);
     }
     let known = path.file_name().and_then(|name| format_of(&name.to_string_lossy()));
     known.or_else(|| (path.extension().is_none() && !path.exists()).then_some(DataFormat::Text))

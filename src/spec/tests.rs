@@ -2,6 +2,7 @@
 
 use super::*;
 use std::error::Error;
+use std::path::Path;
 
 type Outcome = Result<(), Box<dyn Error>>;
 

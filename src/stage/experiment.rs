@@ -40,6 +40,9 @@ pub struct Keys {
     pub evaluate: Option<Key>,
 }
 
+/// The keys of a spec's rounds, by those of ρ and r_s.
+type RoundsOf<'a> = &'a dyn Fn(&[String]) -> Result<Vec<RoundKeys>, StageError>;
+
 impl Keys {
     pub fn new(spec: &Spec, run: &str, device_kind: &str) -> Result<Self, StageError> {
         // What the hub has is named by its commit, as in a run.
@@ -93,7 +96,7 @@ impl Keys {
         spec: &Spec,
         run: &str,
         (pretrained, classifier): (Key, Option<Key>),
-        rounds: &dyn Fn(&[String]) -> Result<Vec<RoundKeys>, StageError>,
+        rounds: RoundsOf<'_>,
     ) -> Result<Self, StageError> {
         let supervised = supervised::key(spec, &pretrained)?;
         let rl = spec.collect.schedule != CollectSchedule::None;

@@ -30,7 +30,7 @@ impl Source {
         match self {
             Self::Rows(rows) => {
                 let row = rows.next_row().map_err(|e| row_error(path, e))?;
-                Ok(row.map(|row| each(row.line, row.len(), &|i| row.cell(i).to_vec())))
+                Ok(row.map(|row| each(row.line, row.width(), &|i| row.cell(i).to_vec())))
             }
             Self::Lines(lines) => {
                 let line = lines.next_line()?;
@@ -56,7 +56,7 @@ fn open_rows(path: &Path, separator: u8) -> Result<Rows, DataError> {
 
 /// The names in a file's first row.
 fn header(row: &Row) -> Vec<String> {
-    (0..row.len()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_string()).collect()
+    (0..row.width()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_string()).collect()
 }
 
 /// The separator that a first line `sep=;` names, which Excel writes and heeds.

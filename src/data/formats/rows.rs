@@ -22,7 +22,8 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn len(&self) -> usize {
+    /// Cells of the row, empty ones too.
+    pub fn width(&self) -> usize {
         self.ends.len()
     }
 
@@ -180,7 +181,7 @@ mod tests {
             match rows.next_row() {
                 Ok(None) => return all,
                 Ok(Some(row)) => {
-                    let cells = (0..row.len()).map(|i| String::from_utf8_lossy(row.cell(i)).into_owned());
+                    let cells = (0..row.width()).map(|i| String::from_utf8_lossy(row.cell(i)).into_owned());
                     all.push(format!("{}:{}", row.line, cells.collect::<Vec<_>>().join("|")));
                 }
                 Err(RowError::Line(line, message)) => {

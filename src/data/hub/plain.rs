@@ -97,7 +97,7 @@ impl Hub {
                 label: url.into(),
                 name: to.file_name().unwrap_or_default().to_string_lossy().into_owned(),
                 url: url.into(),
-                check: sha256.map(|sum| Etag::of_sha256(sum)),
+                check: sha256.map(Etag::of_sha256),
                 size: metadata.size,
                 partial: beside.partial.clone(),
                 accept: Some(no_page),

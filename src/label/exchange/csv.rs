@@ -57,7 +57,7 @@ fn open(file: &Path) -> Result<(Rows, Vec<String>), LabelError> {
         let mut rows = Rows::new(reader, separator);
         let names = match rows.next_row() {
             Ok(Some(row)) => {
-                (0..row.len()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect()
+                (0..row.width()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect()
             }
             Ok(None) => Vec::new(),
             Err(RowError::Io(e)) => return Err(LabelError::file(file, e)),
@@ -128,8 +128,8 @@ fn answer(
     items: &BTreeMap<&str, &Item>,
     options: &Importing,
 ) -> Result<Option<Answer>, String> {
-    if (header.len()..row.len()).any(|i| !row.cell(i).trim_ascii().is_empty()) {
-        let (len, expected) = (row.len(), header.len());
+    if (header.len()..row.width()).any(|i| !row.cell(i).trim_ascii().is_empty()) {
+        let (len, expected) = (row.width(), header.len());
         return Err(format!("{len} cells, and the first line has {expected}; put text with commas in quotes"));
     }
     let cell = |column: Option<usize>| -> Result<Option<String>, String> {

@@ -140,7 +140,7 @@ fn filled(path: &Path) -> Result<Vec<(String, bool)>, StageError> {
     let text = |row: &Row, cell: usize| String::from_utf8_lossy(row.cell(cell)).trim().to_string();
     let mut reader = Rows::new(open_text(path).map_err(|e| failed(RowError::Io(e)))?, b',');
     let head: Vec<String> = match reader.next_row().map_err(failed)? {
-        Some(row) => (0..row.len()).map(|i| text(row, i)).collect(),
+        Some(row) => (0..row.width()).map(|i| text(row, i)).collect(),
         None => Vec::new(),
     };
     let column = |name: &str| {
