@@ -89,10 +89,10 @@ fn everything_printed() -> Vec<Printed> {
         all.extend(commands(&shown(&path), &read(&path), ""));
     }
     for path in in_folder("specs", ".toml").into_iter().chain(in_folder("specs/base", ".toml")) {
-        let comments: String = read(&path).lines().map(|l| if l.starts_with('#') { l } else { "" }).fold(
-            String::new(),
-            |text, line| text + line + "\n",
-        );
+        let comments: String = read(&path)
+            .lines()
+            .map(|l| if l.starts_with('#') { l } else { "" })
+            .fold(String::new(), |text, line| text + line + "\n");
         all.extend(commands(&shown(&path), &comments, "#"));
     }
     let help = Command::cargo_bin("runner").expect("the program").arg("--help").output().expect("it runs");
@@ -230,8 +230,12 @@ fn every_printed_command_works() {
         run += 1;
         let mut command = Command::cargo_bin("runner").expect("the program");
         command.current_dir(dir.path()).env_remove("RUNNER_CACHE").env("XDG_CONFIG_HOME", dir.path().join("none"));
-        command.env("HF_HUB_OFFLINE", "1").env("HF_HOME", dir.path().join("hf")).env("RUNNER_SOURCES", dir.path().join("kept"));
-        let out = command.args(&arguments).write_stdin("{\"values\": [[1.0, 2.0], [3.0, 4.0]]}").output().expect("it runs");
+        command
+            .env("HF_HUB_OFFLINE", "1")
+            .env("HF_HOME", dir.path().join("hf"))
+            .env("RUNNER_SOURCES", dir.path().join("kept"));
+        let out =
+            command.args(&arguments).write_stdin("{\"values\": [[1.0, 2.0], [3.0, 4.0]]}").output().expect("it runs");
         // A comparison may say that something regressed; a wrong command is 2.
         let good = match arguments.first().map(String::as_str) {
             Some("compare") => matches!(out.status.code(), Some(0 | 1)),
@@ -256,9 +260,12 @@ fn every_command_in_a_message_is_one_of_the_program() {
     for path in files {
         for printed in commands(&path.display().to_string(), &read(&path), "//") {
             // The parts of a message that are filled in, and words in capitals, are something of the right kind.
-            let words: Vec<String> = words(&printed.text).into_iter().map(|w| if w.contains('{') { "x".into() } else { w }).collect();
-            let plain = words.iter().take_while(|word| !word.contains(['|', '.', '['])).skip(1).cloned().collect::<Vec<_>>();
-            let subcommand: Vec<String> = plain.into_iter().take_while(|w| w.chars().all(|c| c.is_ascii_lowercase())).collect();
+            let words: Vec<String> =
+                words(&printed.text).into_iter().map(|w| if w.contains('{') { "x".into() } else { w }).collect();
+            let plain =
+                words.iter().take_while(|word| !word.contains(['|', '.', '['])).skip(1).cloned().collect::<Vec<_>>();
+            let subcommand: Vec<String> =
+                plain.into_iter().take_while(|w| w.chars().all(|c| c.is_ascii_lowercase())).collect();
             if subcommand.is_empty() {
                 continue;
             }

@@ -1,7 +1,7 @@
 //! `runner plan`: every value of the resolved spec with its origin, the stages, and what they will cost.
 
 use super::print_problems;
-use super::run::default_out;
+use super::directory::{default_out, results_name};
 use super::validate::of_suite;
 use crate::model::config::read_config;
 use crate::model::device::choose;
@@ -45,7 +45,8 @@ pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) ->
         let value = tree.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default();
         println!("{:<60} # {origin}", format!("{key} = {value}"));
     }
-    let out = out.map_or_else(|| default_out(&loaded.spec.name), Path::to_path_buf);
+    let name = results_name(&loaded.spec.name, options.profile.as_deref(), None);
+    let out = out.map_or_else(|| default_out(&name), Path::to_path_buf);
     let cache = Cache::beside(&out);
     println!("\n# device {}, results in {}", device.name, out.display());
     for (name, spec) in &loaded.variants {
@@ -107,7 +108,8 @@ fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) 
         }
     };
     let name = &loaded.suite.name;
-    let out = out.map_or_else(|| default_out(name), Path::to_path_buf);
+    let folder = results_name(name, options.profile.as_deref(), None);
+    let out = out.map_or_else(|| default_out(&folder), Path::to_path_buf);
     let cache = Cache::beside(&out);
     print!("{}", resolved_toml(&loaded.suite, loaded.profile.as_deref()));
     println!("\n# {name} makes {}; device {}, results in {}", loaded.suite.makes.word(), device.name, out.display());

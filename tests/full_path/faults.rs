@@ -12,7 +12,8 @@ struct Place {
     dir: tempfile::TempDir,
 }
 
-const CONTENT: &[u8] = b"[{\"query\": [1, 2], \"sample0\": [3], \"sample1\": [4], \"sample2\": [5], \"sample3\": [6], \"best\": 0}]";
+const CONTENT: &[u8] =
+    b"[{\"query\": [1, 2], \"sample0\": [3], \"sample1\": [4], \"sample2\": [5], \"sample3\": [6], \"best\": 0}]";
 
 impl Place {
     fn new(more: &str) -> Self {
@@ -143,7 +144,10 @@ fn a_mistake_in_sources_toml_says_where() {
     };
     refused("[sources.tldr]\npaths = \"x\"\n", &["sources.toml:3:1", "unknown key"]);
     refused("[sources]\nmine = \"x\"\n", &["sources.toml:3:1", "is a new name, and nothing says what it is for"]);
-    refused("[sources.tldr]\nplaces = [{ hf = \"a/b\", path = \"x\" }]\n", &["a place has 2 of `hf`, `urls` and `path`"]);
+    refused(
+        "[sources.tldr]\nplaces = [{ hf = \"a/b\", path = \"x\" }]\n",
+        &["a place has 2 of `hf`, `urls` and `path`"],
+    );
     refused("[sources.tldr]\nplaces = [{ urls = [\"ftp://x/y\"] }]\n", &["is not an address"]);
     refused("[sources]\ntldr = \"hf:nobody\"\n", &["is not a name on the hub"]);
     refused("[sources]\n", &["there is no source \"tiny\"", "labels/tldr_offline_60k"]);
