@@ -11,6 +11,7 @@ pub mod data;
 pub mod label;
 pub mod metric;
 pub mod model;
+pub mod plan;
 pub mod report;
 pub mod rlhf;
 pub mod schemas;

@@ -51,6 +51,24 @@ pub(crate) fn finished(code: i32) -> i32 {
     }
 }
 
+/// Standard output for what is written piece by piece: after its reader has gone, the rest goes nowhere.
+pub(crate) struct Out(std::io::StdoutLock<'static>);
+
+impl Out {
+    pub(crate) fn new() -> Self {
+        Self(std::io::stdout().lock())
+    }
+}
+
+impl Write for Out {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes).or_else(|e| if reader_gone(&e) { Ok(bytes.len()) } else { Err(e) })
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush().or_else(|e| if reader_gone(&e) { Ok(()) } else { Err(e) })
+    }
+}
+
 /// Whether writing failed because the reader has gone, which is no failure of the writer's.
 pub(crate) fn reader_gone(error: &std::io::Error) -> bool {
     error.kind() == ErrorKind::BrokenPipe

@@ -7,6 +7,7 @@ use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
 use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::label::simulated::SimulatedReport;
+use crate::plan::Plan;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Table};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
@@ -44,6 +45,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("batches_report.schema.json", schemars::schema_for!(BatchesReport).to_value()),
         ("stops.schema.json", schemars::schema_for!(StopRecord).to_value()),
         ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
+        ("plan.schema.json", schemars::schema_for!(Plan).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

@@ -77,9 +77,12 @@ pub fn prepare(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Lock, 
     match owner(fresh, text, name, out)? {
         Owner::Ours => return Ok(held),
         Owner::Another => {
-            // Held until nothing of it is here any more: nobody's run is moved away under it.
+            // Held until nothing of it is here any more: no run is moved away while it writes. Windows alone gives no other
+            // name to a directory with an open file in it.
+            held.unname();
+            let still = (!cfg!(windows)).then_some(held);
             let aside = set_aside(out).map_err(failed)?;
-            drop(held);
+            drop(still);
             eprintln!("kept the old results in {}", aside.display());
             held = lock(out)?;
         }
@@ -129,7 +132,10 @@ fn unowned(name: &str, out: &Path) -> Result<Owner, Refusal> {
     match fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| foreign(&e.file_name())))) {
         true => Err((
             2,
-            format!("{} is not empty and has no {name}: not a results directory of this kind; use --out", out.display()),
+            format!(
+                "{} is not empty and has no {name}: not a results directory of this kind; use --out",
+                out.display()
+            ),
         )),
         false => Ok(Owner::Nobody),
     }

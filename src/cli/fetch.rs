@@ -3,10 +3,9 @@
 use super::run::start_logging;
 use super::sources::{Row, print_rows};
 use super::{Overrides, chain, print_problems};
-use crate::data::formats::Want;
 use crate::data::hub::Hub;
-use crate::sources::{Finder, Need, SourceUse, Wanted, needs};
-use crate::spec::{self, DataSpec, Spec};
+use crate::sources::{Finder, Need, needs};
+use crate::spec::{self, Spec};
 use crate::stage::sources::finder;
 use crate::suite::{self, FileKind};
 use clap::Args;
@@ -61,7 +60,7 @@ pub fn fetch(args: &FetchArgs, level: &str) -> i32 {
     let mut code = 0;
     for need in &needed {
         let row = Row::of_need(need, &finder);
-        match bring(need, &finder) {
+        match need.bring(&finder) {
             Ok(place) => eprintln!("{}: here ({place})", row.name),
             Err(e) if stop.load(Ordering::SeqCst) => {
                 eprintln!("stopped: {}; what came is kept, and the same command continues", chain(&e));
@@ -112,49 +111,7 @@ fn variants(path: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Vec<spec::P
     spec::load(path, &overrides.options(false)).map(|loaded| specs(&loaded))
 }
 
-/// Where it is, once it is here.
-fn bring(need: &Need, finder: &Finder<'_>) -> Result<String, crate::data::error::DataError> {
-    let path = |path: &Option<String>, hf: &Option<String>| path.clone().or(hf.clone()).unwrap_or_default();
-    match (&need.wanted, need.used_as) {
-        (Wanted::Source(name), SourceUse::Model) => {
-            let found = finder.weights(name)?;
-            Ok(path(&found.what.path, &found.what.hf))
-        }
-        (Wanted::Source(name), SourceUse::Labels) => Ok(finder.labels(name)?.what.display().to_string()),
-        (Wanted::Source(name), used_as) => {
-            let found = finder.data(name, want_of(used_as), None)?;
-            Ok(path(&found.what.path, &found.what.hf))
-        }
-        (Wanted::Hub(place), SourceUse::Model) => {
-            let repository = place.hf.as_deref().unwrap_or_default();
-            Ok(finder.hub.model(repository, place.revision.as_deref())?.0.display().to_string())
-        }
-        (Wanted::Hub(place), used_as) => {
-            let data = DataSpec {
-                hf: place.hf.clone(),
-                revision: place.revision.clone(),
-                files: place.files.clone(),
-                held_out_files: place.held_out_files.clone(),
-                ..DataSpec::default()
-            };
-            crate::data::files::resolve(&data, want_of(used_as), || Ok(finder.hub.clone()))?;
-            Ok(place.describe())
-        }
-        (Wanted::Path(path), used_as) => match Path::new(path).exists() {
-            true => Ok(path.clone()),
-            false => Err(crate::data::error::DataError::Other(format!(
-                "{}: there is no file or folder {path:?}, and a path cannot be fetched",
-                used_as.key()
-            ))),
-        },
-    }
-}
-
-fn want_of(used_as: SourceUse) -> Want {
-    if used_as == SourceUse::Reviews { Want::Reviews } else { Want::Documents }
-}
-
 /// Whether it is here without asking anybody.
 pub(super) fn is_here(need: &Need, looking: &Finder<'_>) -> Result<String, String> {
-    bring(need, looking).map_err(|e| chain(&e))
+    need.bring(looking).map_err(|e| chain(&e))
 }

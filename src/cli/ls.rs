@@ -1,5 +1,6 @@
 //! `runner ls`: the specs and suites here with the tables and figures they make, and the results here with their state.
 
+use crate::report::files::State;
 use crate::suite::{FileKind, load::glance};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -30,7 +31,9 @@ fn list(root: &Path) -> String {
     out.push('\n');
     out += &table(
         ["SPEC", "REPRODUCES", "STATE", "DESCRIPTION"],
-        &of(false).map(|f| [&f.path, &f.makes, &f.state, &f.description].map(Clone::clone)).collect::<Vec<_>>(),
+        &of(false)
+            .map(|f| [f.path.clone(), numbers(&f.makes), f.state.clone(), f.description.clone()])
+            .collect::<Vec<_>>(),
     );
     let by_target = targets(&files);
     if !by_target.is_empty() {
@@ -61,7 +64,9 @@ impl Listed {
     fn read(root: &Path, path: &Path, results: &[Found]) -> Option<Self> {
         let shown = shown(root, path);
         let kind = FileKind::of(path);
-        let parsed = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        // A pipe would be waited for.
+        let text = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();
+        let parsed = text.and_then(|text| text.parse::<toml::Table>().ok());
         let Some(spec) = parsed else {
             let description = "(cannot be read: see `runner validate`)".into();
             return Some(Self {
@@ -99,6 +104,10 @@ struct Found {
     /// Members done of all, of a suite.
     of: String,
     suite: bool,
+    /// Runs that are done, and all.
+    runs: (usize, usize),
+    /// What `--fresh` kept aside: nobody's present results.
+    old: bool,
 }
 
 impl Found {
@@ -111,13 +120,18 @@ impl Found {
             other => other.to_string(),
         };
         let members = manifest["members"].as_array();
-        let done = |all: &Vec<Value>| all.iter().filter(|m| m["state"] == "done").count();
-        let of =
-            members.map_or_else(|| "run".to_string(), |all| format!("suite, {} of {} runs done", done(all), all.len()));
-        let mut state = field("state");
-        if let (Some(all), true) = (members, state != "done") {
-            state = format!("{state}, {} of {}", done(all), all.len());
-        }
+        let (word, how) = (now(path, &field("state")), changed(&manifest));
+        let runs = members.map_or((usize::from(word == "done"), 1), |all| {
+            (all.iter().filter(|m| m["state"] == "done").count(), all.len())
+        });
+        let of = match members {
+            Some(_) => format!("suite, {} of {} runs done", runs.0, runs.1),
+            None => "run".to_string(),
+        };
+        let state = match members {
+            Some(_) if word != "done" => format!("{word}, {} of {}{how}", runs.0, runs.1),
+            _ => format!("{word}{how}"),
+        };
         Some(Self {
             path: shown(root, path),
             name: field("name"),
@@ -125,22 +139,52 @@ impl Found {
             finished: field("finished_at"),
             of,
             suite: members.is_some(),
+            runs,
+            old: is_old(path),
         })
     }
 }
 
+/// A state that a manifest says, or `interrupted` where nobody works there any more.
+fn now(dir: &Path, state: &str) -> String {
+    let known = serde_json::from_value::<State>(Value::String(state.into()));
+    known.map_or_else(|_| state.to_string(), |state| state.now(dir).word().to_string())
+}
+
+/// What makes these not the results of the spec as it stands: `done` alone would promise them.
+fn changed(manifest: &Value) -> String {
+    let profile = manifest["profile"].as_str().map(|name| format!("profile {name}"));
+    let keys = manifest["set"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let keys: Vec<&str> = keys.map(|set| set.split('=').next().unwrap_or(set).trim()).collect();
+    let set = (!keys.is_empty()).then(|| format!("with --set {}", keys.join(", ")));
+    let words: Vec<String> = profile.into_iter().chain(set).collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+/// Whether `--fresh` gave the directory its name: DIR.old-N.
+fn is_old(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = name.rsplit_once(".old-").map(|(_, number)| number);
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
 /// The state of a spec's or suite's results: of a spec there may be several, one for each seed.
 fn state_of(name: &str, suite: bool, runs: u64, results: &[Found]) -> String {
-    let found: Vec<&Found> = results.iter().filter(|f| f.suite == suite && f.name == name).collect();
+    let found: Vec<&Found> = results.iter().filter(|f| f.suite == suite && f.name == name && !f.old).collect();
     match found[..] {
         [] if suite => format!("not run ({runs} runs)"),
         [] => "not run".into(),
         [one] => one.state.clone(),
         _ => {
-            let done = found.iter().filter(|f| f.state == "done").count();
-            format!("{done} of {} done", found.len())
+            let (done, all) = found.iter().fold((0, 0), |(done, all), f| (done + f.runs.0, all + f.runs.1));
+            format!("{done} of {all} runs done in {} directories", found.len())
         }
     }
+}
+
+/// The tables and figures of a spec by their numbers alone: "table4, figure5".
+fn numbers(makes: &str) -> String {
+    makes.split(", ").map(|word| word.split('_').next().unwrap_or(word)).collect::<Vec<_>>().join(", ")
 }
 
 /// Every table and figure: the suite that makes it, its state, and the specs that contribute.
@@ -205,15 +249,22 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
             std::fs::write(path, text)
         };
-        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n")?;
+        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2_mock_curves\"]\n")?;
         put("specs/b.toml", "name = ")?;
         put("specs/paper.toml", "paper_version = 1\n")?;
         put("specs/base/c.toml", "name = \"c\"\n")?;
         put(
             "specs/s.toml",
-            "suite_version = 1\nname = \"s\"\nmakes = \"figure2\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
+            "suite_version = 1\nname = \"s\"\nmakes = \"figure2_mock_curves\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
         )?;
         put("results/a/manifest.json", "{\"name\": \"a\", \"state\": \"done\", \"finished_at\": null}")?;
+        put("results/a.old-1/manifest.json", "{\"name\": \"a\", \"state\": \"failed\"}")?;
+        put(
+            "results/c/manifest.json",
+            "{\"name\": \"c\", \"state\": \"done\", \"profile\": \"smoke\", \"set\": [\"policy.lr = 1\"]}",
+        )?;
+        // It was killed: nobody holds the directory's lock.
+        put("results/d/manifest.json", "{\"name\": \"d\", \"state\": \"running\"}")?;
         put(
             "results/s/manifest.json",
             "{\"name\": \"s\", \"state\": \"waiting\", \"members\": [{\"state\": \"done\"}, {\"state\": \"waiting\"}]}",
@@ -221,11 +272,20 @@ mod tests {
         let text = list(dir.path());
         assert!(text.contains("specs/a.toml  figure2     done   first\n"), "{text}");
         assert!(text.contains("specs/b.toml  -           -      (cannot be read"), "{text}");
-        assert!(text.contains("specs/s.toml  figure2  waiting, 1 of 2\n"), "{text}");
-        assert!(text.contains("figure2          specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
+        assert!(text.contains("specs/s.toml  figure2_mock_curves  waiting, 1 of 2\n"), "{text}");
+        assert!(text.contains("figure2_mock_curves  specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
         assert!(!text.contains("paper.toml") && !text.contains("base"), "{text}");
-        assert!(text.contains("results/a  done             -         run\n"), "{text}");
+        let row = |path: &str| text.lines().find(|l| l.split("  ").next() == Some(path)).unwrap_or_default();
+        assert!(row("results/a").contains("  done  "), "{text}");
+        assert!(row("results/c").contains("  done (profile smoke, with --set policy.lr)  "), "{text}");
+        assert!(row("results/d").contains("  interrupted  "), "{text}");
         assert!(list(&dir.path().join("nowhere")).starts_with("SUITE"));
+        // Several directories: runs are counted.
+        put(
+            "results/s2/manifest.json",
+            "{\"name\": \"s\", \"state\": \"done\", \"members\": [{\"state\": \"done\"}]}",
+        )?;
+        assert!(list(dir.path()).contains("2 of 3 runs done in 2 directories"));
         Ok(())
     }
 }

@@ -39,7 +39,7 @@ use std::path::PathBuf;
     version,
     override_usage = "runner [OPTIONS] SPEC...\n       runner [OPTIONS] <COMMAND>",
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
-    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
+    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               what it will take: time, memory, disk\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -71,18 +71,11 @@ enum Command {
         #[arg(long, value_enum, default_value = "text")]
         format: ProblemFormat,
     },
-    /// The resolved spec with the origin of each value, the stages, and estimates of work and memory
-    Plan {
-        spec: PathBuf,
-        #[command(flatten)]
-        overrides: Overrides,
-        /// The device whose cached stages are looked up
-        #[arg(long, default_value = "auto")]
-        device: String,
-        /// Results directory (default: results/NAME of the spec); the stage cache is beside it
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    /// What a run will take: stages and which are done, work, time, memory, disk, downloads; and what the spec sets
+    #[command(
+        after_help = "Examples:\n  runner plan specs/quickstart.toml --values                  every value and where it came from\n  runner plan specs/table4_rouge.toml --device wgpu --memory 80GB   for a GPU that is not in this machine\n  runner plan specs/table4_rouge.toml --format json                 for programs (schemas/plan.schema.json)\n\nTimes come from what `runner doctor` measured on the device, or from --tflops. docs/planning.md explains the numbers."
+    )]
+    Plan(plan::PlanArgs),
     /// Spec differences first, then metrics: value, interval, difference, verdict
     Compare(compare::CompareArgs),
     /// Draw the tables, plots and page of a results directory again, or print its tables for pasting
@@ -130,7 +123,12 @@ impl Command {
     fn reads_sources(&self) -> bool {
         matches!(
             self,
-            Self::Run(_) | Self::Validate { .. } | Self::Plan { .. } | Self::Fetch(_) | Self::Sources(_) | Self::Report(_)
+            Self::Run(_)
+                | Self::Validate { .. }
+                | Self::Plan { .. }
+                | Self::Fetch(_)
+                | Self::Sources(_)
+                | Self::Report(_)
         )
     }
 }
@@ -258,9 +256,7 @@ fn command() -> i32 {
         Command::Validate { specs, overrides, format } => {
             validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json)
         }
-        Command::Plan { spec, overrides, device, out } => {
-            plan::plan(&spec, &overrides.options(false), &device, out.as_deref())
-        }
+        Command::Plan(args) => plan::plan(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Report(args) => report::report(&args),
         Command::Sample(args) => sample::sample(&args),

@@ -46,6 +46,12 @@ pub struct RunArgs {
     pub(super) fresh: bool,
     #[arg(long)]
     pub(super) no_progress: bool,
+    /// Memory of the device, such as 80GB (default: what the machine says; wgpu does not say it)
+    #[arg(long, value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
+    memory: Option<u64>,
+    /// Start even if `runner plan` says that the device has no room
+    #[arg(long)]
+    no_memory_check: bool,
 }
 
 /// The log file of the run in progress.
@@ -99,7 +105,10 @@ fn parse_seeds(text: &str) -> Option<Vec<u64>> {
 /// What a file of the command line asks for.
 enum Job {
     /// With its seed, where there are several.
-    Spec { loaded: Box<Loaded>, seed: Option<u64> },
+    Spec {
+        loaded: Box<Loaded>,
+        seed: Option<u64>,
+    },
     Suite(Box<LoadedSuite>),
 }
 
@@ -245,6 +254,9 @@ pub(super) fn run_one(
     interrupted: &Arc<AtomicBool>,
 ) -> Ended {
     let out = place.out;
+    if let Err(message) = check_room(args, &[loaded], &place.cache, chosen) {
+        return Ended::refused(2, message);
+    }
     if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, spec)) {
         return Ended::refused(1, e.to_string());
     }
@@ -281,8 +293,8 @@ pub(super) fn run_one(
         profile: args.overrides.profile.clone(),
         set: args.overrides.set.clone(),
     };
-    let result = save_manifest(out, &manifest)
-        .and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
+    let result =
+        save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
@@ -314,6 +326,11 @@ pub(super) fn run_one(
             Ended { code: e.exit_code(), error: Some(message) }
         }
     }
+}
+
+/// Refuses what the device has no memory for, unless told not to.
+pub(super) fn check_room(args: &RunArgs, specs: &[&Loaded], cache: &Cache, chosen: &Chosen) -> Result<(), String> {
+    if args.no_memory_check { Ok(()) } else { super::plan::room(specs, cache, chosen, args.memory) }
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.

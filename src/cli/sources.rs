@@ -42,7 +42,8 @@ pub struct Row {
 
 impl Row {
     pub fn of_need(need: &Need, finder: &Finder<'_>) -> Self {
-        let looking = Finder { catalogue: finder.catalogue, folder: finder.folder.clone(), hub: finder.hub.clone().cache_only() };
+        let looking =
+            Finder { catalogue: finder.catalogue, folder: finder.folder.clone(), hub: finder.hub.clone().cache_only() };
         let found = is_here(need, &looking);
         let of_place = |name: String, place: &Place| Self {
             name,

@@ -2,17 +2,17 @@
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
 use super::directory::prepare;
-use super::run::{Place, RunArgs, log_to, now, peak_memory, run_one};
+use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, run_one};
 use super::validate::of_suite;
 use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
-use crate::spec::Spec;
+use crate::report::files::read_json;
+use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
-use crate::report::files::read_json;
 use crate::suite::files::{MemberRecord, State, counted};
 use crate::suite::load::{Options, member_folder, portable_suite, resolved_toml};
 use crate::suite::{LoadedMember, LoadedSuite, SuiteManifest, SuiteResults, draw};
@@ -35,6 +35,11 @@ pub(super) fn run(
     chosen: &Chosen,
     interrupted: &Arc<AtomicBool>,
 ) -> i32 {
+    let specs: Vec<&Loaded> = loaded.members.iter().map(|member| &member.loaded).collect();
+    if let Err(message) = check_room(args, &specs, &Cache::beside(out), chosen) {
+        eprintln!("error: {message}");
+        return 2;
+    }
     let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
     let _lock = match prepare(args.fresh, &text, "suite.toml", out) {
         Ok(lock) => lock,
@@ -84,7 +89,12 @@ fn begun(loaded: &LoadedSuite, chosen: &Chosen, before: Option<&SuiteManifest>) 
         device: chosen.name.clone(),
         driver: chosen.driver.clone(),
         seeds: loaded.suite.seeds.clone(),
-        members: suite.members.names().flat_map(|name| seeds.iter().map(move |seed| (name, *seed))).map(|(n, s)| record(n, s)).collect(),
+        members: suite
+            .members
+            .names()
+            .flat_map(|name| seeds.iter().map(move |seed| (name, *seed)))
+            .map(|(n, s)| record(n, s))
+            .collect(),
         questions: Vec::new(),
         stages: Vec::new(),
         started_at: now(),

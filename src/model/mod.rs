@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod device;
+pub mod flops;
 pub mod fused;
 pub mod gpt2;
 pub mod gpt2_tokenizer;
@@ -12,6 +13,7 @@ pub mod reward_model;
 pub mod sampling;
 pub mod self_test;
 pub mod tensor_file;
+pub mod throughput;
 pub mod tokenizer;
 mod tokenizer_json;
 mod tokenizer_settings;

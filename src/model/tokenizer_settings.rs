@@ -211,11 +211,13 @@ impl Settings {
                 );
             }
         }
-        // The end of text must be a token already: an id made for it here would be one that the model never learnt.
-        let end_of_text = self.config.get("eos_token").and_then(content_of);
+        // What begins, ends or stands for text must be a token already: an id made for it here would be one that the model
+        // never learnt.
+        let learnt = ["bos_token", "eos_token", "unk_token"].map(|role| self.config.get(role).and_then(content_of));
+        let made_up = |content: &String| content == END_OF_TEXT || learnt.contains(&Some(content));
         for token in self.special() {
             if let Some(content) = content_of(token)
-                && (Some(content) != end_of_text || tokens.id(content).is_some())
+                && (!made_up(content) || tokens.id(content).is_some())
             {
                 tokens.add(content, token, true);
             }

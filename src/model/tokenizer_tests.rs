@@ -139,8 +139,8 @@ fn an_id_without_a_token_among_those_with_one_is_refused() {
         file["added_tokens"].as_array_mut().unwrap().push(pad);
     };
     holds(&refusal("padded", "tokenizer.json", gap), &["[PAD]", "310"]);
-    let hole = |file: &mut Value| drop(file["model"]["vocab"].as_object_mut().unwrap().remove("!"));
-    holds(&refusal("plain", "tokenizer.json", hole), &["there is no token with id 0"]);
+    let hole = |file: &mut Value| drop(file.as_object_mut().unwrap().remove("!"));
+    holds(&refusal("vocabulary_and_merges", "vocab.json", hole), &["there is no token with id 0"]);
 }
 
 #[test]

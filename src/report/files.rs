@@ -16,6 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the column "paper" says when there is no number to put there.
+/// Of a value of the paper that one secondary source has; the mark stands beside the value.
+pub const SECONDARY: &str = "one secondary source";
+pub const SECONDARY_MARK: &str = "(B)";
 pub const NOT_RECORDED: &str = "not recorded in the paper's copy we have";
 
 /// Why a report could not be read or written.

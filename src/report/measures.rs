@@ -82,7 +82,7 @@ pub struct CopyingMeans {
     pub sentence_positions: Vec<u64>,
     /// Mean relative position of the spans, each text's own mean counted once.
     pub span_position: Option<Estimate>,
-    /// Texts that begin with their source's first 4 words.
+    /// Texts that begin with their source's first 3 words (paper table 7).
     pub start: Share,
     /// The same among sources with an uninformative preamble.
     pub start_after_preamble: Share,

@@ -6,6 +6,7 @@ pub mod formats;
 pub mod guards;
 pub mod html;
 pub mod measures;
+mod outside;
 pub mod plots;
 mod round_tables;
 pub mod tables;
@@ -20,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::spec::Spec;
 use crate::stage::stop::StopRecord;
+use files::State;
 use formats::Format;
 
 pub use files::{Evaluation, Manifest, ReportError, Rounds, Sample, Table};
@@ -46,6 +48,22 @@ pub struct Results {
     pub stops: Vec<StopRecord>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
+    /// Of it, what is there and cannot be read, or should be there and is not: numbers that every table leaves out.
+    pub damaged: Vec<String>,
+}
+
+/// What a directory lacks, as it is found out.
+#[derive(Default)]
+struct Gaps {
+    missing: Vec<String>,
+    damaged: Vec<String>,
+}
+
+impl Gaps {
+    fn damaged(&mut self, what: String) {
+        self.missing.push(what.clone());
+        self.damaged.push(what);
+    }
 }
 
 impl Results {
@@ -55,9 +73,13 @@ impl Results {
             let message = "there is no such directory".to_owned();
             return Err(ReportError::NotResults { path: dir.to_owned(), message });
         }
-        let mut missing = Vec::new();
+        let mut missing = Gaps::default();
         let spec = keep(dir, &dir.join("spec.toml"), files::read_text, &mut missing);
-        let manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), files::read_json, &mut missing);
+        let mut manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), files::read_json, &mut missing);
+        if let Some(manifest) = &mut manifest {
+            manifest.state = manifest.state.now(dir);
+        }
+        let done = manifest.as_ref().is_some_and(|m| m.state == State::Done);
         let mut runs = Vec::new();
         for name in run_names(dir, manifest.as_ref()) {
             let home = dir.join("runs").join(&name);
@@ -74,14 +96,20 @@ impl Results {
             });
         }
         if runs.is_empty() {
-            missing.push("runs/ holds no run".to_owned());
+            missing.missing.push("runs/ holds no run".to_owned());
+        }
+        if done {
+            let lost = runs.iter().map(|run| format!("runs/{}/evaluation.json", run.name));
+            let lost: Vec<String> = lost.filter(|path| !dir.join(path).exists()).collect();
+            missing.damaged.extend(lost.into_iter().map(|path| format!("{path} is not there, and the run is done")));
         }
         let stops = dir.join("stops.jsonl");
         let stops = match stops.exists() {
             true => keep(dir, &stops, files::read_jsonl, &mut missing).unwrap_or_default(),
             false => Vec::new(),
         };
-        Ok(Self { dir: dir.to_owned(), spec, manifest, runs, stops, missing })
+        let Gaps { missing, damaged } = missing;
+        Ok(Self { dir: dir.to_owned(), spec, manifest, runs, stops, missing, damaged })
     }
 
     /// Seeds of the manifest.
@@ -134,17 +162,12 @@ fn overlay(below: &mut toml::Table, above: toml::Table) {
     }
 }
 
-fn keep<T>(
-    dir: &Path,
-    path: &Path,
-    read: impl Fn(&Path) -> Result<T, ReportError>,
-    missing: &mut Vec<String>,
-) -> Option<T> {
+fn keep<T>(dir: &Path, path: &Path, read: impl Fn(&Path) -> Result<T, ReportError>, missing: &mut Gaps) -> Option<T> {
     if !path.exists() {
-        missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
+        missing.missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
         return None;
     }
-    read(path).map_err(|e| missing.push(e.to_string())).ok()
+    read(path).map_err(|e| missing.damaged(e.to_string())).ok()
 }
 
 /// Runs in the manifest's order, then those only found on disk, by name.
@@ -337,6 +360,32 @@ pub(crate) mod tests {
         let page = fs::read_to_string(dir.join("report.html")).unwrap();
         assert!(page.contains("manifest.json is not there") && page.contains("metrics.jsonl:2"), "{page}");
         assert!(page.contains("offline_512"));
+    }
+
+    #[test]
+    fn a_run_that_tables_leave_out_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake(dir, 0.0);
+        assert_eq!(Results::load(dir).unwrap().damaged, [""; 0]);
+        fs::write(dir.join("runs/direct/evaluation.json"), "{").unwrap();
+        fs::remove_file(dir.join("runs/offline_512/evaluation.json")).unwrap();
+        let damaged = Results::load(dir).unwrap().damaged;
+        assert!(damaged.len() == 2 && damaged[0].contains("direct/evaluation.json:1"), "{damaged:?}");
+        assert!(damaged[1].contains("offline_512/evaluation.json is not there"), "{damaged:?}");
+    }
+
+    #[test]
+    fn a_killed_run_is_interrupted_and_not_running() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake(dir, 0.0);
+        let text = fs::read_to_string(dir.join("manifest.json")).unwrap();
+        fs::write(dir.join("manifest.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+        let state = || Results::load(dir).unwrap().manifest.unwrap().state;
+        assert_eq!(state(), State::Interrupted);
+        let _lock = crate::store::lock::Lock::acquire(dir).unwrap().unwrap();
+        assert_eq!(state(), State::Running);
     }
 
     #[test]

@@ -242,13 +242,15 @@ impl Catalogue {
             let fitting = || self.sources.iter().filter(|(_, s)| s.used_as == Some(wanted)).map(|(n, _)| n.as_str());
             let near = did_you_mean(name, fitting()).map(|(question, _)| format!("{question} ")).unwrap_or_default();
             let list: Vec<&str> = fitting().collect();
-            let hint =
-                format!("{near}`runner sources` lists them; for {}: {}", wanted.key(), list.join(", "));
+            let hint = format!("{near}`runner sources` lists them; for {}: {}", wanted.key(), list.join(", "));
             return Some((format!("there is no source {name:?}"), hint));
         };
         let used_as = source.used_as?;
         (used_as != wanted).then(|| {
-            (format!("the source {name:?} is for {}, not for {}", used_as.key(), wanted.key()), "`runner sources` lists what each is for".into())
+            (
+                format!("the source {name:?} is for {}, not for {}", used_as.key(), wanted.key()),
+                "`runner sources` lists what each is for".into(),
+            )
         })
     }
 
@@ -352,7 +354,8 @@ fn write_out(node: &mut Node) {
 fn mistakes(source: &Source, known: Option<&Source>) -> Vec<(&'static str, String, String)> {
     let mut found = Vec::new();
     if source.used_as.is_none() && known.is_none() {
-        let hint = "say use = \"text\", \"reviews\", \"labels\" or \"model\", or take a name that `runner sources` lists";
+        let hint =
+            "say use = \"text\", \"reviews\", \"labels\" or \"model\", or take a name that `runner sources` lists";
         found.push(("", "is a new name, and nothing says what it is for".into(), hint.into()));
     }
     if source.places.is_empty() && known.is_none_or(|known| known.places.is_empty()) {
@@ -365,7 +368,8 @@ fn mistakes(source: &Source, known: Option<&Source>) -> Vec<(&'static str, Strin
 }
 
 fn mistake_of_place(place: &Place) -> Option<(String, String)> {
-    let given = [place.hf.is_some(), !place.urls.is_empty(), place.path.is_some()].iter().filter(|given| **given).count();
+    let given =
+        [place.hf.is_some(), !place.urls.is_empty(), place.path.is_some()].iter().filter(|given| **given).count();
     let refuse = |message: String, hint: &str| Some((message, hint.to_string()));
     if given != 1 {
         return refuse(format!("a place has {given} of `hf`, `urls` and `path`"), "give exactly one");
@@ -381,10 +385,16 @@ fn mistake_of_place(place: &Place) -> Option<(String, String)> {
     }
     let patterns = [&place.files, &place.held_out_files];
     if !place.urls.is_empty() && patterns.iter().any(|pattern| pattern.is_some()) {
-        return refuse("`files` and `held_out_files` choose from a folder or data set, and urls name files".into(), "remove them");
+        return refuse(
+            "`files` and `held_out_files` choose from a folder or data set, and urls name files".into(),
+            "remove them",
+        );
     }
     if let Some(pattern) = patterns.into_iter().flatten().find(|pattern| !safe_pattern(pattern)) {
-        return refuse(format!("{pattern:?} names no files of the folder"), "write a name with * and ?, for example \"train-*.jsonl\"");
+        return refuse(
+            format!("{pattern:?} names no files of the folder"),
+            "write a name with * and ?, for example \"train-*.jsonl\"",
+        );
     }
     mistake_of_addresses(place)
 }
@@ -401,12 +411,18 @@ fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
             return refuse(format!("{url:?} names no file"), "an address ends with the name of a file");
         }
         if names.contains(&name) {
-            return refuse(format!("two addresses name a file {name:?}"), "they would be the same file here; make them two sources");
+            return refuse(
+                format!("two addresses name a file {name:?}"),
+                "they would be the same file here; make them two sources",
+            );
         }
         names.push(name);
     }
     if let Some(name) = place.sha256.keys().find(|name| !names.contains(&name.as_str())) {
-        return refuse(format!("sha256 names {name:?}, which no address ends with"), "use the last part of the address");
+        return refuse(
+            format!("sha256 names {name:?}, which no address ends with"),
+            "use the last part of the address",
+        );
     }
     let hex = |sum: &&String| sum.len() != 64 || !sum.bytes().all(|b| b.is_ascii_hexdigit());
     let sum = place.sha256.values().find(hex)?;

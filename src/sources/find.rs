@@ -114,9 +114,9 @@ impl Finder<'_> {
             names => format!("put {} in {}", names.join(" and "), self.folder.of(name).display()),
         };
         let fetch = match self.hub.access {
-            Access::CacheOnly => "`runner fetch SPEC` brings it, or a run does; ",
-            Access::Network => "",
-            Access::Offline => "HF_HUB_OFFLINE is set, so nothing is fetched; ",
+            Access::CacheOnly => "`runner fetch SPEC` brings it, or a run does; ".to_string(),
+            Access::Network => String::new(),
+            Access::Offline(variable) => format!("{variable} is set, so nothing is fetched; "),
         };
         let own = match used_as {
             SourceUse::Model => "a model directory",
@@ -125,7 +125,9 @@ impl Finder<'_> {
         let reasons = refused.join("; ");
         DataError::Fetch {
             what: format!("source {name:?}"),
-            message: format!("is not here ({reasons}). {fetch}{put}, or name {own} in sources.toml: [sources] {name:?} = \"PATH\""),
+            message: format!(
+                "is not here ({reasons}). {fetch}{put}, or name {own} in sources.toml: [sources] {name:?} = \"PATH\""
+            ),
         }
     }
 

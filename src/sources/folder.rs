@@ -63,7 +63,10 @@ impl Folder {
             return Ok(path);
         }
         if hub.access != Access::Network {
-            return Err(DataError::Fetch { what: url.into(), message: format!("is not in {} yet", self.of(name).display()) });
+            return Err(DataError::Fetch {
+                what: url.into(),
+                message: format!("is not in {} yet", self.of(name).display()),
+            });
         }
         let fetched = hub.fetch_address(from, &path, expected)?;
         let origin = Origin {
@@ -92,7 +95,9 @@ impl Folder {
         }
         Err(file_error(
             path,
-            format!("is another file than the catalogue means: its SHA-256 is {found}, expected {expected}; delete it to fetch it again, or correct sha256 in sources.toml"),
+            format!(
+                "is another file than the catalogue means: its SHA-256 is {found}, expected {expected}; delete it to fetch it again, or correct sha256 in sources.toml"
+            ),
         ))
     }
 

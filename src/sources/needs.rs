@@ -1,13 +1,65 @@
 //! What a spec takes from outside: the texts, reviews, labels and weights that a run of it would look for.
 
 use super::catalogue::{Place, SourceUse};
-use crate::spec::{LabelerKind, Spec};
+use super::find::Finder;
+use crate::data::error::DataError;
+use crate::data::files;
+use crate::data::formats::Want;
+use crate::spec::{DataSpec, LabelerKind, Spec};
+use std::path::Path;
 
 /// One thing that a spec needs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Need {
     pub used_as: SourceUse,
     pub wanted: Wanted,
+}
+
+impl Need {
+    /// Where it is, once it is here: fetched, where the finder's hub may.
+    ///
+    /// # Errors
+    /// No place has it, or what is there cannot be read.
+    pub fn bring(&self, finder: &Finder<'_>) -> Result<String, DataError> {
+        let path = |path: &Option<String>, hf: &Option<String>| path.clone().or(hf.clone()).unwrap_or_default();
+        match (&self.wanted, self.used_as) {
+            (Wanted::Source(name), SourceUse::Model) => {
+                let found = finder.weights(name)?;
+                Ok(path(&found.what.path, &found.what.hf))
+            }
+            (Wanted::Source(name), SourceUse::Labels) => Ok(finder.labels(name)?.what.display().to_string()),
+            (Wanted::Source(name), used_as) => {
+                let found = finder.data(name, want_of(used_as), None)?;
+                Ok(path(&found.what.path, &found.what.hf))
+            }
+            (Wanted::Hub(place), SourceUse::Model) => {
+                let repository = place.hf.as_deref().unwrap_or_default();
+                Ok(finder.hub.model(repository, place.revision.as_deref())?.0.display().to_string())
+            }
+            (Wanted::Hub(place), used_as) => {
+                let data = DataSpec {
+                    hf: place.hf.clone(),
+                    revision: place.revision.clone(),
+                    files: place.files.clone(),
+                    held_out_files: place.held_out_files.clone(),
+                    ..DataSpec::default()
+                };
+                files::resolve(&data, want_of(used_as), || Ok(finder.hub.clone()))?;
+                Ok(place.describe())
+            }
+            (Wanted::Path(path), used_as) => match Path::new(path).exists() {
+                true => Ok(path.clone()),
+                false => Err(DataError::Other(format!(
+                    "{}: there is no file or folder {path:?}, and a path cannot be fetched",
+                    used_as.key()
+                ))),
+            },
+        }
+    }
+}
+
+fn want_of(used_as: SourceUse) -> Want {
+    if used_as == SourceUse::Reviews { Want::Reviews } else { Want::Documents }
 }
 
 /// How a spec names it.

@@ -1,9 +1,9 @@
 //! Rules between keys, which a schema cannot say; one small function each. A finding names every key it depends on.
 
-use super::types::*;
 use super::Options;
-use crate::data::formats::{folder_format, format_of};
+use super::types::*;
 use crate::data::files::safe_pattern;
+use crate::data::formats::{folder_format, format_of};
 use crate::data::hub::{is_repository, is_revision};
 use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
@@ -49,11 +49,8 @@ pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     ];
     let task = data_rules(&TASK_DATA, &spec.task.data, options);
     // Only r_s reads reviews.
-    let reviews = if spec.labeler.has_classifier() {
-        data_rules(&REVIEWS, &spec.labeler.reviews, options)
-    } else {
-        Vec::new()
-    };
+    let reviews =
+        if spec.labeler.has_classifier() { data_rules(&REVIEWS, &spec.labeler.reviews, options) } else { Vec::new() };
     let recorded = recorded_rules(spec, options);
     let labels = super::check_labels::rules(spec, options);
     sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).chain(labels).collect()
@@ -517,7 +514,9 @@ fn only_files_are_described(keys: &DataKeys, data: &DataSpec) -> Option<Finding>
     .into_iter()
     .find(|(_, _, given)| *given)?;
     let (key, what) = match &data.source {
-        Some(name) => (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)")),
+        Some(name) => {
+            (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)"))
+        }
         None => (keys.synthetic, "this data is synthetic".into()),
     };
     finding(&[first.0, key, keys.path], format!("{} to a `path` or `hf`, and {what}", first.1))

@@ -1,8 +1,8 @@
 //! Rules between the keys of `[collect]` and `[labeler]`: schedules and who can follow them, and what people need.
 
+use super::Options;
 use super::check::{Finding, finding, hinted, path_is_there};
 use super::types::*;
-use super::Options;
 use std::path::Path;
 
 /// Every rule on one resolved variant.

@@ -26,10 +26,16 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
         Some(Kind::Leaf(Value::String(name))) => Some(name.clone()),
         _ => None,
     };
-    let preset = named(&["task", "preset"]).unwrap_or_else(|| "sentiment".into());
+    let chosen = named(&["task", "preset"]);
+    let preset = chosen.clone().unwrap_or_else(|| "sentiment".into());
     let paper = named(&["follows"]).is_some_and(|follows| follows == "paper");
     let mut tree = defaults();
-    for layer in preset_layers(&preset, paper) {
+    for mut layer in preset_layers(&preset, paper) {
+        if chosen.is_none() {
+            // Whoever names no task gets the numbers of one, on the text that the program makes itself.
+            layer.remove(&["task", "data"]);
+            layer.remove(&["labeler", "reviews"]);
+        }
         merge(&mut tree, &layer);
     }
     for layer in [Some(upper), run, Some(set)].into_iter().flatten() {
@@ -60,6 +66,13 @@ fn preset_layers(name: &str, paper: bool) -> Vec<Node> {
     let released = layer(released, format!("{name} (released code)"));
     let paper = paper.then(|| layer(changes, format!("{name} (paper)"))).flatten();
     released.into_iter().chain(paper).collect()
+}
+
+/// What a preset says, as JSON of the sections that it has.
+pub fn preset_values(name: &str, paper: bool) -> Value {
+    let mut tree = Node::table(Origin::Default);
+    preset_layers(name, paper).iter().for_each(|layer| merge(&mut tree, layer));
+    tree.to_json()
 }
 
 /// The defaults of the types, and the sources that this program makes itself.

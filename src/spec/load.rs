@@ -214,8 +214,7 @@ impl Sheet<'_> {
             let hint = names_hint(name, &profiles, "profiles");
             self.refuse("", format!("there is no profile {name:?} in {}", self.file.display()), hint);
         }
-        let loaded =
-            if known { self.lay_out(Layout { profile: chosen.as_deref(), chosen: true }) } else { None };
+        let loaded = if known { self.lay_out(Layout { profile: chosen.as_deref(), chosen: true }) } else { None };
         if self.options.all_profiles {
             let others = std::iter::once(None).chain(profiles.iter().map(|name| Some(name.as_str())));
             for profile in others.filter(|other| !known || *other != chosen.as_deref()) {

@@ -2,6 +2,7 @@
 //! every mistake reported at once with its place, and the JSON Schema that editors use.
 
 mod blame;
+mod changed;
 mod check;
 mod check_labels;
 mod layers;
@@ -14,6 +15,7 @@ mod size;
 pub(crate) mod source;
 pub mod types;
 
+pub(crate) use changed::{Changed, changed_from_preset};
 pub use check::guess_format;
 pub use load::load;
 pub(crate) use renamed::{instead_of, renamed};

@@ -27,7 +27,10 @@ fn kl_target(spec: &Spec) -> Option<Finding> {
     }
     finding(
         &["policy.kl.target", "task.response_length"],
-        format!("{} nats over {length} tokens keep the policy close to nothing: β will fall until it has no effect", kl.target),
+        format!(
+            "{} nats over {length} tokens keep the policy close to nothing: β will fall until it has no effect",
+            kl.target
+        ),
     )
 }
 

@@ -324,10 +324,14 @@ impl Schema {
                 (wrong(), hint)
             }
             Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
-            Error::Maximum { limit } if matches!(path.last().map(String::as_str), Some("spec_version" | "suite_version")) => (
-                format!("is of version {value}, and this program reads {}", plain(limit)),
-                Some("it was written for a newer runner: update this one".into()),
-            ),
+            Error::Maximum { limit }
+                if matches!(path.last().map(String::as_str), Some("spec_version" | "suite_version")) =>
+            {
+                (
+                    format!("is of version {value}, and this program reads {}", plain(limit)),
+                    Some("it was written for a newer runner: update this one".into()),
+                )
+            }
             Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
             Error::Pattern { .. } => no_name(value.as_str().unwrap_or_default()),
             _ => (text.to_string(), None),

@@ -34,7 +34,8 @@ pub fn fill_size(tree: &mut Node) {
         Some(Kind::Leaf(Value::String(text))) => Some(text.clone()),
         _ => None,
     };
-    let weights = WeightsSpec { path: text("path"), hf: text("hf"), source: text("source"), revision: None, pretrain: None };
+    let weights =
+        WeightsSpec { path: text("path"), hf: text("hf"), source: text("source"), revision: None, pretrain: None };
     let Some(found) = of_weights(&weights).filter(|found| *found != ModelSize::Tiny.dimensions()) else { return };
     let size = PUBLISHED.iter().map(|(_, size)| *size).find(|size| size.dimensions() == found);
     let (key, value) = match size {
@@ -53,7 +54,8 @@ pub fn size_is_of_the_weights(tree: &Node, spec: &Spec) -> Option<Finding> {
     if !written || asked == found {
         return None;
     }
-    let words = |d: Dimensions| format!("{} layers, {} heads, width {}, context {}", d.layers, d.heads, d.width, d.context);
+    let words =
+        |d: Dimensions| format!("{} layers, {} heads, width {}, context {}", d.layers, d.heads, d.width, d.context);
     Some(Finding {
         keys: vec!["model.size", "model.dimensions", "model.weights.path", "model.weights.hf", "model.weights.source"],
         message: format!("is {}, and the weights have {}", words(asked), words(found)),

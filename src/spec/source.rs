@@ -131,11 +131,7 @@ const REPLACES: [(&[&str], &str, &[&str]); 14] = [
     (DATA, "source", &["synthetic", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"]),
     (DATA, "path", &["source", "synthetic", "hf", "revision", "files", "held_out_files"]),
     (DATA, "hf", &["source", "synthetic", "path", "revision", "files", "held_out_files"]),
-    (
-        DATA,
-        "synthetic",
-        &["source", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"],
-    ),
+    (DATA, "synthetic", &["source", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"]),
     (&["labeler"], "source", &["path"]),
     (&["labeler"], "path", &["source"]),
     (&["model"], "size", &["dimensions"]),
@@ -197,7 +193,8 @@ fn merge_at(lower: &mut Node, higher: &Node, path: &str) {
 /// A layer of `model` that names weights and says nothing of their size.
 fn brings_weights(model: &BTreeMap<String, Node>) -> bool {
     let weights = model.get("weights").and_then(Node::children);
-    let given = ["path", "hf", "source"].into_iter().any(|key| weights.is_some_and(|weights| weights.contains_key(key)));
+    let given =
+        ["path", "hf", "source"].into_iter().any(|key| weights.is_some_and(|weights| weights.contains_key(key)));
     given && !model.contains_key("size") && !model.contains_key("dimensions")
 }
 
@@ -285,7 +282,8 @@ fn given_twice(text: &str, span: Range<usize>) -> String {
     // Of a header, the same one; of a key, one after the last header.
     let header = text.lines().nth(lines.len().saturating_sub(1)).is_some_and(|line| line.trim_start().starts_with('['));
     let start = lines.iter().rposition(|line| line.trim_start().starts_with('[')).filter(|_| !header).unwrap_or(0);
-    let first = lines.iter().take(lines.len().saturating_sub(1)).enumerate().skip(start).rfind(|(_, line)| begins(line));
+    let first =
+        lines.iter().take(lines.len().saturating_sub(1)).enumerate().skip(start).rfind(|(_, line)| begins(line));
     let place = first.map(|(i, _)| format!(": first in line {}", i + 1)).unwrap_or_default();
     format!("{key:?} is given twice{place}")
 }

@@ -622,7 +622,10 @@ fn a_mistake_of_the_child_is_not_said_again_of_the_base_s_profile() -> Outcome {
     let found = load(&file, &all_profiles()).err().unwrap_or_default();
     assert_eq!(found.len(), 1, "{found:?}");
     assert_eq!(found[0].path, "profile.smoke.policy.episodes");
-    assert!(found[0].message.contains("policy.batch_size is set at") && found[0].message.contains("x.toml:2"), "{found:?}");
+    assert!(
+        found[0].message.contains("policy.batch_size is set at") && found[0].message.contains("x.toml:2"),
+        "{found:?}"
+    );
     load(&file, &Options::default()).map_err(|found| found[0].to_string())?;
     Ok(())
 }
@@ -687,7 +690,9 @@ fn a_key_given_twice_is_named_with_its_first_place() {
 
 #[test]
 fn names_that_are_none_get_one_that_is() {
-    for (body, wanted) in [("[runs.\"gpt 2.5\"]\nseed = 2\n", "write \"gpt_2_5\""), ("[runs.\"\"]\nseed = 2\n", "names become folders")] {
+    for (body, wanted) in
+        [("[runs.\"gpt 2.5\"]\nseed = 2\n", "write \"gpt_2_5\""), ("[runs.\"\"]\nseed = 2\n", "names become folders")]
+    {
         let found = problems(body);
         assert!(found[0].contains("is not a name") && found[0].contains(wanted), "{found:?}");
     }
@@ -743,7 +748,9 @@ fn a_resolved_spec_holds_wherever_its_directory_goes() -> Outcome {
     let inside = out.join("labels").to_string_lossy().into_owned();
     std::fs::write(
         dir.path().join("x.toml"),
-        format!("{HEAD}task.data.path = \"docs.txt\"\nlabeler = {{ kind = \"human\", batches = {inside:?} }}\n[runs.a]\nlabeler.batches = \"elsewhere\"\n"),
+        format!(
+            "{HEAD}task.data.path = \"docs.txt\"\nlabeler = {{ kind = \"human\", batches = {inside:?} }}\n[runs.a]\nlabeler.batches = \"elsewhere\"\n"
+        ),
     )?;
     let loaded = load(&dir.path().join("x.toml"), &Options::default()).map_err(|problems| problems[0].to_string())?;
     std::fs::write(out.join("spec.toml"), resolved_toml(&paths::portable_spec(&loaded.spec, &out)))?;
@@ -765,7 +772,10 @@ fn people_answer_each_seed_in_a_directory_of_its_own() -> Outcome {
     let body = "labeler = { kind = \"human\", batches = \"labels/x/\" }\n[runs.a]\nlabeler.batches = \"labels/y\"\n[runs.b]\nlabeler.kind = \"mock\"\n";
     let loaded = ok(body, &Options { seed: Some(2), ..Options::default() })?.of_several_seeds();
     let of = |i: usize| loaded.variants[i].1.labeler.batches.clone();
-    assert_eq!((loaded.spec.labeler.batches.as_deref(), of(0).as_deref(), of(1)), (Some("labels/x-seed-2"), Some("labels/y-seed-2"), None));
+    assert_eq!(
+        (loaded.spec.labeler.batches.as_deref(), of(0).as_deref(), of(1)),
+        (Some("labels/x-seed-2"), Some("labels/y-seed-2"), None)
+    );
     let text = resolved_toml(&loaded.spec);
     let again = load_text(&text, &Options::default()).map_err(|problems| format!("{problems:?}\n{text}"))?;
     assert_eq!(again.variants, loaded.variants);
@@ -795,7 +805,8 @@ fn a_size_beside_weights_of_another_is_refused() -> Outcome {
         "command line: model.size: is 36 layers, 20 heads, width 1280, context 1024, and the weights have 2 layers, 2 heads, width 32, context 64; leave it out: weights bring their size"
     );
     // Other weights than those of the file bring another size, which the resolved spec says.
-    let body = "[model]\nsize = \"774M\"\nweights = { hf = \"openai-community/gpt2-large\" }\n[task]\nquery_length = 32\n";
+    let body =
+        "[model]\nsize = \"774M\"\nweights = { hf = \"openai-community/gpt2-large\" }\n[task]\nquery_length = 32\n";
     let loaded = ok(body, &set(&[&weights]))?;
     assert_eq!(loaded.spec.model.dimensions(), Dimensions { layers: 2, heads: 2, width: 32, context: 64 });
     let again = load_text(&resolved_toml(&loaded.spec), &Options::default()).map_err(|problems| problems.join("\n"))?;

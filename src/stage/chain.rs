@@ -5,6 +5,7 @@ use super::StageError;
 use super::collect::people::{self, Progress};
 use super::collect::{self, Asked, Simulation, Source, Tally, gather, read_requests};
 use super::context::Context;
+use super::experiment::{Lack, STAND_IN, or_stand_in};
 use super::policy::{self, Segment};
 use super::reward::{self, Summary};
 use super::rounds::{Round, rounds};
@@ -85,6 +86,42 @@ pub fn keys(spec: &Spec, upstream: &[String]) -> Result<Vec<RoundKeys>, StageErr
             true => links.next(&round, answered.as_ref())?,
             false => RoundKeys { round, labels: None, reward: None, policy: None },
         });
+    }
+    Ok(all)
+}
+
+/// The keys of all rounds before everything is here; see [`super::experiment::Keys::planned`].
+pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Result<Vec<RoundKeys>, StageError> {
+    let mut links = Links::new(spec, upstream);
+    let mut all = Vec::new();
+    let mut known = true;
+    for round in rounds(spec) {
+        let stand_in =
+            || Key::new("labels", STAND_IN, &(&spec.labeler, &spec.collect, round.number, upstream, spec.seed));
+        let labels = match spec.labeler.kind {
+            LabelerKind::Human => {
+                let answered = match known.then(|| people::look(spec, &round)).transpose()? {
+                    Some(Progress::Done(answered)) => Some(answered.key()?),
+                    _ => None,
+                };
+                if answered.is_none() && known {
+                    known = false;
+                    lacks.push(Lack {
+                        stage: "labels",
+                        round: round.number,
+                        why: "people's answers".into(),
+                        waits: true,
+                    });
+                }
+                Some(answered.map_or_else(stand_in, Ok)?)
+            }
+            LabelerKind::Recorded => {
+                let key = collect::key(spec, &round, upstream, None);
+                Some(or_stand_in(("labels", round.number), key, lacks, stand_in)?)
+            }
+            LabelerKind::Mock | LabelerKind::Simulated => None,
+        };
+        all.push(links.next(&round, labels.as_ref())?);
     }
     Ok(all)
 }
@@ -260,7 +297,9 @@ impl<'a> Chain<'a> {
                 let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
                 collect(&Source::Simulated { asked, simulation })
             })?,
-            (None, None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
+            (None, None, _, Some(labeler)) => {
+                self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?
+            }
             (None, None, _, None) => {
                 let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
                 let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);

@@ -21,7 +21,7 @@ use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// β of the frontier, from weak to strong optimisation, in units of the mock score's standard deviation under ρ.
 const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1];
 
@@ -215,7 +215,8 @@ fn frontier(
     let mut rewards: Vec<Vec<f32>> = Vec::with_capacity(queries.len());
     for (i, chunk) in numbered.chunks(QUERIES).enumerate() {
         rewards.extend(saved.next(i, || {
-            let found = map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
+            let found =
+                map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
             Ok(found.concat())
         })?);
     }

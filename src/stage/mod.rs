@@ -52,7 +52,9 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after step {update}; {kept}")]
     Stopped { by: String, update: usize, kept: Kept },
-    #[error("the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept")]
+    #[error(
+        "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
+    )]
     Panicked(String),
     /// `serve`: the directory to hand to the command that serves batches.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = serve.display())]

@@ -80,8 +80,7 @@ pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Opti
         .then(|| (CollectSpec { outstanding: None, ..spec.collect.clone() }, spec.labeler.kind));
     let (previous, segment) = (previous.map(Key::to_string), (round.from, round.to));
     let task = spec.task.without_place();
-    let inputs =
-        ("rounds", ROUNDS, segment, online, &spec.policy, &task, &spec.guards, spec.seed, upstream, previous);
+    let inputs = ("rounds", ROUNDS, segment, online, &spec.policy, &task, &spec.guards, spec.seed, upstream, previous);
     Ok(Key::new("policy", VERSION, &inputs)?)
 }
 

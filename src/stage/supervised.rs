@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
 /// Rows of one pass on a GPU.
-const GPU_ROWS: usize = 16;
+pub const GPU_ROWS: usize = 16;
 
 /// One learning rate of the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

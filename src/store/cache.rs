@@ -86,6 +86,11 @@ impl Cache {
         Self::new(dir.map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from))
     }
 
+    /// The directory of all artifacts.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// Where the artifact is, or will be.
     pub fn path(&self, key: &Key) -> PathBuf {
         self.root.join(key.to_string())

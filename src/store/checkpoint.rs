@@ -15,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Checkpoints kept.
-const KEEP: usize = 2;
+pub const KEEP: usize = 2;
 
 /// The loop's own state; random streams and data order are functions of `updates`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -133,8 +133,7 @@ fn read<M: Weights + Clone>(
 ) -> Result<(State, M, Adam), StageError> {
     let (weights, kept) = names(updates);
     let (weights, kept): (PathBuf, PathBuf) = (dir.join(weights), dir.join(kept));
-    let (Kept { state, adam_step }, _) =
-        seal::read::<Kept>(&kept).map_err(|e| StageError::Input(e.to_string()))?;
+    let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| StageError::Input(e.to_string()))?;
     if state.updates != updates {
         return Err(StageError::Input(format!("{}: is of update {}", kept.display(), state.updates)));
     }

@@ -122,11 +122,16 @@ impl Lock {
         let _ = fs::write(holder_path(path), format!("{}\n", serde_json::json!(Holder::new(locked))));
         Ok(Some(Self { path: path.to_path_buf(), _file: file }))
     }
+
+    /// Takes the holder's name away, and keeps the lock: before what is locked is given another name.
+    pub fn unname(&self) {
+        let _ = fs::remove_file(holder_path(&self.path));
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        let _ = fs::remove_file(holder_path(&self.path));
+        self.unname();
     }
 }
 

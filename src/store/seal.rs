@@ -11,7 +11,7 @@ use std::path::{Component, Path};
 /// A file that belongs to a sealed one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Relative to the sealed file's directory; of ways up there is at most one.
+    /// Relative to the sealed file's directory.
     pub file: String,
     /// Bytes that are vouched for.
     pub bytes: u64,
@@ -30,7 +30,7 @@ impl Part {
 
     /// A log as far as it has grown, which is on disk when this returns.
     pub fn so_far(dir: &Path, file: &str) -> io::Result<Self> {
-        File::open(dir.join(file))?.sync_all()?;
+        File::options().append(true).open(dir.join(file))?.sync_all()?;
         Ok(Self { grows: true, ..Self::whole(dir, file)? })
     }
 
@@ -125,7 +125,11 @@ mod tests {
                 assert!(found.is_err() || same && good[i].is_ascii_whitespace(), "byte {i} of {}", path.display());
                 fs::write(&path, &good[..i]).unwrap();
                 // The newline at the end is not missed.
-                assert!(good[i..] == *b"\n" || read::<(f64, f32, u64)>(&at).is_err(), "{i} bytes of {}", path.display());
+                assert!(
+                    good[i..] == *b"\n" || read::<(f64, f32, u64)>(&at).is_err(),
+                    "{i} bytes of {}",
+                    path.display()
+                );
             }
             fs::write(&path, &good).unwrap();
         }

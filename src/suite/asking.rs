@@ -27,7 +27,7 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
     };
     let asking = Asking { context, suite: &suite.name, settings: &suite.preference, batches: folder };
     match suite.makes {
-        Makes::Table1StylePreference | Makes::Table5SummaryPreference => {
+        Makes::Table1StylePreference | Makes::Table5SummaryPreference | Makes::Figure4WinRateByLabels => {
             let pairs = suite.comparisons.iter().flat_map(|c| suite.seeds.iter().map(move |seed| (c, *seed)));
             pairs.map(|(c, seed)| comparison(&asking, results, c, seed)).collect()
         }
@@ -118,7 +118,8 @@ fn agree(asking: &Asking<'_>, member: &MemberResults, out: &Path) -> Result<Stan
 /// Of the first seed: a person's time is not for judging the same model three times.
 fn accurate(asking: &Asking<'_>, results: &SuiteResults) -> QuestionRecord {
     let first = results.suite.seeds.first().copied();
-    let members: Vec<&MemberResults> = results.members.iter().filter(|m| Some(m.seed) == first && !m.left_out).collect();
+    let members: Vec<&MemberResults> =
+        results.members.iter().filter(|m| Some(m.seed) == first && !m.left_out).collect();
     let there = results.dir.join(ASKED).join(accuracy::FORM).exists();
     if let (Some(missing), false) = (members.iter().find(|m| m.missing.is_some()), there) {
         return kept(

@@ -2,7 +2,7 @@
 
 use super::results::SuiteResults;
 use super::{page, plots, table};
-use crate::report::files::{Table, write_atomic};
+use crate::report::files::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use crate::report::formats::{Format, write};
 use crate::report::{ReportError, write_table};
 use std::fs;
@@ -67,15 +67,12 @@ pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     notes.push(interval.to_string());
     let paper = super::paper::paper();
     if let Some(recorded) = paper.and_then(|p| p.table(id)) {
-        notes.push(format!("The paper's values: {}.", recorded.source));
+        notes.push(format!("The paper's values (arXiv 1909.08593v2): {}.", recorded.source));
+        if recorded.has_secondary() {
+            notes.push(format!("{SECONDARY_MARK}: a value that is known from {SECONDARY} only."));
+        }
         notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Of the paper: {unknown}.")));
     }
-    let unlike = results.unlike_the_paper();
-    if !unlike.is_empty() {
-        notes.push(format!(
-            "Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor contradict the paper's.",
-            unlike.join(", ")
-        ));
-    }
+    notes.extend(results.caveat());
     notes
 }

@@ -61,15 +61,8 @@ pub fn worse(first: i32, second: i32) -> i32 {
 
 /// How many ended how: "2 done, 1 waiting, 3 failed".
 pub fn counted(states: &[State]) -> String {
-    let all = [
-        State::Done,
-        State::Waiting,
-        State::Stopped,
-        State::Failed,
-        State::Running,
-        State::Pending,
-        State::LeftOut,
-    ];
+    let all =
+        [State::Done, State::Waiting, State::Stopped, State::Failed, State::Running, State::Pending, State::LeftOut];
     let count = |state: State| states.iter().filter(|other| **other == state).count();
     let words: Vec<String> = all
         .into_iter()
@@ -154,9 +147,15 @@ mod tests {
 
     #[test]
     fn a_failed_member_does_not_hide_behind_one_that_waits() {
-        for (codes, worst) in
-            [(&[0, 3, 1][..], 1), (&[3, 2, 1], 2), (&[1, 3, 0], 1), (&[3, 4, 3], 4), (&[4, 1], 1), (&[0, 3], 3), (&[], 0)]
-        {
+        for (codes, worst) in [
+            (&[0, 3, 1][..], 1),
+            (&[3, 2, 1], 2),
+            (&[1, 3, 0], 1),
+            (&[3, 4, 3], 4),
+            (&[4, 1], 1),
+            (&[0, 3], 3),
+            (&[], 0),
+        ] {
             assert_eq!(codes.iter().copied().fold(0, worse), worst, "{codes:?}");
         }
         assert_eq!(

@@ -3,9 +3,9 @@
 
 use super::schema::of_suites;
 use super::types::{Baseline, Member, Members, Suite};
+use crate::spec::paths::{portable, settle};
 use crate::spec::schema::did_you_mean;
 use crate::spec::source::{Kind, Node, merge, parse_value, problem_at, read};
-use crate::spec::paths::{portable, settle};
 use crate::spec::{self, Loaded, Origin, Problem, Selection};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -467,6 +467,10 @@ pub fn portable_suite(suite: &Suite, out: &Path) -> Suite {
 /// Of a file that only has to be listed: its name, what it makes, its description and members; nothing where it cannot be
 /// read.
 pub fn glance(path: &Path) -> Option<Value> {
+    // A pipe would be waited for.
+    if !path.is_file() {
+        return None;
+    }
     let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
     let text = |key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_string);
     let members = table.get("members").and_then(toml::Value::as_table).map_or(0, toml::Table::len);

@@ -27,14 +27,7 @@ pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String
         let items: String = results.missing.iter().map(|m| format!("<li>{}</li>", escape(m))).collect();
         out += &format!("<div class=\"missing\"><strong>Missing from this report</strong><ul>{items}</ul></div>\n");
     }
-    let unlike = results.unlike_the_paper();
-    if !unlike.is_empty() {
-        out += &format!(
-            "<p class=\"missing\">Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor \
-             contradict the paper's, and say nothing about what people prefer.</p>\n",
-            escape(&unlike.join(", "))
-        );
-    }
+    out += &results.caveat().map_or_else(String::new, |words| format!("<p class=\"missing\">{}</p>\n", escape(&words)));
     for (i, table) in tables.iter().enumerate() {
         out += &html_table(table);
         for note in notes(results, &table.id) {

@@ -30,7 +30,7 @@ pub struct Suite {
     #[serde(default = "one_seed")]
     #[schemars(length(min = 1, max = 100))]
     pub seeds: Vec<u64>,
-    /// Of tables 1 and 5: which models are compared.
+    /// Of tables 1 and 5 and figure 4: which models are compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<Comparison>,
     #[serde(default)]
@@ -53,6 +53,8 @@ pub enum Makes {
     Table4Rouge,
     /// Human preference between models, summarization.
     Table5SummaryPreference,
+    /// How often summaries begin with the first words of their source.
+    Table7CopiedStart,
     /// Accurate summaries of 30, as people judge them.
     Table8Accuracy,
     /// Agreement between labelers and authors.
@@ -63,9 +65,11 @@ pub enum Makes {
     Figure2MockCurves,
     /// Score against KL with the closed-form optimum.
     Figure3Frontier,
+    /// Win rate against zero-shot by number of offline labels, both stylistic tasks.
+    Figure4WinRateByLabels,
     /// What of summaries is not in their source.
     Figure5Novelty,
-    /// Where summaries copy from, and how often they begin as their source does (figures 6 and 7).
+    /// Where summaries copy from (figures 6 and 7).
     Figure6CopiedFrom,
 }
 
@@ -76,11 +80,13 @@ impl Makes {
             Self::Table1StylePreference => "table1_style_preference",
             Self::Table4Rouge => "table4_rouge",
             Self::Table5SummaryPreference => "table5_summary_preference",
+            Self::Table7CopiedStart => "table7_copied_start",
             Self::Table8Accuracy => "table8_accuracy",
             Self::Table9Agreement => "table9_agreement",
             Self::Table10NoKl => "table10_no_kl",
             Self::Figure2MockCurves => "figure2_mock_curves",
             Self::Figure3Frontier => "figure3_frontier",
+            Self::Figure4WinRateByLabels => "figure4_win_rate_by_labels",
             Self::Figure5Novelty => "figure5_novelty",
             Self::Figure6CopiedFrom => "figure6_copied_from",
         }
@@ -88,7 +94,7 @@ impl Makes {
 
     /// Whether models are compared by their readers' preference.
     pub fn compares(self) -> bool {
-        matches!(self, Self::Table1StylePreference | Self::Table5SummaryPreference)
+        matches!(self, Self::Table1StylePreference | Self::Table5SummaryPreference | Self::Figure4WinRateByLabels)
     }
 
     /// Whether the paper had r_s in people's place too.

@@ -5,8 +5,8 @@ mod input;
 mod rl;
 mod text;
 
-use clap::builder::{PossibleValue, PossibleValuesParser};
 use crate::output::reader_gone;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 use input::{Input, MathError};
 use serde_json::{Map, Value};
 use std::io::{Read, Write};
@@ -137,7 +137,7 @@ const OPS: &[Op] = &[
     Op {
         name: "copied_start",
         fields: &["source", "summary", "preamble"],
-        help: "preamble greeting|colon -> copied: whether the first 4 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
+        help: "preamble greeting|colon -> copied: whether the first 3 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
         run: text::copied_start,
     },
     Op {

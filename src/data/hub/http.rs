@@ -208,7 +208,7 @@ impl Client {
         if response.status().as_u16() == 416 {
             response = self.follow(url, None, &|_| false)?;
         }
-        let response = refuse(response)?;
+        let response = self.refuse(response)?;
         let headers = response.headers();
         Ok(PlainMetadata { etag: header(headers, "etag"), size: size_of(&response) })
     }

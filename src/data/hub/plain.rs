@@ -85,7 +85,8 @@ impl Hub {
         // Another process may have fetched it while we waited.
         if !to.is_file() {
             let now = json!({ "url": url, "etag": metadata.etag, "size": metadata.size });
-            let before: Option<Value> = fs::read(&beside.begun).ok().and_then(|text| serde_json::from_slice(&text).ok());
+            let before: Option<Value> =
+                fs::read(&beside.begun).ok().and_then(|text| serde_json::from_slice(&text).ok());
             if before.as_ref() != Some(&now) {
                 // The file changed on the server, or there is nothing to go on with.
                 let _ = fs::remove_file(&beside.partial);
@@ -112,7 +113,8 @@ impl Hub {
     }
 
     fn wait_for_lock(&self, path: &Path, url: &str) -> Result<File, DataError> {
-        let file = File::options().create(true).truncate(false).write(true).open(path).map_err(|e| on_disk(path, &e))?;
+        let file =
+            File::options().create(true).truncate(false).write(true).open(path).map_err(|e| on_disk(path, &e))?;
         let mut waiting = false;
         loop {
             match file.try_lock() {

@@ -102,8 +102,7 @@ pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Ke
             Ok(Key::new("labels", VERSION, &(&spec.collect, &task, spec.labeler.kind, spec.seed, upstream))?)
         }
         (LabelerKind::Simulated, _) => {
-            let inputs =
-                ("simulated", SIMULATED, &spec.collect, &task, &spec.labeler.simulated, spec.seed, upstream);
+            let inputs = ("simulated", SIMULATED, &spec.collect, &task, &spec.labeler.simulated, spec.seed, upstream);
             Ok(Key::new("labels", VERSION, &inputs)?)
         }
         (LabelerKind::Recorded, _) => {

@@ -237,10 +237,16 @@ impl Asked<'_> {
     /// All of them.
     pub fn all(&self, context: &Context, spec: &Spec) -> Result<Vec<Comparison>, StageError> {
         let mut all = Vec::new();
-        self.each(context, spec, &mut context.unsaved(), |_| Ok(()), |chunk, ()| {
-            all.extend(chunk);
-            Ok(())
-        })?;
+        self.each(
+            context,
+            spec,
+            &mut context.unsaved(),
+            |_| Ok(()),
+            |chunk, ()| {
+                all.extend(chunk);
+                Ok(())
+            },
+        )?;
         Ok(all)
     }
 }
