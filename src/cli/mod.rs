@@ -3,6 +3,7 @@
 //! people, 4 stopped.
 
 pub mod compare;
+pub mod directory;
 pub mod doctor;
 pub mod fetch;
 pub mod labels;
@@ -28,7 +29,7 @@ use crate::model::memory::keep_freed_memory;
 use crate::printed::for_terminal;
 use crate::report::formats::Format;
 use crate::sources::{Catalogue, use_file};
-use crate::spec::{Options, Problem};
+use crate::spec::{Options, Problem, Selection};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -37,6 +38,7 @@ use std::path::PathBuf;
 #[command(
     name = "runner",
     version,
+    override_usage = "runner [OPTIONS] SPEC...\n       runner [OPTIONS] <COMMAND>",
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
     after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               what it will take: time, memory, disk\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
@@ -144,11 +146,19 @@ pub struct Overrides {
     /// Root of all random streams
     #[arg(long)]
     pub seed: Option<u64>,
+    /// Of a suite, only these members
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub members: Vec<String>,
+    /// Of a suite, all but these members
+    #[arg(long, value_name = "NAME,NAME", value_delimiter = ',')]
+    pub skip: Vec<String>,
 }
 
 impl Overrides {
     pub fn options(&self, for_run: bool) -> Options {
-        Options { set: self.set.clone(), profile: self.profile.clone(), seed: self.seed, for_run, ..Options::default() }
+        let selection = Selection { members: self.members.clone(), skip: self.skip.clone() };
+        let (set, profile) = (self.set.clone(), self.profile.clone());
+        Options { set, profile, seed: self.seed, for_run, selection, ..Options::default() }
     }
 }
 
@@ -166,6 +176,11 @@ fn parse_format(name: &str) -> Result<Format, String> {
 /// Prints problems to standard error.
 pub fn print_problems(problems: &[Problem]) {
     problems.iter().for_each(|p| eprintln!("error: {}", for_terminal(&p.to_string())));
+}
+
+/// Prints what is odd and is done all the same to standard error.
+pub fn print_remarks(remarks: &[Problem]) {
+    remarks.iter().for_each(|p| eprintln!("warning: {}", for_terminal(&p.to_string())));
 }
 
 /// An error with its causes, on one line, for a terminal: it may quote what a file has in it.

@@ -1,6 +1,6 @@
 //! `runner plan`: what a spec or suite will take; src/plan computes, this prints.
 
-use super::run::default_out;
+use super::directory::{default_out, results_name};
 use super::validate::of_suite;
 use super::{Overrides, chain, print_problems};
 use crate::model::device::Chosen;
@@ -93,7 +93,8 @@ fn planned(args: &PlanArgs) -> Result<i32, String> {
         Planned::Spec(loaded) => loaded.spec.name.clone(),
         Planned::Suite(loaded) => loaded.suite.name.clone(),
     };
-    let out = args.out.clone().unwrap_or_else(|| default_out(&name));
+    let folder = results_name(&name, args.overrides.profile.as_deref(), None);
+    let out = args.out.clone().unwrap_or_else(|| default_out(&folder));
     let cache = Cache::beside(&out);
     let place = Place { name: &name, out: &out, cache: &cache, target: &target, throughput: &throughput };
     let (plan, head) = match &loaded {

@@ -1,19 +1,20 @@
 //! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
 
-use super::{Overrides, chain, panics, print_problems, signals};
+use super::directory::{default_out, prepare, results_name};
+use super::{Overrides, chain, panics, print_problems, print_remarks, signals};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
 use crate::printed::{for_terminal, shell_path};
-use crate::report::files::{Manifest, State};
+use crate::report::files::{Manifest, State as RunState};
 use crate::spec::paths::portable_spec;
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
 use crate::stage::context::Context;
 use crate::stage::{StageError, experiment, stop};
-use crate::store::atomic::{is_temporary, sweep, write_atomic};
+use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
-use crate::store::lock::{Lock, holder, is_lock_file};
+use crate::suite::files::{State, counted, worse};
 use crate::suite::{self, FileKind, LoadedSuite};
 use clap::Args;
 use std::fs::File;
@@ -38,7 +39,7 @@ pub struct RunArgs {
     /// auto, cpu, wgpu or wgpu:N (see `runner doctor`)
     #[arg(long, default_value = "auto")]
     device: String,
-    /// Results directory (default: results/NAME of the spec)
+    /// Results directory (default: results/NAME of the spec, results/NAME-PROFILE with a profile)
     #[arg(long)]
     out: Option<PathBuf>,
     /// Keep results of another spec aside (DIR.old-N) and start a new directory
@@ -104,11 +105,15 @@ fn parse_seeds(text: &str) -> Option<Vec<u64>> {
 
 /// What a file of the command line asks for.
 enum Job {
-    Spec { loaded: Box<Loaded>, seeded: bool },
+    /// With its seed, where there are several.
+    Spec {
+        loaded: Box<Loaded>,
+        seed: Option<u64>,
+    },
     Suite(Box<LoadedSuite>),
 }
 
-/// Runs all specs; returns the first exit code that is not 0.
+/// Runs all specs; returns the worst exit code: see [`worse`].
 pub fn run(args: &RunArgs, level: &str) -> i32 {
     start_logging(level);
     let seeds: Vec<Option<u64>> = match args.seeds.as_deref().map(parse_seeds) {
@@ -125,21 +130,28 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         return 2;
     }
     let mut jobs = Vec::new();
-    let mut problems = Vec::new();
+    let (mut problems, mut remarks) = (Vec::new(), Vec::new());
     for path in &args.specs {
         if FileKind::of(path) == FileKind::Suite {
             let given: Vec<u64> = seeds.iter().copied().flatten().collect();
             let options = super::suite::options(&args.overrides, (!given.is_empty()).then_some(given), true);
             match suite::load(path, &options) {
-                Ok(loaded) => jobs.push(Job::Suite(Box::new(loaded))),
+                Ok(loaded) => {
+                    remarks.extend(loaded.members.iter().flat_map(|member| member.loaded.remarks.iter().cloned()));
+                    jobs.push(Job::Suite(Box::new(loaded)));
+                }
                 Err(found) => problems.extend(found),
             }
             continue;
         }
         for seed in &seeds {
             let options = crate::spec::Options { seed: *seed, ..args.overrides.options(true) };
-            match load(path, &options) {
-                Ok(loaded) => jobs.push(Job::Spec { loaded: Box::new(loaded), seeded: args.seeds.is_some() }),
+            let found = load(path, &options).inspect(|loaded| remarks.extend(loaded.remarks.iter().cloned()));
+            match found {
+                Ok(loaded) if args.seeds.is_some() => {
+                    jobs.push(Job::Spec { seed: Some(loaded.spec.seed), loaded: Box::new(loaded.of_several_seeds()) });
+                }
+                Ok(loaded) => jobs.push(Job::Spec { loaded: Box::new(loaded), seed: None }),
                 Err(found) => problems.extend(found),
             }
         }
@@ -148,6 +160,10 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         print_problems(&problems);
         return 2;
     }
+    // Of several seeds, once.
+    remarks.sort();
+    remarks.dedup();
+    print_remarks(&remarks);
     // Before the device's test, which takes its time on a GPU.
     let interrupted = Arc::new(AtomicBool::new(false));
     if let Err(e) = signals::listen(Arc::clone(&interrupted)) {
@@ -165,42 +181,32 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         eprintln!("error: stopped by {} before the first stage", stop::signal());
         return 4;
     }
-    let mut code = 0;
+    let (mut code, several) = (0, jobs.len() > 1);
+    let mut ended = Vec::new();
     for job in jobs {
         let this = match job {
-            Job::Spec { loaded, seeded } => {
-                let name = &loaded.spec.name;
-                let name = if seeded { format!("{name}-seed-{}", loaded.spec.seed) } else { name.clone() };
+            Job::Spec { loaded, seed } => {
+                let name = results_name(&loaded.spec.name, args.overrides.profile.as_deref(), seed);
                 let out = args.out.clone().unwrap_or_else(|| default_out(&name));
                 let place = Place { out: &out, cache: Cache::beside(&out), quiet: false };
                 run_one(args, &loaded, &place, &chosen, &interrupted).code
             }
             Job::Suite(loaded) => {
-                let out = args.out.clone().unwrap_or_else(|| default_out(&loaded.suite.name));
+                let name = results_name(&loaded.suite.name, args.overrides.profile.as_deref(), None);
+                let out = args.out.clone().unwrap_or_else(|| default_out(&name));
                 super::suite::run(args, &loaded, &out, &chosen, &interrupted)
             }
         };
-        // A spec that waits for people does not hide one that failed.
-        code = if code == 0 || (code == 3 && this != 0) { this } else { code };
+        code = worse(code, this);
+        ended.push(State::of_code(this));
         if interrupted.load(Ordering::SeqCst) {
             break;
         }
     }
-    code
-}
-
-/// Marks results that came with the program, to compare with; nothing is run into such a directory.
-const REFERENCE: &str = "REFERENCE";
-
-/// `results/NAME`, or `results/NAME-mine` where that is a reference.
-pub fn default_out(name: &str) -> PathBuf {
-    let dir = Path::new("results").join(name);
-    if !dir.join(REFERENCE).exists() {
-        return dir;
+    if several {
+        eprintln!("{}", counted(&ended));
     }
-    let mine = Path::new("results").join(format!("{name}-mine"));
-    eprintln!("{} is a reference to compare with; results go to {}", dir.display(), mine.display());
-    mine
+    code
 }
 
 /// The device, after it has passed the known-answer test.
@@ -240,18 +246,6 @@ impl Ended {
     }
 }
 
-/// The lock of a results directory, or why there is none.
-pub(super) fn lock(out: &Path) -> Result<Lock, String> {
-    match Lock::acquire(out) {
-        Ok(Some(lock)) => Ok(lock),
-        Ok(None) => {
-            let who = holder(out).map(|who| format!(" ({who})")).unwrap_or_default();
-            Err(format!("another runner{who} is writing in {}; wait for it, or stop it", out.display()))
-        }
-        Err(e) => Err(format!("{}: {e}", out.display())),
-    }
-}
-
 /// Runs one spec into one directory.
 pub(super) fn run_one(
     args: &RunArgs,
@@ -267,7 +261,7 @@ pub(super) fn run_one(
     if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, spec)) {
         return Ended::refused(1, e.to_string());
     }
-    let _lock = match prepare(args, &resolved_toml(&portable_spec(&loaded.spec, out)), "spec.toml", out) {
+    let _lock = match prepare(args.fresh, &resolved_toml(&portable_spec(&loaded.spec, out)), "spec.toml", out) {
         Ok(lock) => lock,
         Err((code, message)) => return Ended::refused(code, message),
     };
@@ -285,7 +279,7 @@ pub(super) fn run_one(
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
-        state: State::Running,
+        state: RunState::Running,
         program_version: env!("CARGO_PKG_VERSION").into(),
         git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
         device: chosen.name.clone(),
@@ -308,10 +302,10 @@ pub(super) fn run_one(
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.reads = context.reads.into_inner().unwrap_or_default();
     manifest.state = match &result {
-        Ok(()) => State::Done,
-        Err(e) if e.exit_code() == 3 => State::Waiting,
-        Err(e) if e.exit_code() == 4 => State::Stopped,
-        Err(_) => State::Failed,
+        Ok(()) => RunState::Done,
+        Err(e) if e.exit_code() == 3 => RunState::Waiting,
+        Err(e) if e.exit_code() == 4 => RunState::Stopped,
+        Err(_) => RunState::Failed,
     };
     manifest.error = result.as_ref().err().map(|e| chain(e));
     manifest.finished_at = Some(now());
@@ -371,83 +365,6 @@ fn finish(out: &Path, quiet: bool) -> Ended {
     }
     eprintln!("report: {}", out.join("report.html").display());
     Ended { code: 0, error: None }
-}
-
-/// Whose a results directory is.
-enum Owner {
-    /// This spec's (or suite's).
-    Ours,
-    Another,
-    Nobody,
-}
-
-/// Takes the lock of `out`, which is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.
-pub(super) fn prepare(args: &RunArgs, text: &str, name: &str, out: &Path) -> Result<Lock, (i32, String)> {
-    // What is refused is left as it is, without a lock in it.
-    owner(args, text, name, out)?;
-    let locked = |out: &Path| lock(out).map_err(|message| (1, message));
-    let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
-    let mut lock = locked(out)?;
-    sweep(out);
-    // Whoever had the lock before may have made something else of it.
-    match owner(args, text, name, out)? {
-        Owner::Ours => return Ok(lock),
-        Owner::Another => {
-            // Held until nothing of it is here any more: no run is moved away while it writes. Windows alone gives no other
-            // name to a directory with an open file in it.
-            lock.unname();
-            let held = (!cfg!(windows)).then_some(lock);
-            let aside = set_aside(out).map_err(failed)?;
-            drop(held);
-            eprintln!("kept the old results in {}", aside.display());
-            lock = locked(out)?;
-        }
-        Owner::Nobody => {}
-    }
-    write_atomic(&out.join(name), text.as_bytes()).map_err(failed)?;
-    Ok(lock)
-}
-
-/// Renames a directory to the next DIR.old-N.
-fn set_aside(out: &Path) -> std::io::Result<PathBuf> {
-    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let aside = (1..).map(|i| out.with_file_name(format!("{name}.old-{i}"))).find(|p| !p.exists());
-    let aside = aside.ok_or_else(|| std::io::Error::other("no free name"))?;
-    std::fs::rename(out, &aside)?;
-    Ok(aside)
-}
-
-/// Err: exit code and message where it is not for this spec.
-fn owner(args: &RunArgs, text: &str, name: &str, out: &Path) -> Result<Owner, (i32, String)> {
-    if out.join(REFERENCE).exists() {
-        return Err((2, format!("{} is a reference to compare with; use another --out", out.display())));
-    }
-    match std::fs::read_to_string(out.join(name)) {
-        Ok(old) if old == text => Ok(Owner::Ours),
-        Ok(_) if args.fresh => Ok(Owner::Another),
-        Ok(_) => Err((
-            2,
-            format!(
-                "{} holds results of another {} (compare its {name} with `runner plan`); use --out for another directory, or --fresh to keep the old one aside",
-                out.display(),
-                name.trim_end_matches(".toml")
-            ),
-        )),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let foreign = |name: &std::ffi::OsStr| !is_lock_file(name) && !is_temporary(name);
-            match std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| foreign(&e.file_name())))) {
-                true => Err((
-                    2,
-                    format!(
-                        "{} is not empty and has no {name}: not a results directory of this kind; use --out",
-                        out.display()
-                    ),
-                )),
-                false => Ok(Owner::Nobody),
-            }
-        }
-        Err(e) => Err((1, format!("{}: {e}", out.display()))),
-    }
 }
 
 fn save_manifest(out: &Path, manifest: &Manifest) -> Result<(), StageError> {

@@ -1,18 +1,21 @@
 //! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
-use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, prepare, run_one};
+use super::directory::prepare;
+use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, run_one};
+use super::validate::of_suite;
 use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
 use crate::printed::shell_path;
+use crate::report::files::read_json;
 use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
-use crate::suite::files::{MemberRecord, State};
-use crate::suite::load::{Options, resolved_toml};
+use crate::suite::files::{MemberRecord, State, counted};
+use crate::suite::load::{Options, member_folder, portable_suite, resolved_toml};
 use crate::suite::{LoadedMember, LoadedSuite, SuiteManifest, SuiteResults, draw};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -21,9 +24,8 @@ use std::time::Instant;
 
 /// What the command line says of a suite.
 pub fn options(overrides: &Overrides, seeds: Option<Vec<u64>>, for_run: bool) -> Options {
-    let seeds = seeds.or_else(|| overrides.seed.map(|seed| vec![seed]));
-    let (set, profile) = (overrides.set.clone(), overrides.profile.clone());
-    Options { set, profile, seeds, for_run, ..Options::default() }
+    let options = of_suite(&overrides.options(for_run));
+    Options { seeds: seeds.or(options.seeds), ..options }
 }
 
 /// Runs a suite; the first exit code that is not 0.
@@ -39,15 +41,16 @@ pub(super) fn run(
         eprintln!("error: {message}");
         return 2;
     }
-    let text = resolved_toml(&loaded.suite, loaded.profile.as_deref());
-    let _lock = match prepare(args, &text, "suite.toml", out) {
+    let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
+    let _lock = match prepare(args.fresh, &text, "suite.toml", out) {
         Ok(lock) => lock,
         Err((code, message)) => {
             eprintln!("error: {message}");
             return code;
         }
     };
-    let mut suite = Running { out, manifest: begun(loaded, chosen), started: Instant::now() };
+    let before = read_json(&out.join("manifest.json")).ok();
+    let mut suite = Running { out, manifest: begun(loaded, chosen, before.as_ref()), started: Instant::now() };
     suite.members(args, loaded, chosen, interrupted);
     log_to(out);
     if interrupted.load(Ordering::SeqCst) || out.join("stop").exists() {
@@ -61,16 +64,22 @@ pub(super) fn run(
     suite.end(State::of_code(code), code)
 }
 
-fn begun(loaded: &LoadedSuite, chosen: &Chosen) -> SuiteManifest {
-    let record = |member: &LoadedMember| MemberRecord {
-        member: member.name.clone(),
-        seed: member.seed,
-        dir: format!("members/{}", member.folder()),
-        state: State::Pending,
-        exit_code: None,
-        seconds: None,
-        error: None,
+/// The manifest of a suite that begins. What is left out this time and was done an earlier time stays done.
+fn begun(loaded: &LoadedSuite, chosen: &Chosen, before: Option<&SuiteManifest>) -> SuiteManifest {
+    let record = |name: &str, seed: u64| {
+        let left_out = !loaded.members.iter().any(|m| m.name == name && m.seed == seed);
+        let done = before.and_then(|before| before.record(name, seed)).filter(|r| left_out && r.state == State::Done);
+        done.cloned().unwrap_or_else(|| MemberRecord {
+            member: name.into(),
+            seed,
+            dir: format!("members/{}", member_folder(name, seed)),
+            state: if left_out { State::LeftOut } else { State::Pending },
+            exit_code: None,
+            seconds: None,
+            error: None,
+        })
     };
+    let (suite, seeds) = (&loaded.suite, &loaded.suite.seeds);
     SuiteManifest {
         name: loaded.suite.name.clone(),
         makes: loaded.suite.makes.word().into(),
@@ -81,7 +90,12 @@ fn begun(loaded: &LoadedSuite, chosen: &Chosen) -> SuiteManifest {
         device: chosen.name.clone(),
         driver: chosen.driver.clone(),
         seeds: loaded.suite.seeds.clone(),
-        members: loaded.members.iter().map(record).collect(),
+        members: suite
+            .members
+            .names()
+            .flat_map(|name| seeds.iter().map(move |seed| (name, *seed)))
+            .map(|(n, s)| record(n, s))
+            .collect(),
         questions: Vec::new(),
         stages: Vec::new(),
         started_at: now(),
@@ -115,13 +129,15 @@ impl Running<'_> {
     /// Every member at every seed, until somebody stops the line.
     fn members(&mut self, args: &RunArgs, loaded: &LoadedSuite, chosen: &Chosen, interrupted: &Arc<AtomicBool>) {
         let total = loaded.members.len();
-        for (i, member) in loaded.members.iter().enumerate() {
+        for (nth, member) in loaded.members.iter().enumerate() {
+            let same = |record: &MemberRecord| record.member == member.name && record.seed == member.seed;
+            let Some(i) = self.manifest.members.iter().position(same) else { continue };
             if interrupted.load(Ordering::SeqCst) || self.out.join("stop").exists() {
                 return;
             }
             let folder = member.folder();
             log_to(self.out);
-            tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, i + 1);
+            tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, nth + 1);
             self.manifest.members[i].state = State::Running;
             self.try_save();
             let out = self.out.join("members").join(&folder);
@@ -176,12 +192,15 @@ impl Running<'_> {
         self.manifest.seconds = Some(self.started.elapsed().as_secs_f64());
         self.manifest.peak_memory_bytes = peak_memory();
         self.try_save();
-        for m in self.manifest.members.iter().filter(|m| m.state != State::Done) {
+        let said = |state: State| !matches!(state, State::Done | State::LeftOut);
+        for m in self.manifest.members.iter().filter(|m| said(m.state)) {
             eprintln!("{}, seed {}: {}{}", m.member, m.seed, m.state.word(), because(m.error.as_deref()));
         }
         for q in self.manifest.questions.iter().filter(|q| q.state != State::Done) {
             eprintln!("{}: {}{}", q.id, q.state.word(), because(q.message.as_deref()));
         }
+        let states: Vec<State> = self.manifest.members.iter().map(|m| m.state).collect();
+        eprintln!("{}: {}", self.manifest.name, counted(&states));
         match draw::draw(self.out) {
             Ok(tables) => {
                 let first = tables.first().map(|table| self.out.join(format!("tables/{}.md", table.id)));

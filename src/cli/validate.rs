@@ -1,5 +1,6 @@
 //! `runner validate SPEC...`: everything that can be checked without running, all mistakes of all files at once.
 
+use super::print_remarks;
 use crate::sources;
 use crate::spec::{Options, Problem, load};
 use crate::suite::{self, FileKind, paper};
@@ -35,7 +36,13 @@ fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write
 
 fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
     match FileKind::of(path) {
-        FileKind::Spec => load(path, options).err().unwrap_or_default(),
+        FileKind::Spec => match load(path, options) {
+            Ok(loaded) => {
+                print_remarks(&loaded.remarks);
+                Vec::new()
+            }
+            Err(problems) => problems,
+        },
         FileKind::Suite => suite::load(path, &of_suite(options)).err().unwrap_or_default(),
         FileKind::Paper => paper::check(path),
         FileKind::Sources => sources::check_file(path),
@@ -51,6 +58,7 @@ pub fn of_suite(options: &Options) -> suite::load::Options {
         check_files: options.check_files,
         for_run: options.for_run,
         all_profiles: options.all_profiles,
+        selection: options.selection.clone(),
     }
 }
 

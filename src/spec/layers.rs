@@ -1,5 +1,6 @@
 //! The layers of one tree: type defaults, task preset, the file's own layers, a run, the command line.
 
+use super::size::fill_size;
 use super::source::{Kind, Node, merge, parse, replaced_by};
 use super::{CollectSpec, HumanSpec, Origin, Spec};
 use serde_json::{Value, json};
@@ -49,6 +50,7 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
         missing.remove(&["collect", "rounds"]);
     }
     fill(&mut tree, &missing);
+    fill_size(&mut tree);
     tree.origin = upper.origin.clone();
     tree.prefix = String::new();
     tree

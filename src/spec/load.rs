@@ -6,7 +6,9 @@ use super::blame::place;
 use super::check::rules;
 use super::layers::{drop_from_runs, stack};
 use super::paths::{settle, tidy};
-use super::schema::{check, did_you_mean, expected, schema_at, wants_string};
+use super::remarks::remarks;
+use super::schema::{array_hint, check, did_you_mean, expected, schema_at, wants_string};
+use super::size::size_is_of_the_weights;
 use super::source::{Kind, Node, merge, merge_runs, parse_value, problem_at, read};
 use super::{Loaded, Options, Origin, Problem, Spec, expand_home, instead_of};
 use serde_json::{Map, Value, json};
@@ -29,6 +31,7 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
         bad: BTreeSet::new(),
         broken: BTreeSet::new(),
         problems,
+        remarks: Vec::new(),
     };
     for mut layer in layers {
         sheet.check_layer(&mut layer);
@@ -36,10 +39,14 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
     }
     sheet.files.origin = start_of(path);
     sheet.files.remove(&["extends"]);
+    if !options.selection.is_all() {
+        let hint = "--members and --skip choose among the members of a suite".to_string();
+        sheet.refuse("", format!("{} is a spec, and has no members", path.display()), Some(hint));
+    }
     sheet.read_set();
     let loaded = sheet.resolve();
     match loaded {
-        Some(loaded) if sheet.problems.is_empty() => Ok(loaded),
+        Some(loaded) if sheet.problems.is_empty() => Ok(Loaded { remarks: sorted(sheet.remarks), ..loaded }),
         _ => Err(sorted(sheet.problems)),
     }
 }
@@ -104,6 +111,8 @@ struct Sheet<'a> {
     /// Rules that something laid out before has broken, by the keys they read: of a run, or of the spec ("").
     broken: BTreeSet<(String, Vec<&'static str>)>,
     problems: Vec<Problem>,
+    /// Of the chosen layout.
+    remarks: Vec<Problem>,
 }
 
 /// One way to lay out a spec.
@@ -175,11 +184,12 @@ impl Sheet<'_> {
             (Ok(value), _) => value,
             (Err(_), Some(schema)) if wants_string(schema) => Value::String(text.into()),
             (Err(_), None) => Value::String(text.into()),
-            (Err(reason), Some(schema)) => {
+            (Err(_), Some(schema)) => {
+                let found = if text.is_empty() { "nothing".into() } else { format!("{text:?}") };
                 return Err((
                     key.into(),
-                    format!("expected {}, found {text:?}", expected(schema)),
-                    Some(format!("as TOML: {reason}")),
+                    format!("expected {}, found {found}", expected(schema)),
+                    array_hint(schema, text),
                 ));
             }
         };
@@ -256,7 +266,7 @@ impl Sheet<'_> {
         if typed.is_empty() {
             typed.push(("main".into(), spec.clone()));
         }
-        Some(Loaded { spec, origins, variants: typed })
+        Some(Loaded { spec, origins, variants: typed, remarks: Vec::new() })
     }
 
     /// The tree as a spec; reports what is missing and, for a variant (by the run's name, or "" where the spec has no
@@ -294,13 +304,16 @@ impl Sheet<'_> {
     fn check_rules(&mut self, tree: &Node, spec: &Spec, run: &str, layout: Layout<'_>) {
         // Only what is asked for is run.
         let options = Options { for_run: self.options.for_run && layout.chosen, ..self.options.clone() };
-        for finding in rules(spec, &options) {
+        for finding in rules(spec, &options).into_iter().chain(size_is_of_the_weights(tree, spec)) {
             let rule = (run.to_string(), finding.keys.clone());
             let said = !layout.chosen && self.broken.contains(&rule);
             self.broken.insert(rule);
             if !said && !finding.keys.iter().any(|key| self.bad.contains(*key)) {
                 self.problems.push(place(tree, self.file, finding));
             }
+        }
+        if layout.chosen {
+            self.remarks.extend(remarks(spec).into_iter().map(|finding| place(tree, self.file, finding)));
         }
     }
 

@@ -8,8 +8,10 @@ mod check_labels;
 mod layers;
 mod load;
 pub mod paths;
+mod remarks;
 mod renamed;
 pub(crate) mod schema;
+mod size;
 pub(crate) mod source;
 pub mod types;
 
@@ -74,11 +76,41 @@ pub struct Options {
     /// Check every profile, not the chosen one alone: those that are not chosen as they are written, without what the
     /// command line says.
     pub all_profiles: bool,
+    /// Of a suite: which of its members. A spec has none.
+    pub selection: Selection,
+}
+
+/// Some members of a suite, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only these; empty: all.
+    pub members: Vec<String>,
+    pub skip: Vec<String>,
+}
+
+impl Selection {
+    /// Everything is selected.
+    pub fn is_all(&self) -> bool {
+        self.members.is_empty() && self.skip.is_empty()
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        (self.members.is_empty() || self.members.iter().any(|member| member == name))
+            && !self.skip.iter().any(|member| member == name)
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { set: Vec::new(), profile: None, seed: None, check_files: true, for_run: false, all_profiles: false }
+        Self {
+            set: Vec::new(),
+            profile: None,
+            seed: None,
+            check_files: true,
+            for_run: false,
+            all_profiles: false,
+            selection: Selection::default(),
+        }
     }
 }
 
@@ -127,6 +159,8 @@ pub struct Loaded {
     /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`. Their paths can be used
     /// as they stand: see [`paths`].
     pub variants: Vec<(String, Spec)>,
+    /// Values that can be meant and seldom are.
+    pub remarks: Vec<Problem>,
 }
 
 /// The resolved spec as TOML; [`load`] reads it back to the same spec and variants.

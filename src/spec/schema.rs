@@ -161,10 +161,43 @@ pub fn expected(schema: &Value) -> String {
         Some("boolean") => "true or false",
         Some("string") => "a string",
         Some("object") => "a table",
-        Some("array") => "an array of strings",
+        Some("array") => return format!("an array of {}", items(schema)),
         _ => "another value",
     }
     .into()
+}
+
+/// What an array holds, in words.
+fn items(schema: &Value) -> &'static str {
+    match schema["items"]["type"].as_str() {
+        Some("integer") => "integers",
+        Some("number") => "numbers",
+        Some("string") => "strings",
+        Some("object") => "tables",
+        _ => "values",
+    }
+}
+
+/// An array as it is written, for who left out the brackets.
+pub fn array_hint(schema: &Value, text: &str) -> Option<String> {
+    let wanted = schema["type"] == "array" && !text.trim_start().starts_with('[');
+    (wanted && !text.trim().is_empty()).then(|| match items(schema) {
+        "strings" => {
+            let words: Vec<String> = text.split(',').map(|word| format!("{:?}", word.trim())).collect();
+            format!("write [{}]", words.join(", "))
+        }
+        _ => format!("write [{text}]"),
+    })
+}
+
+/// Why a name cannot be one, and what can.
+fn no_name(name: &str) -> (String, Option<String>) {
+    let message = format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&format!("{name:?}")));
+    let plain: String =
+        name.chars().map(|c| if c.is_ascii_alphanumeric() || c == '-' { c } else { '_' }).take(64).collect();
+    let meant = plain.chars().any(|c| c.is_ascii_alphanumeric()).then_some(plain);
+    let why = "names become folders, and parts of dotted keys";
+    (message, Some(meant.map_or_else(|| why.into(), |plain| format!("{why}: write {plain:?}"))))
 }
 
 fn found(value: &Value) -> String {
@@ -280,9 +313,9 @@ impl Schema {
             }
             Error::PropertyNames { error } => {
                 let name = error.instance().as_str().unwrap_or_default().to_string();
+                let (message, hint) = no_name(&name);
                 let path = path.into_iter().chain([name]).collect();
-                let message = "a name has 1 to 64 letters, digits, `_` and `-`";
-                return out.push(mismatch(tree, path, message.into(), None));
+                return out.push(mismatch(tree, path, message, hint));
             }
             Error::Type { .. } if !choices(schema).is_empty() => return,
             Error::Type { .. } => (wrong(), value.is_string().then(|| unquote(schema)).flatten()),
@@ -291,10 +324,16 @@ impl Schema {
                 (wrong(), hint)
             }
             Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
-            Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
-            Error::Pattern { .. } => {
-                (format!("{} is not a name: 1 to 64 letters, digits, `_` and `-`", short(&value.to_string())), None)
+            Error::Maximum { limit }
+                if matches!(path.last().map(String::as_str), Some("spec_version" | "suite_version")) =>
+            {
+                (
+                    format!("is of version {value}, and this program reads {}", plain(limit)),
+                    Some("it was written for a newer runner: update this one".into()),
+                )
             }
+            Error::Maximum { limit } => (format!("must be at most {}, found {value}", plain(limit)), None),
+            Error::Pattern { .. } => no_name(value.as_str().unwrap_or_default()),
             _ => (text.to_string(), None),
         };
         out.push(mismatch(tree, path, message, hint));

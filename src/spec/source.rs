@@ -172,6 +172,10 @@ fn merge_at(lower: &mut Node, higher: &Node, path: &str) {
             }
         }
     }
+    if section == "model" && brings_weights(above) {
+        // Other weights are of another size than the one below was said of.
+        below.retain(|key, _| !matches!(key.as_str(), "size" | "dimensions"));
+    }
     if !matches!(higher.origin, Origin::Default) {
         lower.origin = higher.origin.clone();
         lower.prefix = higher.prefix.clone();
@@ -184,6 +188,14 @@ fn merge_at(lower: &mut Node, higher: &Node, path: &str) {
             }
         }
     }
+}
+
+/// A layer of `model` that names weights and says nothing of their size.
+fn brings_weights(model: &BTreeMap<String, Node>) -> bool {
+    let weights = model.get("weights").and_then(Node::children);
+    let given =
+        ["path", "hf", "source"].into_iter().any(|key| weights.is_some_and(|weights| weights.contains_key(key)));
+    given && !model.contains_key("size") && !model.contains_key("dimensions")
 }
 
 /// `runs.a.task.data` and `profile.p.runs.a.task.data` follow the rules of `task.data`.
@@ -243,8 +255,12 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Problem>> {
     let mut problems: Vec<Problem> = errors
         .iter()
         .map(|error| {
-            let (line, column) = position(text, error.span().map_or(0, |span| span.start));
-            let message = format!("not TOML: {}", error.message().replace('\n', ", "));
+            let span = error.span().unwrap_or(0..0);
+            let (line, column) = position(text, span.start);
+            let message = match error.message() {
+                "duplicate key" => given_twice(text, span),
+                other => format!("not TOML: {}", other.replace('\n', ", ")),
+            };
             Problem { file: Some(file.to_path_buf()), line, column, path: String::new(), message, hint: None }
         })
         .collect();
@@ -253,6 +269,23 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Problem>> {
         *out = convert_table(table.get_ref(), "", &origin, &mut problems);
     }
     if problems.is_empty() { Ok(node) } else { Err(problems) }
+}
+
+/// A key that stands twice in a table, and where it stood first: the last line of that table so far that begins with it.
+fn given_twice(text: &str, span: Range<usize>) -> String {
+    let key = text.get(span.clone()).unwrap_or_default().trim();
+    let lines: Vec<&str> = text.get(..span.start).unwrap_or_default().lines().collect();
+    let begins = |line: &str| {
+        let line = line.trim_start().trim_start_matches('[').trim_start();
+        line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', '.', ']']))
+    };
+    // Of a header, the same one; of a key, one after the last header.
+    let header = text.lines().nth(lines.len().saturating_sub(1)).is_some_and(|line| line.trim_start().starts_with('['));
+    let start = lines.iter().rposition(|line| line.trim_start().starts_with('[')).filter(|_| !header).unwrap_or(0);
+    let first =
+        lines.iter().take(lines.len().saturating_sub(1)).enumerate().skip(start).rfind(|(_, line)| begins(line));
+    let place = first.map(|(i, _)| format!(": first in line {}", i + 1)).unwrap_or_default();
+    format!("{key:?} is given twice{place}")
 }
 
 fn convert_table(

@@ -103,7 +103,10 @@ fn name_and_version_are_required() {
         ["x.toml:3:7: model.dimensions.context: this key is missing; give it an integer"]
     );
     let found = load_text("spec_version = 2\nname = \"a/b\"\n", &Options::default()).err().unwrap_or_default();
-    assert_eq!(found[0], "x.toml:1:1: spec_version: must be at most 1, found 2");
+    assert_eq!(
+        found[0],
+        "x.toml:1:1: spec_version: is of version 2, and this program reads 1; it was written for a newer runner: update this one"
+    );
     assert!(found[1].starts_with("x.toml:2:1: name: \"a/b\" is not a name"), "{found:?}");
 }
 
@@ -224,7 +227,7 @@ fn profiles_and_runs_are_checked_when_not_chosen() {
         [
             "x.toml:4:1: profile.smoke.policy.batch_sise: unknown key; did you mean \"batch_size\"?",
             "x.toml:7:9: runs.a.collect.label: unknown key; did you mean \"labels\"?",
-            "x.toml:10:7: runs.c/d: a name has 1 to 64 letters, digits, `_` and `-`",
+            "x.toml:10:7: runs.c/d: \"c/d\" is not a name: 1 to 64 letters, digits, `_` and `-`; names become folders, and parts of dotted keys: write \"c_d\"",
         ]
     );
     assert_eq!(
@@ -651,5 +654,180 @@ fn a_run_of_the_chosen_profile_can_be_set() -> Outcome {
     assert_eq!(ok(body, &options)?.variants[0].1.policy.epochs, 7);
     let found = load_text(&format!("{HEAD}{body}"), &set(&["runs.d.policy.epochs=7"])).err().unwrap_or_default();
     assert_eq!(found, ["command line: runs.d.policy.epochs: there is no run \"d\"; runs: none"]);
+    Ok(())
+}
+
+#[test]
+fn arguments_that_cannot_be_read_say_what_to_write() {
+    let found = |argument: &str| load_text(HEAD, &set(&[argument])).err().unwrap_or_default();
+    for (argument, wanted) in [
+        ("policy.lr=fast", "command line: policy.lr: expected a number, found \"fast\""),
+        ("policy.lr=", "command line: policy.lr: expected a number, found nothing"),
+        (
+            "collect.round_labels=800,400",
+            "command line: collect.round_labels: expected an array of integers, found \"800,400\"; write [800,400]",
+        ),
+        (
+            "reproduces=table1, figure2",
+            "command line: reproduces: expected an array of strings, found \"table1, figure2\"; write [\"table1\", \"figure2\"]",
+        ),
+        // Who has just given a path is not told to give it.
+        (
+            "model.weights.path=/no/such",
+            "command line: model.weights.path: there is no file or folder \"/no/such\", neither beside the file that says so nor here",
+        ),
+    ] {
+        assert_eq!(found(argument), [wanted]);
+    }
+}
+
+#[test]
+fn a_key_given_twice_is_named_with_its_first_place() {
+    for (body, wanted) in [
+        ("[policy]\nlr = 1e-3\nepochs = 2\nlr = 2e-3\n", "x.toml:6:1: \"lr\" is given twice: first in line 4"),
+        ("[reward]\nlr = 1e-3\n[policy]\nlr = 1e-3\nlr = 2e-3\n", "x.toml:7:1: \"lr\" is given twice: first in line 6"),
+        ("seed = 1\nseed = 2\n", "x.toml:4:1: \"seed\" is given twice: first in line 3"),
+    ] {
+        assert_eq!(problems(body), [wanted], "{body}");
+    }
+    assert!(problems("[policy]\nlr = 1e-3\n[policy]\n")[0].contains("is given twice: first in line 3"));
+}
+
+#[test]
+fn names_that_are_none_get_one_that_is() {
+    for (body, wanted) in
+        [("[runs.\"gpt 2.5\"]\nseed = 2\n", "write \"gpt_2_5\""), ("[runs.\"\"]\nseed = 2\n", "names become folders")]
+    {
+        let found = problems(body);
+        assert!(found[0].contains("is not a name") && found[0].contains(wanted), "{found:?}");
+    }
+}
+
+#[test]
+fn a_base_that_is_not_there_is_named_with_its_whole_path() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(dir.path().join("quickstart.toml"), HEAD)?;
+    let file = dir.path().join("x.toml");
+    std::fs::write(&file, "extends = \"quikstart.toml\"\n")?;
+    let found = load(&file, &Options::default()).err().map(|problems| problems[0].to_string()).unwrap_or_default();
+    let tried = dir.path().join("quikstart.toml").display().to_string();
+    assert!(found.contains(&tried) && found.contains("did you mean \"quickstart.toml\"?"), "{found}");
+    Ok(())
+}
+
+/// biome #11873: the base's `path = "docs.txt"` was looked for where the program runs and beside the child, where another
+/// file of that name was read without a word.
+#[test]
+fn a_path_belongs_to_the_file_that_wrote_it() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let at = |name: &str| dir.path().join(name);
+    for folder in ["base", "child"] {
+        std::fs::create_dir(at(folder))?;
+        std::fs::write(at(folder).join("docs.txt"), folder)?;
+    }
+    let base = format!(
+        "{HEAD}task.data.path = \"docs.txt\"\n[profile.p]\nlabeler.reviews = {{ path = \"docs.txt\", format = \"tsv\" }}\n[runs.r]\nlabeler = {{ kind = \"recorded\", path = \"docs.txt\" }}\n"
+    );
+    std::fs::write(at("base/base.toml"), base)?;
+    std::fs::write(at("child/mine.toml"), "extends = \"../base/base.toml\"\n")?;
+    let options = Options { profile: Some("p".into()), ..Options::default() };
+    let loaded = load(&at("child/mine.toml"), &options).map_err(|problems| problems[0].to_string())?;
+    let (spec, run) = (&loaded.spec, &loaded.variants[0].1);
+    for path in [&spec.task.data.path, &spec.labeler.reviews.path, &run.labeler.path] {
+        let path = path.as_ref().ok_or("no path")?;
+        assert_eq!(std::fs::read_to_string(path)?, "base", "{path}");
+    }
+    // What the child writes is its own.
+    std::fs::write(at("child/mine.toml"), "extends = \"../base/base.toml\"\ntask.data.path = \"docs.txt\"\n")?;
+    let loaded = load(&at("child/mine.toml"), &Options::default()).map_err(|problems| problems[0].to_string())?;
+    assert_eq!(std::fs::read_to_string(loaded.spec.task.data.path.unwrap_or_default())?, "child");
+    Ok(())
+}
+
+#[test]
+fn a_resolved_spec_holds_wherever_its_directory_goes() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let out = dir.path().join("out");
+    std::fs::create_dir_all(out.join("labels"))?;
+    std::fs::write(dir.path().join("docs.txt"), "x")?;
+    let inside = out.join("labels").to_string_lossy().into_owned();
+    std::fs::write(
+        dir.path().join("x.toml"),
+        format!(
+            "{HEAD}task.data.path = \"docs.txt\"\nlabeler = {{ kind = \"human\", batches = {inside:?} }}\n[runs.a]\nlabeler.batches = \"elsewhere\"\n"
+        ),
+    )?;
+    let loaded = load(&dir.path().join("x.toml"), &Options::default()).map_err(|problems| problems[0].to_string())?;
+    std::fs::write(out.join("spec.toml"), resolved_toml(&paths::portable_spec(&loaded.spec, &out)))?;
+    let moved = dir.path().join("moved/far");
+    std::fs::create_dir(dir.path().join("moved"))?;
+    std::fs::rename(&out, &moved)?;
+    let again = load(&moved.join("spec.toml"), &Options::default()).map_err(|problems| problems[0].to_string())?;
+    let docs = dir.path().join("docs.txt").to_string_lossy().into_owned();
+    assert_eq!(again.spec.task.data.path, Some(docs));
+    assert_eq!(again.spec.labeler.batches, Some(moved.join("labels").to_string_lossy().into_owned()));
+    // A folder that is not there yet is made where the program was started the first time.
+    let here = std::env::current_dir()?.join("elsewhere").to_string_lossy().into_owned();
+    assert_eq!(again.variants[0].1.labeler.batches, Some(here));
+    Ok(())
+}
+
+#[test]
+fn people_answer_each_seed_in_a_directory_of_its_own() -> Outcome {
+    let body = "labeler = { kind = \"human\", batches = \"labels/x/\" }\n[runs.a]\nlabeler.batches = \"labels/y\"\n[runs.b]\nlabeler.kind = \"mock\"\n";
+    let loaded = ok(body, &Options { seed: Some(2), ..Options::default() })?.of_several_seeds();
+    let of = |i: usize| loaded.variants[i].1.labeler.batches.clone();
+    assert_eq!(
+        (loaded.spec.labeler.batches.as_deref(), of(0).as_deref(), of(1)),
+        (Some("labels/x-seed-2"), Some("labels/y-seed-2"), None)
+    );
+    let text = resolved_toml(&loaded.spec);
+    let again = load_text(&text, &Options::default()).map_err(|problems| format!("{problems:?}\n{text}"))?;
+    assert_eq!(again.variants, loaded.variants);
+    Ok(())
+}
+
+#[test]
+fn where_files_are_is_no_part_of_what_stages_depend_on() {
+    let data = |path: &str| DataSpec { path: Some(path.into()), ..DataSpec::default() };
+    assert_eq!(data("/a/books.txt").without_place(), data("../b/other.txt").without_place());
+    assert_ne!(data("/a/books.txt").without_place(), data("/a/books.csv").without_place());
+    let synthetic = DataSpec { synthetic: Some(Synthetic::Posts), ..DataSpec::default() };
+    assert_eq!(synthetic.without_place(), synthetic);
+}
+
+#[test]
+fn a_size_beside_weights_of_another_is_refused() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    std::fs::write(
+        dir.path().join("config.json"),
+        r#"{"model_type": "gpt2", "n_layer": 2, "n_head": 2, "n_embd": 32, "n_positions": 64, "vocab_size": 300}"#,
+    )?;
+    let weights = format!("model.weights.path={:?}", dir.path().to_string_lossy());
+    let wrong = ok("", &set(&[&weights, "model.size=774M"])).err().map(|error| error.to_string()).unwrap_or_default();
+    assert_eq!(
+        wrong,
+        "command line: model.size: is 36 layers, 20 heads, width 1280, context 1024, and the weights have 2 layers, 2 heads, width 32, context 64; leave it out: weights bring their size"
+    );
+    // Other weights than those of the file bring another size, which the resolved spec says.
+    let body =
+        "[model]\nsize = \"774M\"\nweights = { hf = \"openai-community/gpt2-large\" }\n[task]\nquery_length = 32\n";
+    let loaded = ok(body, &set(&[&weights]))?;
+    assert_eq!(loaded.spec.model.dimensions(), Dimensions { layers: 2, heads: 2, width: 32, context: 64 });
+    let again = load_text(&resolved_toml(&loaded.spec), &Options::default()).map_err(|problems| problems.join("\n"))?;
+    assert_eq!(again.spec, loaded.spec);
+    let smaller = ok(body, &set(&["model.weights.hf=openai-community/gpt2"]))?;
+    assert_eq!(smaller.spec.model.size, ModelSize::M124);
+    assert!(ok(body, &set(&["model.size=124M"])).is_err());
+    Ok(())
+}
+
+#[test]
+fn odd_values_are_remarked_on_and_taken() -> Outcome {
+    let loaded = ok("task.temperature = 70.0\n", &set(&["policy.kl.target=3000", "policy.cliprange=20"]))?;
+    let paths: Vec<&str> = loaded.remarks.iter().map(|remark| remark.path.as_str()).collect();
+    assert_eq!(paths, ["policy.cliprange", "policy.kl.target", "task.temperature"]);
+    assert_eq!(loaded.remarks[2].line, 3);
+    assert!(ok("", &Options::default())?.remarks.is_empty());
     Ok(())
 }

@@ -471,7 +471,7 @@ pub struct DataSpec {
     pub source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
-    /// A file or folder, relative to the directory the program is started in.
+    /// A file or folder, relative to the file that says so, else to the directory the program is started in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// A data set of the Hugging Face hub, `owner/name`; downloaded once into the hub's own cache.

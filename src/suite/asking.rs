@@ -32,7 +32,7 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
             pairs.map(|(c, seed)| comparison(&asking, results, c, seed)).collect()
         }
         Makes::Table9Agreement => {
-            let members = results.members.iter();
+            let members = results.members.iter().filter(|m| !m.left_out);
             members
                 .map(|m| {
                     record(&question_id(&[&m.name, "four-of-zero-shot"], m.seed), Some(m.seed), agree(&asking, m, out))
@@ -118,7 +118,8 @@ fn agree(asking: &Asking<'_>, member: &MemberResults, out: &Path) -> Result<Stan
 /// Of the first seed: a person's time is not for judging the same model three times.
 fn accurate(asking: &Asking<'_>, results: &SuiteResults) -> QuestionRecord {
     let first = results.suite.seeds.first().copied();
-    let members: Vec<&MemberResults> = results.members.iter().filter(|m| Some(m.seed) == first).collect();
+    let members: Vec<&MemberResults> =
+        results.members.iter().filter(|m| Some(m.seed) == first && !m.left_out).collect();
     let there = results.dir.join(ASKED).join(accuracy::FORM).exists();
     if let (Some(missing), false) = (members.iter().find(|m| m.missing.is_some()), there) {
         return kept(

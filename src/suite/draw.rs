@@ -49,6 +49,9 @@ pub fn text(results: &SuiteResults, table: &Table) -> String {
 /// What goes under a table.
 pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     let mut notes = Vec::new();
+    if let Some(left_out) = results.manifest.as_ref().map(|m| m.left_out()).filter(|names| !names.is_empty()) {
+        notes.push(format!("Left out by --members or --skip: {}.", left_out.join(", ")));
+    }
     let makes = results.suite.makes;
     let interval = match id {
         _ if id == makes.word() && makes.compares() => {

@@ -17,6 +17,9 @@ pub enum State {
     /// By a guard or a person (exit code 4).
     Stopped,
     Failed,
+    /// By `--members` or `--skip`, and without results of an earlier time.
+    #[serde(rename = "left out")]
+    LeftOut,
 }
 
 impl State {
@@ -29,6 +32,7 @@ impl State {
             Self::Waiting => "waiting",
             Self::Stopped => "stopped",
             Self::Failed => "failed",
+            Self::LeftOut => "left out",
         }
     }
 
@@ -41,6 +45,31 @@ impl State {
             _ => Self::Failed,
         }
     }
+}
+
+/// The exit code of two things done: a failure or wrong input (the first of them) hides behind nothing, and that people are
+/// waited for (3) is said only where nothing was stopped (4).
+pub fn worse(first: i32, second: i32) -> i32 {
+    let rank = |code: i32| match code {
+        0 => 0,
+        3 => 1,
+        4 => 2,
+        _ => 3,
+    };
+    if rank(second) > rank(first) { second } else { first }
+}
+
+/// How many ended how: "2 done, 1 waiting, 3 failed".
+pub fn counted(states: &[State]) -> String {
+    let all =
+        [State::Done, State::Waiting, State::Stopped, State::Failed, State::Running, State::Pending, State::LeftOut];
+    let count = |state: State| states.iter().filter(|other| **other == state).count();
+    let words: Vec<String> = all
+        .into_iter()
+        .filter(|state| count(*state) > 0)
+        .map(|state| format!("{} {}", count(state), state.word()))
+        .collect();
+    words.join(", ")
 }
 
 /// One member at one seed.
@@ -93,13 +122,45 @@ pub struct SuiteManifest {
 }
 
 impl SuiteManifest {
-    /// The first exit code that is not 0, of members, then of questions.
+    /// The worst of members, then of questions: see [`worse`].
     pub fn exit_code(&self) -> i32 {
         let members = self.members.iter().map(|m| m.exit_code.unwrap_or(0));
-        members.chain(self.questions.iter().map(|q| q.exit_code)).find(|code| *code != 0).unwrap_or(0)
+        members.chain(self.questions.iter().map(|q| q.exit_code)).fold(0, worse)
+    }
+
+    /// Members that were left out and have no results, each once.
+    pub fn left_out(&self) -> Vec<&str> {
+        let mut names: Vec<&str> =
+            self.members.iter().filter(|m| m.state == State::LeftOut).map(|m| m.member.as_str()).collect();
+        names.dedup();
+        names
     }
 
     pub fn record(&self, member: &str, seed: u64) -> Option<&MemberRecord> {
         self.members.iter().find(|record| record.member == member && record.seed == seed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failed_member_does_not_hide_behind_one_that_waits() {
+        for (codes, worst) in [
+            (&[0, 3, 1][..], 1),
+            (&[3, 2, 1], 2),
+            (&[1, 3, 0], 1),
+            (&[3, 4, 3], 4),
+            (&[4, 1], 1),
+            (&[0, 3], 3),
+            (&[], 0),
+        ] {
+            assert_eq!(codes.iter().copied().fold(0, worse), worst, "{codes:?}");
+        }
+        assert_eq!(
+            counted(&[State::Failed, State::Waiting, State::Failed, State::Done]),
+            "1 done, 1 waiting, 2 failed"
+        );
     }
 }

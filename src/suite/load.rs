@@ -2,10 +2,11 @@
 //! seed, through the same loader that runs it alone. All mistakes of all files at once.
 
 use super::schema::of_suites;
-use super::types::{Baseline, Suite};
+use super::types::{Baseline, Member, Members, Suite};
+use crate::spec::paths::{portable, settle};
 use crate::spec::schema::did_you_mean;
 use crate::spec::source::{Kind, Node, merge, parse_value, problem_at, read};
-use crate::spec::{self, Loaded, Origin, Problem};
+use crate::spec::{self, Loaded, Origin, Problem, Selection};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -22,11 +23,21 @@ pub struct Options {
     pub for_run: bool,
     /// Check the suite and its members under every profile; those that are not chosen as they are written.
     pub all_profiles: bool,
+    /// Members that are run; the others are checked as far as the suite's own file goes.
+    pub selection: Selection,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { set: Vec::new(), profile: None, seeds: None, check_files: true, for_run: false, all_profiles: false }
+        Self {
+            set: Vec::new(),
+            profile: None,
+            seeds: None,
+            check_files: true,
+            for_run: false,
+            all_profiles: false,
+            selection: Selection::default(),
+        }
     }
 }
 
@@ -35,7 +46,7 @@ impl Default for Options {
 pub struct LoadedSuite {
     pub suite: Suite,
     pub profile: Option<String>,
-    /// In the order in which they run: of each member all seeds.
+    /// In the order in which they run: of each member all seeds. Without those that are left out.
     pub members: Vec<LoadedMember>,
 }
 
@@ -64,6 +75,7 @@ pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Vec<Problem>>
     let mut sheet = Sheet { path, options, problems: Vec::new() };
     let mut file = read(path)?;
     sheet.check(&mut file);
+    settle(&mut file, path.parent().unwrap_or(Path::new("")));
     let profiles = names(&file, "profile");
     let chosen = options.profile.as_ref();
     if let Some(name) = chosen.filter(|name| !profiles.contains(name)) {
@@ -73,6 +85,7 @@ pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Vec<Problem>>
     }
     let known = chosen.is_none_or(|name| profiles.contains(name));
     let chosen = Layout { profile: chosen.filter(|_| known).map(String::as_str), chosen: true };
+    sheet.select(&names(&file, "members"));
     let loaded = sheet.lay_out(&file, chosen).map(|(tree, suite)| {
         let members = sheet.members(&tree, &suite, chosen);
         LoadedSuite { suite, profile: options.profile.clone(), members }
@@ -136,6 +149,21 @@ impl Sheet<'_> {
         self.problems.push(problem_at(origin, path.join("."), message, hint));
     }
 
+    /// `--members` and `--skip` name members, and leave some.
+    fn select(&mut self, members: &[String]) {
+        let Selection { members: only, skip } = &self.options.selection;
+        for (option, given) in [("--members", only), ("--skip", skip)] {
+            for name in given.iter().filter(|name| !members.contains(name)) {
+                let near = did_you_mean(name, members.iter().map(String::as_str)).map(|(hint, _)| hint);
+                let hint = near.unwrap_or_else(|| format!("members: {}", members.join(", ")));
+                self.command_line("", format!("{option}: there is no member {name:?}"), Some(hint));
+            }
+        }
+        if !members.is_empty() && !members.iter().any(|name| self.options.selection.has(name)) {
+            self.command_line("", "--members and --skip leave no member".into(), None);
+        }
+    }
+
     /// What was not chosen: profiles that name members which are not there, and where every profile is wanted, the
     /// members under each.
     fn others(&mut self, file: &Node, profiles: &[String], chosen: Layout<'_>) {
@@ -197,6 +225,11 @@ impl Sheet<'_> {
             let node = Node::from_json(&value, &Origin::CommandLine(format!("--set {argument}")));
             match parts[..] {
                 ["preference", ..] => self.set_preference(tree, &parts, node),
+                ["member" | "members", name, _, ..]
+                    if members.iter().any(|known| known == name) && !self.options.selection.has(name) =>
+                {
+                    self.command_line(key, format!("member {name:?} is left out by --members or --skip"), None);
+                }
                 ["member" | "members", name, _, ..] if members.iter().any(|known| known == name) => {
                     for_one.push((name.to_string(), parts[2..].join("."), node));
                 }
@@ -282,14 +315,17 @@ impl Sheet<'_> {
 
     /// Every member's spec at every seed. A member's own profiles are its own affair.
     fn members(&mut self, tree: &Node, suite: &Suite, layout: Layout<'_>) -> Vec<LoadedMember> {
-        let dir = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
         let mut found = Vec::new();
         let mut blameless: Vec<(Problem, Vec<&str>)> = Vec::new();
-        for (name, member) in &suite.members.0 {
-            let path = dir.join(&member.spec);
+        let selected: Vec<&(String, Member)> =
+            suite.members.0.iter().filter(|(name, _)| self.options.selection.has(name)).collect();
+        for (name, member) in &selected {
+            // Found beside the suite when it was read, if it is there.
+            let path = Path::new(&member.spec);
             if !path.is_file() {
                 let message = format!("there is no spec {}", path.display());
-                self.refuse(tree, &["members", name, "spec"], message, spec::instead_of(&path));
+                let beside = self.path.parent().unwrap_or(Path::new("")).join(path);
+                self.refuse(tree, &["members", name, "spec"], message, spec::instead_of(&beside));
                 continue;
             }
             let set = flat(&member.set);
@@ -300,11 +336,12 @@ impl Sheet<'_> {
                     seed: Some(*seed),
                     check_files: self.options.check_files,
                     for_run: self.options.for_run && layout.chosen,
-                    all_profiles: false,
+                    ..spec::Options::default()
                 };
-                match spec::load(&path, &options) {
+                match spec::load(path, &options) {
                     Ok(loaded) => {
                         self.run_exists(tree, name, member.run.as_deref(), &loaded);
+                        let loaded = loaded.of_several_seeds();
                         found.push(LoadedMember { name: name.clone(), seed: *seed, loaded });
                     }
                     Err(problems) => {
@@ -322,7 +359,7 @@ impl Sheet<'_> {
         }
         // The command line speaks to all members at once, so that its mistakes are said once, with who they are of.
         self.problems.extend(blameless.into_iter().map(|(problem, members)| {
-            let of = if members.len() == suite.members.0.len() { "every member".into() } else { members.join(", ") };
+            let of = if members.len() == selected.len() { "every member".into() } else { members.join(", ") };
             Problem { message: format!("{} (for {of})", problem.message), ..problem }
         }));
         found
@@ -406,6 +443,24 @@ pub fn resolved_toml(suite: &Suite, profile: Option<&str>) -> String {
     match toml::to_string(suite) {
         Ok(text) => head + &text,
         Err(error) => format!("# this suite has no TOML form: {error}\n"),
+    }
+}
+
+/// The suite with paths that hold for a file in `out`.
+pub fn portable_suite(suite: &Suite, out: &Path) -> Suite {
+    let of_member = |(name, member): &(String, Member)| {
+        let mut value = json!({ "members": { name: member } });
+        portable(&mut value, out);
+        serde_json::from_value(value["members"][name].take()).unwrap_or_else(|_| member.clone())
+    };
+    let members = suite.members.0.iter().map(|entry| (entry.0.clone(), of_member(entry))).collect();
+    let mut preference = json!({ "preference": &suite.preference });
+    portable(&mut preference, out);
+    let preference = serde_json::from_value(preference["preference"].take());
+    Suite {
+        members: Members(members),
+        preference: preference.unwrap_or_else(|_| suite.preference.clone()),
+        ..suite.clone()
     }
 }
 

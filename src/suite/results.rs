@@ -3,7 +3,7 @@
 use super::asked::agreement::Agreed;
 use super::asked::comparison::Compared;
 use super::asked::writers::task_word;
-use super::files::SuiteManifest;
+use super::files::{State, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
 use super::types::{Asked, Baseline, Member, Suite};
@@ -26,6 +26,8 @@ pub struct MemberResults {
     pub run: Option<(String, Spec)>,
     /// Why there is no evaluation, where there is none.
     pub missing: Option<String>,
+    /// It was not to be run, and nobody is asked about it.
+    pub left_out: bool,
 }
 
 impl MemberResults {
@@ -95,7 +97,8 @@ impl SuiteResults {
         for (name, member) in &suite.members.0 {
             for seed in &suite.seeds {
                 let found = read_member(dir, &suite, name, member, *seed, manifest.as_ref());
-                missing.extend(found.missing.clone().map(|why| format!("{name}, seed {seed}: {why}")));
+                let why = found.missing.clone().filter(|_| !found.left_out);
+                missing.extend(why.map(|why| format!("{name}, seed {seed}: {why}")));
                 damaged.extend(found.results.iter().flat_map(|results| results.damaged.clone()));
                 members.push(found);
             }
@@ -235,9 +238,17 @@ fn read_member(
     manifest: Option<&SuiteManifest>,
 ) -> MemberResults {
     let home = dir.join("members").join(member_folder(name, seed));
-    let mut found =
-        MemberResults { name: name.into(), label: suite.label(name), seed, results: None, run: None, missing: None };
+    let mut found = MemberResults {
+        name: name.into(),
+        label: suite.label(name),
+        seed,
+        results: None,
+        run: None,
+        missing: None,
+        left_out: false,
+    };
     let record = manifest.and_then(|m| m.record(name, seed));
+    found.left_out = record.is_some_and(|r| r.state == State::LeftOut);
     let state = record.map_or("not run", |r| r.state.word());
     let reason = record.and_then(|r| r.error.clone()).map(|error| format!(": {error}")).unwrap_or_default();
     let why = format!("{state}{reason}");

@@ -5,7 +5,7 @@
 
 mod metrics;
 pub mod paper;
-mod spec;
+pub(crate) mod spec;
 mod write;
 
 use super::files::{Evaluation, ReportError};

@@ -2,6 +2,7 @@
 
 use super::super::files::{ReportError, read_text};
 use super::SpecDifference;
+use crate::spec::paths::{comparable, is_path};
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -16,23 +17,31 @@ pub fn flat_spec(dir: &Path) -> Result<Flat, ReportError> {
     }
     let path = dir.join("spec.toml");
     let text = read_text(&path)?;
-    let table: toml::Table = toml::from_str(&text).map_err(|e| {
+    flat_text(&text, dir).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
         ReportError::Content { path: path.clone(), line, message: e.message().to_owned() }
-    })?;
+    })
+}
+
+/// The same of a text that stands in a file of `dir`: what matters of a path is which file it is.
+pub fn flat_text(text: &str, dir: &Path) -> Result<Flat, toml::de::Error> {
+    let table: toml::Table = toml::from_str(text)?;
     let mut flat = Flat::new();
-    flatten("", &toml::Value::Table(table), &mut flat);
+    flatten("", &toml::Value::Table(table), dir, &mut flat);
     Ok(flat)
 }
 
-fn flatten(path: &str, value: &toml::Value, out: &mut Flat) {
+fn flatten(path: &str, value: &toml::Value, dir: &Path, out: &mut Flat) {
     match value {
         toml::Value::Table(table) if !table.is_empty() || path.is_empty() => {
             for (key, value) in table {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                flatten(&path, value, out);
+                flatten(&path, value, dir, out);
             }
+        }
+        toml::Value::String(text) if is_path(path) => {
+            out.insert(path.to_owned(), toml::Value::String(comparable(text, dir)).to_string());
         }
         other => {
             out.insert(path.to_owned(), other.to_string());
