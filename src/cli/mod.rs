@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod init;
 pub mod labels;
 pub mod labels_batches;
 pub mod labels_exchange;
@@ -18,11 +19,13 @@ pub mod sample;
 pub mod schema;
 pub mod stop;
 pub mod suite;
+mod timeline;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
 use crate::report::formats::Format;
-use crate::spec::{Options, Problem};
+use crate::spec::{Options, Problem, shipped};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -32,7 +35,7 @@ use std::path::PathBuf;
     name = "runner",
     version,
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
-    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
+    after_help = "Examples:\n  runner quickstart --profile smoke               the whole pipeline, tiny, in seconds\n  runner quickstart                               for real, in minutes; the same command continues or reuses\n  runner init mine                                a spec to start from\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -54,7 +57,7 @@ enum Command {
     Run(run::RunArgs),
     /// Check everything that can be checked without running; all errors at once
     Validate {
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = spec_path())]
         specs: Vec<PathBuf>,
         #[command(flatten)]
         overrides: Overrides,
@@ -63,6 +66,7 @@ enum Command {
     },
     /// The resolved spec with the origin of each value, the stages, and estimates of work and memory
     Plan {
+        #[arg(value_parser = spec_path())]
         spec: PathBuf,
         #[command(flatten)]
         overrides: Overrides,
@@ -91,7 +95,9 @@ enum Command {
         after_help = "The run saves and exits with code 4. `runner stop DIR --undo` and the run's own command go on with it. A file named `stop` in the results directory does the same, as do the buttons of `runner labels serve --results DIR`. DIR/stops.jsonl keeps who stopped what, and why."
     )]
     Stop(stop::StopArgs),
-    /// Specs here and the runs in results/
+    /// Write a spec to start from: NAME.toml, on top of one that the program has inside
+    Init(init::InitArgs),
+    /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
     Doctor,
@@ -109,6 +115,11 @@ enum Command {
     },
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Write the manual: runner.1, and a page for each command
+    Man {
+        /// Folder for the pages
+        dir: PathBuf,
+    },
 }
 
 /// What changes a spec from the command line.
@@ -175,11 +186,31 @@ fn arguments() -> Vec<OsString> {
     let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_string()).collect();
     let is_spec =
         |a: &OsString| a.to_str().is_none_or(|a| !a.starts_with('-') && a != "help" && !names.iter().any(|n| n == a));
-    let looks_like_file = |a: &OsString| a.to_string_lossy().ends_with(".toml") || std::path::Path::new(a).exists();
+    let looks_like_file = |a: &OsString| {
+        let path = std::path::Path::new(a);
+        a.to_string_lossy().ends_with(".toml") || path.exists() || shipped::meant(path).is_some()
+    };
     if arguments.get(1).is_some_and(|a| is_spec(a) && looks_like_file(a)) {
         arguments.insert(1, "run".into());
     }
     arguments
+}
+
+/// A spec's path; a name at which there is nothing may be one that the program has inside.
+pub(crate) fn spec_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| shipped::located(std::path::Path::new(&text)))
+}
+
+/// Writes the manual's pages.
+fn man(dir: &std::path::Path) -> i32 {
+    let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
+    match written {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("error: {}: {e}", dir.display());
+            1
+        }
+    }
 }
 
 /// Runs the program; returns its exit code.
@@ -216,6 +247,7 @@ pub fn main() -> i32 {
             labels::labels(&command)
         }
         Command::Stop(args) => stop::stop(&args),
+        Command::Init(args) => init::init(&args),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
         Command::Math { op } => math::math(&op),
@@ -224,5 +256,6 @@ pub fn main() -> i32 {
             clap_complete::generate(shell, &mut Cli::command(), "runner", &mut std::io::stdout());
             0
         }
+        Command::Man { dir } => man(&dir),
     }
 }

@@ -227,7 +227,7 @@ fn query_tokens(spec: &Spec) -> usize {
 
 /// (stage, floating-point operations, in words). Forward = 2 per weight and token, backward twice that, plus
 /// attention; the LM head at response positions only.
-fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
+pub(super) fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
     let (d, vocabulary) = dimensions(spec);
     let t = &spec.task;
     let length = (query_tokens(spec) + t.response_length) as f64;

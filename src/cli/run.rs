@@ -1,13 +1,19 @@
 //! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
 
+use super::timeline::timeline;
 use super::{Overrides, chain, print_problems};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
-use crate::report::files::{Manifest, State};
+use crate::report::Results;
+use crate::report::files::{Manifest, State, Table, read_json};
+use crate::report::compare::compare;
+use crate::report::formats::{Format, on_screen, wrapped};
+use crate::report::headline::{Headline, headline};
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
 use crate::stage::context::Context;
+use crate::stage::progress::Progress;
 use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -25,8 +31,8 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Specs of experiments, or of suites
-    #[arg(required = true)]
+    /// Specs of experiments, or of suites: files, or names of those that the program has inside (`runner ls`)
+    #[arg(required = true, value_parser = super::spec_path())]
     specs: Vec<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
@@ -159,6 +165,7 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         tracing::warn!("Ctrl-C will not save: {e}");
     }
     let mut code = 0;
+    let mut of_seeds = Vec::new();
     for job in jobs {
         let this = match job {
             Job::Spec { loaded, seeded } => {
@@ -166,7 +173,9 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
                 let name = if seeded { format!("{name}-seed-{}", loaded.spec.seed) } else { name.clone() };
                 let out = args.out.clone().unwrap_or_else(|| default_out(&name));
                 let place = Place { out: &out, cache: Cache::beside(&out), quiet: false };
-                run_one(args, &loaded, &place, &chosen, &interrupted).code
+                let code = run_one(args, &loaded, &place, &chosen, &interrupted).code;
+                of_seeds.extend((seeded && code == 0).then_some(out));
+                code
             }
             Job::Suite(loaded) => {
                 let out = args.out.clone().unwrap_or_else(|| default_out(&loaded.suite.name));
@@ -177,6 +186,13 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         code = if code == 0 || (code == 3 && this != 0) { this } else { code };
         if interrupted.load(Ordering::SeqCst) {
             break;
+        }
+    }
+    if args.specs.len() == 1 && of_seeds.len() > 1 {
+        // The runs are done whether or not this can be said of them.
+        match compare(&of_seeds, Format::Text, 0.0) {
+            Ok(summary) => print!("\n{}", summary.text),
+            Err(e) => tracing::warn!("the seeds are not summed up: {}", chain(&e)),
         }
     }
     code
@@ -262,6 +278,7 @@ pub(super) fn run_one(
         Err(message) => return Ended::refused(1, message),
     };
     log_to(out);
+    let variants = with_paths(loaded);
     let context = Context {
         device: chosen.device.clone(),
         device_kind: chosen.kind(),
@@ -271,6 +288,7 @@ pub(super) fn run_one(
         interrupted: Arc::clone(interrupted),
         records: Mutex::new(Vec::new()),
         sources: Mutex::new(Vec::new()),
+        timeline: Mutex::new(timeline(&variants, &chosen.kind())),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -286,8 +304,10 @@ pub(super) fn run_one(
         started_at: now(),
         finished_at: None,
         peak_memory_bytes: None,
+        profile: args.overrides.profile.clone(),
+        error: None,
     };
-    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &with_paths(loaded)));
+    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &variants));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
@@ -296,6 +316,9 @@ pub(super) fn run_one(
         Err(e) if e.exit_code() == 4 => State::Stopped,
         Err(_) => State::Failed,
     };
+    // Whoever reads it would take the run for one that goes on, or was killed.
+    let _ = std::fs::remove_file(Progress::path(out));
+    manifest.error = result.as_ref().err().map(|e| chain(e));
     manifest.finished_at = Some(now());
     manifest.peak_memory_bytes = peak_memory();
     let result =
@@ -305,19 +328,13 @@ pub(super) fn run_one(
     {
         tracing::error!("{}: who stopped the run is not recorded: {failed}", out.display());
     }
-    match result {
-        Ok(()) => finish(out, place.quiet),
-        Err(e) if e.exit_code() == 3 => {
-            let message = chain(&e);
-            tracing::warn!("{message}");
-            Ended { code: 3, error: Some(message) }
-        }
-        Err(e) => {
-            let message = chain(&e);
-            tracing::error!("{message}");
-            Ended { code: e.exit_code(), error: Some(message) }
-        }
+    let code = result.as_ref().err().map_or(0, StageError::exit_code);
+    match (&manifest.error, code) {
+        (Some(message), 3) => tracing::warn!("{message}"),
+        (Some(message), _) => tracing::error!("{message}"),
+        (None, _) => {}
     }
+    finish(out, place.quiet, code, manifest.error)
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.
@@ -354,19 +371,44 @@ pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
     variants
 }
 
-/// Draws the report and says where it is.
-fn finish(out: &Path, quiet: bool) -> Ended {
-    if let Err(e) = crate::report::draw(out) {
-        let message =
-            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), out.display());
-        tracing::error!("{message}");
-        return Ended { code: 1, error: Some(message) };
+/// Draws the report, says what came out, and where it is.
+fn finish(out: &Path, quiet: bool, code: i32, error: Option<String>) -> Ended {
+    let drawn = crate::report::draw(out).and_then(|()| Results::load(out));
+    let results = match drawn {
+        Ok(results) => results,
+        Err(e) => {
+            let message = format!("the report is not drawn: {}; try `runner report {}`", chain(&e), out.display());
+            tracing::error!("{message}");
+            return Ended { code: if code == 0 { 1 } else { code }, error: error.or(Some(message)) };
+        }
+    };
+    if code == 0 && !quiet {
+        print_table(out, "scores");
     }
-    if let (false, Ok(table)) = (quiet, std::fs::read_to_string(out.join("tables/scores.md"))) {
-        print!("{table}");
+    let Headline { result, .. } = headline(&results);
+    // What went wrong has been said.
+    if code == 0 {
+        eprintln!("\n{}", wrapped(&result, screen_width()).join("\n"));
     }
     eprintln!("report: {}", out.join("report.html").display());
-    Ended { code: 0, error: None }
+    Ended { code, error }
+}
+
+/// A table on standard output: in columns on a screen, as Markdown for whatever else reads it.
+pub(super) fn print_table(out: &Path, id: &str) {
+    let path = |ending: &str| out.join(format!("tables/{id}.{ending}"));
+    let text = match std::io::stdout().is_terminal() {
+        true => read_json::<Table>(&path("json")).ok().map(|table| on_screen(&table, screen_width())),
+        false => std::fs::read_to_string(path("md")).ok(),
+    };
+    // A closed pipe (`| head`) is no failure.
+    let _ = std::io::stdout().lock().write_all(text.unwrap_or_default().as_bytes());
+}
+
+/// Characters of a terminal's line, at most what is read easily; 100 where there is no terminal.
+pub(super) fn screen_width() -> usize {
+    let size = terminal_size::terminal_size();
+    size.map_or(100, |(width, _)| usize::from(width.0).clamp(20, 120))
 }
 
 /// Makes sure that `out` is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.

@@ -1,7 +1,7 @@
 //! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
-use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, run_one, with_paths};
+use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, print_table, run_one, with_paths};
 use super::{Overrides, chain};
 use crate::model::device::Chosen;
 use crate::spec::Spec;
@@ -159,6 +159,7 @@ impl Running<'_> {
             interrupted: Arc::clone(interrupted),
             records: Mutex::new(Vec::new()),
             sources: Mutex::new(Vec::new()),
+            timeline: Mutex::default(),
         };
         let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(loaded, name, seed));
         self.manifest.questions = ask_all(&context, &results);
@@ -181,10 +182,7 @@ impl Running<'_> {
         }
         match draw::draw(self.out) {
             Ok(tables) => {
-                let first = tables.first().map(|table| self.out.join(format!("tables/{}.md", table.id)));
-                if let Some(text) = first.and_then(|path| std::fs::read_to_string(path).ok()) {
-                    print!("{text}");
-                }
+                tables.first().into_iter().for_each(|table| print_table(self.out, &table.id));
                 eprintln!("report: {}", self.out.join("report.html").display());
                 code
             }

@@ -280,6 +280,12 @@ pub struct Manifest {
     pub finished_at: Option<String>,
     #[serde(default)]
     pub peak_memory_bytes: Option<u64>,
+    /// The profile of the spec, where one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// Why it is not done, where it failed, was stopped or waits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
 }
 
 /// One number of a table.

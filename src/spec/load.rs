@@ -4,7 +4,7 @@
 use super::check::rules;
 use super::schema::{check, did_you_mean, expected, join_prefix, schema_at, wants_string};
 use super::source::{Kind, Node, merge, merge_runs, parse, parse_value, problem_at, read, replaced_by};
-use super::{CollectSpec, HumanSpec, Loaded, Options, Origin, Problem, Spec};
+use super::{CollectSpec, HumanSpec, Loaded, Options, Origin, Problem, Spec, shipped};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -72,7 +72,7 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
     if let Some(extends) = node.get(&["extends"])
         && let Kind::Leaf(Value::String(base)) = &extends.kind
     {
-        let base = path.parent().unwrap_or(Path::new("")).join(base);
+        let base = shipped::beside(path.parent().unwrap_or(Path::new("")), base);
         above.push((path.to_path_buf(), path.canonicalize().unwrap_or_else(|_| path.to_path_buf())));
         let mut refuse = |message: String| problems.push(problem_at(&extends.origin, "extends".into(), message, None));
         match base.canonicalize() {

@@ -5,6 +5,7 @@ mod check;
 mod check_labels;
 mod load;
 pub(crate) mod schema;
+pub mod shipped;
 pub(crate) mod source;
 pub mod types;
 

@@ -1,15 +1,14 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
+use super::progress::{Bar, Timeline, short};
 use super::{StageError, stop};
 use crate::report::files::{HubSource, StageRecord};
 use crate::store::cache::{Cache, Key, Work};
 use burn::tensor::Device;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use std::fs;
-use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -32,6 +31,8 @@ pub struct Context {
     pub records: Mutex<Vec<StageRecord>>,
     /// What came from the hub.
     pub sources: Mutex<Vec<HubSource>>,
+    /// What the run still has to do.
+    pub timeline: Mutex<Timeline>,
 }
 
 #[cfg(test)]
@@ -47,6 +48,7 @@ impl Context {
             interrupted: Arc::default(),
             records: Mutex::default(),
             sources: Mutex::default(),
+            timeline: Mutex::default(),
         }
     }
 }
@@ -80,13 +82,9 @@ impl Context {
             .collect()
     }
 
-    /// A progress bar on standard error; invisible unless that is a terminal.
-    pub fn bar(&self, stage: &str, total: usize, unit: &str) -> ProgressBar {
-        let visible = self.progress && std::io::stderr().is_terminal();
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let template = format!("{{prefix:<24}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} eta {{eta}} {{msg}}");
-        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::with_draw_target(Some(total as u64), target).with_style(style).with_prefix(stage.to_string())
+    /// Counts the steps of a stage, of which `first` are done already.
+    pub fn bar(&self, stage: &str, first: usize, total: usize) -> Bar<'_> {
+        Bar::new(self, stage, first, total)
     }
 
     /// Who pulled the cord, if anybody did.
@@ -128,15 +126,24 @@ impl Context {
                 records.push(record);
             }
         };
+        let name = run.map_or_else(|| key.stage.to_string(), |run| format!("{} {run}", key.stage));
+        let with_timeline = |then: &dyn Fn(&mut Timeline)| {
+            if let Ok(mut timeline) = self.timeline.lock() {
+                then(&mut timeline);
+            }
+        };
         if let Some(found) = self.cache.find(key).map_err(StageError::io(&path))? {
-            tracing::info!("{}: reused {key}", key.stage);
+            tracing::info!("{name}: reused {key}");
+            with_timeline(&|timeline| timeline.done(&key.to_string(), None));
             record(0.0, true);
             return Ok(found);
         }
         let started = Instant::now();
-        tracing::info!("{}{}: started", run.map(|r| format!("{r}: ")).unwrap_or_default(), key.stage);
         let work =
             self.cache.begin(key).map_err(StageError::io(&path))?.ok_or_else(|| StageError::Locked(path.clone()))?;
+        with_timeline(&|timeline| timeline.begin(&key.to_string()));
+        self.say(&name, None);
+        tracing::debug!("{name}: started");
         make(&work)?;
         // What is done needs none; they are larger than the rest.
         let checkpoints = work.dir.join(CHECKPOINTS);
@@ -145,7 +152,9 @@ impl Context {
         }
         let seconds = started.elapsed().as_secs_f64();
         let made = self.cache.finish(key, work, seconds).map_err(StageError::io(&path))?;
-        tracing::info!("{}{}: done in {seconds:.1} s", run.map(|r| format!("{r}: ")).unwrap_or_default(), key.stage);
+        with_timeline(&|timeline| timeline.done(&key.to_string(), Some(seconds)));
+        let left = self.left(0.0).map_or_else(String::new, |left| format!("; about {} left", short(left)));
+        tracing::info!("{name}: done in {}{left}", short(seconds));
         record(seconds, false);
         Ok(made)
     }

@@ -11,6 +11,7 @@ pub mod guards;
 pub mod measures;
 pub mod policy;
 pub mod pretrain;
+pub mod progress;
 pub mod quality;
 pub mod reward;
 pub mod rounds;

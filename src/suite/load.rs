@@ -252,7 +252,7 @@ impl Sheet<'_> {
         let dir = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
         let mut found = Vec::new();
         for (name, member) in &suite.members.0 {
-            let path = dir.join(&member.spec);
+            let path = spec::shipped::beside(&dir, &member.spec);
             if !path.is_file() {
                 let message = format!("there is no spec {}", path.display());
                 self.refuse(tree, &["members", name, "spec"], message, None);

@@ -146,14 +146,14 @@ impl Asked<'_> {
         mut take: impl FnMut(&[Comparison]) -> Result<(), StageError>,
     ) -> Result<(), StageError> {
         let total = self.round.asked(spec.collect.held_out);
-        let bar = context.bar("labels", total, "comparisons");
+        let bar = context.bar("labels", 0, total);
         if let Some(collected) = &self.collected {
             for (i, chunk) in collected.chunks(CHUNK).enumerate() {
                 context.check_stop(i)?;
                 take(chunk)?;
-                bar.inc(chunk.len() as u64);
+                bar.add(chunk.len(), "");
             }
-            bar.finish_and_clear();
+            bar.finish();
             return Ok(());
         }
         let first = self.round.first_query(spec.collect.held_out);
@@ -175,9 +175,9 @@ impl Asked<'_> {
                 .map(|(q, c)| Comparison { query: *q, candidates: c.to_vec(), validation: false, update })
                 .collect();
             take(&comparisons)?;
-            bar.inc(chunk.len() as u64);
+            bar.add(chunk.len(), "");
         }
-        bar.finish_and_clear();
+        bar.finish();
         if incomplete > 0 {
             tracing::info!(
                 "{incomplete} of {} responses to compare lack the truncation token, after sampling again",
