@@ -1,16 +1,18 @@
 //! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
-use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, print_table, run_one, with_paths};
+use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, print_table, run_one, screen_width, with_paths};
 use super::{Overrides, chain};
 use crate::model::device::Chosen;
 use crate::spec::Spec;
+use crate::report::formats::wrapped;
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
 use crate::suite::files::{MemberRecord, State};
+use crate::suite::headline::headline;
 use crate::suite::load::{Options, resolved_toml};
 use crate::suite::{LoadedMember, LoadedSuite, SuiteManifest, SuiteResults, draw};
 use std::path::Path;
@@ -183,6 +185,8 @@ impl Running<'_> {
         match draw::draw(self.out) {
             Ok(tables) => {
                 tables.first().into_iter().for_each(|table| print_table(self.out, &table.id));
+                let result = headline(Some(&self.manifest), &tables);
+                eprintln!("\n{}", wrapped(&result, screen_width()).join("\n"));
                 eprintln!("report: {}", self.out.join("report.html").display());
                 code
             }

@@ -21,8 +21,11 @@ pub fn side_by_side(results: &Results) -> String {
     for (i, sample) in first.samples.iter().take(FIRST).enumerate() {
         // Runs of one seed answer the same queries, where their tasks are the same.
         let same = |s: &&Sample| s.query == sample.query && s.reference_response == sample.reference_response;
-        let of = |run: &&&super::Run| run.samples.get(i).filter(same).map(|s| (run.name.as_str(), s));
-        let sides: Vec<(&str, &Sample)> = runs.iter().filter_map(|run| of(&run)).take(BESIDE).collect();
+        let sides: Vec<(&str, &Sample)> = runs
+            .iter()
+            .filter_map(|run| Some((run.name.as_str(), run.samples.get(i).filter(same)?)))
+            .take(BESIDE)
+            .collect();
         let alone = runs.len() == 1;
         let policies: String = sides
             .iter()

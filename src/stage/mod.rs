@@ -52,9 +52,9 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after update {update}; everything is saved, and the same command continues")]
     Stopped { by: String, update: usize },
-    /// `serve`: the directory to hand to the command that serves batches.
-    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = serve.display())]
-    Waiting { run: String, batch: PathBuf, serve: PathBuf, answered: usize, wanted: usize, more: String },
+    /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the cord.
+    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = serve.display(), results = results.display())]
+    Waiting { run: String, batch: PathBuf, serve: PathBuf, results: PathBuf, answered: usize, wanted: usize, more: String },
     #[error("another runner is working in {path}; wait for it, or stop it", path = _0.display())]
     Locked(PathBuf),
 }

@@ -2,6 +2,7 @@
 
 use super::draw::notes;
 use super::files::{State, SuiteManifest};
+use super::headline::headline;
 use super::plots::Drawn;
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
@@ -16,6 +17,7 @@ const SHOWN: usize = 3;
 pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String {
     let mut out = head(&results.suite.name);
     out += &format!("<p>{}</p>\n", escape(&results.suite.description));
+    out += &format!("<p class=\"result\">{}</p>\n", escape(&headline(results.manifest.as_ref(), tables)));
     out += &missing(&results.missing);
     let unlike = results.unlike_the_paper();
     if !unlike.is_empty() {

@@ -4,7 +4,7 @@
 use super::Shared;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY,
     SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
@@ -154,8 +154,9 @@ fn needs(path: &str) -> Role {
 /// Every request passes here.
 pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (method, headers, uri) = (request.method().clone(), request.headers(), request.uri().clone());
+    let person = method == Method::GET && text(headers, ACCEPT).is_some_and(|accept| accept.contains("text/html"));
     let mut response = match foreign(&method, headers, shared.tokens.is_some()) {
-        Some(why) => refusal(StatusCode::FORBIDDEN, why),
+        Some(why) => refusal(StatusCode::FORBIDDEN, why, person),
         None => match &shared.tokens {
             None => next.run(request).await,
             Some(tokens) => {
@@ -167,6 +168,7 @@ pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Ne
                     (false, _) => refusal(
                         StatusCode::UNAUTHORIZED,
                         "open the address with its token, as the server printed it; the dashboard has another token",
+                        person,
                     ),
                     // The token leaves the address bar for a cookie that scripts cannot read.
                     (true, Some(token)) if method == Method::GET && !uri.path().starts_with("/api") => {
@@ -186,13 +188,23 @@ pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     response
 }
 
-fn refusal(status: StatusCode, why: &str) -> Response {
+/// For a person's browser a page, for programs JSON. `why` is our own text.
+fn refusal(status: StatusCode, why: &str, person: bool) -> Response {
+    if person {
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Not open</title>\
+             <link rel=\"stylesheet\" href=\"/style.css\"></head><body><main><section class=\"card narrow\">\
+             <h1>This page is not open to you</h1><p>The server says: {why}.</p></section></main></body></html>\n"
+        );
+        return (status, axum::response::Html(page)).into_response();
+    }
     (status, axum::Json(serde_json::json!({ "error": why }))).into_response()
 }
 
 fn redirect(path: &str, cookie: &str) -> Response {
     let (Ok(path), Ok(cookie)) = (HeaderValue::from_str(path), HeaderValue::from_str(cookie)) else {
-        return refusal(StatusCode::BAD_REQUEST, "the address is no address");
+        return refusal(StatusCode::BAD_REQUEST, "the address is no address", true);
     };
     (StatusCode::SEE_OTHER, [(LOCATION, path), (SET_COOKIE, cookie)]).into_response()
 }
