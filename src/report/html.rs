@@ -21,7 +21,7 @@ body{margin:0 auto;max-width:76rem;padding:1rem;background:var(--bg);color:var(-
 font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
 h1{line-height:1.2;margin:.2rem 0 .6rem}h2{margin-top:2.2rem;border-bottom:1px solid var(--line)}
 p,li{max-width:75ch}
-.result{font-size:1.35rem;line-height:1.4;max-width:60ch;margin:.6rem 0}
+.result{font-size:1.35rem;line-height:1.4;max-width:60ch;margin:.6rem 0;text-wrap:balance}
 .soft,figcaption{color:var(--soft)}figcaption,.basis{font-size:.9rem}
 .figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));gap:0 1.5rem}
 figure{margin:1rem 0}figure svg{display:block;width:100%;height:auto;border-radius:6px}
@@ -47,7 +47,8 @@ mark{background:var(--warn);color:var(--warnfg);border-radius:3px}
 @media(max-width:38rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}
 .wide table{min-width:46rem}.more{display:block}h2{font-size:1.2rem}.result{font-size:1.15rem}}
 @media print{body{max-width:none;padding:0;font-size:10pt}.figures{grid-template-columns:1fr 1fr}
-.sample,figure,tr,dl{break-inside:avoid}h2,summary{break-after:avoid}thead{display:table-header-group}
+.pair{grid-template-columns:repeat(auto-fit,minmax(9rem,1fr))}
+.sample,figure,tr,dl{break-inside:avoid}h2,summary,h2+p{break-after:avoid}thead{display:table-header-group}
 .wide{overflow:visible;background:none}.more{display:none}.wide table{min-width:0}pre{white-space:pre-wrap}}
 ";
 
