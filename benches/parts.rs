@@ -10,10 +10,10 @@ mod workload;
 use burn::tensor::Device;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use runner::model::gpt2::{Batch, Gpt2, Weights};
+use runner::model::gpt2::{Gpt2, Weights};
 use runner::model::optimizer::Adam;
 use runner::model::parallel::{GradientMap, gradients, shard_rows};
-use runner::model::sampling::{Sampling, joined, logprobs, sample, targets, to_vec};
+use runner::model::sampling::{Sampling, joined, logprobs, sample, to_vec};
 use runner::model::tokenizer::Tokenizer;
 use runner::spec::{AdamSpec, ModelSize};
 use std::convert::Infallible;
@@ -42,7 +42,7 @@ fn tokens(w: &Workload) -> ItemsCount {
 fn forward(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
-    let batch = Batch::new(&joined(&w.queries(), &w.responses()), &device);
+    let batch = model.batch(&joined(&w.queries(), &w.responses())).unwrap();
     bencher.counter(tokens(&w)).bench(|| model.hidden(&batch));
 }
 
@@ -58,9 +58,9 @@ fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
             let device = model.device();
             let queries: Vec<_> = rows.iter().map(|r| queries[*r].clone()).collect();
             let responses: Vec<_> = rows.iter().map(|r| responses[*r].clone()).collect();
-            let hidden = model.hidden(&Batch::new(&joined(&queries, &responses), &device));
+            let hidden = model.hidden(&model.batch(&joined(&queries, &responses)).unwrap());
             let hidden = Gpt2::response_hidden(hidden, w.query, w.response);
-            let lp = model.token_logprobs(hidden, targets(&responses, &device), TEMPERATURE);
+            let lp = model.token_logprobs(hidden, model.targets(&responses).unwrap(), TEMPERATURE);
             Ok::<_, Infallible>((lp.mean(), ()))
         })
     });
@@ -102,11 +102,11 @@ fn head(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
     let responses = w.responses();
-    let hidden = model.hidden(&Batch::new(&joined(&w.queries(), &responses), &device));
+    let hidden = model.hidden(&model.batch(&joined(&w.queries(), &responses)).unwrap());
     let hidden = Gpt2::response_hidden(hidden, w.query, w.response);
     bencher
         .counter(ItemsCount::new(w.batch * w.response))
-        .bench(|| to_vec(model.token_logprobs(hidden.clone(), targets(&responses, &device), TEMPERATURE)));
+        .bench(|| to_vec(model.token_logprobs(hidden.clone(), model.targets(&responses).unwrap(), TEMPERATURE)));
 }
 
 #[divan::bench(args = SIZES)]

@@ -105,7 +105,8 @@ def check_written(runner, directory):
     model, info = AutoModelForCausalLM.from_pretrained(directory, output_loading_info=True)
     assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"], info
     assert model.dtype == torch.float32 and type(model).__name__ == "GPT2LMHeadModel"
-    tokenizer = AutoTokenizer.from_pretrained(directory)
+    # Text is never read as control tokens here.
+    tokenizer = AutoTokenizer.from_pretrained(directory, split_special_tokens=True)
     assert tokenizer.eos_token_id == model.config.eos_token_id == tokenizer.convert_tokens_to_ids("<|endoftext|>")
     worst = 0.0
     for text in ["The cat sat.", "He said: \"Where's 2024?\"\n\nÜber — 日本 ", "a  b\tc <|endoftext|> d"]:

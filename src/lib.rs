@@ -2,14 +2,20 @@
 
 #![recursion_limit = "256"]
 
+// First, for its macros are those of all modules below.
+#[macro_use]
+mod output;
+
 pub mod cli;
 pub mod data;
 pub mod label;
 pub mod metric;
 pub mod model;
+pub mod plan;
 pub mod report;
 pub mod rlhf;
 pub mod schemas;
+pub mod sources;
 pub mod spec;
 pub mod stage;
 pub mod store;

@@ -7,7 +7,9 @@ use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
 use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::label::simulated::SimulatedReport;
+use crate::plan::Plan;
 use crate::report::files::{Evaluation, Manifest, MetricsLine, Rounds, Sample, Table};
+use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::Summary;
 use crate::stage::stop::StopRecord;
@@ -22,6 +24,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
     vec![
         ("spec.schema.json", spec_schema()),
         ("suite.schema.json", suite_schema()),
+        ("sources.schema.json", sources_schema()),
         ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
         ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
         ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),
@@ -42,6 +45,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("batches_report.schema.json", schemars::schema_for!(BatchesReport).to_value()),
         ("stops.schema.json", schemars::schema_for!(StopRecord).to_value()),
         ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
+        ("plan.schema.json", schemars::schema_for!(Plan).to_value()),
         ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
     ]
 }

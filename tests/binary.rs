@@ -202,6 +202,215 @@ fn a_damaged_checkpoint_is_passed_over() {
     assert_same_results(&place.path("whole"), &place.path("hurt"));
 }
 
+/// The directory of an unfinished policy in the cache.
+fn unfinished_policy(place: &Place) -> PathBuf {
+    let all = fs::read_dir(place.path(".cache")).expect("the cache").flatten().map(|e| e.path());
+    let is = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("policy-") && name.ends_with(".partial")
+    };
+    all.into_iter().find(is).expect("an unfinished policy")
+}
+
+/// A run that was killed after ten updates.
+fn killed(place: &Place, out: &str) -> PathBuf {
+    let mut child = place.spawn(out, &LONGER);
+    wait_for_lines(&place.path(out).join("runs/direct/metrics.jsonl"), 10);
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    unfinished_policy(place)
+}
+
+/// One changed digit once gave other weights without a word, and a cut file was filled up with zeros, trained on, sealed, and
+/// refused for ever after.
+#[test]
+fn changed_numbers_and_cut_logs_of_a_checkpoint_are_found() {
+    let place = Place::new();
+    place.smoke("whole").args(LONGER).env("RUNNER_CACHE", place.path("cache-whole")).assert().success();
+    let work = killed(&place, "hurt");
+    let mut saved: Vec<PathBuf> = fs::read_dir(work.join("checkpoints"))
+        .expect("checkpoints")
+        .flatten()
+        .map(|e| e.path())
+        .filter(|p| p.extension().is_some_and(|e| e == "json"))
+        .collect();
+    saved.sort();
+    let newest = saved.last().expect("a checkpoint");
+    let text = fs::read_to_string(newest).expect("text");
+    let at = text.find("\"kl_coef\": 0.").expect("a number") + "\"kl_coef\": 0.".len();
+    let digit = if &text[at..=at] == "9" { "8" } else { "9" };
+    fs::write(newest, format!("{}{digit}{}", &text[..at], &text[at + 1..])).expect("changed");
+    place.smoke("hurt").args(LONGER).assert().success().stderr(predicate::str::contains("wrong checksum"));
+    assert_same_results(&place.path("whole"), &place.path("hurt"));
+
+    fs::remove_dir_all(place.path(".cache")).expect("removed");
+    let metrics = killed(&place, "cut").join("metrics.jsonl");
+    let bytes = fs::read(&metrics).expect("metrics");
+    fs::write(&metrics, &bytes[..bytes.len().min(700)]).expect("cut");
+    place.smoke("cut").args(LONGER).assert().success().stderr(predicate::str::contains("starting over"));
+    assert_same_results(&place.path("whole"), &place.path("cut"));
+}
+
+/// The rename onto it failed, every time.
+#[test]
+fn an_artifact_that_lost_its_seal_is_set_aside_and_made_again() {
+    let place = Place::new();
+    place.smoke("a").assert().success();
+    let artifacts = || fs::read_dir(place.path(".cache")).expect("the cache").flatten().map(|e| e.path());
+    let policy = artifacts().find(|p| p.to_string_lossy().contains("policy-")).expect("a policy");
+    fs::remove_file(policy.join("artifact.json")).expect("removed");
+    place.smoke("a").assert().success().stderr(predicate::str::contains("has no artifact.json; moved to"));
+    place.smoke("a").assert().success().stderr(predicate::str::contains("moved to").not());
+    assert!(artifacts().any(|p| p.to_string_lossy().ends_with(".damaged-0")));
+}
+
+#[test]
+fn a_run_waits_for_a_stage_that_another_makes_and_takes_over_when_that_one_dies() {
+    let place = Place::new();
+    let mut first = place.spawn("a", &LONGER);
+    wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 2);
+    let mut second = place.spawn("b", &LONGER);
+    let said = |text: &str| {
+        let started = Instant::now();
+        while !fs::read_to_string(place.path("b/log.txt")).unwrap_or_default().contains(text) {
+            assert!(started.elapsed() < Duration::from_secs(120), "b never says {text:?}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    said(&format!(" pid {}, which makes policy-", first.id()));
+    first.kill().expect("killed");
+    first.wait().expect("ended");
+    assert!(second.wait().expect("ended").success());
+    let log = fs::read_to_string(place.path("b/log.txt")).expect("a log");
+    assert_eq!(log.matches("waiting for ").count(), 1, "it is said once");
+    assert!(log.contains("going on here"), "{log}");
+    let manifest = json(&place.path("b/manifest.json"));
+    let waited = manifest["stages"].as_array().expect("stages").iter().filter(|s| s["waited"].is_object());
+    let waited: Vec<&Value> = waited.collect();
+    assert!(waited.len() == 1 && waited[0]["waited"]["by"].as_str().is_some_and(|by| by.contains("pid")), "{manifest}");
+    // The killed one is not said to run, and is done with what the other has made.
+    place.runner().args(["report", "a"]).assert().success();
+    assert!(fs::read_to_string(place.path("a/report.html")).expect("a page").contains("interrupted"));
+    place.smoke("a").args(LONGER).assert().success();
+    assert_same_results(&place.path("a"), &place.path("b"));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_run_that_waits_or_samples_ends_by_signals_with_their_names() {
+    let place = Place::new();
+    let tell = |child: &Child, signal: &str| {
+        let told = std::process::Command::new("kill").args([signal, &child.id().to_string()]).status();
+        assert!(told.expect("told").success());
+    };
+    let mut first = place.spawn("a", &["--set", "policy.episodes=8000"]);
+    wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 1);
+    let mut second = place.spawn("b", &["--set", "policy.episodes=8000"]);
+    let started = Instant::now();
+    while !fs::read_to_string(place.path("b/log.txt")).unwrap_or_default().contains("waiting for") {
+        assert!(started.elapsed() < Duration::from_secs(120), "b does not wait");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    tell(&second, "-INT");
+    assert_eq!(second.wait().expect("ended").code(), Some(4));
+    tell(&first, "-TERM");
+    assert_eq!(first.wait().expect("ended").code(), Some(4));
+    for (out, name) in [("a", "SIGTERM"), ("b", "Ctrl-C")] {
+        let stop = json(&place.path(out).join("stops.jsonl"));
+        assert_eq!((&stop["kind"], &stop["by"]), (&"signal".into(), &name.into()));
+        let manifest = json(&place.path(out).join("manifest.json"));
+        assert!(manifest["error"].as_str().is_some_and(|error| error.contains(name)), "{manifest}");
+    }
+    place.runner().args(["stop", "a"]).assert().success().stderr(predicate::str::contains("(stopped)"));
+    assert!(!place.path("a/stop").exists());
+}
+
+/// Its directory was once renamed away, and both wrote into the new one.
+#[test]
+fn fresh_asks_for_the_lock_of_a_run_in_progress() {
+    let place = Place::new();
+    let mut child = place.spawn("a", &["--set", "policy.episodes=8000"]);
+    wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 1);
+    place.smoke("a").arg("--fresh").assert().code(1).stderr(predicate::str::contains("another runner"));
+    assert!(!place.path("a.old-1").exists());
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    fs::write(place.path("a/runs/.left.4294967294.tmp"), "x").expect("written");
+    place.smoke("a").arg("--fresh").assert().success().stderr(predicate::str::contains("a.old-1"));
+    assert!(!place.path("a.old-1/runs/.left.4294967294.tmp").exists(), "swept under the lock");
+    assert!(!place.path("a.old-1/.lock.holder").exists() && !place.path("a/.lock.holder").exists());
+}
+
+#[test]
+fn a_report_of_damaged_files_names_them_and_prints_without_writing() {
+    let place = Place::new();
+    place.smoke("a").assert().success();
+    place.runner().args(["report", "a", "--format", "text"]).assert().success();
+    let files = ["tables", "plots", "report.html"].map(|name| place.path("a").join(name));
+    fs::remove_dir_all(&files[0]).expect("removed");
+    fs::remove_dir_all(&files[1]).expect("removed");
+    fs::remove_file(&files[2]).expect("removed");
+    place.runner().args(["report", "a", "--format", "csv"]).assert().success();
+    assert!(files.iter().all(|path| !path.exists()), "nothing is written");
+    fs::write(place.path("a/runs/direct/evaluation.json"), "{").expect("damaged");
+    let said = predicate::str::contains("left out").and(predicate::str::contains("direct/evaluation.json:1"));
+    place.runner().args(["report", "a"]).assert().code(1).stderr(said.clone());
+    place.runner().args(["report", "a", "--format", "text"]).assert().code(1).stderr(said);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_reader_who_has_gone_is_no_failure() {
+    let place = Place::new();
+    place.smoke("a").assert().success();
+    let spec: &[&str] = &[SPEC, "--profile", "smoke", "--device", "cpu", "--out", "a"];
+    let all = [
+        &[&["plan"], spec].concat()[..],
+        spec,
+        &["report", "a", "--format", "text"],
+        &["compare", "a", "a"],
+        &["completions", "bash"],
+        &["doctor"],
+        &["ls"],
+    ];
+    for arguments in all {
+        let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("runner"))
+            .current_dir(place.dir.path())
+            .env_remove("RUNNER_CACHE")
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("started");
+        drop(child.stdout.take());
+        assert_eq!(child.wait().expect("ended").code(), Some(0), "{arguments:?}");
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_is_no_spec_and_is_not_waited_for() {
+    let place = Place::new();
+    fs::create_dir(place.path("specs")).expect("made");
+    let pipe = place.path("specs/pipe.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("made").success());
+    place.runner().args(["validate", "specs/pipe.toml"]).assert().code(2);
+    place.runner().args(["specs/pipe.toml", "--device", "cpu"]).assert().code(2);
+    place.runner().arg("ls").assert().success();
+}
+
+#[test]
+fn locks_can_be_switched_off_where_there_are_none() {
+    let place = Place::new();
+    let mut child = place.spawn("a", &["--set", "policy.episodes=8000"]);
+    wait_for_lines(&place.path("a/runs/direct/metrics.jsonl"), 1);
+    place.smoke("b").env("RUNNER_LOCKS", "off").env("RUNNER_CACHE", "").assert().success();
+    let strays = fs::read_dir(place.dir.path()).expect("listed").flatten().map(|e| e.file_name());
+    assert!(strays.into_iter().all(|name| !name.to_string_lossy().starts_with("pretrain-")), "an empty name is none");
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+}
+
 #[test]
 fn a_stop_file_ends_with_code_4_and_the_same_command_continues() {
     let place = Place::new();
@@ -331,6 +540,63 @@ fn values_from_the_command_line_are_typed() {
     plan("nonsense").code(2);
 }
 
+/// Specs that come with the program, whose weights nobody has fetched here.
+const ROOT: &str = env!("CARGO_MANIFEST_DIR");
+
+#[test]
+fn a_plan_of_models_that_are_not_here_is_no_plan_of_nothing() {
+    let place = Place::new();
+    let plan = |spec: &str, more: &[&str]| {
+        let spec = format!("{ROOT}/specs/{spec}");
+        let run = place
+            .runner()
+            .env("HF_HUB_CACHE", place.path("hub"))
+            .env("XDG_CACHE_HOME", place.path("caches"))
+            .args(["plan", &spec, "--format", "json"])
+            .args(more)
+            .assert()
+            .success();
+        serde_json::from_slice::<Value>(&run.get_output().stdout).expect("JSON")
+    };
+    let one = plan("cnndm_60k_offline.toml", &["--device", "cpu"]);
+    assert_eq!(one["runs"][0]["parameters"], 774_030_080.0);
+    let fetches = one["fetches"].as_array().expect("fetches");
+    let large =
+        |f: &Value| f["name"].as_str().is_some_and(|n| n.ends_with("gpt2-large")) && f["bytes"].as_f64() > Some(3e9);
+    assert!(fetches.iter().any(large), "{one:#}");
+    assert!(one["missing"].as_array().is_some_and(|m| !m.is_empty()), "{one:#}");
+    for stage in one["stages"].as_array().expect("stages") {
+        assert!(stage["flops"].is_number() && stage["memory_bytes"].as_f64() > Some(3e9), "{stage:#}");
+        assert!(stage["seconds"].is_null() && stage["state"] == "unknown", "{stage:#}");
+    }
+    // A million episodes and more, of a model of 774M parameters: tens of exaFLOP.
+    assert!(one["totals"]["flops_to_do"].as_f64() > Some(1e19), "{one:#}");
+
+    // A GPU that is not here: its memory decides, and with a speed there is a time.
+    let elsewhere = ["--device", "wgpu", "--memory", "80GB", "--tflops", "40"];
+    let gpu = plan("cnndm_60k_offline.toml", &elsewhere);
+    assert_eq!(gpu["device"]["memory_bytes"], 80_000_000_000u64);
+    let fits = |m: &Value| m["stage"] == "policy" && m["needed_bytes"].as_f64() > Some(1e12);
+    assert!(gpu["misfits"].as_array().is_some_and(|all| all.iter().any(fits)), "{gpu:#}");
+    let (flops, seconds) = (gpu["totals"]["flops_to_do"].as_f64(), gpu["totals"]["seconds_to_do"].as_f64());
+    let ratio = flops.expect("operations") / seconds.expect("a time");
+    assert!((ratio / 40e12 - 1.0).abs() < 1e-9, "{ratio:e}");
+}
+
+#[test]
+fn a_run_without_room_is_refused_before_it_starts() {
+    let place = Place::new();
+    let run = |more: &[&str]| place.smoke("small").args(["--memory", "1MB"]).args(more).assert();
+    let refused = run(&[]).code(2);
+    let text = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(text.contains("has no room for this run") && text.contains("--no-memory-check"), "{text}");
+    assert!(!place.path("small").exists(), "nothing was begun");
+    run(&["--no-memory-check"]).success();
+    // What is done needs no memory.
+    run(&[]).success();
+    place.smoke("other").args(["--memory", "a lot"]).assert().code(2).stderr(predicate::str::contains("80GB"));
+}
+
 #[test]
 fn small_commands_work() {
     let place = Place::new();
@@ -362,7 +628,10 @@ fn without_a_clone_the_quickstart_runs_by_its_name_and_ends_with_its_result() {
         .assert()
         .success()
         .stdout(predicate::str::contains("| direct"))
-        .stderr(predicate::str::is_match(r"(?s)direct (raised|lowered|did not).* nats.*report: results").expect("a pattern"));
+        .stderr(
+            predicate::str::is_match(r"(?s)direct (raised|lowered|did not).* nats.*report: results")
+                .expect("a pattern"),
+        );
     let page = fs::read_to_string(place.path("results/first/report.html")).expect("the page");
     let (result, environment) = (page.find("class=\"result\""), page.find("Environment"));
     assert!(result.is_some() && result < environment && !page.contains("Missing from this report"), "{page}");

@@ -315,9 +315,22 @@ fn a_model_written_and_read_again_is_the_same() {
 }
 
 #[test]
+fn a_git_lfs_pointer_is_called_one() {
+    let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:abab\nsize 548105171\n";
+    for name in ["model.safetensors", "config.json"] {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        for file in ["config.json", "model.safetensors"] {
+            fs::copy(fixtures().join("base").join(file), dir.path().join(file)).expect("copied");
+        }
+        fs::write(dir.path().join(name), pointer).expect("written");
+        assert_refused(dir.path(), &[name, "git-lfs pointer, not the file of 548105171 bytes", "git lfs pull"]);
+    }
+}
+
+#[test]
 fn a_scalar_model_has_the_names_and_shapes_of_sequence_classification() {
     use burn::tensor::{Tensor, TensorData};
-    use runner::model::gpt2::{Batch, ScalarHead, ScalarModel};
+    use runner::model::gpt2::{ScalarHead, ScalarModel};
     use runner::model::sampling::to_vec;
     let device = cpu().device;
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -330,7 +343,8 @@ fn a_scalar_model_has_the_names_and_shapes_of_sequence_classification() {
     assert_eq!(file.tensor("score.weight").expect("the head").shape(), [1, 32]);
     assert_eq!(file.tensor("transformer.wte.weight").expect("the embedding").shape(), [300, 32]);
     let again = load_scalar(dir.path(), &device).expect("a model");
-    let batch = Batch::new(&[vec![None, Some(3), Some(7)], vec![Some(1), Some(2), None]], &device);
+    let rows = [vec![None, Some(3), Some(7)], vec![Some(1), Some(2), None]];
+    let batch = model.trunk.batch(&rows).expect("known ids");
     let score = |m: &ScalarModel| to_vec(m.score(&batch)).expect("scores");
     assert_eq!(score(&model), score(&again));
     // A reward model is not a language model.

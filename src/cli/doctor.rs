@@ -1,7 +1,10 @@
-//! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with.
+//! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with and the speed
+//! that `runner plan` makes times from.
 
 use crate::model::device::{Chosen, adapters, choose, cpu};
 use crate::model::self_test::self_test;
+use crate::model::throughput::{WIDTHS, measure};
+use crate::plan::throughput;
 use burn::tensor::{Device, Tensor};
 use std::time::Instant;
 
@@ -43,6 +46,7 @@ fn examine(name: &str, chosen: &Chosen) -> bool {
             );
             if t.passed() {
                 println!("{name}: matrix products up to {:.1} GFLOP/s in float32", matmul_speed(&chosen.device) / 1e9);
+                training_speed(name, chosen);
             }
             t.passed()
         }
@@ -50,6 +54,30 @@ fn examine(name: &str, chosen: &Chosen) -> bool {
             println!("{name}: {e}");
             false
         }
+    }
+}
+
+/// Measures what plans make times from, and keeps it.
+fn training_speed(name: &str, chosen: &Chosen) {
+    let mut all = Vec::new();
+    for width in WIDTHS {
+        match measure(&chosen.device, width) {
+            Ok(rates) => {
+                let [sampling, forward, training] = [rates.sampling, rates.forward, rates.training].map(|r| r / 1e9);
+                println!(
+                    "{name}: width {width}: sampling {sampling:.1}, passes {forward:.1}, training {training:.1} GFLOP/s"
+                );
+                all.push(rates);
+            }
+            Err(e) => println!("{name}: width {width}: cannot be measured: {e}"),
+        }
+    }
+    if all.is_empty() {
+        return;
+    }
+    match throughput::keep(chosen, all) {
+        Ok(path) => println!("{name}: kept for `runner plan` in {}", path.display()),
+        Err(why) => println!("{name}: not kept for `runner plan`: {why}"),
     }
 }
 

@@ -23,7 +23,10 @@ pub struct InitArgs {
 pub fn init(args: &InitArgs) -> i32 {
     exit_code(run(Path::new(""), args).map(|path| {
         let path = path.display();
-        eprintln!("{path}: starts from {}; change what you like, then:\n  runner plan {path}\n  runner {path}", args.from);
+        eprintln!(
+            "{path}: starts from {}; change what you like, then:\n  runner plan {path}\n  runner {path}",
+            args.from
+        );
     }))
 }
 
@@ -35,7 +38,8 @@ fn run(dir: &Path, args: &InitArgs) -> Result<PathBuf, Failure> {
     }
     let parent = shipped::meant(Path::new(&args.from)).ok_or_else(|| {
         let known: Vec<&str> = shipped::names().filter_map(|name| name.strip_suffix(".toml")).collect();
-        let near = did_you_mean(&args.from, known.iter().copied()).map_or_else(String::new, |(hint, _)| format!("; {hint}"));
+        let near =
+            did_you_mean(&args.from, known.iter().copied()).map_or_else(String::new, |(hint, _)| format!("; {hint}"));
         Failure::Input(format!("the program has no spec {:?} inside{near}; `runner ls` lists them", args.from))
     })?;
     let folder = shipped::folder().map_err(|e| Failure::Run(chain(&e)))?;
@@ -43,7 +47,9 @@ fn run(dir: &Path, args: &InitArgs) -> Result<PathBuf, Failure> {
     let text = match FileKind::of(&source) {
         FileKind::Spec => spec_text(name, parent, &source)?,
         FileKind::Suite => suite_text(name, &source)?,
-        FileKind::Paper => return Err(Failure::Input(format!("{parent} holds the paper's values; there is nothing to run"))),
+        FileKind::Paper => {
+            return Err(Failure::Input(format!("{parent} holds the paper's values; there is nothing to run")));
+        }
     };
     let path = dir.join(format!("{name}.toml"));
     if path.exists() {
@@ -56,9 +62,8 @@ fn run(dir: &Path, args: &InitArgs) -> Result<PathBuf, Failure> {
 /// A spec that extends another: the keys that one changes first, commented out, with the values that they have there.
 fn spec_text(name: &str, parent: &str, source: &Path) -> Result<String, Failure> {
     let options = Options { check_files: false, ..Options::default() };
-    let loaded = load(source, &options).map_err(|problems| {
-        Failure::Run(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
-    })?;
+    let loaded = load(source, &options)
+        .map_err(|problems| Failure::Run(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
     let mut text = format!(
         "# What is not written here is as in {parent}, which the program has inside: `runner plan {name}.toml` shows every value\n\
          # and where it comes from. Take the # away from what you want to change.\n\
@@ -91,9 +96,15 @@ fn starting_keys(spec: &Spec) -> Vec<(&'static str, Keys)> {
                 ("lr", format!("{:?}", p.lr), "learning rate"),
             ],
         ));
-        tables.push(("policy.kl", vec![("target", format!("{:?}", p.kl.target), "nats that π is steered to, away from ρ")]));
+        tables.push((
+            "policy.kl",
+            vec![("target", format!("{:?}", p.kl.target), "nats that π is steered to, away from ρ")],
+        ));
     }
-    tables.push(("evaluate", vec![("queries", spec.evaluate.queries.to_string(), "held-out queries; more make intervals narrower")]));
+    tables.push((
+        "evaluate",
+        vec![("queries", spec.evaluate.queries.to_string(), "held-out queries; more make intervals narrower")],
+    ));
     tables
 }
 
@@ -133,7 +144,8 @@ mod tests {
             let path = made(dir.path(), &format!("my_{}", from.trim_end_matches(".toml")), from).unwrap();
             // What is commented out is right too.
             let text = std::fs::read_to_string(&path).unwrap().replace("\n#[", "\n[");
-            let text: Vec<&str> = text.lines().map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l)).collect();
+            let text: Vec<&str> =
+                text.lines().map(|l| l.strip_prefix('#').filter(|l| !l.starts_with(' ')).unwrap_or(l)).collect();
             std::fs::write(&path, text.join("\n")).unwrap();
             let problems: Vec<String> = match FileKind::of(&path) {
                 FileKind::Suite => {

@@ -153,6 +153,7 @@ fn inspect(path: &Path, args: &StatusArgs) -> LabelsReport {
         }),
         split: args.split.as_deref(),
         vocabulary: GPT2_VOCABULARY,
+        gpt2_ids: true,
         query_length: usize::MAX,
         response_length: usize::MAX,
         encode: &encode,

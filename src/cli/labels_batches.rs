@@ -190,7 +190,8 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
 
 /// Folders below that hold batches: a directory of several, or of a run's results, is easily given instead of one.
 fn with_batches_below(dir: &Path) -> Vec<String> {
-    let entries = |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let entries =
+        |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
     let mut found: Vec<String> = entries(dir)
         .into_iter()
         .filter(|path| entries(path).iter().any(|inner| inner.join("batch.json").is_file()))

@@ -2,9 +2,10 @@
 
 use super::model::Failure;
 use crate::label::exchange::{Format, Importing, export, import};
+use crate::output::Out;
 use clap::{Args, ValueEnum};
 use std::fs::File;
-use std::io::{self, BufWriter, Write};
+use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 #[derive(ValueEnum, Clone, Copy)]
@@ -67,7 +68,7 @@ pub fn export_batches(args: &ExportArgs) -> Result<(), Failure> {
             exported
         }
         None => {
-            let mut out = BufWriter::new(io::stdout().lock());
+            let mut out = BufWriter::new(Out::new());
             let exported = export(&args.dir, args.format.into(), &mut out).map_err(input)?;
             out.flush().map_err(Failure::Output)?;
             exported

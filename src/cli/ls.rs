@@ -2,9 +2,11 @@
 //! the results here with their state.
 
 use super::run::screen_width;
+use crate::report::files::State;
 use crate::report::formats::{fitted, in_columns};
 use crate::spec::shipped;
 use crate::stage::progress::{Progress, short};
+use crate::store::lock::holder;
 use crate::suite::{FileKind, load::glance};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -42,7 +44,8 @@ fn list(root: &Path, width: Option<usize>) -> String {
     };
     section(&["RUNNING", "STAGE", "READY", "ON"], running);
     let of = |suite: bool| {
-        let row = |f: &Listed| vec![f.path.clone(), f.makes.clone(), f.state.clone(), f.description.clone()];
+        let makes = |f: &Listed| if suite { f.makes.clone() } else { numbers(&f.makes) };
+        let row = |f: &Listed| vec![f.path.clone(), makes(f), f.state.clone(), f.description.clone()];
         files.iter().filter(|file| file.suite == suite).map(row).collect()
     };
     section(&["SUITE", "MAKES", "STATE", "DESCRIPTION"], of(true));
@@ -77,7 +80,9 @@ impl Listed {
         // Inside the program a spec goes by its name.
         let shown = if root.join("specs").is_dir() { shown } else { shown.trim_end_matches(".toml").to_owned() };
         let kind = FileKind::of(path);
-        let parsed = std::fs::read_to_string(path).ok().and_then(|text| text.parse::<toml::Table>().ok());
+        // A pipe would be waited for.
+        let text = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();
+        let parsed = text.and_then(|text| text.parse::<toml::Table>().ok());
         let Some(spec) = parsed else {
             let description = "(cannot be read: see `runner validate`)".into();
             return Some(Self {
@@ -115,11 +120,11 @@ struct Found {
     /// Members done of all, of a suite.
     of: String,
     suite: bool,
-    /// An older directory that `--fresh` kept.
-    aside: bool,
-    /// Of the spec, or none.
-    profile: Option<String>,
-    /// What a runner that works here says of itself: stage and run, when it will be ready, and on what device.
+    /// Runs that are done, and all.
+    runs: (usize, usize),
+    /// What `--fresh` kept aside: nobody's present results.
+    old: bool,
+    /// What a runner that works here says of itself: stage and run, when it will be ready, and where it works.
     now: Option<[String; 3]>,
 }
 
@@ -133,42 +138,38 @@ impl Found {
             other => other.to_string(),
         };
         let members = manifest["members"].as_array();
-        let done = |all: &Vec<Value>| all.iter().filter(|m| m["state"] == "done").count();
-        let of =
-            members.map_or_else(|| "run".to_string(), |all| format!("suite, {} of {} runs done", done(all), all.len()));
-        let held = is_held(path);
-        let word = field("state");
+        let (word, how) = (now(path, &field("state")), changed(&manifest));
         let progress = progress(path, members);
-        let profile = manifest["profile"].as_str().map(str::to_owned);
-        let mut state = match (word.as_str(), held) {
-            // Its process is gone, and had no time to say so.
-            ("running", false) => match &progress {
-                Some(progress) => format!("killed in {}", at(progress)),
-                None => "killed".to_owned(),
-            },
-            (_, true) => "running".to_owned(),
-            (word, false) => word.to_owned(),
+        let runs = members.map_or((usize::from(word == "done"), 1), |all| {
+            (all.iter().filter(|m| m["state"] == "done").count(), all.len())
+        });
+        // Where it was when its process ended without a word.
+        let how = match &progress {
+            Some(progress) if word == State::Interrupted.word() => format!(" in {}{how}", at(progress)),
+            _ => how,
         };
-        if let (Some(all), true) = (members, word != "done") {
-            state = format!("{state}, {} of {}", done(all), all.len());
-        }
-        if let Some(profile) = &profile {
-            state = format!("{state} ({profile} profile)");
-        }
-        let shown = shown(root, path);
+        let of = match members {
+            Some(_) => format!("suite, {} of {} runs done", runs.0, runs.1),
+            None => "run".to_string(),
+        };
+        let state = match members {
+            Some(_) if word != "done" => format!("{word}, {} of {}{how}", runs.0, runs.1),
+            _ => format!("{word}{how}"),
+        };
         Some(Self {
-            aside: shown.rsplit_once(".old-").is_some_and(|(_, n)| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())),
-            path: shown,
+            path: shown(root, path),
             name: field("name"),
             state,
             finished: field("finished_at"),
             of,
             suite: members.is_some(),
-            profile,
-            now: held.then(|| {
+            runs,
+            old: is_old(path),
+            now: (word == State::Running.word()).then(|| {
                 let stage = progress.as_ref().map_or_else(|| "starting".to_owned(), at);
                 let ready = progress.as_ref().map_or_else(|| "-".to_owned(), ready);
-                [stage, ready, field("device")]
+                let who = holder(path).map_or_else(String::new, |who| format!(", {who}"));
+                [stage, ready, format!("{}{who}", field("device"))]
             }),
         })
     }
@@ -207,42 +208,71 @@ fn ready(progress: &Progress) -> String {
     seconds.map_or_else(|| "-".to_owned(), |seconds| format!("in {}", short(seconds)))
 }
 
-/// The state of a spec's or suite's results: of a spec there may be several, one for each seed. What was kept aside is
-/// history, and a profile's results are not the spec's.
+/// A state that a manifest says, or `interrupted` where nobody works there any more.
+fn now(dir: &Path, state: &str) -> String {
+    let known = serde_json::from_value::<State>(Value::String(state.into()));
+    known.map_or_else(|_| state.to_string(), |state| state.now(dir).word().to_string())
+}
+
+/// What makes these not the results of the spec as it stands: `done` alone would promise them.
+fn changed(manifest: &Value) -> String {
+    let profile = manifest["profile"].as_str().map(|name| format!("profile {name}"));
+    let keys = manifest["set"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let keys: Vec<&str> = keys.map(|set| set.split('=').next().unwrap_or(set).trim()).collect();
+    let set = (!keys.is_empty()).then(|| format!("with --set {}", keys.join(", ")));
+    let words: Vec<String> = profile.into_iter().chain(set).collect();
+    if words.is_empty() { String::new() } else { format!(" ({})", words.join(", ")) }
+}
+
+/// Whether `--fresh` gave the directory its name: DIR.old-N.
+fn is_old(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let number = name.rsplit_once(".old-").map(|(_, number)| number);
+    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+}
+
+/// The state of a spec's or suite's results: of a spec there may be several, one for each seed.
 fn state_of(name: &str, suite: bool, runs: u64, results: &[Found]) -> String {
-    let of_it: Vec<&Found> = results.iter().filter(|f| f.suite == suite && f.name == name && !f.aside).collect();
-    let whole: Vec<&Found> = of_it.iter().filter(|f| f.profile.is_none()).copied().collect();
-    match (&whole[..], &of_it[..]) {
-        ([], []) if suite => format!("not run ({runs} runs)"),
-        ([], []) => "not run".into(),
-        ([], [other, ..]) => format!("not run; {}", other.state),
-        ([one], _) => one.state.clone(),
-        (all, _) => {
-            let done = all.iter().filter(|f| f.state == "done").count();
-            format!("{done} of {} done", all.len())
+    let found: Vec<&Found> = results.iter().filter(|f| f.suite == suite && f.name == name && !f.old).collect();
+    match found[..] {
+        [] if suite => format!("not run ({runs} runs)"),
+        [] => "not run".into(),
+        [one] => one.state.clone(),
+        _ => {
+            let (done, all) = found.iter().fold((0, 0), |(done, all), f| (done + f.runs.0, all + f.runs.1));
+            format!("{done} of {all} runs done in {} directories", found.len())
         }
     }
 }
 
+/// The tables and figures of a spec by their numbers alone: "table4, figure5".
+fn numbers(makes: &str) -> String {
+    makes.split(", ").map(|word| word.split('_').next().unwrap_or(word)).collect::<Vec<_>>().join(", ")
+}
+
 /// Every table and figure: the suite that makes it, its state, and the specs that contribute.
 fn targets(files: &[Listed]) -> Vec<Vec<String>> {
-    let mut found: BTreeMap<(String, u32), (Vec<&Listed>, usize)> = BTreeMap::new();
+    let mut found: BTreeMap<(&str, u32, &str), (Vec<&Listed>, usize)> = BTreeMap::new();
     for file in files.iter().filter(|file| file.makes != "-") {
         for word in file.makes.split(", ") {
-            // table10 after table9.
-            let digits: String = word.chars().filter(char::is_ascii_digit).collect();
-            let kind: String = word.chars().filter(|c| !c.is_ascii_digit()).collect();
-            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0))).or_default();
+            // Table 10 stands after table 9.
+            let kind = word.split(|c: char| c.is_ascii_digit()).next().unwrap_or_default();
+            let digits: String = word[kind.len()..].chars().take_while(char::is_ascii_digit).collect();
+            let (suites, specs) = found.entry((kind, digits.parse().unwrap_or(0), word)).or_default();
             if file.suite { suites.push(file) } else { *specs += 1 }
         }
     }
     found
         .into_iter()
-        .map(|((kind, number), (suites, specs))| {
+        .map(|((_, _, target), (suites, specs))| {
             let list = |of: &dyn Fn(&Listed) -> String| suites.iter().map(|s| of(s)).collect::<Vec<_>>().join(", ");
             let or_none = |text: String| if text.is_empty() { "-".to_string() } else { text };
-            let target = if number == 0 { kind } else { format!("{kind}{number}") };
-            vec![target, or_none(list(&|s| s.path.clone())), or_none(list(&|s| s.state.clone())), specs.to_string()]
+            vec![
+                target.to_string(),
+                or_none(list(&|s| s.path.clone())),
+                or_none(list(&|s| s.state.clone())),
+                specs.to_string(),
+            ]
         })
         .collect()
 }
@@ -258,11 +288,6 @@ fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
 }
 
-/// Whether a runner works in a directory.
-fn is_held(dir: &Path) -> bool {
-    std::fs::File::open(dir.join(".lock")).is_ok_and(|file| file.try_lock_shared().is_err())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -275,15 +300,22 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap_or(dir.path()))?;
             std::fs::write(path, text)
         };
-        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2\"]\n")?;
+        put("specs/a.toml", "name = \"a\"\ndescription = \"first\"\nreproduces = [\"figure2_mock_curves\"]\n")?;
         put("specs/b.toml", "name = ")?;
         put("specs/paper.toml", "paper_version = 1\n")?;
         put("specs/base/c.toml", "name = \"c\"\n")?;
         put(
             "specs/s.toml",
-            "suite_version = 1\nname = \"s\"\nmakes = \"figure2\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
+            "suite_version = 1\nname = \"s\"\nmakes = \"figure2_mock_curves\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n",
         )?;
         put("results/a/manifest.json", "{\"name\": \"a\", \"state\": \"done\", \"finished_at\": null}")?;
+        put("results/a.old-1/manifest.json", "{\"name\": \"a\", \"state\": \"failed\"}")?;
+        put(
+            "results/c/manifest.json",
+            "{\"name\": \"c\", \"state\": \"done\", \"profile\": \"smoke\", \"set\": [\"policy.lr = 1\"]}",
+        )?;
+        // It was killed: nobody holds the directory's lock.
+        put("results/d/manifest.json", "{\"name\": \"d\", \"state\": \"running\"}")?;
         put(
             "results/s/manifest.json",
             "{\"name\": \"s\", \"state\": \"waiting\", \"members\": [{\"state\": \"done\"}, {\"state\": \"waiting\"}]}",
@@ -291,10 +323,19 @@ mod tests {
         let text = list(dir.path(), None);
         assert!(text.contains("specs/a.toml  figure2     done   first\n"), "{text}");
         assert!(text.contains("specs/b.toml  -           -      (cannot be read"), "{text}");
-        assert!(text.contains("specs/s.toml  figure2  waiting, 1 of 2\n"), "{text}");
-        assert!(text.contains("figure2          specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
+        assert!(text.contains("specs/s.toml  figure2_mock_curves  waiting, 1 of 2\n"), "{text}");
+        assert!(text.contains("figure2_mock_curves  specs/s.toml  waiting, 1 of 2  1\n"), "{text}");
         assert!(!text.contains("paper.toml") && !text.contains("base"), "{text}");
-        assert!(text.contains("results/a  done             -         run\n"), "{text}");
+        let row = |path: &str| text.lines().find(|l| l.split("  ").next() == Some(path)).unwrap_or_default();
+        assert!(row("results/a").contains("  done  "), "{text}");
+        assert!(row("results/c").contains("  done (profile smoke, with --set policy.lr)  "), "{text}");
+        assert!(row("results/d").contains("  interrupted  "), "{text}");
+        // Several directories: runs are counted.
+        put(
+            "results/s2/manifest.json",
+            "{\"name\": \"s\", \"state\": \"done\", \"members\": [{\"state\": \"done\"}]}",
+        )?;
+        assert!(list(dir.path(), None).contains("2 of 3 runs done in 2 directories"));
         Ok(())
     }
 
@@ -319,24 +360,11 @@ mod tests {
         let lock = crate::store::lock::Lock::acquire(&dir.path().join("results/a"))?;
         let text = list(dir.path(), None);
         drop(lock);
-        assert!(text.starts_with("RUNNING    STAGE               READY      ON\nresults/a  policy direct, 36%  in 2m "), "{text}");
-        assert!(text.contains("results/b        killed in policy direct, 36%"), "{text}");
-        Ok(())
-    }
-
-    #[test]
-    fn a_smoke_run_is_not_the_specs_result_and_old_ones_do_not_count() -> std::io::Result<()> {
-        let dir = tempfile::tempdir()?;
-        std::fs::create_dir_all(dir.path().join("specs"))?;
-        std::fs::write(dir.path().join("specs/a.toml"), "name = \"a\"\n")?;
-        let put = |name: &str, more: &str| {
-            let out = dir.path().join("results").join(name);
-            std::fs::create_dir_all(&out)?;
-            std::fs::write(out.join("manifest.json"), format!("{{\"name\": \"a\", \"state\": \"done\"{more}}}"))
-        };
-        put("a.old-1", "")?;
-        put("a-smoke", ", \"profile\": \"smoke\"")?;
-        assert!(list(dir.path(), None).contains("specs/a.toml  -           not run; done (smoke profile)"), "{}", list(dir.path(), None));
+        assert!(
+            text.starts_with("RUNNING    STAGE               READY      ON\nresults/a  policy direct, 36%  in 2m "),
+            "{text}"
+        );
+        assert!(text.contains("results/b        interrupted in policy direct, 36%"), "{text}");
         Ok(())
     }
 

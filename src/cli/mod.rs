@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod fetch;
 pub mod init;
 pub mod labels;
 pub mod labels_batches;
@@ -12,18 +13,21 @@ pub mod logprobs;
 pub mod ls;
 pub mod math;
 pub mod model;
+mod panics;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
+mod signals;
+pub mod sources;
 pub mod stop;
 pub mod suite;
-mod timeline;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
 use crate::report::formats::Format;
+use crate::sources::{Catalogue, use_file};
 use crate::spec::{Options, Problem, shipped};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -35,7 +39,7 @@ use std::path::PathBuf;
     name = "runner",
     version,
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
-    after_help = "Examples:\n  runner quickstart --profile smoke               the whole pipeline, tiny, in seconds\n  runner quickstart                               for real, in minutes; the same command continues or reuses\n  runner init mine                                a spec to start from\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               every value and where it came from\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
+    after_help = "Examples:\n  runner quickstart --profile smoke               the whole pipeline, tiny, in seconds\n  runner quickstart                               for real, in minutes; the same command continues or reuses\n  runner init mine                                a spec to start from\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan quickstart                          what it will take: time, memory, disk\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -49,6 +53,9 @@ struct Cli {
     /// Threads of the CPU backend (default: RAYON_NUM_THREADS, else one per core); results do not depend on it
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
     threads: Option<u16>,
+    /// A sources.toml over those of the working and the configuration directory: your places of named sources
+    #[arg(long, global = true, value_name = "FILE")]
+    sources: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
@@ -64,19 +71,11 @@ enum Command {
         #[arg(long, value_enum, default_value = "text")]
         format: ProblemFormat,
     },
-    /// The resolved spec with the origin of each value, the stages, and estimates of work and memory
-    Plan {
-        #[arg(value_parser = spec_path())]
-        spec: PathBuf,
-        #[command(flatten)]
-        overrides: Overrides,
-        /// The device whose cached stages are looked up
-        #[arg(long, default_value = "auto")]
-        device: String,
-        /// Results directory (default: results/NAME of the spec); the stage cache is beside it
-        #[arg(long)]
-        out: Option<PathBuf>,
-    },
+    /// What a run will take: stages and which are done, work, time, memory, disk, downloads; and what the spec sets
+    #[command(
+        after_help = "Examples:\n  runner plan specs/quickstart.toml --values                  every value and where it came from\n  runner plan specs/table4_rouge.toml --device wgpu --memory 80GB   for a GPU that is not in this machine\n  runner plan specs/table4_rouge.toml --format json                 for programs (schemas/plan.schema.json)\n\nTimes come from what `runner doctor` measured on the device, or from --tflops. docs/planning.md explains the numbers."
+    )]
+    Plan(plan::PlanArgs),
     /// Spec differences first, then metrics: value, interval, difference, verdict
     Compare(compare::CompareArgs),
     /// Draw the tables, plots and page of a results directory again, or print its tables for pasting
@@ -97,6 +96,10 @@ enum Command {
     Stop(stop::StopArgs),
     /// Write a spec to start from: NAME.toml, on top of one that the program has inside
     Init(init::InitArgs),
+    /// Bring everything that runs of these specs take from outside: texts, weights, reviews, labels
+    Fetch(fetch::FetchArgs),
+    /// The named sources that specs use, and where each would come from here
+    Sources(sources::SourcesArgs),
     /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
@@ -120,6 +123,21 @@ enum Command {
         /// Folder for the pages
         dir: PathBuf,
     },
+}
+
+impl Command {
+    /// Whether it reads specs, and with them the users' sources.toml.
+    fn reads_sources(&self) -> bool {
+        matches!(
+            self,
+            Self::Run(_)
+                | Self::Validate { .. }
+                | Self::Plan { .. }
+                | Self::Fetch(_)
+                | Self::Sources(_)
+                | Self::Report(_)
+        )
+    }
 }
 
 /// What changes a spec from the command line.
@@ -180,6 +198,12 @@ fn start_screen_log(level: &str) {
     let _ = layer.with_env_filter(filter).try_init();
 }
 
+/// Whether a terminal is written to in colour: not where NO_COLOR is set (no-color.org) or TERM is `dumb`, which shows the
+/// sequences as letters.
+fn in_colour(terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
+    terminal && variable("NO_COLOR").is_none_or(|v| v.is_empty()) && variable("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// `runner SPEC...` is short for `runner run SPEC...`.
 fn arguments() -> Vec<OsString> {
     let mut arguments: Vec<OsString> = std::env::args_os().collect();
@@ -215,6 +239,10 @@ fn man(dir: &std::path::Path) -> i32 {
 
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
+    crate::output::finished(command())
+}
+
+fn command() -> i32 {
     let cli = match Cli::try_parse_from(arguments()) {
         Ok(cli) => cli,
         Err(e) => {
@@ -229,15 +257,20 @@ pub fn main() -> i32 {
         eprintln!("error: --threads: {}", chain(&e));
         return 1;
     }
+    if let Some(file) = &cli.sources {
+        use_file(file);
+    }
+    if let (true, Err(problems)) = (cli.command.reads_sources(), Catalogue::current()) {
+        print_problems(problems);
+        return 2;
+    }
     let level = if cli.quiet { "error" } else { ["info", "debug", "trace"][usize::from(cli.verbose.min(2))] };
     match cli.command {
         Command::Run(args) => run::run(&args, level),
         Command::Validate { specs, overrides, format } => {
             validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json)
         }
-        Command::Plan { spec, overrides, device, out } => {
-            plan::plan(&spec, &overrides.options(false), &device, out.as_deref())
-        }
+        Command::Plan(args) => plan::plan(&args),
         Command::Compare(args) => compare::compare(&args),
         Command::Report(args) => report::report(&args),
         Command::Sample(args) => sample::sample(&args),
@@ -248,14 +281,33 @@ pub fn main() -> i32 {
         }
         Command::Stop(args) => stop::stop(&args),
         Command::Init(args) => init::init(&args),
+        Command::Fetch(args) => fetch::fetch(&args, level),
+        Command::Sources(args) => sources::sources(&args),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),
         Command::Math { op } => math::math(&op),
         Command::Schema { check } => schema::schema(check),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut std::io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "runner", &mut script);
+            print!("{}", String::from_utf8_lossy(&script));
             0
         }
         Command::Man { dir } => man(&dir),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_color_and_a_dumb_terminal_are_heeded() {
+        let with = |set: &'static [(&'static str, &'static str)]| {
+            in_colour(true, &|name| set.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v)))
+        };
+        assert!(with(&[("TERM", "xterm")]) && with(&[]) && with(&[("NO_COLOR", "")]));
+        assert!(!with(&[("NO_COLOR", "1"), ("TERM", "xterm")]) && !with(&[("TERM", "dumb")]));
+        assert!(!in_colour(false, &|_| None));
     }
 }

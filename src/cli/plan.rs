@@ -1,307 +1,155 @@
-//! `runner plan`: every value of the resolved spec with its origin, the stages, and what they will cost.
+//! `runner plan`: what a spec or suite will take; src/plan computes, this prints.
 
-use super::print_problems;
-use super::run::{default_out, with_paths};
+use super::run::default_out;
 use super::validate::of_suite;
-use crate::model::config::read_config;
-use crate::model::device::choose;
-use crate::model::memory::Shape;
-use crate::spec::{Dimensions, LabelerKind, Options, PretrainTokenizer, Spec, SupervisedOn, load};
-use crate::stage::chain::RoundKeys;
-use crate::stage::experiment::Keys;
-use crate::stage::rounds::rounds;
-use crate::store::cache::{Cache, Key};
-use crate::suite::FileKind;
+use super::{Overrides, chain, print_problems};
+use crate::model::device::Chosen;
+use crate::plan::device::Target;
+use crate::plan::throughput::Throughput;
+use crate::plan::units::parse_bytes;
+use crate::plan::{self, Place, Plan, Run};
+use crate::spec::{Loaded, load};
+use crate::store::cache::Cache;
 use crate::suite::load::resolved_toml;
-use std::path::Path;
+use crate::suite::{FileKind, LoadedSuite};
+use clap::{Args, ValueEnum};
+use std::io::Write;
+use std::path::PathBuf;
 
-/// Exit code 0, or 2 if the spec is wrong.
-pub fn plan(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
-    match FileKind::of(path) {
-        FileKind::Suite => return plan_suite(path, options, device, out),
-        FileKind::Paper => {
-            eprintln!("error: {} holds the paper's values; there is nothing to run", path.display());
-            return 2;
+#[derive(Args)]
+pub struct PlanArgs {
+    /// A spec of an experiment, or of a suite
+    #[arg(value_parser = super::spec_path())]
+    spec: PathBuf,
+    #[command(flatten)]
+    overrides: Overrides,
+    /// auto, cpu, wgpu or wgpu:N; with --memory a GPU need not be in this machine
+    #[arg(long, default_value = "auto")]
+    device: String,
+    /// Memory of the device, such as 80GB or 24GiB (default: what the machine says; wgpu does not say it)
+    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    memory: Option<u64>,
+    /// Speed of the device in 10¹² operations per second, for times (default: what `runner doctor` measured)
+    #[arg(long, value_name = "X", value_parser = parse_tflops)]
+    tflops: Option<f64>,
+    /// Results directory (default: results/NAME of the spec); the stage cache is beside it
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Every value and where it comes from, not only those that are neither defaults nor the preset's
+    #[arg(long)]
+    values: bool,
+    #[arg(long, value_enum, default_value = "text")]
+    format: PlanFormat,
+}
+
+/// How a plan is printed.
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq)]
+enum PlanFormat {
+    Text,
+    /// As schemas/plan.schema.json says
+    Json,
+}
+
+fn parse_tflops(text: &str) -> Result<f64, String> {
+    let speed = text.parse().ok().filter(|x: &f64| x.is_finite() && *x > 0.0);
+    speed.ok_or_else(|| format!("{text:?} is not a speed; write 10¹² operations per second, such as 0.2 or 40"))
+}
+
+/// A file that can be planned.
+enum Planned {
+    Spec(Box<Loaded>),
+    Suite(Box<LoadedSuite>),
+}
+
+/// Exit code 0, or 2 if the spec or an argument is wrong.
+pub fn plan(args: &PlanArgs) -> i32 {
+    match planned(args) {
+        Ok(code) => code,
+        Err(message) => {
+            eprintln!("error: {message}");
+            2
         }
-        FileKind::Spec => {}
     }
-    let loaded = match load(path, options) {
+}
+
+fn planned(args: &PlanArgs) -> Result<i32, String> {
+    let options = args.overrides.options(false);
+    let loaded = match FileKind::of(&args.spec) {
+        FileKind::Suite => crate::suite::load(&args.spec, &of_suite(&options)).map(|s| Planned::Suite(Box::new(s))),
+        FileKind::Spec => load(&args.spec, &options).map(|s| Planned::Spec(Box::new(s))),
+        FileKind::Paper | FileKind::Sources => {
+            return Err(format!("{} is no spec and no suite; there is nothing to run", args.spec.display()));
+        }
+    };
+    let loaded = match loaded {
         Ok(loaded) => loaded,
         Err(problems) => {
             print_problems(&problems);
-            return 2;
+            return Ok(2);
         }
     };
-    let device = match choose(device) {
-        Ok(device) => device,
-        Err(e) => {
-            eprintln!("error: {e}");
-            return 2;
-        }
+    let target = Target::find(&args.device, args.memory).map_err(|e| chain(&e))?;
+    let throughput = Throughput::of(target.measured_as.as_deref(), args.tflops);
+    let name = match &loaded {
+        Planned::Spec(loaded) => loaded.spec.name.clone(),
+        Planned::Suite(loaded) => loaded.suite.name.clone(),
     };
-    let tree = serde_json::to_value(&loaded.spec).unwrap_or_default();
-    println!("# {} (origin of each value on the right)", loaded.spec.name);
-    for (key, origin) in &loaded.origins {
-        let value = tree.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default();
-        println!("{:<60} # {origin}", format!("{key} = {value}"));
-    }
-    let out = out.map_or_else(|| default_out(&loaded.spec.name), Path::to_path_buf);
+    let out = args.out.clone().unwrap_or_else(|| default_out(&name));
     let cache = Cache::beside(&out);
-    println!("\n# device {}, results in {}", device.name, out.display());
-    for (name, spec) in &with_paths(&loaded) {
-        println!("\n# run {name}");
-        let keys = Keys::new(spec, name, &device.kind());
-        if let Err(e) = &keys {
-            println!("stages cannot be looked up in the cache: {e}");
+    let place = Place { name: &name, out: &out, cache: &cache, target: &target, throughput: &throughput };
+    let (plan, head) = match &loaded {
+        Planned::Spec(loaded) => {
+            let mut plan = plan::plan(&place, &runs(loaded, None)).map_err(|e| chain(&e))?;
+            plan.values = plan::values::of(loaded);
+            (plan, String::new())
         }
-        let rounds = keys.as_ref().map(|k| k.rounds.clone()).unwrap_or_default();
-        let waits = rounds.iter().any(|r| r.labels.is_none());
-        let keys: Vec<Key> = keys.map(|k| k.all().into_iter().cloned().collect()).unwrap_or_default();
-        for (stage, flops, what) in estimates(spec) {
-            // Weights that are given are imported instead of pretrained.
-            let state = match keys.iter().find(|k| k.stage == stage || (stage == "pretrain" && k.stage == "import")) {
-                Some(_) if rounds.len() > 1 && IN_ROUNDS.contains(&stage) => format!("in {} rounds", rounds.len()),
-                Some(key) => state(&cache, Some(key)),
-                None if waits && IN_ROUNDS.contains(&stage) => WAITS.into(),
-                None => String::new(),
-            };
-            let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
-            println!("{stage:<12} {work:>9} TFLOP   {what:<32} {state}");
+        Planned::Suite(loaded) => {
+            let plan = plan::plan_suite(&place, loaded, &runs_of_suite(loaded)).map_err(|e| chain(&e))?;
+            let values =
+                if args.values { resolved_toml(&loaded.suite, loaded.profile.as_deref()) } else { String::new() };
+            (plan, asked(loaded) + &values)
         }
-        if rounds.len() > 1 {
-            print_rounds(&cache, &rounds, spec.collect.schedule.has_rl());
-        }
-        let (_, rows, at_once) = training(spec);
-        println!(
-            "memory       {:>9.2} GB      a PPO update on the CPU, {} threads: minibatches of {rows} rows, {at_once} at once",
-            memory(spec) / 1e9,
-            rayon::current_num_threads()
-        );
-    }
-    0
+    };
+    print(&plan, &head, args)
 }
 
-/// A stage of a suite's members.
-struct Planned {
-    key: Key,
-    flops: f64,
-    /// The first member that needs it, and how many more do.
-    member: String,
-    others: usize,
+fn print(plan: &Plan, after: &str, args: &PlanArgs) -> Result<i32, String> {
+    let text = match args.format {
+        PlanFormat::Json => serde_json::to_string_pretty(plan).map_err(|e| e.to_string())? + "\n",
+        PlanFormat::Text if after.is_empty() => plan::text::text(plan, args.values),
+        PlanFormat::Text => format!("{}\n{after}", plan::text::text(plan, args.values)),
+    };
+    // A closed pipe (`| head`) is no failure of the spec.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    Ok(0)
 }
 
-/// The sum over members: every stage once, whoever needs it.
-fn plan_suite(path: &Path, options: &Options, device: &str, out: Option<&Path>) -> i32 {
-    let loaded = match crate::suite::load(path, &of_suite(options)) {
-        Ok(loaded) => loaded,
-        Err(problems) => {
-            print_problems(&problems);
-            return 2;
-        }
-    };
-    let device = match choose(device) {
-        Ok(device) => device,
-        Err(e) => {
-            eprintln!("error: {e}");
-            return 2;
-        }
-    };
-    let name = &loaded.suite.name;
-    let out = out.map_or_else(|| default_out(name), Path::to_path_buf);
-    let cache = Cache::beside(&out);
-    print!("{}", resolved_toml(&loaded.suite, loaded.profile.as_deref()));
-    println!("\n# {name} makes {}; device {}, results in {}", loaded.suite.makes.word(), device.name, out.display());
-    let mut stages: Vec<Planned> = Vec::new();
-    let mut largest: f64 = 0.0;
-    for member in &loaded.members {
-        for (run, spec) in &with_paths(&member.loaded) {
-            let keys = match Keys::new(spec, run, &device.kind()) {
-                Ok(keys) => keys,
-                Err(e) => {
-                    println!("{}: stages cannot be looked up in the cache: {e}", member.folder());
-                    continue;
-                }
-            };
-            largest = largest.max(memory(spec));
-            let estimates = estimates(spec);
-            for key in keys.all() {
-                let of = |stage: &str| stage == key.stage || (stage == "pretrain" && key.stage == "import");
-                let flops = estimates.iter().find(|(stage, ..)| of(stage)).map_or(f64::NAN, |(_, flops, _)| *flops);
-                match stages.iter_mut().find(|planned| planned.key == *key) {
-                    Some(planned) => planned.others += 1,
-                    None => stages.push(Planned { key: key.clone(), flops, member: member.folder(), others: 0 }),
-                }
-            }
-        }
+/// The runs of a spec, or of a member of a suite.
+fn runs(loaded: &Loaded, member: Option<&str>) -> Vec<Run> {
+    Run::of(loaded, loaded.variants.clone(), member)
+}
+
+fn runs_of_suite(loaded: &LoadedSuite) -> Vec<Run> {
+    loaded.members.iter().flat_map(|member| runs(&member.loaded, Some(&member.folder()))).collect()
+}
+
+/// Whom a suite asks when its members are done.
+fn asked(loaded: &LoadedSuite) -> String {
+    if !loaded.suite.makes.asks() {
+        return String::new();
     }
-    let (mut to_do, mut cached) = (0.0, 0);
-    for Planned { key, flops, member, others } in &stages {
-        let state = if cache.has(key) {
-            "cached"
-        } else if cache.has_begun(key) {
-            "begun "
-        } else {
-            "to do "
-        };
-        cached += usize::from(cache.has(key));
-        to_do += if cache.has(key) || !flops.is_finite() { 0.0 } else { *flops };
-        let work = if flops.is_finite() { format!("{:.3}", flops / 1e12) } else { "?".into() };
-        let shared = if *others == 0 { String::new() } else { format!(", and {others} more") };
-        println!("{state} {work:>9} TFLOP   {:<32} {member}{shared}", key.to_string());
-    }
-    println!(
-        "\n{} runs of {} members; {} stages, {cached} of them cached; {:.3} TFLOP to do; at most {:.2} GB for a PPO update on the CPU",
-        loaded.members.len(),
-        loaded.suite.members.0.len(),
-        stages.len(),
-        to_do / 1e12,
-        largest / 1e9
-    );
     let p = &loaded.suite.preference;
-    if loaded.suite.makes.asks() {
-        let by = if p.kind == crate::suite::types::Asked::Simulated { "simulated labelers" } else { "people" };
-        println!(
-            "then {by} are asked: {} comparisons of {} contexts, {} answers each",
-            loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(),
-            p.contexts,
-            p.labelers
-        );
-    }
-    0
+    let by = if p.kind == crate::suite::types::Asked::Simulated { "simulated labelers" } else { "people" };
+    format!(
+        "then {by} are asked: {} comparisons of {} contexts, {} answers each\n",
+        loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(),
+        p.contexts,
+        p.labelers
+    )
 }
 
-/// Stages that every round has.
-const IN_ROUNDS: [&str; 3] = ["labels", "reward", "policy"];
-/// What depends on answers that people have not given.
-const WAITS: &str = "after people's answers";
-
-/// Where a stage stands.
-fn state(cache: &Cache, key: Option<&Key>) -> String {
-    match key {
-        Some(key) if cache.has(key) => format!("cached {key}"),
-        Some(key) if cache.has_begun(key) => format!("begun  {key}"),
-        Some(key) => format!("to do  {key}"),
-        None => WAITS.into(),
-    }
-}
-
-/// Labels, r and π of each round.
-fn print_rounds(cache: &Cache, rounds: &[RoundKeys], has_rl: bool) {
-    for keys in rounds {
-        let r = &keys.round;
-        println!(
-            "round {:<3} labels  {:>7} new, {:>7} in all      {}",
-            r.number,
-            r.new,
-            r.total,
-            state(cache, keys.labels.as_ref())
-        );
-        println!("          reward  {:<28} {}", "from the start, on all", state(cache, keys.reward.as_ref()));
-        if has_rl {
-            let updates = format!("updates {} to {}", r.from + 1, r.to);
-            println!("          policy  {updates:<28} {}", state(cache, keys.policy.as_ref()));
-        }
-    }
-}
-
-/// Weights of the blocks (the embedding's share as LM head is counted where logits are).
-fn block_weights(d: &Dimensions) -> f64 {
-    12.0 * d.layers as f64 * (d.width * d.width) as f64
-}
-
-/// The size of ρ: of the weights' config.json where they are there, else as the spec says.
-fn dimensions(spec: &Spec) -> (Dimensions, f64) {
-    let config = spec.model.weights.path.as_ref().and_then(|path| read_config(Path::new(path)).ok());
-    match (config, &spec.model.weights.pretrain) {
-        (Some(config), _) => (config.dimensions, config.vocab as f64),
-        (None, Some(p)) if p.tokenizer == PretrainTokenizer::Trained => (spec.model.dimensions(), p.vocabulary as f64),
-        _ => (spec.model.dimensions(), 50_257.0),
-    }
-}
-
-/// Tokens of a query with what surrounds it; a token of prefix or suffix is taken to have three characters.
-fn query_tokens(spec: &Spec) -> usize {
-    let t = &spec.task;
-    t.query_length + (t.query_prefix.len() + t.query_suffix.len()).div_ceil(3)
-}
-
-/// (stage, floating-point operations, in words). Forward = 2 per weight and token, backward twice that, plus
-/// attention; the LM head at response positions only.
-pub(super) fn estimates(spec: &Spec) -> Vec<(&'static str, f64, String)> {
-    let (d, vocabulary) = dimensions(spec);
-    let t = &spec.task;
-    let length = (query_tokens(spec) + t.response_length) as f64;
-    let attention = |tokens: f64| 4.0 * d.layers as f64 * d.width as f64 * tokens;
-    let body = length * (2.0 * block_weights(&d) + attention(length));
-    let head = 2.0 * vocabulary * d.width as f64 * t.response_length as f64;
-    let c = &spec.labeler.classifier;
-    let (mock, recorded) = (spec.labeler.has_classifier(), spec.labeler.kind == LabelerKind::Recorded);
-    let classifier = if mock { length * 2.0 * block_weights(&c.dimensions) } else { 0.0 };
-    let mut stages = Vec::new();
-    if let Some(p) = &spec.model.weights.pretrain {
-        let tokens = (p.steps * p.batch_size * p.sequence_length) as f64;
-        let per_token =
-            3.0 * (2.0 * block_weights(&d) + attention(p.sequence_length as f64) + 2.0 * vocabulary * d.width as f64);
-        stages.push(("pretrain", tokens * per_token, format!("{} steps, {tokens} tokens", p.steps)));
-    }
-    let s = &spec.supervised;
-    if s.on != SupervisedOn::Nothing {
-        stages.push((
-            "supervised",
-            f64::NAN,
-            format!("{} learning rate(s), as many steps as the data has", s.lrs.len()),
-        ));
-    }
-    if mock {
-        stages.push(("classifier", 3.0 * (c.steps * c.batch_size) as f64 * classifier, format!("{} steps", c.steps)));
-    }
-    let rounds = rounds(spec);
-    if !rounds.is_empty() {
-        let labels = spec.collect.labels as f64;
-        let all = labels + spec.collect.held_out as f64;
-        let work = if recorded { 0.0 } else { 4.0 * all * (body + head + classifier) };
-        let what = match spec.labeler.kind {
-            LabelerKind::Mock => "comparisons of 4",
-            LabelerKind::Recorded => "recorded labels",
-            LabelerKind::Simulated => "simulated comparisons of 4",
-            LabelerKind::Human => "comparisons of 4 by people",
-        };
-        stages.push(("labels", work, format!("{labels} {what}")));
-        // Every round learns from all labels so far.
-        let learned: f64 = rounds.iter().map(|r| r.total as f64).sum();
-        stages.push((
-            "reward",
-            12.0 * learned * spec.reward.epochs as f64 * body,
-            format!("{} epoch(s)", spec.reward.epochs),
-        ));
-    }
-    let p = &spec.policy;
-    if spec.collect.schedule.has_rl() {
-        // Sampling, reference and score passes, then forward and backward per optimisation epoch.
-        let episode = 3.0 * body + 2.0 * head + classifier + 3.0 * p.epochs as f64 * (body + head);
-        stages.push((
-            "policy",
-            p.episodes as f64 * episode,
-            format!("{} episodes in {} updates", p.episodes, p.episodes / p.batch_size),
-        ));
-    }
-    let e = &spec.evaluate;
-    let samples = (2 * e.queries + e.optimum_queries * e.optimum_samples) as f64;
-    stages.push(("evaluate", samples * (body + head + classifier), format!("{samples} samples")));
-    stages
-}
-
-/// Sizes of the policy's training, rows per minibatch, and rows worked on at once where there is no GPU.
-fn training(spec: &Spec) -> (Shape, usize, usize) {
-    let (dimensions, vocabulary) = dimensions(spec);
-    let response = spec.task.response_length;
-    let shape = Shape { dimensions, vocab: vocabulary as usize, time: query_tokens(spec) + response, response };
-    let rows = spec.policy.batch_size / spec.policy.minibatches;
-    (shape, rows, shape.rows().min(rows))
-}
-
-/// Bytes of a PPO update, and r_s.
-fn memory(spec: &Spec) -> f64 {
-    let (shape, rows, _) = training(spec);
-    shape.update(rows, rayon::current_num_threads()) + 4.0 * block_weights(&spec.labeler.classifier.dimensions)
+/// Refuses a spec that the device has no room for, naming what makes it fit.
+pub(super) fn room(loaded: &[&Loaded], cache: &Cache, chosen: &Chosen, memory: Option<u64>) -> Result<(), String> {
+    let runs: Vec<Run> = loaded.iter().flat_map(|loaded| runs(loaded, None)).collect();
+    plan::room::check(&runs, cache, &Target::of(chosen, memory))
 }

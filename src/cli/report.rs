@@ -1,7 +1,10 @@
 //! `runner report`: draws a results directory's tables, plots and page again, or prints its tables for pasting.
 
-use crate::report::files::{ReportError, Table, read_json};
+use crate::report::files::{ReportError, Table};
 use crate::report::formats::{Format, write};
+use crate::report::{self, Results};
+use crate::suite::results::SuiteResults;
+use crate::suite::{draw, table};
 use clap::Args;
 use std::path::{Path, PathBuf};
 
@@ -11,58 +14,69 @@ pub struct ReportArgs {
     /// Print this table (its name in tables/, for example scores); default with --format: all
     #[arg(long, value_name = "NAME")]
     table: Option<String>,
-    /// Print tables as text, json, markdown, latex or csv
+    /// Print tables as text, json, markdown, latex or csv, and write nothing
     #[arg(long, value_parser = super::parse_format)]
     format: Option<Format>,
 }
 
-/// Exit code 0 if drawn, 1 if that failed, 2 for a table that is not there.
+/// Exit code 0 if all of it is drawn or printed; 1 if that failed, or files are damaged and the rest was; 2 for a table that is
+/// not there.
 pub fn report(args: &ReportArgs) -> i32 {
-    let drawn = match args.dir.join("suite.toml").exists() {
-        true => crate::suite::draw::draw(&args.dir).map(|_| ()),
-        false => crate::report::draw(&args.dir),
+    let (tables, damaged) = match tables(&args.dir) {
+        Ok(found) => found,
+        Err(e) => return failed(&e, 1),
     };
-    if let Err(e) = drawn {
-        eprintln!("error: {}", super::chain(&e));
-        return 1;
-    }
-    if args.table.is_none() && args.format.is_none() {
+    let code = if args.table.is_none() && args.format.is_none() {
+        let drawn = match is_suite(&args.dir) {
+            true => draw::draw(&args.dir).map(|_| ()),
+            false => report::draw(&args.dir),
+        };
+        if let Err(e) = drawn {
+            return failed(&e, 1);
+        }
         println!("{}", args.dir.join("report.html").display());
-        return 0;
-    }
-    match tables(&args.dir, args.table.as_deref()) {
-        Ok(found) => {
-            let format = args.format.unwrap_or(Format::Text);
-            let written: Vec<String> = found.iter().map(|table| write(table, format)).collect();
-            print!("{}", written.join("\n"));
-            0
+        0
+    } else {
+        match chosen(tables, args.table.as_deref()) {
+            Ok(tables) => {
+                let format = args.format.unwrap_or(Format::Text);
+                let written: Vec<String> = tables.iter().map(|table| write(table, format)).collect();
+                print!("{}", written.join("\n"));
+                0
+            }
+            Err(e) => failed(&e, 2),
         }
-        Err(e) => {
-            eprintln!("error: {}", super::chain(&e));
-            2
-        }
-    }
+    };
+    damaged.iter().for_each(|what| eprintln!("warning: left out: {what}"));
+    if code == 0 && !damaged.is_empty() { 1 } else { code }
 }
 
-/// The tables of a directory, or the one that is named.
-fn tables(dir: &Path, name: Option<&str>) -> Result<Vec<Table>, ReportError> {
-    let folder = dir.join("tables");
-    let source = |source| ReportError::Read { path: folder.clone(), source };
-    let mut names: Vec<String> = std::fs::read_dir(&folder)
-        .map_err(source)?
-        .flatten()
-        .filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".json").map(str::to_owned))
-        .collect();
-    names.sort();
-    if let Some(name) = name {
-        if !names.iter().any(|n| n == name) {
-            return Err(ReportError::Usage(format!(
-                "there is no table {name:?} in {}; there are {}",
-                folder.display(),
-                names.join(", ")
-            )));
-        }
-        names.retain(|n| n == name);
+fn failed(error: &ReportError, code: i32) -> i32 {
+    eprintln!("error: {}", super::chain(error));
+    code
+}
+
+fn is_suite(dir: &Path) -> bool {
+    dir.join("suite.toml").exists()
+}
+
+/// All tables of a directory as it is now, and the damaged files that they lack.
+fn tables(dir: &Path) -> Result<(Vec<Table>, Vec<String>), ReportError> {
+    if is_suite(dir) {
+        let results = SuiteResults::load(dir)?;
+        return Ok((table::build(&results), results.damaged));
     }
-    names.iter().map(|name| read_json(&folder.join(format!("{name}.json")))).collect()
+    let results = Results::load(dir)?;
+    Ok((report::tables::build(&results), results.damaged))
+}
+
+/// All, or the one that is named.
+fn chosen(tables: Vec<Table>, name: Option<&str>) -> Result<Vec<Table>, ReportError> {
+    let Some(name) = name else { return Ok(tables) };
+    let names: Vec<String> = tables.iter().map(|table| table.id.clone()).collect();
+    let found: Vec<Table> = tables.into_iter().filter(|table| table.id == name).collect();
+    match found.is_empty() {
+        true => Err(ReportError::Usage(format!("there is no table {name:?}; there are {}", names.join(", ")))),
+        false => Ok(found),
+    }
 }

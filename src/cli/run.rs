@@ -1,23 +1,24 @@
 //! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished.
 
-use super::timeline::timeline;
-use super::{Overrides, chain, print_problems};
+use super::{Overrides, chain, panics, print_problems, signals};
 use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
+use crate::plan::{Run, timeline};
 use crate::report::Results;
-use crate::report::files::{Manifest, State, Table, read_json};
 use crate::report::compare::compare;
+use crate::report::files::{Manifest, State, Table, read_json};
 use crate::report::formats::{Format, on_screen, wrapped};
 use crate::report::headline::{Headline, headline};
-use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolve_path, resolved_toml};
+use crate::spec::paths::portable_spec;
+use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
 use crate::stage::context::Context;
 use crate::stage::progress::Progress;
 use crate::stage::{StageError, experiment, stop};
-use crate::store::atomic::write_atomic;
+use crate::store::atomic::{is_temporary, sweep, write_atomic};
 use crate::store::cache::Cache;
-use crate::store::lock::Lock;
+use crate::store::lock::{Lock, holder, is_lock_file};
 use crate::suite::{self, FileKind, LoadedSuite};
 use clap::Args;
 use std::fs::File;
@@ -50,6 +51,12 @@ pub struct RunArgs {
     pub(super) fresh: bool,
     #[arg(long)]
     pub(super) no_progress: bool,
+    /// Memory of the device, such as 80GB (default: what the machine says; wgpu does not say it)
+    #[arg(long, value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
+    memory: Option<u64>,
+    /// Start even if `runner plan` says that the device has no room
+    #[arg(long)]
+    no_memory_check: bool,
 }
 
 /// The log file of the run in progress.
@@ -70,13 +77,13 @@ impl Write for LogFile {
     }
 }
 
-fn start_logging(level: &str) {
+pub(super) fn start_logging(level: &str) {
     // The libraries below us log at info; only their warnings matter here.
     let filter = |level: &str| EnvFilter::new(format!("warn,runner={level}"));
     let screen = EnvFilter::try_from_default_env().unwrap_or_else(|_| filter(level));
     let screen = fmt::layer()
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
+        .with_ansi(super::in_colour(std::io::stderr().is_terminal(), &|name| std::env::var_os(name)))
         .with_target(false)
         .without_time()
         .with_filter(screen);
@@ -146,6 +153,12 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         print_problems(&problems);
         return 2;
     }
+    // Before the device's test, which takes its time on a GPU.
+    let interrupted = Arc::new(AtomicBool::new(false));
+    if let Err(e) = signals::listen(Arc::clone(&interrupted)) {
+        tracing::warn!("Ctrl-C will not save: {e}");
+    }
+    panics::remember();
     let chosen = match ready_device(&args.device) {
         Ok(chosen) => chosen,
         Err(message) => {
@@ -153,16 +166,9 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             return if message.contains("is not a device") { 2 } else { 1 };
         }
     };
-    let interrupted = Arc::new(AtomicBool::new(false));
-    let flag = Arc::clone(&interrupted);
-    let handler = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(4);
-        }
-        eprintln!("finishing the step and saving; press again to stop at once");
-    });
-    if let Err(e) = handler {
-        tracing::warn!("Ctrl-C will not save: {e}");
+    if interrupted.load(Ordering::SeqCst) {
+        eprintln!("error: stopped by {} before the first stage", stop::signal());
+        return 4;
     }
     let mut code = 0;
     let mut of_seeds = Vec::new();
@@ -253,7 +259,10 @@ impl Ended {
 pub(super) fn lock(out: &Path) -> Result<Lock, String> {
     match Lock::acquire(out) {
         Ok(Some(lock)) => Ok(lock),
-        Ok(None) => Err(format!("another runner is writing in {}; wait for it, or stop it", out.display())),
+        Ok(None) => {
+            let who = holder(out).map(|who| format!(" ({who})")).unwrap_or_default();
+            Err(format!("another runner{who} is writing in {}; wait for it, or stop it", out.display()))
+        }
         Err(e) => Err(format!("{}: {e}", out.display())),
     }
 }
@@ -267,18 +276,17 @@ pub(super) fn run_one(
     interrupted: &Arc<AtomicBool>,
 ) -> Ended {
     let out = place.out;
-    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, loaded, spec)) {
+    if let Err(message) = check_room(args, &[loaded], &place.cache, chosen) {
+        return Ended::refused(2, message);
+    }
+    if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(chosen, spec)) {
         return Ended::refused(1, e.to_string());
     }
-    if let Err((code, message)) = prepare(args, &resolved_toml(&loaded.spec), "spec.toml", out) {
-        return Ended::refused(code, message);
-    }
-    let _lock = match lock(out) {
+    let _lock = match prepare(args, &resolved_toml(&portable_spec(&loaded.spec, out)), "spec.toml", out) {
         Ok(lock) => lock,
-        Err(message) => return Ended::refused(1, message),
+        Err((code, message)) => return Ended::refused(code, message),
     };
     log_to(out);
-    let variants = with_paths(loaded);
     let context = Context {
         device: chosen.device.clone(),
         device_kind: chosen.kind(),
@@ -288,7 +296,7 @@ pub(super) fn run_one(
         interrupted: Arc::clone(interrupted),
         records: Mutex::new(Vec::new()),
         sources: Mutex::new(Vec::new()),
-        timeline: Mutex::new(timeline(&variants, &chosen.kind())),
+        timeline: Mutex::new(timeline(&Run::of(loaded, loaded.variants.clone(), None), &chosen.kind())),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -304,10 +312,12 @@ pub(super) fn run_one(
         started_at: now(),
         finished_at: None,
         peak_memory_bytes: None,
-        profile: args.overrides.profile.clone(),
         error: None,
+        profile: args.overrides.profile.clone(),
+        set: args.overrides.set.clone(),
     };
-    let result = save_manifest(out, &manifest).and_then(|()| experiment::run(&context, &variants));
+    let result =
+        save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
     manifest.stages = context.records.into_inner().unwrap_or_default();
     manifest.sources = context.sources.into_inner().unwrap_or_default();
     manifest.state = match &result {
@@ -337,11 +347,16 @@ pub(super) fn run_one(
     finish(out, place.quiet, code, manifest.error)
 }
 
+/// Refuses what the device has no memory for, unless told not to.
+pub(super) fn check_room(args: &RunArgs, specs: &[&Loaded], cache: &Cache, chosen: &Chosen) -> Result<(), String> {
+    if args.no_memory_check { Ok(()) } else { super::plan::room(specs, cache, chosen, args.memory) }
+}
+
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.
-fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelError> {
+fn room_for(chosen: &Chosen, spec: &Spec) -> Result<(), ModelError> {
     let weights = &spec.model.weights;
     let (vocab, width) = match (&weights.path, &weights.pretrain) {
-        (Some(path), _) => match read_config(&resolve_path(path, &loaded.dir)) {
+        (Some(path), _) => match read_config(Path::new(path)) {
             Ok(config) => (config.vocab, config.dimensions.width),
             Err(_) => return Ok(()),
         },
@@ -350,25 +365,6 @@ fn room_for(chosen: &Chosen, loaded: &Loaded, spec: &Spec) -> Result<(), ModelEr
         _ => (50_257, spec.model.dimensions().width),
     };
     chosen.check_room(vocab, width)
-}
-
-/// The variants with their data and model paths made findable from where the program runs.
-pub fn with_paths(loaded: &Loaded) -> Vec<(String, Spec)> {
-    let mut variants = loaded.variants.clone();
-    for (_, spec) in &mut variants {
-        let paths = [
-            &mut spec.model.weights.path,
-            &mut spec.task.data.path,
-            &mut spec.labeler.reviews.path,
-            &mut spec.labeler.path,
-            &mut spec.labeler.batches,
-        ];
-        let human = spec.labeler.human.as_mut().map(|human| [&mut human.gold, &mut human.instructions]);
-        for path in paths.into_iter().chain(human.into_iter().flatten()).flatten() {
-            *path = resolve_path(path, &loaded.dir).to_string_lossy().into_owned();
-        }
-    }
-    variants
 }
 
 /// Draws the report, says what came out, and where it is.
@@ -411,52 +407,81 @@ pub(super) fn screen_width() -> usize {
     size.map_or(100, |(width, _)| usize::from(width.0).clamp(20, 120))
 }
 
-/// Makes sure that `out` is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.
-pub(super) fn prepare(args: &RunArgs, text: &str, name: &str, out: &Path) -> Result<(), (i32, String)> {
+/// Whose a results directory is.
+enum Owner {
+    /// This spec's (or suite's).
+    Ours,
+    Another,
+    Nobody,
+}
+
+/// Takes the lock of `out`, which is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.
+pub(super) fn prepare(args: &RunArgs, text: &str, name: &str, out: &Path) -> Result<Lock, (i32, String)> {
+    // What is refused is left as it is, without a lock in it.
+    owner(args, text, name, out)?;
+    let locked = |out: &Path| lock(out).map_err(|message| (1, message));
+    let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
+    let mut lock = locked(out)?;
+    sweep(out);
+    // Whoever had the lock before may have made something else of it.
+    match owner(args, text, name, out)? {
+        Owner::Ours => return Ok(lock),
+        Owner::Another => {
+            // Held until nothing of it is here any more: no run is moved away while it writes. Windows alone gives no other
+            // name to a directory with an open file in it.
+            lock.unname();
+            let held = (!cfg!(windows)).then_some(lock);
+            let aside = set_aside(out).map_err(failed)?;
+            drop(held);
+            eprintln!("kept the old results in {}", aside.display());
+            lock = locked(out)?;
+        }
+        Owner::Nobody => {}
+    }
+    write_atomic(&out.join(name), text.as_bytes()).map_err(failed)?;
+    Ok(lock)
+}
+
+/// Renames a directory to the next DIR.old-N.
+fn set_aside(out: &Path) -> std::io::Result<PathBuf> {
+    let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let aside = (1..).map(|i| out.with_file_name(format!("{name}.old-{i}"))).find(|p| !p.exists());
+    let aside = aside.ok_or_else(|| std::io::Error::other("no free name"))?;
+    std::fs::rename(out, &aside)?;
+    Ok(aside)
+}
+
+/// Err: exit code and message where it is not for this spec.
+fn owner(args: &RunArgs, text: &str, name: &str, out: &Path) -> Result<Owner, (i32, String)> {
     if out.join(REFERENCE).exists() {
         return Err((2, format!("{} is a reference to compare with; use another --out", out.display())));
     }
-    let path = out.join(name);
-    let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
-    match std::fs::read_to_string(&path) {
-        Ok(old) if old == text => return Ok(()),
-        Ok(_) if args.fresh => {
-            let aside = (1..)
-                .map(|i| {
-                    out.with_file_name(format!("{}.old-{i}", out.file_name().unwrap_or_default().to_string_lossy()))
-                })
-                .find(|p| !p.exists());
-            if let Some(aside) = aside {
-                std::fs::rename(out, &aside).map_err(failed)?;
-                eprintln!("kept the old results in {}", aside.display());
-            }
-        }
-        Ok(_) => {
-            return Err((
-                2,
-                format!(
-                    "{} holds results of another {} (compare its {name} with `runner plan`); use --out for another directory, or --fresh to keep the old one aside",
-                    out.display(),
-                    name.trim_end_matches(".toml")
-                ),
-            ));
-        }
+    match std::fs::read_to_string(out.join(name)) {
+        Ok(old) if old == text => Ok(Owner::Ours),
+        Ok(_) if args.fresh => Ok(Owner::Another),
+        Ok(_) => Err((
+            2,
+            format!(
+                "{} holds results of another {} (compare its {name} with `runner plan`); use --out for another directory, or --fresh to keep the old one aside",
+                out.display(),
+                name.trim_end_matches(".toml")
+            ),
+        )),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
-            let foreign =
-                std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| e.file_name() != ".lock")));
-            if foreign {
-                return Err((
+            let foreign = |name: &std::ffi::OsStr| !is_lock_file(name) && !is_temporary(name);
+            match std::fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| foreign(&e.file_name())))) {
+                true => Err((
                     2,
                     format!(
                         "{} is not empty and has no {name}: not a results directory of this kind; use --out",
                         out.display()
                     ),
-                ));
+                )),
+                false => Ok(Owner::Nobody),
             }
         }
-        Err(e) => return Err(failed(e)),
+        Err(e) => Err((1, format!("{}: {e}", out.display()))),
     }
-    write_atomic(&path, text.as_bytes()).map_err(failed)
 }
 
 fn save_manifest(out: &Path, manifest: &Manifest) -> Result<(), StageError> {

@@ -1,10 +1,11 @@
-//! `runner sample`: continuations of a prompt under any model directory, drawn as the trainer draws them: from the whole
-//! vocabulary, of a fixed length, continuing through `<|endoftext|>`.
+//! `runner sample`: continuations of a prompt under any model directory, drawn as the trainer draws them: from all
+//! tokens of the tokenizer, of a fixed length, continuing through the end of text. The prompt is text, whatever it holds.
 
 use super::model::{Failure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;
-use crate::model::sampling::{Sampled, Sampling, sample as draw};
+use crate::model::sampling::{Sampled, Sampling, logprobs, sample as draw};
 use crate::model::tokenizer::Tokenizer;
+use crate::model::vocabulary::fitted;
 use crate::stage::context::Context;
 use clap::{Args, ValueEnum};
 use rand::RngExt;
@@ -23,7 +24,7 @@ pub struct SampleArgs {
     /// Model directory: config.json, model.safetensors (or shards), tokenizer.json
     #[arg(long, value_name = "DIR")]
     model: PathBuf,
-    /// What to continue; empty: start from <|endoftext|>
+    /// What to continue, all of it as text; empty: start from the model's end of text
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     prompt: String,
     /// Number of samples
@@ -67,8 +68,9 @@ pub fn sample(args: &SampleArgs) -> i32 {
 }
 
 fn run(args: &SampleArgs) -> Result<(), Failure> {
-    let model = open(&args.model, &args.device)?;
+    let given = open(&args.model, &args.device)?;
     let tokenizer = Tokenizer::load(&args.model).map_err(|e| Failure::Input(e.to_string()))?;
+    let model = fitted(given.clone(), &tokenizer).map_err(|e| Failure::Input(e.to_string()))?;
     let mut query = tokenizer.encode(&args.prompt).map_err(|e| Failure::Input(e.to_string()))?;
     if query.is_empty() {
         query.push(tokenizer.end_of_text());
@@ -89,7 +91,13 @@ fn run(args: &SampleArgs) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     let k = args.k as usize;
     for first in (0..k).step_by(SHARED) {
-        let sampled = samples(&model, args, &query, first, SHARED.min(k - first))?;
+        let mut sampled = samples(&model, args, &query, first, SHARED.min(k - first))?;
+        if given.vocab() > model.vocab() {
+            // What is printed is what `runner logprobs` and transformers say of this directory, with all of its rows.
+            let queries = vec![query.iter().map(|t| Some(*t)).collect(); sampled.responses.len()];
+            let scored = logprobs(&given, &queries, &sampled.responses, args.temperature);
+            sampled.logprobs = scored.map_err(|e| Failure::Run(e.to_string()))?;
+        }
         for (i, (response, logprobs)) in sampled.responses.iter().zip(&sampled.logprobs).enumerate() {
             let text = tokenizer.decode(response).map_err(|e| Failure::Run(e.to_string()))?;
             match args.format {

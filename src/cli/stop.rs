@@ -2,7 +2,8 @@
 
 use super::labels_batches::user;
 use super::model::{Failure, exit_code};
-use crate::stage::stop::{StopRequest, now, request, requested, stop_file};
+use crate::stage::stop::{Asked, StopRequest, ask, now, requested, stop_file};
+use crate::store::lock::is_held;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -21,14 +22,15 @@ pub struct StopArgs {
     undo: bool,
 }
 
-/// Exit code 0 asked, 2 no results directory, 1 where writing fails.
+/// Exit code 0 asked, or nothing to stop; 2 no results directory, 1 where writing fails.
 pub fn stop(args: &StopArgs) -> i32 {
     exit_code(run(args))
 }
 
 fn run(args: &StopArgs) -> Result<(), Failure> {
     let dir = args.dir.display();
-    if !args.dir.join("spec.toml").is_file() {
+    let suite = args.dir.join("suite.toml").is_file();
+    if !suite && !args.dir.join("spec.toml").is_file() {
         return Err(Failure::Input(format!(
             "{dir} is no results directory (it has no spec.toml); give the one of the run"
         )));
@@ -43,12 +45,21 @@ fn run(args: &StopArgs) -> Result<(), Failure> {
         return Ok(());
     }
     let asked = StopRequest { by: args.by.clone().unwrap_or_else(user), reason: args.reason.clone(), at: Some(now()) };
-    if !request(&args.dir, &asked).map_err(failed)? {
-        let by = requested(&args.dir).map(|r| r.by).unwrap_or_default();
-        eprintln!("{by} has asked already");
+    match ask(&args.dir, &asked).map_err(failed)? {
+        Asked::NotRunning(ended) => {
+            eprintln!("the run in {dir} is not in progress ({ended}): there is nothing to stop");
+            return Ok(());
+        }
+        Asked::Already(first) => eprintln!("{} has asked already", first.by),
+        Asked::Stops => {}
     }
+    let when = match (suite, is_held(&args.dir)) {
+        (_, false) => "is not in progress; when it is started again, it stops at once",
+        (true, true) => "stops before its next member (to stop the member at work, name its directory)",
+        (false, true) => "stops at its next step, saves",
+    };
     eprintln!(
-        "the run in {dir} stops at its next step, saves, and exits with code 4; stops.jsonl says who and why\nto go on: runner stop {dir} --undo, and the run's own command again"
+        "the run in {dir} {when}, and exits with code 4; stops.jsonl says who and why\nto go on: runner stop {dir} --undo, and the run's own command again"
     );
     Ok(())
 }

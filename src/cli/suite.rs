@@ -1,11 +1,11 @@
 //! `runner SUITE`: runs every member at every seed, one after the other, asks readers where the table needs them, and draws
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
-use super::run::{Place, RunArgs, lock, log_to, now, peak_memory, prepare, print_table, run_one, screen_width, with_paths};
-use super::{Overrides, chain};
+use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, prepare, print_table, run_one, screen_width};
+use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
-use crate::spec::Spec;
 use crate::report::formats::wrapped;
+use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
@@ -35,16 +35,17 @@ pub(super) fn run(
     chosen: &Chosen,
     interrupted: &Arc<AtomicBool>,
 ) -> i32 {
-    let text = resolved_toml(&loaded.suite, loaded.profile.as_deref());
-    if let Err((code, message)) = prepare(args, &text, "suite.toml", out) {
+    let specs: Vec<&Loaded> = loaded.members.iter().map(|member| &member.loaded).collect();
+    if let Err(message) = check_room(args, &specs, &Cache::beside(out), chosen) {
         eprintln!("error: {message}");
-        return code;
+        return 2;
     }
-    let _lock = match lock(out) {
+    let text = resolved_toml(&loaded.suite, loaded.profile.as_deref());
+    let _lock = match prepare(args, &text, "suite.toml", out) {
         Ok(lock) => lock,
-        Err(message) => {
+        Err((code, message)) => {
             eprintln!("error: {message}");
-            return 1;
+            return code;
         }
     };
     let mut suite = Running { out, manifest: begun(loaded, chosen), started: Instant::now() };
@@ -53,7 +54,7 @@ pub(super) fn run(
     if interrupted.load(Ordering::SeqCst) || out.join("stop").exists() {
         return suite.end(State::Stopped, 4);
     }
-    if let Err(e) = suite.ask(args, loaded, chosen, interrupted) {
+    if let Err(e) = panics::caught(|| suite.ask(args, loaded, chosen, interrupted)) {
         tracing::error!("{}", chain(&e));
         return suite.end(State::Failed, 1);
     }
@@ -202,9 +203,9 @@ fn because(reason: Option<&str>) -> String {
     reason.map(|reason| format!(": {reason}")).unwrap_or_default()
 }
 
-/// The run of a member that its suite means, with paths that can be found from here.
+/// The run of a member that its suite means.
 fn meant(loaded: &LoadedSuite, name: &str, seed: u64) -> Option<(String, Spec)> {
     let member = loaded.members.iter().find(|m| m.name == name && m.seed == seed)?;
     let run = loaded.suite.members.get(name)?.run.as_deref();
-    with_paths(&member.loaded).into_iter().find(|(found, _)| run.is_none_or(|run| run == found))
+    member.loaded.variants.iter().find(|(found, _)| run.is_none_or(|run| run == found)).cloned()
 }

@@ -1,14 +1,15 @@
 //! `runner validate SPEC...`: everything that can be checked without running, all mistakes of all files at once.
 
+use crate::sources;
 use crate::spec::{Options, Problem, load};
 use crate::suite::{self, FileKind, paper};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Prints the problems to stdout; the exit code: 0 all valid, 2 not.
+/// Prints the problems to stdout, of every profile; the exit code: 0 all valid, 2 not.
 pub fn validate(specs: &[PathBuf], options: &Options, json: bool) -> i32 {
     let mut out = std::io::stdout().lock();
-    report(specs, options, json, &mut out)
+    report(specs, &Options { all_profiles: true, ..options.clone() }, json, &mut out)
 }
 
 fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write) -> i32 {
@@ -37,6 +38,7 @@ fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
         FileKind::Spec => load(path, options).err().unwrap_or_default(),
         FileKind::Suite => suite::load(path, &of_suite(options)).err().unwrap_or_default(),
         FileKind::Paper => paper::check(path),
+        FileKind::Sources => sources::check_file(path),
     }
 }
 
@@ -48,6 +50,7 @@ pub fn of_suite(options: &Options) -> suite::load::Options {
         seeds: options.seed.map(|seed| vec![seed]),
         check_files: options.check_files,
         for_run: options.for_run,
+        all_profiles: options.all_profiles,
     }
 }
 

@@ -27,7 +27,7 @@ pub fn article(rng: &mut impl Rng) -> Document {
     Document { text: format!("{city}(CNN) -- {}", paragraphs(&draft.sentences, 2)), summary: Some(summary) }
 }
 
-/// A colon in the first three words, which is how the paper knows them (figure 6).
+/// A colon in the first three words, which is how the paper knows them (table 7).
 const NOTES: Words =
     &["editor's note: {name} wrote this story", "news update: {name} reports", "from {town}: a report by {name}"];
 

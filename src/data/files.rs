@@ -153,6 +153,11 @@ fn ending(format: DataFormat) -> &'static str {
     }
 }
 
+/// Whether a pattern stays inside its folder.
+pub fn safe_pattern(pattern: &str) -> bool {
+    !pattern.is_empty() && !pattern.starts_with('/') && pattern.split('/').all(|part| part != "..")
+}
+
 /// Whether a name is what a pattern says: `*` is any run of characters and `?` one, neither of them a `/`.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (mut patterns, mut names) = (pattern.split('/'), name.split('/'));

@@ -8,6 +8,7 @@ pub mod files;
 pub mod formats;
 mod ftfy;
 pub mod hub;
+mod join;
 pub mod posts;
 pub mod queries;
 pub mod reviews;

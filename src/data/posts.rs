@@ -28,7 +28,7 @@ pub fn post(rng: &mut impl Rng) -> Document {
     Document { text: paragraphs(&draft.sentences, 3), summary: Some(summary) }
 }
 
-/// They say nothing of what happened; each begins with a word of the paper's list (figure 6).
+/// They say nothing of what happened; each begins with a word of the paper's list (table 7).
 const PREAMBLES: Words = &[
     "Hi everyone.",
     "Hey guys.",

@@ -49,8 +49,8 @@ impl QueryFormat {
         Ok(Self {
             clean: task.clean,
             rule,
-            prefix: tokenizer.encode(&task.query_prefix)?,
-            suffix: tokenizer.encode(&task.query_suffix)?,
+            prefix: tokenizer.encode_own(&task.query_prefix)?,
+            suffix: tokenizer.encode_own(&task.query_suffix)?,
             length: task.query_length,
             min_length: task.query_min_length.max(1),
         })
@@ -114,7 +114,11 @@ pub fn examples(documents: &[Document], tokenizer: &Tokenizer, task: &TaskSpec) 
 /// A reference summary as the response that a model would give: after a space (GPT-2 writes a word with the space before
 /// it, and the query ends without one), with the text that ends a response, cut to the task's length.
 pub fn summary_response(summary: &str, tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<u32>, ModelError> {
-    let mut response = tokenizer.encode(&format!(" {}{}", summary.trim(), task.truncate_at))?;
+    let mut response = match tokenizer.is_special(&task.truncate_at) {
+        // Within the text it would be letters.
+        true => [tokenizer.encode(&format!(" {}", summary.trim()))?, tokenizer.encode_own(&task.truncate_at)?].concat(),
+        false => tokenizer.encode(&format!(" {}{}", summary.trim(), task.truncate_at))?,
+    };
     response.truncate(task.response_length);
     Ok(response)
 }
@@ -159,7 +163,7 @@ fn optional_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<Option<u3
 
 /// The one token that a text is.
 fn only_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<u32, ModelError> {
-    match tokenizer.encode(text)?[..] {
+    match tokenizer.encode_own(text)?[..] {
         [id] => Ok(id),
         ref ids => Err(ModelError::Input(format!("{key}: {text:?} is {} tokens; give text of exactly one", ids.len()))),
     }

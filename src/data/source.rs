@@ -74,8 +74,37 @@ fn read_all(spec: &DataSpec, paths: &[PathBuf], files: &Files) -> Result<Vec<Doc
     let each = &mut |record: super::formats::Record| {
         all.push(Document { text: record.text, summary: record.summary });
     };
-    each_record(spec, paths, files, Want::Documents, each)?;
+    match spec.join {
+        None => each_record(spec, paths, files, Want::Documents, each)?,
+        Some(join) => each_joined(spec, join, paths, files, each)?,
+    }
     Ok(all)
+}
+
+/// Hands over documents that are `join` records each, in their order; a rest that is shorter is one too.
+fn each_joined(
+    spec: &DataSpec,
+    join: usize,
+    paths: &[PathBuf],
+    files: &Files,
+    each: &mut dyn FnMut(super::formats::Record),
+) -> Result<(), DataError> {
+    let records = DataSpec { limit: spec.limit.map(|limit| limit.saturating_mul(join)), ..spec.clone() };
+    let mut run: Vec<String> = Vec::with_capacity(join);
+    let mut flush = |run: &mut Vec<String>| {
+        let text = super::join::join(&std::mem::take(run));
+        each(super::formats::Record { text, summary: None, label: None });
+    };
+    each_record(&records, paths, files, Want::Documents, &mut |record| {
+        run.push(record.text);
+        if run.len() == join {
+            flush(&mut run);
+        }
+    })?;
+    if !run.is_empty() {
+        flush(&mut run);
+    }
+    Ok(())
 }
 
 /// Hands over the records of all files until there are `spec.limit`. All files must be read by the same columns.

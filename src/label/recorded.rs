@@ -115,8 +115,10 @@ pub struct Reading<'a> {
     pub format: Option<LabelFormat>,
     /// Only labels of this split.
     pub split: Option<&'a str>,
-    /// Ids in the model's vocabulary.
+    /// Tokens of the model's vocabulary.
     pub vocabulary: usize,
+    /// Whether GPT-2's ids mean there what they mean in the files; others may follow them.
+    pub gpt2_ids: bool,
     /// Most tokens of a query; longer ones are an error, for they are of another task.
     pub query_length: usize,
     /// Most tokens of a sample: longer ids are an error, longer text is cut.
@@ -177,7 +179,7 @@ pub fn read<E: From<LabelError>>(
             Container::Array => LabelFormat::LmHumanPreferences,
             Container::Lines => LabelFormat::SummarizeFromFeedback,
         });
-        vocabulary_is_theirs(&file, format, reading.vocabulary)?;
+        ids_are_theirs(&file, format, reading)?;
         let name = file.display().to_string();
         report.files.push(FileRead { path: name, format, entries: 0 });
         while let Some(entry) = entries.next_entry()? {
@@ -250,14 +252,16 @@ fn at(file: &Path, entry: &Entry<'_>, message: &str) -> LabelError {
     }
 }
 
-/// Ids mean nothing to a model with another vocabulary.
-fn vocabulary_is_theirs(file: &Path, format: LabelFormat, vocabulary: usize) -> Result<(), LabelError> {
-    if format != LabelFormat::LmHumanPreferences || vocabulary == GPT2_VOCABULARY {
+/// Ids mean nothing to a model with another vocabulary. How many tokens it has says nothing: GPT-2's is the same with a
+/// padding token after it, and others have as many tokens.
+fn ids_are_theirs(file: &Path, format: LabelFormat, reading: &Reading<'_>) -> Result<(), LabelError> {
+    if format != LabelFormat::LmHumanPreferences || reading.gpt2_ids {
         return Ok(());
     }
     let message = format!(
-        "holds GPT-2's token ids (a vocabulary of {GPT2_VOCABULARY}), and the model's tokenizer has {vocabulary} tokens; \
-         take a GPT-2 model, or model.weights.pretrain.tokenizer = \"gpt2\""
+        "holds GPT-2's token ids (a vocabulary of {GPT2_VOCABULARY}), and the model's tokenizer, of {} tokens, is not \
+         GPT-2's; take a GPT-2 model, or model.weights.pretrain.tokenizer = \"gpt2\"",
+        reading.vocabulary
     );
     Err(LabelError::file(file, message))
 }

@@ -1,16 +1,16 @@
-//! What a summary copies from its source, and from where (paper figures 5 and 6).
+//! What a summary copies from its source, and from where (paper table 7, figures 6 and 7).
 //!
 //! Copied spans are the extractive fragments of Grusky, Naaman and Artzi ("Newsroom", 2018, section 4), but for a shortest
-//! length; everything is counted over [`words`](super::text::words). The paper does not say how long a copied n-gram, or a
-//! copied start, must be: the lengths here are this project's.
+//! length; everything is counted over [`words`](super::text::words). The paper says how long a copied start is, three words
+//! (table 7), and not how long a copied piece must be: four words are this project's choice.
 
 use super::text::{sentences, words};
 use std::collections::HashMap;
 
-/// Fewest words of a copied span: the longest n-gram of figure 4.
+/// Fewest words of a copied span: the longest n-gram of figure 5.
 pub const SPAN_WORDS: usize = 4;
-/// Words that must be equal for a response to copy the start of its source.
-pub const START_WORDS: usize = 4;
+/// Words that must be equal for a response to copy the start of its source (paper table 7).
+pub const START_WORDS: usize = 3;
 
 /// A run of words that response and source share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -94,7 +94,7 @@ pub fn copies_start(source: &str, response: &str) -> Option<bool> {
     Some(of.get(..START_WORDS) == Some(start))
 }
 
-/// The paper's rules for sources that begin with nothing worth copying (figure 6).
+/// The paper's rules for sources that begin with nothing worth copying (table 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preamble {
     /// TL;DR: the first word is one of "hi", "hello", "hey", "ok", "okay", "so".
@@ -164,13 +164,20 @@ mod tests {
     fn starts_and_preambles() {
         assert_eq!(copies_start(SOURCE, "hi all, my BROTHER is here"), Some(true));
         assert_eq!(copies_start(SOURCE, "My brother broke my car"), Some(false));
-        assert_eq!(copies_start(SOURCE, "Hi all my"), Some(false));
-        assert_eq!(copies_start("one two three", "one two three"), None);
+        assert_eq!(copies_start(SOURCE, "Hi all"), Some(false));
+        assert_eq!(copies_start("one two", "one two"), None);
         assert!(has_preamble(" (Hello!) you", Preamble::Greeting) && !has_preamble("Sometimes", Preamble::Greeting));
         assert!(!has_preamble("", Preamble::Greeting) && !has_preamble("", Preamble::Colon));
         assert!(has_preamble("Winner: Simon Wood", Preamble::Colon) && has_preamble("at 3:45 today", Preamble::Colon));
         assert!(has_preamble("He said it: no", Preamble::Colon));
         assert!(!has_preamble("One two three four: five", Preamble::Colon));
+    }
+
+    /// Four words were once asked for; the paper's table 7 is of the first three.
+    #[test]
+    fn three_equal_words_are_a_copied_start() {
+        assert_eq!(copies_start(SOURCE, "Hi all, my sister is here"), Some(true));
+        assert_eq!(copies_start("one two three", "one two three"), Some(true));
     }
 
     #[test]

@@ -12,7 +12,7 @@ pub struct Score {
     pub f1: f64,
 }
 
-/// The three scores of the paper's table 2.
+/// The three scores of the paper's table 4.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize)]
 pub struct Rouge {
     pub rouge1: Score,
@@ -22,7 +22,7 @@ pub struct Rouge {
 }
 
 impl Rouge {
-    /// Mean of the three F1 (paper table 2, "R-AVG").
+    /// Mean of the three F1 (paper table 4, "R-AVG").
     pub fn mean_f1(&self) -> f64 {
         (self.rouge1.f1 + self.rouge2.f1 + self.rouge_l.f1) / 3.0
     }

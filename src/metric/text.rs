@@ -1,4 +1,4 @@
-//! Sentences, the lead-3 baseline and how much of a summary is not in its source (paper figure 4, table 2).
+//! Sentences, the lead-3 baseline and how much of a summary is not in its source (paper figure 5, table 4).
 //!
 //! Sentences are those of Unicode's standard annex 29; a line break ends one too. The annex knows no abbreviations:
 //! "Mr. Smith" is cut after "Mr.". Pieces without a letter or digit ("...") are no sentences.

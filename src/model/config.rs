@@ -39,7 +39,7 @@ const FIXED: [(&str, &[&str]); 5] = [
 /// Reads config.json.
 pub fn read_config(dir: &Path) -> Result<Config, ModelError> {
     let path = dir.join("config.json");
-    let text = std::fs::read_to_string(&path).map_err(|e| ModelError::file(&path, e))?;
+    let text = super::read_text(&path)?;
     let value: Value = serde_json::from_str(&text).map_err(|e| ModelError::file(&path, e))?;
     parse(&value).map_err(|message| ModelError::file(&path, message))
 }

@@ -3,8 +3,11 @@
 //! Shapes: `batch` rows, `time` positions, `width` channels, `vocab` tokens. Rows are left-padded: a padded
 //! position is masked out of attention and does not advance the position index.
 
+use super::ModelError;
 use super::device::is_cpu;
 use super::fused::{self, Rows, attention, attention_step, attention_weights, gelu, split_heads};
+use super::sampling::targets;
+use super::vocabulary::check_ids;
 use crate::spec::Dimensions;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -165,8 +168,8 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Rows of equal length; `None` is padding.
-    pub fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
+    /// Rows of equal length; `None` is padding. [`Gpt2::batch`] checks that a model can look them up.
+    pub(super) fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
         if is_cpu(device) { Self::packed(rows, device) } else { Self::padded(rows, device).0 }
     }
 
@@ -385,6 +388,36 @@ impl Gpt2 {
         self.wte.device()
     }
 
+    /// Rows of equal length as this model reads them; `None` is padding.
+    ///
+    /// # Errors
+    /// An id that has no row, or a row with more tokens than the context: on a GPU both would be read from beyond the end
+    /// of a table without a word.
+    pub fn batch(&self, rows: &[Vec<Option<u32>>]) -> Result<Batch, ModelError> {
+        self.check(rows)?;
+        Ok(Batch::new(rows, &self.device()))
+    }
+
+    fn check(&self, rows: &[Vec<Option<u32>>]) -> Result<(), ModelError> {
+        check_ids(rows.iter().flatten().flatten(), self.vocab())?;
+        let (longest, context) = (rows.iter().map(|r| r.iter().flatten().count()).max(), self.dimensions().context);
+        match longest.filter(|longest| *longest > context) {
+            Some(longest) => {
+                Err(ModelError::Input(format!("a text has {longest} tokens, and the model's context is {context}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Response tokens as `[rows * response]`; 0 where a response is shorter than the longest.
+    ///
+    /// # Errors
+    /// An id that has no row.
+    pub fn targets(&self, responses: &[Vec<u32>]) -> Result<Tensor<1, Int>, ModelError> {
+        check_ids(responses.iter().flatten(), self.vocab())?;
+        Ok(targets(responses, &self.device()))
+    }
+
     /// Token plus position embeddings `[batch * time, width]`.
     fn embed(&self, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
         let [b, t] = ids.dims();
@@ -447,7 +480,15 @@ impl Gpt2 {
     }
 
     /// [`Gpt2::hidden`] of rows of equal length, in training with dropout.
-    pub fn hidden_with_dropout(&self, rows: &[Vec<Option<u32>>], dropout: &mut Dropout) -> Tensor<3> {
+    ///
+    /// # Errors
+    /// Those of [`Gpt2::batch`].
+    pub fn hidden_with_dropout(
+        &self,
+        rows: &[Vec<Option<u32>>],
+        dropout: &mut Dropout,
+    ) -> Result<Tensor<3>, ModelError> {
+        self.check(rows)?;
         // Attention weights that are dropped out are no fused operation: with the padding on every device.
         let (batch, bias) = Batch::padded(rows, &self.device());
         let [b, t] = batch.dims;
@@ -461,7 +502,7 @@ impl Gpt2 {
             x = x + dropout.apply(block.attn_proj.forward(attended));
             x = x.clone() + dropout.apply(block.mlp_proj.forward(Self::mlp_inner(block, x)));
         }
-        self.ln_f.forward(x).reshape([b, t, width])
+        Ok(self.ln_f.forward(x).reshape([b, t, width]))
     }
 
     /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden state
@@ -633,7 +674,7 @@ mod tests {
         let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
         let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
         let mut dropout = Dropout::new(probability, ChaCha8Rng::seed_from_u64(seed));
-        to_vec(model.hidden_with_dropout(&rows, &mut dropout)).unwrap()
+        to_vec(model.hidden_with_dropout(&rows, &mut dropout).unwrap()).unwrap()
     }
 
     #[test]

@@ -49,26 +49,21 @@ impl Gpt2Tokenizer {
         Ok(Self { classes: Classes::new().map_err(|e| error(&e))?, tokens, ids, byte_pairs })
     }
 
-    /// Ids of a text; `<|endoftext|>` in it becomes its one id, as with transformers' tokenizer.
+    /// Ids of a text, as the released code's encoder gives them: `<|endoftext|>` in it is text like any other, seven tokens.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         // English has a token for about four bytes.
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
         let mut parts = Vec::new();
-        for (i, part) in text.split(END_OF_TEXT).enumerate() {
-            if i > 0 {
-                ids.push(END_OF_TEXT_ID);
+        let mut at = 0;
+        while at < text.len() {
+            let end = self.classes.piece_end(text, at);
+            let piece = &text.as_bytes()[at..end];
+            match self.ids.get(piece) {
+                Some(id) => ids.push(*id),
+                None if piece.len() <= SHORT => self.merge_short(piece, &mut parts, &mut ids),
+                None => self.merge_long(piece, &mut ids),
             }
-            let mut at = 0;
-            while at < part.len() {
-                let end = self.classes.piece_end(part, at);
-                let piece = &part.as_bytes()[at..end];
-                match self.ids.get(piece) {
-                    Some(id) => ids.push(*id),
-                    None if piece.len() <= SHORT => self.merge_short(piece, &mut parts, &mut ids),
-                    None => self.merge_long(piece, &mut ids),
-                }
-                at = end;
-            }
+            at = end;
         }
         ids
     }
@@ -339,7 +334,8 @@ mod tests {
     fn ids_that_everybody_knows() {
         let gpt2 = Gpt2Tokenizer::new().unwrap();
         assert_eq!(gpt2.encode("Hello world"), [15496, 995]);
-        assert_eq!(gpt2.encode("a<|endoftext|>"), [64, END_OF_TEXT_ID]);
+        // The released code's encoder: the text of a control token is no control token.
+        assert_eq!(gpt2.encode("a<|endoftext|>"), [64, 27, 91, 437, 1659, 5239, 91, 29]);
         assert_eq!(gpt2.encode(""), [0u32; 0]);
     }
 

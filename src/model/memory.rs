@@ -8,6 +8,8 @@
 
 use super::fused::head;
 use crate::spec::Dimensions;
+use schemars::JsonSchema;
+use serde::Serialize;
 
 /// Bytes of a number.
 const F32: f64 = 4.0;
@@ -58,20 +60,68 @@ impl Shape {
 
     /// Bytes of one shard of `rows` at its peak: all activations, the head's chunks and its gradient when the backward pass
     /// begins, or, when it ends, the gradients of all weights and a second one of the embedding's, for its use as input.
-    fn shard(&self, rows: usize) -> f64 {
-        let logits = rows * self.response * self.vocab;
-        let logits = if logits <= head::KEPT { logits } else { 0 } + 2 * rows * self.response * head::CHUNK;
-        let begin = rows as f64 * self.activations() + F32 * logits as f64 + self.embedding();
-        begin.max(self.weights() + self.embedding())
+    /// Without the LM head the embedding has one use.
+    fn shard(&self, rows: usize, head: bool) -> Memory {
+        let kept = rows * self.response * self.vocab;
+        let kept = if kept <= head::KEPT { kept } else { 0 };
+        let (logits, second) = match head {
+            true => (F32 * (kept + 2 * rows * self.response * head::CHUNK) as f64, self.embedding()),
+            false => (0.0, 0.0),
+        };
+        let begin =
+            Memory { activations: rows as f64 * self.activations(), logits, gradients: second, ..Memory::default() };
+        let end = Memory { gradients: self.weights() + second, ..Memory::default() };
+        begin.larger(end)
     }
 
-    /// Bytes at the peak of a PPO update of `rows` episodes per minibatch on `threads`: weights and two moments of π, the
-    /// frozen ρ and r, the sum of gradients, and the shards at work.
-    pub fn update(&self, rows: usize, threads: usize) -> f64 {
-        let per_shard = self.rows().min(rows);
-        let shards = rows.div_ceil(per_shard.max(1));
+    /// The peak of a training step on the CPU, of a minibatch of `rows` of which shards have `at_once`, on `threads`: the
+    /// weights, two moments, the sum of gradients, and the shards at work. `head`: the loss is of log-probabilities.
+    pub fn training(&self, rows: usize, at_once: usize, threads: usize, head: bool) -> Memory {
+        let per_shard = at_once.min(rows).max(1);
+        let shards = rows.div_ceil(per_shard);
         let sum = if shards > 1 { self.weights() } else { 0.0 };
-        5.0 * self.weights() + sum + shards.min(threads).min(SHARDS) as f64 * self.shard(per_shard)
+        let at_work = shards.min(threads).clamp(1, SHARDS) as f64;
+        let shard = self.shard(per_shard, head);
+        Memory {
+            weights: self.weights(),
+            adam: 2.0 * self.weights(),
+            gradients: sum + at_work * shard.gradients,
+            activations: at_work * shard.activations,
+            logits: at_work * shard.logits,
+            kv_cache: 0.0,
+        }
+    }
+
+    /// Bytes at the peak of a PPO update of `rows` episodes per minibatch on `threads`: training of π, and the frozen ρ and
+    /// r.
+    pub fn update(&self, rows: usize, threads: usize) -> f64 {
+        2.0 * self.weights() + self.training(rows, self.rows(), threads, true).total()
+    }
+}
+
+/// Bytes, by what they hold.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
+pub struct Memory {
+    /// Of all models that are there.
+    pub weights: f64,
+    pub gradients: f64,
+    /// Both moments of Adam.
+    pub adam: f64,
+    /// What the forward pass keeps for the backward pass, or what one layer needs where there is none.
+    pub activations: f64,
+    /// Keys and values of all layers while sampling.
+    pub kv_cache: f64,
+    pub logits: f64,
+}
+
+impl Memory {
+    pub fn total(&self) -> f64 {
+        self.weights + self.gradients + self.adam + self.activations + self.kv_cache + self.logits
+    }
+
+    /// Of two moments of a stage, the one that takes more.
+    pub fn larger(self, other: Self) -> Self {
+        if other.total() > self.total() { other } else { self }
     }
 }
 

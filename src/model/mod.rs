@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod device;
+pub mod flops;
 pub mod fused;
 pub mod gpt2;
 pub mod gpt2_tokenizer;
@@ -12,10 +13,16 @@ pub mod reward_model;
 pub mod sampling;
 pub mod self_test;
 pub mod tensor_file;
+pub mod throughput;
 pub mod tokenizer;
 mod tokenizer_json;
+mod tokenizer_settings;
+#[cfg(test)]
+mod tokenizer_tests;
+pub mod vocabulary;
 pub mod weights;
 
+use crate::store::input;
 use std::path::PathBuf;
 
 /// What can go wrong with a model, its files or its device.
@@ -44,4 +51,9 @@ impl ModelError {
     pub fn tensor(path: impl Into<PathBuf>, tensor: &str, message: impl Into<String>) -> Self {
         Self::Tensor { path: path.into(), tensor: tensor.into(), message: message.into() }
     }
+}
+
+/// A text file of a model directory.
+fn read_text(path: &std::path::Path) -> Result<String, ModelError> {
+    input::read_to_string(path).map_err(|e| ModelError::file(path, e))
 }

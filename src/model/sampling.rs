@@ -3,8 +3,9 @@
 
 use super::ModelError;
 use super::fused::draw;
-use super::gpt2::{Batch, CacheMask, Gpt2, LayerCache, ScalarHead};
+use super::gpt2::{CacheMask, Gpt2, LayerCache, ScalarHead};
 use super::parallel::{map_shards, shard_rows};
+use super::vocabulary::check_ids;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Most rows in one pass, on any device.
@@ -89,7 +90,7 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
     let queries = trimmed(args.queries.to_vec());
     let query_length = queries.first().map_or(0, Vec::len);
     let n = queries.len() * k;
-    let batch = Batch::new(&queries, &device);
+    let batch = model.batch(&queries)?;
     let last: Vec<usize> = (1..=queries.len()).map(|r| r * query_length - 1).collect();
     let (h, prefilled) = model.prefill(&batch, &last);
     let width = h.dims()[1];
@@ -99,6 +100,7 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
         .into_iter()
         .map(|c| LayerCache { keys: widen(c.keys, k, capacity), values: widen(c.values, k, capacity) })
         .collect();
+    check_length(&queries, length, model.dimensions().context)?;
     let real: Vec<i32> = queries.iter().map(|q| q.iter().flatten().count() as i32).collect();
     let mask = CacheMask::new(&queries, k, capacity, &device);
 
@@ -118,13 +120,27 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
         h = model.step(token, ints(positions, [n, 1], &device), &mask, query_length + i, &mut caches);
     }
     let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
-    let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| t as u32).collect();
+    let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect();
+    // Not from the distribution, which has no others: what a device gives back after a failure it did not report.
+    check_ids(&tokens, model.vocab())
+        .map_err(|e| ModelError::Read(format!("the device sampled what it cannot: {e}")))?;
     Ok(Sampled {
         responses: rows(&tokens, length),
         logprobs: rows(&to_vec(Tensor::cat(logprobs, 1))?, length),
         values: if values.is_empty() { Vec::new() } else { rows(&to_vec(Tensor::cat(values, 1))?, length) },
         entropy: to_vec(Tensor::cat(entropies, 0))?.iter().sum::<f32>() / (n * length) as f32,
     })
+}
+
+/// The last token sampled is not read again, and needs no position.
+fn check_length(queries: &[Vec<Option<u32>>], response: usize, context: usize) -> Result<(), ModelError> {
+    let longest = queries.iter().map(|q| q.iter().flatten().count()).max().unwrap_or(0);
+    match longest + response > context + 1 {
+        true => Err(ModelError::Input(format!(
+            "a query of {longest} tokens and a response of {response} are more than the model's context of {context}"
+        ))),
+        false => Ok(()),
+    }
 }
 
 /// Log-probabilities of given responses without a gradient graph: one number per response token. Queries are padded on
@@ -142,8 +158,8 @@ pub fn logprobs(
         let responses: Vec<Vec<u32>> = picked.iter().map(|i| responses[*i].clone()).collect();
         let r = longest(&responses);
         let rows = trimmed(joined(&queries, &responses));
-        let hidden = model.hidden_before_last(&Batch::new(&rows, &device), r);
-        let logprobs = head_logprobs(model, hidden, targets(&responses, &device), temperature)?;
+        let hidden = model.hidden_before_last(&model.batch(&rows)?, r);
+        let logprobs = head_logprobs(model, hidden, model.targets(&responses)?, temperature)?;
         Ok(logprobs.chunks(r.max(1)).zip(&responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
     })?;
     Ok(restored(&order, shards.concat()))
@@ -245,8 +261,8 @@ pub fn restored<T: Default>(order: &[usize], values: Vec<T>) -> Vec<T> {
     result
 }
 
-/// Response tokens as `[rows * response]`; 0 where a response is shorter than the longest.
-pub fn targets(responses: &[Vec<u32>], device: &Device) -> Tensor<1, Int> {
+/// [`Gpt2::targets`] of ids that are known to have rows.
+pub(super) fn targets(responses: &[Vec<u32>], device: &Device) -> Tensor<1, Int> {
     let r = longest(responses);
     let flat: Vec<i32> =
         responses.iter().flat_map(|y| y.iter().map(|t| *t as i32).chain(std::iter::repeat_n(0, r - y.len()))).collect();

@@ -6,6 +6,7 @@ use super::ModelError;
 use super::gpt2::Weight;
 use super::sampling::to_vec;
 use crate::store::atomic::write_atomic_with;
+use crate::store::input;
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, TensorInfo};
 use serde::de::{Deserialize, Deserializer, Error, IgnoredAny, MapAccess, Visitor};
@@ -70,12 +71,8 @@ impl TensorFile {
     /// Reads and checks the header: afterwards every tensor is known to lie inside the file.
     fn open(path: &Path) -> Result<Self, ModelError> {
         let error = |e: io::Error| ModelError::file(path, e);
-        // Asked before opening, for opening a pipe waits until somebody writes to it.
-        let about = std::fs::metadata(path).map_err(error)?;
-        if !about.is_file() {
-            return Err(ModelError::file(path, "is not a file"));
-        }
-        let (length, mut file) = (about.len(), File::open(path).map_err(error)?);
+        let mut file = input::open(path).map_err(error)?;
+        let length = file.metadata().map_err(error)?.len();
         let broken =
             |what: &str| ModelError::file(path, format!("not a complete safetensors file ({what}); fetch it again"));
         let mut size = [0; 8];
@@ -309,7 +306,7 @@ pub fn weight_files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
 
 /// `weight_map` of an index: tensor -> shard.
 fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
-    let text = std::fs::read_to_string(path).map_err(|e| ModelError::file(path, e))?;
+    let text = super::read_text(path)?;
     let value: Value = serde_json::from_str(&text).map_err(|e| ModelError::file(path, e))?;
     let map = value["weight_map"].as_object().filter(|m| !m.is_empty());
     let map = map.ok_or_else(|| ModelError::file(path, "`weight_map` is missing or empty"))?;

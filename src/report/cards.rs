@@ -133,7 +133,8 @@ mod tests {
             ..Sample::default()
         };
         let run = |name: &str, samples| super::super::Run { name: name.into(), samples, ..Default::default() };
-        let runs = vec![run("a", vec![of(" One", " x"), of("Two", "y")]), run("b", vec![of(" One", "z"), of("Three", "w")])];
+        let runs =
+            vec![run("a", vec![of(" One", " x"), of("Two", "y")]), run("b", vec![of(" One", "z"), of("Three", "w")])];
         let page = side_by_side(&Results { runs, ..Results::default() });
         assert!(page.contains("π of a") && page.contains("<div class=\"text\">One</div>"), "{page}");
         assert_eq!((page.matches("π of b").count(), page.contains(">w<")), (1, false), "{page}");

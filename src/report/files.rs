@@ -3,17 +3,22 @@
 //! Readers skip fields they do not know (a newer program may have written them) and name file and line of what
 //! they cannot read. A last line without its newline is a line still being written, and is left out.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::measures::Texts;
 use crate::label::simulated::SimulatedReport;
+use crate::store::lock::is_held;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What the column "paper" says when there is no number to put there.
+/// Of a value of the paper that one secondary source has; the mark stands beside the value.
+pub const SECONDARY: &str = "one secondary source";
+pub const SECONDARY_MARK: &str = "(B)";
 pub const NOT_RECORDED: &str = "not recorded in the paper's copy we have";
 
 /// Why a report could not be read or written.
@@ -216,9 +221,19 @@ pub enum State {
     Waiting,
     Stopped,
     Failed,
+    /// Never in a file: one says `running`, and no process holds the directory's lock. It was killed, or the machine went down.
+    #[serde(skip)]
+    Interrupted,
 }
 
 impl State {
+    /// What a manifest's state is in truth: see [`State::Interrupted`].
+    pub fn now(self, dir: &Path) -> Self {
+        match self {
+            State::Running if !is_held(dir) => State::Interrupted,
+            state => state,
+        }
+    }
     /// The word used in the file.
     pub fn word(self) -> &'static str {
         match self {
@@ -227,6 +242,7 @@ impl State {
             State::Waiting => "waiting",
             State::Stopped => "stopped",
             State::Failed => "failed",
+            State::Interrupted => "interrupted",
         }
     }
 }
@@ -241,21 +257,44 @@ pub struct StageRecord {
     pub key: String,
     pub seconds: f64,
     pub cached: bool,
+    /// For another process that was making it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waited: Option<Waited>,
 }
 
-/// What a run took from the Hugging Face hub.
+/// A stage that two runs with one cache wanted at the same time.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct HubSource {
+pub struct Waited {
+    /// Host and process.
+    pub by: String,
+    pub seconds: f64,
+}
+
+/// What a run took from outside: from the Hugging Face hub, or by the name of a source.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SourceRecord {
     /// The part of the spec that names it.
     pub key: String,
-    pub repository: String,
-    pub commit: String,
+    /// The name of the source, where the spec gives one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The place of the source that had it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<String>,
+    /// Of the hub.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repository: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub commit: Option<String>,
     /// The files of a data set that are read.
     #[serde(default)]
     pub files: Vec<String>,
     /// Those for evaluation alone.
     #[serde(default)]
     pub held_out: Vec<String>,
+    /// SHA-256 of files that came from plain addresses.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub sha256: BTreeMap<String, String>,
 }
 
 /// manifest.json: what made this directory.
@@ -274,18 +313,21 @@ pub struct Manifest {
     #[serde(default)]
     pub stages: Vec<StageRecord>,
     #[serde(default)]
-    pub sources: Vec<HubSource>,
+    pub sources: Vec<SourceRecord>,
     pub started_at: String,
     #[serde(default)]
     pub finished_at: Option<String>,
     #[serde(default)]
     pub peak_memory_bytes: Option<u64>,
-    /// The profile of the spec, where one was chosen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub profile: Option<String>,
     /// Why it is not done, where it failed, was stopped or waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The spec's profile that was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// What `--set` changed in the spec.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub set: Vec<String>,
 }
 
 /// One number of a table.

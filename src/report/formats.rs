@@ -290,7 +290,8 @@ mod tests {
 
     #[test]
     fn a_narrow_page_breaks_cells_between_words() {
-        let rows = [["run", "name"], ["a", "score of the policy under the reward"]].map(|r| r.map(str::to_owned).to_vec());
+        let rows =
+            [["run", "name"], ["a", "score of the policy under the reward"]].map(|r| r.map(str::to_owned).to_vec());
         assert_eq!(fitted(&rows, 200), in_columns(&rows));
         assert_eq!(fitted(&rows, 20), "run  name\na    score of the\n     policy under\n     the reward\n");
         assert_eq!(wrapped("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);

@@ -41,6 +41,7 @@ fn unfinished(results: &Results) -> Option<String> {
     Some(match (manifest.state, reason) {
         (State::Done, _) => return None,
         (State::Running, _) => "The run is not finished.".to_owned(),
+        (State::Interrupted, _) => "The run was interrupted; the same command continues it.".to_owned(),
         (State::Stopped, reason) => match (results.stops.last(), reason) {
             (Some(stop), _) => stopped(stop),
             (None, Some(reason)) => capital(&reason),
@@ -60,7 +61,10 @@ fn stopped(stop: &StopRecord) -> String {
         StopKind::Guard => format!("The guard `{}` stopped the run{after}{reason}", stop.by),
         StopKind::Person => format!("{} stopped the run{after}{reason}", capital(&stop.by)),
         StopKind::Signal => {
-            format!("The run was stopped ({}){after}; the same command continues it.", ended(&stop.by).trim_end_matches('.'))
+            format!(
+                "The run was stopped ({}){after}; the same command continues it.",
+                ended(&stop.by).trim_end_matches('.')
+            )
         }
     }
 }
@@ -112,16 +116,16 @@ fn alone(run: &str, e: &Evaluation) -> String {
         format!("{run} lowered {score} by {by}")
     } else {
         let by = interval(value, low, high, false, &|v| format!("{v:.2}"), " sd");
-        format!("{run} did not change {score} by more than chance ({by})")
+        format!("{run} did not change {score} by more than chance, {by},")
     };
     moved + &distance(e)
 }
 
 /// A run with a learned reward, as a share of what r_s itself as the reward reached.
 fn beside_direct(run: &str, e: &Evaluation, direct: &Evaluation) -> String {
-    let learned = e.labels.map_or_else(String::new, |labels| {
-        format!(", whose reward model learned from {} labels,", grouped(labels))
-    });
+    let learned = e
+        .labels
+        .map_or_else(String::new, |labels| format!(", whose reward model learned from {} labels,", grouped(labels)));
     let (share, low, high) = share_of(e, direct);
     let share = interval(100.0 * share, 100.0 * low, 100.0 * high, false, &|v| format!("{v:.0}"), "%");
     format!("{run}{learned} reached {share} of that{}", distance(e))
@@ -155,7 +159,9 @@ fn rouge(e: &Evaluation) -> String {
 fn interval(value: f64, low: f64, high: f64, flipped: bool, number: &dyn Fn(f64) -> String, unit: &str) -> String {
     let (low, high) = if flipped { (-high, -low) } else { (low, high) };
     match low.is_finite() && high.is_finite() {
-        true => format!("{}{unit} ({} to {}{})", number(value), number(low), number(high), unit.trim_start_matches(" sd")),
+        true => {
+            format!("{}{unit} ({} to {}{})", number(value), number(low), number(high), unit.trim_start_matches(" sd"))
+        }
         false => format!("{}{unit} (no interval)", number(value)),
     }
 }
@@ -166,7 +172,9 @@ fn basis(evaluated: &[(&str, &Evaluation)], seeds: &[u64]) -> String {
     let seed = if seeds.is_empty() { "one seed".to_owned() } else { format!("seed {}", seeds.join(", ")) };
     let score = match first.judge {
         Judge::Mock => "the mock labeler's log-odds of a positive text",
-        Judge::Reward => "that of the reward model which π was trained on, so that it says what was optimised, not what people think",
+        Judge::Reward => {
+            "that of the reward model which π was trained on, so that it says what was optimised, not what people think"
+        }
     };
     format!(
         "Intervals are 95%, over {} held-out queries at {seed}; they do not cover the spread between seeds. An sd is the \
@@ -237,7 +245,10 @@ mod tests {
             m["state"] = "waiting".into();
             m["error"] = "main waits for people: batch b has 0 of 64 answers".into();
         });
-        assert_eq!((waits.result.as_str(), waits.basis.as_str()), ("Main waits for people: batch b has 0 of 64 answers.", ""));
+        assert_eq!(
+            (waits.result.as_str(), waits.basis.as_str()),
+            ("Main waits for people: batch b has 0 of 64 answers.", "")
+        );
         let stop = serde_json::json!({"kind": "person", "by": "Ada", "reason": "gibberish", "at": "x", "update": 7});
         std::fs::write(dir.path().join("stops.jsonl"), format!("{stop}\n")).unwrap();
         let stopped = changed(dir.path(), |m| m["state"] = "stopped".into()).result;

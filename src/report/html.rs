@@ -9,7 +9,8 @@ use super::{Manifest, Results, cards, guards};
 /// Plots on the first screen.
 const FIRST: usize = 2;
 /// What numbers are worth that are not of the paper's setting.
-const MECHANISM: &str = "The figures have the form of the paper's; they show its mechanism and neither confirm nor contradict its numbers.";
+const MECHANISM: &str =
+    "The figures have the form of the paper's; they show its mechanism and neither confirm nor contradict its numbers.";
 
 const STYLE: &str = "
 :root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6570;--line:#d8dee4;--card:#f6f8fa;--shade:#0003;
@@ -149,7 +150,7 @@ fn environment(m: &Manifest) -> String {
     let seeds: Vec<String> = m.seeds.iter().map(u64::to_string).collect();
     let memory = m.peak_memory_bytes.map_or_else(unknown, |b| format!("{:.0} MiB", b as f64 / f64::from(1 << 20)));
     let pairs = [
-        ("state", m.state.word().to_owned()),
+        ("state", state(m)),
         ("device", m.device.clone()),
         ("driver", m.driver.clone().unwrap_or_else(unknown)),
         ("program", m.program_version.clone()),
@@ -161,6 +162,13 @@ fn environment(m: &Manifest) -> String {
     ];
     let rows: String = pairs.iter().map(|(k, v)| format!("<dt>{k}</dt><dd>{}</dd>", escape(v))).collect();
     format!("<h2>Environment</h2>\n<dl>{rows}</dl>\n")
+}
+
+/// How the run stands, what it is of, and why it is no further.
+fn state(m: &Manifest) -> String {
+    let profile = m.profile.as_ref().map(|name| format!(" (profile {name})")).unwrap_or_default();
+    let why = m.error.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{profile}{why}", m.state.word())
 }
 
 pub(crate) fn html_table(table: &Table) -> String {

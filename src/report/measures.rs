@@ -57,11 +57,11 @@ pub struct RougeMeans {
     pub rouge2: Estimate,
     #[serde(rename = "rougeL")]
     pub rouge_l: Estimate,
-    /// Mean of the three (paper table 2).
+    /// Mean of the three (paper table 4).
     pub mean: Estimate,
 }
 
-/// Shares (0 to 1) of n-grams and sentences that the source does not have (paper figure 4).
+/// Shares (0 to 1) of n-grams and sentences that the source does not have (paper figure 5).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NoveltyMeans {
     pub ngram1: Option<Estimate>,
@@ -71,7 +71,7 @@ pub struct NoveltyMeans {
     pub sentence: Option<Estimate>,
 }
 
-/// What is copied, and from where (paper figures 5 and 6).
+/// What is copied, and from where (paper figures 6 and 7).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct CopyingMeans {
     /// Share of a text's words that lie in copied spans of 4 words or more.
@@ -82,7 +82,7 @@ pub struct CopyingMeans {
     pub sentence_positions: Vec<u64>,
     /// Mean relative position of the spans, each text's own mean counted once.
     pub span_position: Option<Estimate>,
-    /// Texts that begin with their source's first 4 words.
+    /// Texts that begin with their source's first 3 words (paper table 7).
     pub start: Share,
     /// The same among sources with an uninformative preamble.
     pub start_after_preamble: Share,

@@ -8,6 +8,7 @@ pub mod guards;
 pub mod headline;
 pub mod html;
 pub mod measures;
+mod outside;
 pub mod plots;
 mod round_tables;
 pub mod tables;
@@ -23,6 +24,7 @@ use serde_json::{Map, Value};
 
 use crate::spec::{LabelerKind, Spec};
 use crate::stage::stop::StopRecord;
+use files::State;
 use formats::Format;
 
 pub use files::{Evaluation, Manifest, ReportError, Rounds, Sample, Table};
@@ -49,6 +51,22 @@ pub struct Results {
     pub stops: Vec<StopRecord>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
+    /// Of it, what is there and cannot be read, or should be there and is not: numbers that every table leaves out.
+    pub damaged: Vec<String>,
+}
+
+/// What a directory lacks, as it is found out.
+#[derive(Default)]
+struct Gaps {
+    missing: Vec<String>,
+    damaged: Vec<String>,
+}
+
+impl Gaps {
+    fn damaged(&mut self, what: String) {
+        self.missing.push(what.clone());
+        self.damaged.push(what);
+    }
 }
 
 impl Results {
@@ -58,9 +76,12 @@ impl Results {
             let message = "there is no such directory".to_owned();
             return Err(ReportError::NotResults { path: dir.to_owned(), message });
         }
-        let mut missing = Vec::new();
+        let mut missing = Gaps::default();
         let spec = keep(dir, &dir.join("spec.toml"), files::read_text, &mut missing);
-        let manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), files::read_json, &mut missing);
+        let mut manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), files::read_json, &mut missing);
+        if let Some(manifest) = &mut manifest {
+            manifest.state = manifest.state.now(dir);
+        }
         let names = run_names(dir, manifest.as_ref());
         let mut results = Self { dir: dir.to_owned(), spec, manifest, ..Self::default() };
         for name in names {
@@ -92,19 +113,25 @@ impl Results {
             results.runs.push(run);
         }
         if results.runs.is_empty() && results.is_done() {
-            missing.push("runs/ holds no run".to_owned());
+            missing.missing.push("runs/ holds no run".to_owned());
+        }
+        if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
+            let lost = results.runs.iter().map(|run| format!("runs/{}/evaluation.json", run.name));
+            let lost: Vec<String> = lost.filter(|path| !dir.join(path).exists()).collect();
+            missing.damaged.extend(lost.into_iter().map(|path| format!("{path} is not there, and the run is done")));
         }
         let stops = dir.join("stops.jsonl");
         let stops = match stops.exists() {
             true => keep(dir, &stops, files::read_jsonl, &mut missing).unwrap_or_default(),
             false => Vec::new(),
         };
-        Ok(Self { stops, missing, ..results })
+        let Gaps { missing, damaged } = missing;
+        Ok(Self { stops, missing, damaged, ..results })
     }
 
     /// Whether the directory should hold everything; without a manifest nobody knows better.
     fn is_done(&self) -> bool {
-        self.manifest.as_ref().is_none_or(|m| m.state == files::State::Done)
+        self.manifest.as_ref().is_none_or(|m| m.state == State::Done)
     }
 
     /// The specs of the runs that can be read.
@@ -189,17 +216,12 @@ fn overlay(below: &mut toml::Table, above: toml::Table) {
     }
 }
 
-fn keep<T>(
-    dir: &Path,
-    path: &Path,
-    read: impl Fn(&Path) -> Result<T, ReportError>,
-    missing: &mut Vec<String>,
-) -> Option<T> {
+fn keep<T>(dir: &Path, path: &Path, read: impl Fn(&Path) -> Result<T, ReportError>, missing: &mut Gaps) -> Option<T> {
     if !path.exists() {
-        missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
+        missing.missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
         return None;
     }
-    read(path).map_err(|e| missing.push(e.to_string())).ok()
+    read(path).map_err(|e| missing.damaged(e.to_string())).ok()
 }
 
 /// Runs in the manifest's order, then those only found on disk, by name.
@@ -356,10 +378,10 @@ pub(crate) mod tests {
         draw(dir).unwrap();
         let page = fs::read_to_string(dir.join("report.html")).unwrap();
         assert!(page.contains("><mark>My &lt;brother&gt; broke my</mark>, well, bike<"), "{page}");
-        for plot in ["figure4", "figure5"] {
+        for plot in ["novelty", "copied_from"] {
             let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
             assert!(svg.contains("(simulated labelers)") && svg.contains("reference summaries"), "{plot}");
-            assert!(svg.contains("π, b") && svg.contains("lead-3") == (plot == "figure4"), "{plot}");
+            assert!(svg.contains("π, b") && svg.contains("lead-3") == (plot == "novelty"), "{plot}");
         }
         assert!(page.contains("<h2>Copying from the source (simulated labelers)</h2>"));
     }
@@ -395,6 +417,32 @@ pub(crate) mod tests {
         let page = fs::read_to_string(dir.join("report.html")).unwrap();
         assert!(page.contains("manifest.json is not there") && page.contains("metrics.jsonl:2"), "{page}");
         assert!(page.contains("offline_512"));
+    }
+
+    #[test]
+    fn a_run_that_tables_leave_out_is_named() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake(dir, 0.0);
+        assert_eq!(Results::load(dir).unwrap().damaged, [""; 0]);
+        fs::write(dir.join("runs/direct/evaluation.json"), "{").unwrap();
+        fs::remove_file(dir.join("runs/offline_512/evaluation.json")).unwrap();
+        let damaged = Results::load(dir).unwrap().damaged;
+        assert!(damaged.len() == 2 && damaged[0].contains("direct/evaluation.json:1"), "{damaged:?}");
+        assert!(damaged[1].contains("offline_512/evaluation.json is not there"), "{damaged:?}");
+    }
+
+    #[test]
+    fn a_killed_run_is_interrupted_and_not_running() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = temporary.path();
+        fake(dir, 0.0);
+        let text = fs::read_to_string(dir.join("manifest.json")).unwrap();
+        fs::write(dir.join("manifest.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+        let state = || Results::load(dir).unwrap().manifest.unwrap().state;
+        assert_eq!(state(), State::Interrupted);
+        let _lock = crate::store::lock::Lock::acquire(dir).unwrap().unwrap();
+        assert_eq!(state(), State::Running);
     }
 
     #[test]

@@ -50,7 +50,7 @@ pub const ALL: [Plot; 5] = [
         draw: kl,
     },
     Plot {
-        id: "figure4",
+        id: "novelty",
         title: "What is new in summaries",
         caption: "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% \
                   intervals over held-out queries.",
@@ -58,7 +58,7 @@ pub const ALL: [Plot; 5] = [
         draw: super::text_plots::novelty,
     },
     Plot {
-        id: "figure5",
+        id: "copied_from",
         title: "Where summaries copy from",
         caption: "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 \
                   summaries in each twentieth of it.",
@@ -109,18 +109,14 @@ pub(crate) fn column(run: &Run, x: &str, y: &str) -> Points {
     run.metrics.iter().filter_map(|step| Some((number(step, x)?, number(step, y)?))).collect()
 }
 
-/// Centred running mean of both coordinates over about a twentieth of the points.
+/// Running mean of both coordinates over about a twentieth of the points, of as many at the ends as anywhere: the line is a
+/// little shorter than the points are, and does not end on a few noisy ones.
 pub(crate) fn smooth(points: &[(f64, f64)]) -> Points {
-    let reach = points.len() / 40;
-    (0..points.len())
-        .map(|i| {
-            // The window shrinks at the ends, so that it stays centred.
-            let k = reach.min(i).min(points.len() - 1 - i);
-            let window = &points[i - k..=i + k];
-            let n = window.len() as f64;
-            (window.iter().map(|p| p.0).sum::<f64>() / n, window.iter().map(|p| p.1).sum::<f64>() / n)
-        })
-        .collect()
+    let window = 1 + 2 * (points.len() / 40);
+    let n = window as f64;
+    let mean =
+        |some: &[(f64, f64)]| (some.iter().map(|p| p.0).sum::<f64>() / n, some.iter().map(|p| p.1).sum::<f64>() / n);
+    points.windows(window).map(mean).collect()
 }
 
 /// The values' span with a margin; never empty.
@@ -236,9 +232,47 @@ pub(crate) fn canvas<'a>(
     svg: &'a mut String,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
 ) -> Result<Area<'a>, ReportError> {
-    let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    sized_canvas(svg, SIZE, fail)
+}
+
+fn sized_canvas<'a>(
+    svg: &'a mut String,
+    size: (u32, u32),
+    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
+) -> Result<Area<'a>, ReportError> {
+    let area = SVGBackend::with_string(svg, size).into_drawing_area();
     area.fill(&WHITE).map_err(|e| fail(&e))?;
     Ok(area)
+}
+
+/// A canvas with a title and, above the place of the plot, names with their colours: a legend that covers nothing. What is
+/// returned is the place of the plot.
+pub(crate) fn canvas_below_legend<'a>(
+    svg: &'a mut String,
+    title: &str,
+    names: &[(&str, RGBColor)],
+    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
+) -> Result<Area<'a>, ReportError> {
+    const LINE: i32 = 24;
+    // Letters are about 8 pixels wide; a name has its swatch before it and a gap behind it.
+    let width = |name: &str| 42 + 8 * i32::try_from(name.chars().count()).unwrap_or(i32::MAX / 16);
+    let (mut x, mut y, mut places) = (90, 0, Vec::new());
+    for (name, _) in names {
+        if x > 90 && x + width(name) > 790 {
+            (x, y) = (90, y + LINE);
+        }
+        places.push((x, y));
+        x += width(name);
+    }
+    let strip = y + LINE + 6;
+    let area = sized_canvas(svg, (SIZE.0, SIZE.1 + strip.unsigned_abs()), fail)?;
+    let below = area.titled(title, ("sans-serif", 24)).map_err(|e| fail(&e))?;
+    let (top, plot) = below.split_vertically(strip);
+    for ((name, color), (x, y)) in names.iter().zip(places) {
+        top.draw(&Rectangle::new([(x, y + 5), (x + 16, y + 17)], color.filled())).map_err(|e| fail(&e))?;
+        top.draw(&Text::new((*name).to_owned(), (x + 22, y + 3), ("sans-serif", 18))).map_err(|e| fail(&e))?;
+    }
+    Ok(plot)
 }
 
 /// Whose scores the plots show: r's only where no run has a mock labeler.
@@ -400,10 +434,23 @@ mod tests {
     #[test]
     fn smoothing_keeps_lines_straight() {
         let points: Points = (0..100).map(|i| (f64::from(i), 2.0 * f64::from(i))).collect();
-        for (a, b) in smooth(&points).iter().zip(&points) {
+        let smoothed = smooth(&points);
+        assert_eq!(smoothed.len(), 96);
+        for (a, b) in smoothed.iter().zip(&points[2..]) {
             assert!((a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9);
         }
+        assert_eq!(smooth(&points[..3]), points[..3]);
         assert!(smooth(&[]).is_empty());
+    }
+
+    /// The window once shrank to one point: the thick line of figure 2 ended on the last update, however far off that was.
+    #[test]
+    fn a_running_mean_does_not_end_on_one_noisy_update() {
+        let mut points: Points = (0..200).map(|i| (f64::from(i), 1.0)).collect();
+        (points[0].1, points[199].1) = (-10.0, 12.0);
+        let smoothed = smooth(&points);
+        // Eleven points each.
+        assert_eq!((smoothed.first(), smoothed.last()), (Some(&(5.0, 0.0)), Some(&(194.0, 2.0))));
     }
 
     #[test]

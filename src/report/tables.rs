@@ -1,7 +1,7 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
-use super::files::{Evaluation, Judge, NOT_RECORDED, Row, Table};
-use super::{Results, round_tables, text_tables};
+use super::files::{Evaluation, Judge, NOT_RECORDED, Row, SECONDARY, SECONDARY_MARK, Table, number};
+use super::{Results, Run, outside, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
 
 /// A KL within this share of its target counts as held.
@@ -30,6 +30,7 @@ pub fn build(results: &Results) -> Vec<Table> {
     if !language.is_empty() {
         tables.push(table("language_model", "Language model ρ", language));
     }
+    tables.extend(outside::build(results, &seeds));
     tables.extend(round_tables::build(results, &seeds));
     tables.extend(text_tables::build(results, &seeds));
     for table in &mut tables {
@@ -72,6 +73,14 @@ pub(crate) fn row(
 pub fn gains(evaluation: &Evaluation) -> Vec<f64> {
     let std = evaluation.reference.std;
     evaluation.contexts.iter().map(|c| (c.policy - c.reference) / std).collect()
+}
+
+/// Mean of a metric of training over the last twentieth of the updates, and how many they are.
+pub(crate) fn at_the_end(run: &Run, key: &str) -> Option<(f64, u64)> {
+    let values: Vec<f64> = run.metrics.iter().filter_map(|line| number(line, key)).collect();
+    let last = &values[values.len() - values.len().div_ceil(20)..];
+    let mean = last.iter().sum::<f64>() / last.len() as f64;
+    mean.is_finite().then_some((mean, last.len() as u64))
 }
 
 /// The stored mean with the interval's half-widths around the contexts' own mean.
@@ -225,6 +234,7 @@ fn cells(row: &Row) -> Vec<String> {
     };
     let seeds: Vec<String> = row.seeds.iter().map(u64::to_string).collect();
     let paper = match (row.paper, row.paper_note.as_str()) {
+        (Some(v), note) if note.contains(SECONDARY) => format!("{} {SECONDARY_MARK}", show(Some(v))),
         (Some(v), _) => show(Some(v)),
         (None, NOT_RECORDED) => "not recorded".to_owned(),
         (None, note) => note.to_owned(),

@@ -1,4 +1,4 @@
-//! Plots of summaries: novelty as bars (paper figure 4), positions of copied spans as lines (figures 5 and 6).
+//! Plots of summaries: novelty as bars (paper figure 5), positions of copied spans as lines (figures 6 and 7).
 
 use plotters::element::Rectangle;
 use plotters::prelude::*;
@@ -6,7 +6,7 @@ use plotters::prelude::*;
 use super::Results;
 use super::files::ReportError;
 use super::measures::{Estimate, Texts, Writer};
-use super::plots::{GREY, Points, canvas, chart, chart_with, color, failed, legend, line, span};
+use super::plots::{GREY, Points, canvas, canvas_below_legend, chart, chart_with, color, failed, legend, line, span};
 
 /// What is drawn of one writer, with its name and colour: grey for what is no model's.
 pub(crate) struct Series {
@@ -69,25 +69,24 @@ fn series(results: &Results) -> Vec<Series> {
     found
 }
 
-/// Figure 4.
+/// Figure 5.
 pub fn novelty(results: &Results) -> Result<Option<String>, ReportError> {
     draw_novelty(&results.titled("What is new in summaries"), &series(results))
 }
 
 /// Bars of any writers.
 pub(crate) fn draw_novelty(title: &str, all: &[Series]) -> Result<Option<String>, ReportError> {
-    let fail = failed("figure4");
+    let fail = failed("novelty");
     if all.is_empty() {
         return Ok(None);
     }
     let groups = ["words", "2-grams", "3-grams", "4-grams", "sentences"];
     let mut svg = String::new();
     {
-        let area = canvas(&mut svg, &fail)?;
-        // Room above 100% for the legend, a line of it for every series.
-        let top = 104.0 + 9.0 * all.len() as f64;
-        let labels = (title, "", "not in the source (%)");
-        let mut chart = chart_with(&area, labels, 0.0..5.0, 0.0..top, 0, &fail)?;
+        let names: Vec<(&str, RGBColor)> = all.iter().map(|s| (s.name.as_str(), s.color)).collect();
+        let area = canvas_below_legend(&mut svg, title, &names, &fail)?;
+        let labels = ("", "", "not in the source (%)");
+        let mut chart = chart_with(&area, labels, 0.0..5.0, 0.0..100.0, 0, &fail)?;
         for (index, s) in all.iter().enumerate() {
             let width = 0.84 / all.len() as f64;
             let mut bars = Vec::new();
@@ -102,20 +101,14 @@ pub(crate) fn draw_novelty(title: &str, all: &[Series]) -> Result<Option<String>
                     whiskers.push(PathElement::new(ends, BLACK.stroke_width(1)));
                 }
             }
-            let filled = s.color.filled();
-            chart
-                .draw_series(bars)
-                .map_err(|e| fail(&e))?
-                .label(s.name.clone())
-                .legend(move |(x, y)| Rectangle::new([(x + 4, y - 6), (x + 20, y + 6)], filled));
+            chart.draw_series(bars).map_err(|e| fail(&e))?;
             chart.draw_series(whiskers).map_err(|e| fail(&e))?;
         }
         let names = groups.iter().enumerate().map(|(i, name)| {
             let style = ("sans-serif", 18).into_font().color(&BLACK);
-            Text::new((*name).to_owned(), (i as f64 + 0.5, -0.015 * top), style.pos(below()))
+            Text::new((*name).to_owned(), (i as f64 + 0.5, -1.5), style.pos(below()))
         });
         chart.draw_series(names).map_err(|e| fail(&e))?;
-        legend(&mut chart, SeriesLabelPosition::UpperLeft, &fail)?;
         area.present().map_err(|e| fail(&e))?;
     }
     Ok(Some(svg))
@@ -127,14 +120,14 @@ fn below() -> plotters::style::text_anchor::Pos {
     Pos::new(HPos::Center, VPos::Top)
 }
 
-/// Figures 5 and 6.
+/// Figures 6 and 7.
 pub fn positions(results: &Results) -> Result<Option<String>, ReportError> {
     draw_positions(&results.titled("Where summaries copy from"), series(results))
 }
 
 /// Lines of any writers.
 pub(crate) fn draw_positions(title: &str, all: Vec<Series>) -> Result<Option<String>, ReportError> {
-    let fail = failed("figure5");
+    let fail = failed("copied_from");
     // Lead-3 is from the start by definition, and would press all others flat.
     let all: Vec<Series> = all.into_iter().filter(|s| s.writer != Writer::Lead3).collect();
     if all.iter().all(|s| s.positions.iter().all(|p| p.1 == 0.0)) {

@@ -95,7 +95,7 @@ impl Rows<'_> {
         [
             self.mean("words in copied spans of 4 or more, %", "copied_words", c.copied, 100.0),
             self.mean("where copied spans begin, % of the source", "copied_position", c.span_position, 100.0),
-            self.share("begins as the source does, %", "copied_start", c.start),
+            self.share("begins with the source's first 3 words, %", "copied_start", c.start),
             self.share(
                 "begins as the source does, sources with an uninformative preamble, %",
                 "copied_start_preamble",

@@ -1,9 +1,11 @@
 //! Rules between keys, which a schema cannot say; one small function each. A finding names every key it depends on.
 
+use super::Options;
 use super::types::*;
-use super::{Options, resolve_path};
+use crate::data::files::safe_pattern;
 use crate::data::formats::{folder_format, format_of};
 use crate::data::hub::{is_repository, is_revision};
+use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
 
 /// A broken rule; `keys` are all the keys it reads, the likeliest culprit first.
@@ -22,7 +24,7 @@ pub(super) fn hinted(keys: &[&'static str], message: String, hint: String) -> Op
 }
 
 /// Every rule on one resolved variant.
-pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
+pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     let sizes = [
         episodes_fill_batches(spec),
         batch_divides_into_minibatches(spec),
@@ -42,17 +44,15 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         seed_fits_toml(spec),
         one_source_of_weights(spec),
         weights_on_the_hub(spec),
-        weights_exist(spec, dir, options),
+        weights_are_a_known_source(spec),
+        weights_exist(spec, options),
     ];
-    let task = data_rules(&TASK_DATA, &spec.task.data, dir, options);
+    let task = data_rules(&TASK_DATA, &spec.task.data, options);
     // Only r_s reads reviews.
-    let reviews = if spec.labeler.has_classifier() {
-        data_rules(&REVIEWS, &spec.labeler.reviews, dir, options)
-    } else {
-        Vec::new()
-    };
-    let recorded = recorded_rules(spec, dir, options);
-    let labels = super::check_labels::rules(spec, dir, options);
+    let reviews =
+        if spec.labeler.has_classifier() { data_rules(&REVIEWS, &spec.labeler.reviews, options) } else { Vec::new() };
+    let recorded = recorded_rules(spec, options);
+    let labels = super::check_labels::rules(spec, options);
     sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).chain(labels).collect()
 }
 
@@ -237,7 +237,8 @@ fn seed_fits_toml(spec: &Spec) -> Option<Finding> {
 
 /// Weights that are not trained here bring their own sizes.
 fn weights_are_given(spec: &Spec) -> bool {
-    spec.model.weights.path.is_some() || spec.model.weights.hf.is_some()
+    let weights = &spec.model.weights;
+    weights.path.is_some() || weights.hf.is_some() || weights.source.is_some()
 }
 
 /// Which of several alternatives are given, as a message; `None` if it is exactly one.
@@ -259,9 +260,15 @@ fn not_one_of(all: &[(&str, bool)]) -> Option<String> {
 }
 
 fn one_source_of_weights(spec: &Spec) -> Option<Finding> {
-    let keys = ["model.weights", "model.weights.path", "model.weights.hf", "model.weights.pretrain"];
-    let WeightsSpec { path, hf, pretrain, .. } = &spec.model.weights;
-    let all = [("path", path.is_some()), ("hf", hf.is_some()), ("pretrain", pretrain.is_some())];
+    let keys =
+        ["model.weights", "model.weights.source", "model.weights.path", "model.weights.hf", "model.weights.pretrain"];
+    let WeightsSpec { source, path, hf, pretrain, .. } = &spec.model.weights;
+    let all = [
+        ("source", source.is_some()),
+        ("path", path.is_some()),
+        ("hf", hf.is_some()),
+        ("pretrain", pretrain.is_some()),
+    ];
     finding(&keys, not_one_of(&all)?)
 }
 
@@ -281,7 +288,8 @@ fn on_the_hub(
         (Some(name), _) if !is_repository(name) => hinted(
             &[name_key],
             format!("{name:?} is not a name on the hub"),
-            "it has the form owner/name, for example openai-community/gpt2".into(),
+            "it has the form owner/name, for example openai-community/gpt2 (the oldest, like gpt2, have no owner)"
+                .into(),
         ),
         (Some(_), Some(revision)) if !is_revision(revision) => {
             finding(&[revision_key], format!("{revision:?} is no branch, tag or commit"))
@@ -294,29 +302,38 @@ fn on_the_hub(
     }
 }
 
-fn weights_exist(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
-    path_is_there("model.weights.path", spec.model.weights.path.as_deref()?, dir, options)
+fn weights_are_a_known_source(spec: &Spec) -> Option<Finding> {
+    source_is_known("model.weights.source", spec.model.weights.source.as_deref()?, SourceUse::Model)
+}
+
+/// A source has a name that the catalogue knows, and is for the part of the spec that asks for it. Mistakes of a user's own
+/// sources.toml are reported by the command itself.
+fn source_is_known(key: &'static str, name: &str, wanted: SourceUse) -> Option<Finding> {
+    let (message, hint) = Catalogue::current().ok()?.refusal(name, wanted)?;
+    hinted(&[key], message, hint)
+}
+
+fn weights_exist(spec: &Spec, options: &Options) -> Option<Finding> {
+    path_is_there("model.weights.path", spec.model.weights.path.as_deref()?, options)
 }
 
 /// An empty path is one to be given later, by `--set`.
-pub(super) fn path_is_there(key: &'static str, path: &str, dir: &Path, options: &Options) -> Option<Finding> {
+pub(super) fn path_is_there(key: &'static str, path: &str, options: &Options) -> Option<Finding> {
     let give = format!("give it by --set {key}=PATH");
     if path.is_empty() {
         return if options.for_run { hinted(&[key], "no path is given".into(), give) } else { None };
     }
-    if !options.check_files || resolve_path(path, dir).exists() {
+    if !options.check_files || Path::new(path).exists() {
         return None;
     }
-    let message = format!(
-        "there is no file or folder {path:?}, neither here nor in {}",
-        if dir.as_os_str().is_empty() { ".".into() } else { dir.display().to_string() }
-    );
+    let message = format!("there is no file or folder {path:?}, neither beside the file that says so nor here");
     hinted(&[key], message, give)
 }
 
-fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
+fn recorded_rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     [
-        recorded_has_a_path(spec, dir, options),
+        recorded_has_labels(spec, options),
+        recorded_labels_are_a_known_source(spec),
         only_recorded_reads_files(spec),
         only_mock_has_a_direct_reward(spec),
         simulated_care_for_something(spec),
@@ -327,22 +344,31 @@ fn recorded_rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
     .collect()
 }
 
-fn recorded_has_a_path(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
+fn recorded_has_labels(spec: &Spec, options: &Options) -> Option<Finding> {
     if spec.labeler.kind != LabelerKind::Recorded {
         return None;
     }
-    match &spec.labeler.path {
-        Some(path) => path_is_there("labeler.path", path, dir, options),
-        None => hinted(
-            &["labeler.kind", "labeler.path"],
-            "recorded labels need labeler.path, and none is given".into(),
-            "give the label file, or a folder of them".into(),
+    match (&spec.labeler.path, &spec.labeler.source) {
+        (Some(_), Some(_)) => {
+            finding(&["labeler.path", "labeler.source"], "both `path` and `source` are given; keep one".into())
+        }
+        (Some(path), None) => path_is_there("labeler.path", path, options),
+        (None, Some(_)) => None,
+        (None, None) => hinted(
+            &["labeler.kind", "labeler.source", "labeler.path"],
+            "recorded labels need labeler.source or labeler.path, and none is given".into(),
+            "name a source (`runner sources`), or give a label file or a folder of them".into(),
         ),
     }
 }
 
+fn recorded_labels_are_a_known_source(spec: &Spec) -> Option<Finding> {
+    source_is_known("labeler.source", spec.labeler.source.as_deref()?, SourceUse::Labels)
+}
+
 fn only_recorded_reads_files(spec: &Spec) -> Option<Finding> {
     let given = [
+        ("labeler.source", spec.labeler.source.is_some()),
         ("labeler.path", spec.labeler.path.is_some()),
         ("labeler.format", spec.labeler.format.is_some()),
         ("labeler.split", spec.labeler.split.is_some()),
@@ -393,6 +419,7 @@ fn splits_are_of_one_format(spec: &Spec) -> Option<Finding> {
 /// The keys of one data source.
 struct DataKeys {
     table: &'static str,
+    source: &'static str,
     path: &'static str,
     hf: &'static str,
     revision: &'static str,
@@ -401,11 +428,13 @@ struct DataKeys {
     synthetic: &'static str,
     format: &'static str,
     columns: &'static str,
+    join: &'static str,
     labeled: bool,
 }
 
 const TASK_DATA: DataKeys = DataKeys {
     table: "task.data",
+    source: "task.data.source",
     path: "task.data.path",
     hf: "task.data.hf",
     revision: "task.data.revision",
@@ -414,10 +443,12 @@ const TASK_DATA: DataKeys = DataKeys {
     synthetic: "task.data.synthetic",
     format: "task.data.format",
     columns: "task.data.columns",
+    join: "task.data.join",
     labeled: false,
 };
 const REVIEWS: DataKeys = DataKeys {
     table: "labeler.reviews",
+    source: "labeler.reviews.source",
     path: "labeler.reviews.path",
     hf: "labeler.reviews.hf",
     revision: "labeler.reviews.revision",
@@ -426,19 +457,21 @@ const REVIEWS: DataKeys = DataKeys {
     synthetic: "labeler.reviews.synthetic",
     format: "labeler.reviews.format",
     columns: "labeler.reviews.columns",
+    join: "labeler.reviews.join",
     labeled: true,
 };
 
-fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -> Vec<Finding> {
-    let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, dir, options));
+fn data_rules(keys: &DataKeys, data: &DataSpec, options: &Options) -> Vec<Finding> {
+    let path = data.path.as_deref().and_then(|path| path_is_there(keys.path, path, options));
     [
         one_source_of_data(keys, data),
-        synthetic_has_no_files(keys, data),
+        data_are_a_known_source(keys, data),
+        only_files_are_described(keys, data),
         on_the_hub([keys.hf, keys.revision], "data", data.hf.as_deref(), data.revision.as_deref()),
-        patterns_need_a_folder(keys, data, dir),
-        format_is_known(keys, data, dir),
-        columns_are_used(keys, data, dir),
-        reviews_have_labels(keys, data, dir),
+        patterns_need_a_folder(keys, data),
+        format_is_known(keys, data),
+        columns_are_used(keys, data),
+        reviews_have_labels(keys, data),
         reviews_are_not_held_out(keys, data),
         path,
     ]
@@ -448,16 +481,27 @@ fn data_rules(keys: &DataKeys, data: &DataSpec, dir: &Path, options: &Options) -
 }
 
 fn one_source_of_data(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
-    let all = [("synthetic", data.synthetic.is_some()), ("path", data.path.is_some()), ("hf", data.hf.is_some())];
+    let all = [
+        ("source", data.source.is_some()),
+        ("synthetic", data.synthetic.is_some()),
+        ("path", data.path.is_some()),
+        ("hf", data.hf.is_some()),
+    ];
     let message = not_one_of(&all)?;
     match all.iter().any(|(_, given)| *given) {
-        true => finding(&[keys.path, keys.hf, keys.synthetic, keys.table], message),
-        false => finding(&[keys.table, keys.synthetic, keys.path, keys.hf], message),
+        true => finding(&[keys.path, keys.hf, keys.source, keys.synthetic, keys.table], message),
+        false => finding(&[keys.table, keys.source, keys.synthetic, keys.path, keys.hf], message),
     }
 }
 
-fn synthetic_has_no_files(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
-    if data.synthetic.is_none() || data.path.is_some() || data.hf.is_some() {
+fn data_are_a_known_source(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    let wanted = if keys.labeled { SourceUse::Reviews } else { SourceUse::Text };
+    source_is_known(keys.source, data.source.as_deref()?, wanted)
+}
+
+/// Synthetic data have no files, and the files of a source are described in the catalogue.
+fn only_files_are_described(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    if data.path.is_some() || data.hf.is_some() || (data.synthetic.is_none() && data.source.is_none()) {
         return None;
     }
     let first = [
@@ -465,24 +509,28 @@ fn synthetic_has_no_files(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
         (keys.files, "`files` belongs", data.files.is_some()),
         (keys.held_out_files, "`held_out_files` belongs", data.held_out_files.is_some()),
         (keys.columns, "columns belong", !data.columns.is_empty()),
+        (keys.join, "`join` belongs", data.join.is_some()),
     ]
     .into_iter()
     .find(|(_, _, given)| *given)?;
-    finding(
-        &[first.0, keys.synthetic, keys.path],
-        format!("{} to a `path` or `hf`, and this data is synthetic", first.1),
-    )
+    let (key, what) = match &data.source {
+        Some(name) => {
+            (keys.source, format!("the source {name:?} is described in the catalogue (`runner sources {name}`)"))
+        }
+        None => (keys.synthetic, "this data is synthetic".into()),
+    };
+    finding(&[first.0, key, keys.path], format!("{} to a `path` or `hf`, and {what}", first.1))
 }
 
 /// Patterns name files of a folder or data set, relative to it.
-fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     let patterns = [(keys.files, &data.files), (keys.held_out_files, &data.held_out_files)];
     let (key, pattern) = patterns.into_iter().find_map(|(key, pattern)| Some((key, pattern.as_ref()?)))?;
-    if pattern.is_empty() || pattern.starts_with('/') || pattern.split('/').any(|part| part == "..") {
+    if !safe_pattern(pattern) {
         let message = format!("{pattern:?} names no files of the folder");
         return hinted(&[key], message, "write a name with * and ?, for example \"train-*.jsonl\"".into());
     }
-    let path = resolve_path(data.path.as_deref().filter(|path| !path.is_empty())?, dir);
+    let path = Path::new(data.path.as_deref().filter(|path| !path.is_empty())?);
     match path.is_file() {
         true => finding(&[key, keys.path], format!("{} is one file; a pattern chooses from a folder", path.display())),
         false => None,
@@ -491,14 +539,14 @@ fn patterns_need_a_folder(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Optio
 
 /// The format of file data: as written, else by the name of the file, the pattern, or the files of the folder. `None`
 /// where it cannot be told, and for a data set of the hub whose files are not named.
-pub fn guess_format(data: &DataSpec, dir: &Path) -> Option<DataFormat> {
+pub fn guess_format(data: &DataSpec) -> Option<DataFormat> {
     if data.format.is_some() {
         return data.format;
     }
     if let Some(pattern) = &data.files {
         return format_of(pattern);
     }
-    let path = resolve_path(data.path.as_deref()?, dir);
+    let path = Path::new(data.path.as_deref()?);
     if path.is_dir() {
         return folder_format(&path);
     }
@@ -506,8 +554,8 @@ pub fn guess_format(data: &DataSpec, dir: &Path) -> Option<DataFormat> {
     known.or_else(|| (path.extension().is_none() && !path.exists()).then_some(DataFormat::Text))
 }
 
-fn format_is_known(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
-    if guess_format(data, dir).is_some() {
+fn format_is_known(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    if guess_format(data).is_some() {
         return None;
     }
     let hint = "add format = \"text\", \"tsv\", \"csv\", \"jsonl\", \"json\", \"parquet\" or \"stories\"".to_string();
@@ -519,15 +567,15 @@ fn format_is_known(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Findi
         );
     }
     let path = data.path.as_deref().filter(|path| !path.is_empty())?;
-    let message = match resolve_path(path, dir).is_dir() {
+    let message = match Path::new(path).is_dir() {
         true => format!("{path:?} holds files of several formats"),
         false => format!("the format of {path:?} is not known from its name"),
     };
     hinted(&[keys.path, keys.format], message, hint)
 }
 
-fn columns_are_used(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
-    let format = guess_format(data, dir)?;
+fn columns_are_used(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
+    let format = guess_format(data)?;
     if data.columns.is_empty() || !matches!(format, DataFormat::Text | DataFormat::Stories) {
         return None;
     }
@@ -535,9 +583,9 @@ fn columns_are_used(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Find
     finding(&[keys.columns, keys.format, keys.path], format!("{what} no columns"))
 }
 
-fn reviews_have_labels(keys: &DataKeys, data: &DataSpec, dir: &Path) -> Option<Finding> {
+fn reviews_have_labels(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     let name = data.path.as_deref().or(data.hf.as_deref()).filter(|name| !name.is_empty())?;
-    let what = match guess_format(data, dir) {
+    let what = match guess_format(data) {
         Some(DataFormat::Text) => "plain text",
         Some(DataFormat::Stories) => "stories",
         _ => return None,

@@ -1,12 +1,12 @@
 //! Rules between the keys of `[collect]` and `[labeler]`: schedules and who can follow them, and what people need.
 
+use super::Options;
 use super::check::{Finding, finding, hinted, path_is_there};
 use super::types::*;
-use super::{Options, resolve_path};
 use std::path::Path;
 
 /// Every rule on one resolved variant.
-pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
+pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     [
         keys_belong_to_the_schedule(spec),
         recorded_labels_are_old(spec),
@@ -14,10 +14,10 @@ pub fn rules(spec: &Spec, dir: &Path, options: &Options) -> Vec<Finding> {
         round_labels_add_up(spec),
         initial_labels_are_some_of_all(spec),
         first_round_fills_a_batch(spec),
-        people_have_a_directory(spec, dir, options),
+        people_have_a_directory(spec, options),
         only_people_have_batches(spec),
-        gold_is_there(spec, dir, options),
-        instructions_are_there(spec, dir, options),
+        gold_is_there(spec, options),
+        instructions_are_there(spec, options),
     ]
     .into_iter()
     .flatten()
@@ -134,7 +134,7 @@ fn first_round_fills_a_batch(spec: &Spec) -> Option<Finding> {
     )
 }
 
-fn people_have_a_directory(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
+fn people_have_a_directory(spec: &Spec, options: &Options) -> Option<Finding> {
     if spec.labeler.kind != LabelerKind::Human {
         return None;
     }
@@ -150,7 +150,7 @@ fn people_have_a_directory(spec: &Spec, dir: &Path, options: &Options) -> Option
             "no directory is given".into(),
             "give it by --set labeler.batches=DIRECTORY".into(),
         ),
-        Some(path) if options.check_files && resolve_path(path, dir).is_file() => {
+        Some(path) if options.check_files && Path::new(path).is_file() => {
             finding(&["labeler.batches"], format!("{path:?} is a file, and batches are directories in one"))
         }
         Some(_) => None,
@@ -171,10 +171,10 @@ fn only_people_have_batches(spec: &Spec) -> Option<Finding> {
     )
 }
 
-fn gold_is_there(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
-    path_is_there("labeler.human.gold", spec.labeler.human.as_ref()?.gold.as_deref()?, dir, options)
+fn gold_is_there(spec: &Spec, options: &Options) -> Option<Finding> {
+    path_is_there("labeler.human.gold", spec.labeler.human.as_ref()?.gold.as_deref()?, options)
 }
 
-fn instructions_are_there(spec: &Spec, dir: &Path, options: &Options) -> Option<Finding> {
-    path_is_there("labeler.human.instructions", spec.labeler.human.as_ref()?.instructions.as_deref()?, dir, options)
+fn instructions_are_there(spec: &Spec, options: &Options) -> Option<Finding> {
+    path_is_there("labeler.human.instructions", spec.labeler.human.as_ref()?.instructions.as_deref()?, options)
 }

@@ -1,25 +1,17 @@
 //! The layers of a spec, lowest first: type defaults, task preset, the `extends` chain, the file, the chosen
-//! profile, (for a variant) its run, `--set`, `--seed`. Everything is checked, chosen or not.
+//! profile, (for a variant) its run, `--set`, `--seed`. What was chosen is checked with the command line; what was not
+//! is checked as it is written, since the command line was not meant for it.
 
+use super::blame::place;
 use super::check::rules;
-use super::schema::{check, did_you_mean, expected, join_prefix, schema_at, wants_string};
-use super::source::{Kind, Node, merge, merge_runs, parse, parse_value, problem_at, read, replaced_by};
-use super::{CollectSpec, HumanSpec, Loaded, Options, Origin, Problem, Spec, shipped};
+use super::layers::{drop_from_runs, stack};
+use super::paths::{settle, tidy};
+use super::schema::{check, did_you_mean, expected, schema_at, wants_string};
+use super::source::{Kind, Node, merge, merge_runs, parse_value, problem_at, read};
+use super::{Loaded, Options, Origin, Problem, Spec, expand_home, instead_of, shipped};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-
-/// Each preset's released-code values, and what the paper says differently (`follows`).
-const PRESETS: [(&str, &str, &str); 4] = [
-    ("sentiment", include_str!("presets/sentiment.toml"), include_str!("presets/sentiment_paper.toml")),
-    (
-        "descriptiveness",
-        include_str!("presets/descriptiveness.toml"),
-        include_str!("presets/descriptiveness_paper.toml"),
-    ),
-    ("tldr", include_str!("presets/tldr.toml"), include_str!("presets/tldr_paper.toml")),
-    ("cnndm", include_str!("presets/cnndm.toml"), include_str!("presets/cnndm_paper.toml")),
-];
 
 /// Reads, merges and checks a spec. Err: every mistake found, in the order of the file.
 pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
@@ -29,14 +21,13 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
     if !problems.is_empty() {
         return Err(sorted(problems));
     }
-    let dir = path.parent().map(Path::to_path_buf).unwrap_or_default();
     let mut sheet = Sheet {
         file: path,
-        dir: dir.clone(),
         options,
         files: Node::table(start_of(path)),
         set: Node::table(Origin::Default),
         bad: BTreeSet::new(),
+        broken: BTreeSet::new(),
         problems,
     };
     for mut layer in layers {
@@ -48,7 +39,7 @@ pub fn load(path: &Path, options: &Options) -> Result<Loaded, Vec<Problem>> {
     sheet.read_set();
     let loaded = sheet.resolve();
     match loaded {
-        Some(loaded) if sheet.problems.is_empty() => Ok(Loaded { dir, ..loaded }),
+        Some(loaded) if sheet.problems.is_empty() => Ok(loaded),
         _ => Err(sorted(sheet.problems)),
     }
 }
@@ -65,18 +56,23 @@ fn sorted(mut problems: Vec<Problem>) -> Vec<Problem> {
 
 /// `path` and what it extends, lowest first.
 fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec<Node>, problems: &mut Vec<Problem>) {
-    let node = match read(path) {
+    let folder = path.parent().unwrap_or(Path::new(""));
+    let mut node = match read(path) {
         Ok(node) => node,
         Err(found) => return problems.extend(found),
     };
     if let Some(extends) = node.get(&["extends"])
         && let Kind::Leaf(Value::String(base)) = &extends.kind
     {
-        let base = shipped::beside(path.parent().unwrap_or(Path::new("")), base);
+        let base = tidy(&shipped::beside(folder, &expand_home(base)));
         above.push((path.to_path_buf(), path.canonicalize().unwrap_or_else(|_| path.to_path_buf())));
         let mut refuse = |message: String| problems.push(problem_at(&extends.origin, "extends".into(), message, None));
         match base.canonicalize() {
-            Err(error) => refuse(format!("{} cannot be read: {error}", base.display())),
+            Err(error) => {
+                let path = std::path::absolute(&base).unwrap_or_else(|_| base.clone());
+                let near = instead_of(&base).map(|hint| format!("; {hint}")).unwrap_or_default();
+                refuse(format!("{} cannot be read: {error}{near}", path.display()));
+            }
             Ok(real) if above.iter().any(|(_, seen)| *seen == real) => {
                 let chain: Vec<String> = above
                     .iter()
@@ -88,6 +84,7 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
             Ok(_) => read_chain(&base, above, layers, problems),
         }
     }
+    settle(&mut node, folder);
     layers.push(node);
 }
 
@@ -97,7 +94,6 @@ type Refusal = (String, String, Option<String>);
 /// What the file and the command line say, while it is being checked.
 struct Sheet<'a> {
     file: &'a Path,
-    dir: PathBuf,
     options: &'a Options,
     /// The `extends` chain and the file, merged; still with `profile` and `runs`.
     files: Node,
@@ -105,7 +101,17 @@ struct Sheet<'a> {
     set: Node,
     /// Keys whose value is wrong, without `profile.NAME.` and `runs.NAME.`: rules that read them keep silent.
     bad: BTreeSet<String>,
+    /// Rules that something laid out before has broken, by the keys they read: of a run, or of the spec ("").
+    broken: BTreeSet<(String, Vec<&'static str>)>,
     problems: Vec<Problem>,
+}
+
+/// One way to lay out a spec.
+#[derive(Clone, Copy)]
+struct Layout<'a> {
+    profile: Option<&'a str>,
+    /// Whether it is what was asked for, and so has the command line on top.
+    chosen: bool,
 }
 
 impl Sheet<'_> {
@@ -139,6 +145,7 @@ impl Sheet<'_> {
             set.insert(&["seed".into()], Node::from_json(&json!(seed), &Origin::CommandLine(format!("--seed {seed}"))));
         }
         self.check_layer(&mut set);
+        settle(&mut set, Path::new(""));
         self.set = set;
     }
 
@@ -158,14 +165,11 @@ impl Sheet<'_> {
         if path[0] == "profile" || path[0] == "extends" {
             return Err((key.into(), format!("`{}` cannot be set from the command line", path[0]), None));
         }
-        if let ("runs", Some(name)) = (path[0].as_str(), path.get(1))
-            && self.files.get(&["runs", name]).is_none()
-        {
-            return Err((
-                key.into(),
-                format!("there is no run {name:?}"),
-                names_hint(name, &names(&self.files, "runs"), "runs"),
-            ));
+        if let ("runs", Some(name)) = (path[0].as_str(), path.get(1)) {
+            let runs = self.run_names();
+            if !runs.contains(name) {
+                return Err((key.into(), format!("there is no run {name:?}"), names_hint(name, &runs, "runs")));
+            }
         }
         let value = match (parse_value(text), schema_at(&path)) {
             (Ok(value), _) => value,
@@ -182,36 +186,47 @@ impl Sheet<'_> {
         Ok((path, Node::from_json(&value, &Origin::CommandLine(format!("--set {key}={text}")))))
     }
 
-    /// Every profile and run is laid out and checked; the chosen one is returned.
+    /// The runs of the spec, and those that only the chosen profile has.
+    fn run_names(&self) -> Vec<String> {
+        let mut runs = names(&self.files, "runs");
+        let overlay = self.options.profile.as_ref().and_then(|name| self.files.get(&["profile", name]));
+        runs.extend(overlay.map(|overlay| names(overlay, "runs")).unwrap_or_default());
+        runs
+    }
+
+    /// The chosen layout, checked with the command line. Where all profiles are wanted, the others are checked by
+    /// themselves; what is wrong with the chosen one is not said again of them.
     fn resolve(&mut self) -> Option<Loaded> {
         let profiles = names(&self.files, "profile");
         let chosen = self.options.profile.clone();
-        if let Some(name) = chosen.as_ref().filter(|name| !profiles.contains(name)) {
+        let known = chosen.as_ref().is_none_or(|name| profiles.contains(name));
+        if let (Some(name), false) = (&chosen, known) {
             let hint = names_hint(name, &profiles, "profiles");
             self.refuse("", format!("there is no profile {name:?} in {}", self.file.display()), hint);
         }
-        for other in profiles.iter().filter(|name| Some(*name) != chosen.as_ref()) {
-            self.lay_out(Some(other));
+        let loaded = if known { self.lay_out(Layout { profile: chosen.as_deref(), chosen: true }) } else { None };
+        if self.options.all_profiles {
+            let others = std::iter::once(None).chain(profiles.iter().map(|name| Some(name.as_str())));
+            for profile in others.filter(|other| !known || *other != chosen.as_deref()) {
+                self.lay_out(Layout { profile, chosen: false });
+            }
         }
-        if chosen.is_some() && profiles.iter().all(|name| Some(name) != chosen.as_ref()) {
-            self.lay_out(None);
-            return None;
-        }
-        self.lay_out(chosen.as_deref())
+        loaded
     }
 
-    /// The spec and its variants under one profile.
-    fn lay_out(&mut self, profile: Option<&str>) -> Option<Loaded> {
+    /// The spec and its variants in one layout.
+    fn lay_out(&mut self, layout: Layout<'_>) -> Option<Loaded> {
         let mut upper = self.files.clone();
         upper.remove(&["profile"]);
-        if let Some((name, overlay)) = profile.and_then(|name| Some((name, self.files.get(&["profile", name])?))) {
+        if let Some((name, overlay)) = layout.profile.and_then(|name| Some((name, self.files.get(&["profile", name])?)))
+        {
             merge(&mut upper, &overlay.overlay(&format!("profile.{name}"), Some(name)));
         }
         upper.origin = self.files.origin.clone();
         upper.prefix = String::new();
-        let mut set = self.set.clone();
+        let mut set = if layout.chosen { self.set.clone() } else { Node::table(Origin::Default) };
         let mut runs = upper.remove(&["runs"]).unwrap_or_else(|| Node::table(Origin::Default));
-        for (path, _) in self.set.leaves() {
+        for (path, _) in set.leaves() {
             drop_from_runs(&mut runs, &path);
         }
         if let Some(set_runs) = set.remove(&["runs"]) {
@@ -220,12 +235,12 @@ impl Sheet<'_> {
         let names: Vec<String> = runs.children().map(|table| table.keys().cloned().collect()).unwrap_or_default();
 
         let base = stack(&upper, None, &set);
-        let spec = self.typed(&base, names.is_empty());
+        let spec = self.typed(&base, names.is_empty().then_some(""), layout);
         let mut variants = Vec::new();
         for name in &names {
             let overlay = runs.get(&[name])?.overlay_run(name);
             let tree = stack(&upper, Some(&overlay), &set);
-            variants.push((name.clone(), self.typed(&tree, true)));
+            variants.push((name.clone(), self.typed(&tree, Some(name), layout)));
         }
         let mut spec = spec?;
         let mut origins = origins(&spec, &base);
@@ -241,11 +256,12 @@ impl Sheet<'_> {
         if typed.is_empty() {
             typed.push(("main".into(), spec.clone()));
         }
-        Some(Loaded { spec, origins, variants: typed, dir: PathBuf::new() })
+        Some(Loaded { spec, origins, variants: typed })
     }
 
-    /// The tree as a spec; reports what is missing and, for a variant, the rules it breaks.
-    fn typed(&mut self, tree: &Node, variant: bool) -> Option<Spec> {
+    /// The tree as a spec; reports what is missing and, for a variant (by the run's name, or "" where the spec has no
+    /// runs), the rules it breaks.
+    fn typed(&mut self, tree: &Node, variant: Option<&str>, layout: Layout<'_>) -> Option<Spec> {
         let mismatches = check(tree);
         let complete = mismatches.is_empty();
         self.problems.extend(
@@ -269,48 +285,29 @@ impl Sheet<'_> {
                 return None;
             }
         };
-        if variant {
-            for finding in rules(&spec, &self.dir, self.options) {
-                if !finding.keys.iter().any(|key| self.bad.contains(*key)) {
-                    self.problems.push(place(tree, finding.keys, finding.message, finding.hint));
-                }
-            }
+        if let Some(run) = variant {
+            self.check_rules(tree, &spec, run, layout);
         }
         Some(spec)
+    }
+
+    fn check_rules(&mut self, tree: &Node, spec: &Spec, run: &str, layout: Layout<'_>) {
+        // Only what is asked for is run.
+        let options = Options { for_run: self.options.for_run && layout.chosen, ..self.options.clone() };
+        for finding in rules(spec, &options) {
+            let rule = (run.to_string(), finding.keys.clone());
+            let said = !layout.chosen && self.broken.contains(&rule);
+            self.broken.insert(rule);
+            if !said && !finding.keys.iter().any(|key| self.bad.contains(*key)) {
+                self.problems.push(place(tree, self.file, finding));
+            }
+        }
     }
 
     /// Rules can still be checked on a spec that only lacks its name or version.
     fn only_names_missing(&self, tree: &Node) -> bool {
         check(tree).iter().all(|mismatch| mismatch.missing && mismatch.path.len() == 1)
     }
-}
-
-/// Blames the key that was set in the highest layer.
-fn place(tree: &Node, keys: Vec<&'static str>, message: String, hint: Option<String>) -> Problem {
-    let rank = |origin: &Origin| match origin {
-        Origin::Default => 0,
-        Origin::Preset(_) => 1,
-        Origin::File { .. } => 2,
-        Origin::Profile { .. } => 3,
-        Origin::CommandLine(_) => 5,
-    };
-    let split = |key: &'static str| key.split('.').collect::<Vec<_>>();
-    let mut best: Option<(i32, &str, &Node)> = None;
-    for key in keys.iter().copied() {
-        let Some(node) = tree.get(&split(key)) else { continue };
-        let score = if node.prefix.starts_with("runs.") { 4 } else { rank(&node.origin) };
-        if best.as_ref().is_none_or(|(highest, _, _)| score > *highest) {
-            best = Some((score, key, node));
-        }
-    }
-    let (key, node) =
-        best.map_or_else(|| (keys.first().copied().unwrap_or_default(), tree), |(_, key, node)| (key, node));
-    let origin = match &node.origin {
-        // Nothing was written: the file as a whole is to blame.
-        Origin::Default | Origin::Preset(_) => &tree.origin,
-        written => written,
-    };
-    problem_at(origin, join_prefix(&node.prefix, &[key]), message, hint)
 }
 
 impl Node {
@@ -320,109 +317,6 @@ impl Node {
             _ => None,
         };
         self.overlay(&format!("runs.{name}"), profile.as_deref())
-    }
-}
-
-/// Defaults, preset, upper layers, run, command line; the preset is the one that the layers above it name.
-fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
-    let mut above = upper.clone();
-    run.into_iter().chain([set]).for_each(|layer| merge(&mut above, layer));
-    let named = |path: &[&str]| match above.get(path).map(|node| &node.kind) {
-        Some(Kind::Leaf(Value::String(name))) => Some(name.clone()),
-        _ => None,
-    };
-    let preset = named(&["task", "preset"]).unwrap_or_else(|| "sentiment".into());
-    let paper = named(&["follows"]).is_some_and(|follows| follows == "paper");
-    let mut tree = defaults();
-    for layer in preset_layers(&preset, paper) {
-        merge(&mut tree, &layer);
-    }
-    for layer in [Some(upper), run, Some(set)].into_iter().flatten() {
-        merge(&mut tree, layer);
-    }
-    let mut missing = kind_defaults(named(&["collect", "schedule"]).as_deref(), named(&["labeler", "kind"]).as_deref());
-    if tree.get(&["collect", "round_labels"]).is_some() {
-        // The list says how many rounds there are.
-        missing.remove(&["collect", "rounds"]);
-    }
-    fill(&mut tree, &missing);
-    tree.origin = upper.origin.clone();
-    tree.prefix = String::new();
-    tree
-}
-
-/// The preset's layers, lowest first.
-fn preset_layers(name: &str, paper: bool) -> Vec<Node> {
-    let Some((name, released, changes)) = PRESETS.iter().find(|(known, ..)| *known == name) else { return Vec::new() };
-    let layer = |text: &str, origin: String| {
-        let parsed = parse(text, Path::new(name)).ok()?;
-        Some(Node::from_json(&parsed.to_json(), &Origin::Preset(origin)))
-    };
-    let released = layer(released, format!("{name} (released code)"));
-    let paper = paper.then(|| layer(changes, format!("{name} (paper)"))).flatten();
-    released.into_iter().chain(paper).collect()
-}
-
-/// The defaults of the types, and the sources that this program makes itself.
-fn defaults() -> Node {
-    let empty: Option<Spec> = serde_json::from_value(json!({ "spec_version": 1, "name": "unnamed" })).ok();
-    let mut value = serde_json::to_value(empty).unwrap_or_default();
-    value["task"]["data"] = json!({ "synthetic": "storyworld" });
-    value["labeler"]["reviews"] = json!({ "synthetic": "reviews" });
-    if let Some(object) = value.as_object_mut() {
-        object.remove("spec_version");
-        object.remove("name");
-    }
-    Node::from_json(&value, &Origin::Default)
-}
-
-/// Puts in what is missing.
-fn fill(tree: &mut Node, defaults: &Node) {
-    for (path, node) in defaults.leaves() {
-        let path: Vec<String> = path.split('.').map(str::to_string).collect();
-        if tree.get(&path).is_none() {
-            tree.insert(&path, node.clone());
-        }
-    }
-}
-
-/// Defaults of the keys that only one schedule, or one kind of labeler, has.
-fn kind_defaults(schedule: Option<&str>, labeler: Option<&str>) -> Node {
-    let collect = match schedule {
-        Some("batched") => json!({ "rounds": CollectSpec::ROUNDS }),
-        Some("online") => {
-            let mut keys =
-                json!({ "retrain": CollectSpec::RETRAIN, "validation_share": CollectSpec::VALIDATION_SHARE });
-            if labeler == Some("human") {
-                keys["outstanding"] = json!(CollectSpec::OUTSTANDING);
-            }
-            keys
-        }
-        _ => json!({}),
-    };
-    let mut value = json!({ "collect": collect });
-    if labeler == Some("human") {
-        value["labeler"] = json!({ "human": HumanSpec::default() });
-    }
-    Node::from_json(&value, &Origin::Default)
-}
-
-/// The command line wins over the runs too.
-fn drop_from_runs(runs: &mut Node, path: &str) {
-    if path == "runs" || path.starts_with("runs.") {
-        return;
-    }
-    let Kind::Table(table) = &mut runs.kind else { return };
-    let parts: Vec<&str> = path.split('.').collect();
-    for run in table.values_mut() {
-        run.remove(&parts);
-        for cut in 1..parts.len() {
-            let (section, key) = (parts[..cut].join("."), parts[cut]);
-            for dropped in replaced_by(&section, key) {
-                let other: Vec<&str> = parts[..cut].iter().copied().chain([dropped]).collect();
-                run.remove(&other);
-            }
-        }
     }
 }
 

@@ -1,16 +1,23 @@
 //! From a TOML file to a checked spec: layers (defaults, preset, `extends`, file, profile, command line),
 //! every mistake reported at once with its place, and the JSON Schema that editors use.
 
+mod blame;
+mod changed;
 mod check;
 mod check_labels;
+mod layers;
 mod load;
+pub mod paths;
+mod renamed;
 pub(crate) mod schema;
 pub mod shipped;
 pub(crate) mod source;
 pub mod types;
 
+pub(crate) use changed::{Changed, changed_from_preset};
 pub use check::guess_format;
 pub use load::load;
+pub(crate) use renamed::{instead_of, renamed};
 pub(crate) use schema::did_you_mean;
 pub use schema::spec_schema;
 pub use types::*;
@@ -18,7 +25,7 @@ pub use types::*;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// One mistake in a spec.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -65,11 +72,14 @@ pub struct Options {
     pub check_files: bool,
     /// Also report what only a run needs: an empty path, to be given by `--set`.
     pub for_run: bool,
+    /// Check every profile, not the chosen one alone: those that are not chosen as they are written, without what the
+    /// command line says.
+    pub all_profiles: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { set: Vec::new(), profile: None, seed: None, check_files: true, for_run: false }
+        Self { set: Vec::new(), profile: None, seed: None, check_files: true, for_run: false, all_profiles: false }
     }
 }
 
@@ -115,10 +125,9 @@ pub struct Loaded {
     pub spec: Spec,
     /// By the dotted path of each leaf of `spec`.
     pub origins: BTreeMap<String, Origin>,
-    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`.
+    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`. Their paths can be used
+    /// as they stand: see [`paths`].
     pub variants: Vec<(String, Spec)>,
-    /// The spec's folder: see [`resolve_path`].
-    pub dir: PathBuf,
 }
 
 /// The resolved spec as TOML; [`load`] reads it back to the same spec and variants.
@@ -129,11 +138,13 @@ pub fn resolved_toml(spec: &Spec) -> String {
     }
 }
 
-/// A path in a spec: relative to the directory the program runs in, else to the spec's folder.
-pub fn resolve_path(path: &str, spec_dir: &Path) -> PathBuf {
-    let here = PathBuf::from(path);
-    let beside = spec_dir.join(path);
-    if !here.exists() && beside.exists() { beside } else { here }
+/// `~` and `~/..` as the home directory; anything else as it is.
+pub fn expand_home(path: &str) -> PathBuf {
+    let rest = path.strip_prefix('~').filter(|rest| rest.is_empty() || rest.starts_with('/'));
+    match (rest, std::env::home_dir()) {
+        (Some(rest), Some(home)) => home.join(rest.trim_start_matches('/')),
+        _ => PathBuf::from(path),
+    }
 }
 
 #[cfg(test)]

@@ -42,9 +42,9 @@ pub fn located(path: &Path) -> io::Result<PathBuf> {
 }
 
 /// A file that another in `dir` names: beside it, else the one inside that is meant.
-pub fn beside(dir: &Path, written: &str) -> PathBuf {
+pub fn beside(dir: &Path, written: &Path) -> PathBuf {
     let here = dir.join(written);
-    match meant(Path::new(written)) {
+    match meant(written) {
         // Without a cache to unpack into, the reader says that there is nothing here.
         Some(name) if !here.is_file() => folder().map_or(here, |folder| folder.join(name)),
         _ => here,
@@ -58,8 +58,11 @@ pub fn folder() -> io::Result<PathBuf> {
 
 fn user_cache() -> io::Result<PathBuf> {
     let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home = set("XDG_CACHE_HOME").or_else(|| set("LOCALAPPDATA")).or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    home.ok_or_else(|| io::Error::other("there is no home directory to unpack the program's specs into; set XDG_CACHE_HOME"))
+    let home =
+        set("XDG_CACHE_HOME").or_else(|| set("LOCALAPPDATA")).or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    home.ok_or_else(|| {
+        io::Error::other("there is no home directory to unpack the program's specs into; set XDG_CACHE_HOME")
+    })
 }
 
 fn unpack(cache: &Path) -> io::Result<PathBuf> {
@@ -96,7 +99,14 @@ mod tests {
             assert_eq!(meant(Path::new(path)), Some("quickstart.toml"), "{path}");
         }
         assert_eq!(meant(Path::new("base/mock.toml")), Some("base/mock.toml"));
-        for path in ["qickstart", "mine/quickstart.toml", "../quickstart.toml", "/tmp/quickstart.toml", "storyworld/config.json", ""] {
+        for path in [
+            "qickstart",
+            "mine/quickstart.toml",
+            "../quickstart.toml",
+            "/tmp/quickstart.toml",
+            "storyworld/config.json",
+            "",
+        ] {
             assert_eq!(meant(Path::new(path)), None, "{path}");
         }
         assert!(names().any(|name| name == "paper.toml") && !names().any(|name| name.contains('/')));

@@ -1,6 +1,6 @@
 //! Reading one TOML file into a tree whose every node knows where it was written, and merging such trees.
 
-use super::{Origin, Problem};
+use super::{Origin, Problem, instead_of};
 use serde_json::{Map, Number, Value};
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -123,19 +123,23 @@ pub fn join(path: &str, key: &str) -> String {
 }
 
 /// Keys that say the same thing in different ways: setting the first in a higher layer drops the others of lower ones.
-const REPLACES: [(&[&str], &str, &[&str]); 10] = [
-    (&["model.weights"], "path", &["pretrain", "hf", "revision"]),
-    (&["model.weights"], "hf", &["pretrain", "path", "revision"]),
-    (&["model.weights"], "pretrain", &["path", "hf", "revision"]),
-    (DATA, "path", &["synthetic", "hf", "revision", "files", "held_out_files"]),
-    (DATA, "hf", &["synthetic", "path", "revision", "files", "held_out_files"]),
-    (DATA, "synthetic", &["path", "hf", "revision", "files", "held_out_files", "format", "columns"]),
+const REPLACES: [(&[&str], &str, &[&str]); 14] = [
+    (&["model.weights"], "source", &["pretrain", "path", "hf", "revision"]),
+    (&["model.weights"], "path", &["source", "pretrain", "hf", "revision"]),
+    (&["model.weights"], "hf", &["source", "pretrain", "path", "revision"]),
+    (&["model.weights"], "pretrain", &["source", "path", "hf", "revision"]),
+    (DATA, "source", &["synthetic", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"]),
+    (DATA, "path", &["source", "synthetic", "hf", "revision", "files", "held_out_files"]),
+    (DATA, "hf", &["source", "synthetic", "path", "revision", "files", "held_out_files"]),
+    (DATA, "synthetic", &["source", "path", "hf", "revision", "files", "held_out_files", "format", "columns", "join"]),
+    (&["labeler"], "source", &["path"]),
+    (&["labeler"], "path", &["source"]),
     (&["model"], "size", &["dimensions"]),
     // For β, `horizon` in a higher layer drops a lower `gain`.
     (&["policy.kl"], "horizon", &["gain"]),
     // What only one schedule, or one kind of labeler, has.
     (&["collect"], "schedule", &["rounds", "round_labels", "initial", "retrain", "validation_share", "outstanding"]),
-    (&["labeler"], "kind", &["path", "format", "split", "batches", "human"]),
+    (&["labeler"], "kind", &["source", "path", "format", "split", "batches", "human"]),
 ];
 const DATA: &[&str] = &["task.data", "labeler.reviews"];
 
@@ -207,7 +211,7 @@ fn read_text(path: &Path) -> Result<String, Problem> {
         hint: hint.map(str::to_string),
     };
     let metadata = std::fs::metadata(path).map_err(|error| match error.kind() {
-        std::io::ErrorKind::NotFound => whole("there is no such file".into(), None),
+        std::io::ErrorKind::NotFound => whole("there is no such file".into(), instead_of(path).as_deref()),
         _ => whole(format!("cannot be read: {error}"), None),
     })?;
     if !metadata.is_file() {

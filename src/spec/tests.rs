@@ -22,7 +22,12 @@ fn load_text(text: &str, options: &Options) -> Result<Loaded, Vec<String>> {
 
 /// The problems of a file that starts with a valid head of two lines.
 fn problems(body: &str) -> Vec<String> {
-    load_text(&format!("{HEAD}{body}"), &Options::default()).err().unwrap_or_default()
+    load_text(&format!("{HEAD}{body}"), &all_profiles()).err().unwrap_or_default()
+}
+
+/// As `runner validate` checks.
+fn all_profiles() -> Options {
+    Options { all_profiles: true, ..Options::default() }
 }
 
 fn ok(body: &str, options: &Options) -> Result<Loaded, Box<dyn Error>> {
@@ -335,8 +340,8 @@ fn cross_field_rules() {
             "task.data.path: `synthetic`, `path` and `hf` are all given; keep one",
         ),
         (
-            "task.data.hf = \"wikitext\"",
-            "task.data.hf: \"wikitext\" is not a name on the hub; it has the form owner/name",
+            "task.data.hf = \"..wikitext\"",
+            "task.data.hf: \"..wikitext\" is not a name on the hub; it has the form owner/name",
         ),
         ("task.data = { hf = \"a/b\", revision = \"x y\" }", "task.data.revision: \"x y\" is no branch, tag or commit"),
         (
@@ -363,7 +368,7 @@ fn cross_field_rules() {
             "task.data = { path = \"/dev/null\", format = \"csv\", revision = \"main\" }",
             "task.data.revision: a revision",
         ),
-        ("model.weights.hf = \"gpt2\"", "model.weights.hf: \"gpt2\" is not a name on the hub"),
+        ("model.weights.hf = \"gpt2--x\"", "model.weights.hf: \"gpt2--x\" is not a name on the hub"),
         ("model.weights.revision = \"main\"", "model.weights.revision: a revision belongs to `hf`"),
         ("[model.weights]\nhf = \"a/b\"\npath = \"\"", "model.weights: both `path` and `hf` are given"),
         (
@@ -463,8 +468,9 @@ fn paths_are_found_beside_the_spec() -> Outcome {
     let file = dir.path().join("x.toml");
     std::fs::write(&file, format!("{HEAD}task.data.path = \"zz_books.txt\""))?;
     let loaded = load(&file, &Options::default()).map_err(|problems| problems[0].to_string())?;
-    assert_eq!(resolve_path("zz_books.txt", &loaded.dir), dir.path().join("zz_books.txt"));
-    assert_eq!(guess_format(&loaded.spec.task.data, &loaded.dir), Some(DataFormat::Text));
+    let books = dir.path().join("zz_books.txt").to_string_lossy().into_owned();
+    assert_eq!(loaded.spec.task.data.path, Some(books));
+    assert_eq!(guess_format(&loaded.spec.task.data), Some(DataFormat::Text));
     Ok(())
 }
 
@@ -558,5 +564,87 @@ fn a_schedule_brings_its_keys_and_takes_them_away() -> Outcome {
     let mock = &people.variants[0].1.labeler;
     assert_eq!((&mock.human, &mock.batches), (&None, &None));
     assert_eq!(ok("", &Options::default())?.spec.labeler.human, None);
+    Ok(())
+}
+
+/// The bodies of issue 12: `--set labeler.path=FILE` of a spec with recorded labels was refused by the numbers and kinds of a
+/// smoke profile that nobody had asked for.
+const RECORDED: &str = "labeler = { kind = \"recorded\", path = \"\" }\ncollect.labels = 512\n[profile.smoke]\nlabeler.kind = \"simulated\"\ncollect = { schedule = \"online\", labels = 320, initial = 256 }\n";
+
+#[test]
+fn a_profile_that_is_not_chosen_is_not_checked_with_the_command_line() -> Outcome {
+    for all_profiles in [false, true] {
+        let options = |arguments: &[&str]| Options { all_profiles, ..set(arguments) };
+        let given = ok(RECORDED, &options(&["labeler.path=/dev/null", "labeler.format=lm_human_preferences"]))?;
+        assert_eq!(given.spec.labeler.path.as_deref(), Some("/dev/null"));
+        assert_eq!(ok(RECORDED, &options(&["collect.labels=128"]))?.spec.collect.labels, 128);
+        // Chosen, it is checked with the command line, and the message says who set the other value.
+        let smoke = Options { profile: Some("smoke".into()), ..options(&["labeler.path=/dev/null"]) };
+        let found = load_text(&format!("{HEAD}{RECORDED}"), &smoke).err().unwrap_or_default();
+        assert_eq!(
+            found,
+            [
+                "command line: labeler.path: belongs to recorded labels, and labeler.kind = \"simulated\" (profile.smoke.labeler.kind is set at x.toml:6); set labeler.kind = \"recorded\", or remove the key"
+            ]
+        );
+    }
+    Ok(())
+}
+
+#[test]
+fn a_profile_is_checked_as_written_by_validate_alone() -> Outcome {
+    let body = "[profile.smoke.policy]\nminibatches = 5\n";
+    ok(body, &set(&["policy.episodes=1024"]))?;
+    assert_eq!(
+        problems(body),
+        ["x.toml:4:1: profile.smoke.policy.minibatches: a batch of 512 does not divide into 5 minibatches"]
+    );
+    // Also where another profile is chosen.
+    let other = Options { profile: Some("night".into()), ..all_profiles() };
+    assert_eq!(load_text(&format!("{HEAD}{body}[profile.night]\n"), &other).err().map(|found| found.len()), Some(1));
+    Ok(())
+}
+
+#[test]
+fn a_mistake_of_the_child_is_not_said_again_of_the_base_s_profile() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("x.toml");
+    std::fs::write(dir.path().join("b.toml"), format!("{HEAD}[profile.smoke.policy]\nepisodes = 1024\n"))?;
+    std::fs::write(&file, "extends = \"b.toml\"\npolicy.batch_size = 500\n")?;
+    let found = load(&file, &all_profiles()).err().unwrap_or_default();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!((found[0].path.as_str(), found[0].line), ("policy.batch_size", 2));
+    // Only the profile is broken by it: the message says which two values do not fit.
+    std::fs::write(&file, "extends = \"b.toml\"\npolicy = { batch_size = 500, episodes = 1000 }\n")?;
+    let found = load(&file, &all_profiles()).err().unwrap_or_default();
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, "profile.smoke.policy.episodes");
+    assert!(
+        found[0].message.contains("policy.batch_size is set at") && found[0].message.contains("x.toml:2"),
+        "{found:?}"
+    );
+    load(&file, &Options::default()).map_err(|found| found[0].to_string())?;
+    Ok(())
+}
+
+#[test]
+fn a_rule_broken_by_two_keys_blames_the_file_and_not_what_it_extends() -> Outcome {
+    let dir = tempfile::tempdir()?;
+    let file = dir.path().join("x.toml");
+    std::fs::write(dir.path().join("b.toml"), format!("{HEAD}task.query_length = 64\n"))?;
+    std::fs::write(&file, "extends = \"b.toml\"\ntask.response_length = 100\n")?;
+    let found = load(&file, &Options::default()).err().unwrap_or_default();
+    assert!(found.iter().all(|problem| problem.path == "task.response_length"), "{found:?}");
+    assert!(!found.is_empty());
+    Ok(())
+}
+
+#[test]
+fn a_run_of_the_chosen_profile_can_be_set() -> Outcome {
+    let body = "[profile.p.runs.d]\npolicy.epochs = 9\n";
+    let options = Options { profile: Some("p".into()), ..set(&["runs.d.policy.epochs=7"]) };
+    assert_eq!(ok(body, &options)?.variants[0].1.policy.epochs, 7);
+    let found = load_text(&format!("{HEAD}{body}"), &set(&["runs.d.policy.epochs=7"])).err().unwrap_or_default();
+    assert_eq!(found, ["command line: runs.d.policy.epochs: there is no run \"d\"; runs: none"]);
     Ok(())
 }

@@ -149,6 +149,9 @@ impl ModelSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WeightsSpec {
+    /// A named source of weights, such as `gpt2` (`runner sources` lists them).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// A directory with config.json, model.safetensors and tokenizer.json (Hugging Face GPT-2 layout).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -165,7 +168,7 @@ pub struct WeightsSpec {
 
 impl Default for WeightsSpec {
     fn default() -> Self {
-        Self { path: None, hf: None, revision: None, pretrain: Some(PretrainSpec::default()) }
+        Self { source: None, path: None, hf: None, revision: None, pretrain: Some(PretrainSpec::default()) }
     }
 }
 
@@ -433,10 +436,13 @@ pub enum Synthetic {
     Articles,
 }
 
-/// Where text comes from; exactly one of `synthetic`, `path` and `hf`.
+/// Where text comes from; exactly one of `source`, `synthetic`, `path` and `hf`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DataSpec {
+    /// A named source, such as `tldr` (`runner sources` lists them).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub synthetic: Option<Synthetic>,
     /// A file or folder, relative to the directory the program is started in.
@@ -458,6 +464,11 @@ pub struct DataSpec {
     pub format: Option<DataFormat>,
     #[serde(skip_serializing_if = "ColumnsSpec::is_empty")]
     pub columns: ColumnsSpec,
+    /// Records that make one document, in their order: for files of one sentence per record. Punctuation that stands apart
+    /// from its word, as in BookCorpus, closes up.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 2, max = 10000))]
+    pub join: Option<usize>,
     /// Read at most this many documents.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1))]
@@ -517,6 +528,9 @@ pub enum LabelFormat {
 #[serde(deny_unknown_fields, default)]
 pub struct LabelerSpec {
     pub kind: LabelerKind,
+    /// Recorded: a named source of labels, such as `labels/tldr_offline_60k` (`runner sources` lists them).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
     /// Recorded: the label file, or a folder of them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
@@ -543,6 +557,7 @@ impl Default for LabelerSpec {
     fn default() -> Self {
         Self {
             kind: LabelerKind::Mock,
+            source: None,
             path: None,
             format: None,
             split: None,

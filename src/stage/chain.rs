@@ -5,6 +5,7 @@ use super::StageError;
 use super::collect::people::{self, Progress};
 use super::collect::{self, Asked, Simulation, Source, Tally, gather, read_requests};
 use super::context::Context;
+use super::experiment::{Lack, STAND_IN, or_stand_in};
 use super::policy::{self, Segment};
 use super::reward::{self, Summary};
 use super::rounds::{Round, rounds};
@@ -89,6 +90,42 @@ pub fn keys(spec: &Spec, upstream: &[String]) -> Result<Vec<RoundKeys>, StageErr
     Ok(all)
 }
 
+/// The keys of all rounds before everything is here; see [`super::experiment::Keys::planned`].
+pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Result<Vec<RoundKeys>, StageError> {
+    let mut links = Links::new(spec, upstream);
+    let mut all = Vec::new();
+    let mut known = true;
+    for round in rounds(spec) {
+        let stand_in =
+            || Key::new("labels", STAND_IN, &(&spec.labeler, &spec.collect, round.number, upstream, spec.seed));
+        let labels = match spec.labeler.kind {
+            LabelerKind::Human => {
+                let answered = match known.then(|| people::look(spec, &round)).transpose()? {
+                    Some(Progress::Done(answered)) => Some(answered.key()?),
+                    _ => None,
+                };
+                if answered.is_none() && known {
+                    known = false;
+                    lacks.push(Lack {
+                        stage: "labels",
+                        round: round.number,
+                        why: "people's answers".into(),
+                        waits: true,
+                    });
+                }
+                Some(answered.map_or_else(stand_in, Ok)?)
+            }
+            LabelerKind::Recorded => {
+                let key = collect::key(spec, &round, upstream, None);
+                Some(or_stand_in(("labels", round.number), key, lacks, stand_in)?)
+            }
+            LabelerKind::Mock | LabelerKind::Simulated => None,
+        };
+        all.push(links.next(&round, labels.as_ref())?);
+    }
+    Ok(all)
+}
+
 /// What the rounds of a run need.
 pub struct Inputs<'a> {
     pub reference: &'a Gpt2,
@@ -153,8 +190,15 @@ pub fn run(
     let (mut last, mut last_keys, mut labels) = (None, None, 0);
     let all = rounds(spec);
     // Where a later π is there, one before it that was thrown away is not missed.
-    let cached = |keys: &RoundKeys| keys.policy.as_ref().is_some_and(|key| context.cache.has(key));
-    let done = self::keys(spec, upstream)?.iter().rposition(cached).unwrap_or(0);
+    let mut done = 0;
+    for (i, keys) in self::keys(spec, upstream)?.iter().enumerate().rev() {
+        // Read whole: one that turned out damaged only when it is wanted would miss those before.
+        let Some(key) = &keys.policy else { continue };
+        if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() {
+            done = i;
+            break;
+        }
+    }
     for (i, round) in all.iter().copied().enumerate() {
         if all.len() > 1 {
             tracing::info!(
@@ -245,18 +289,18 @@ impl<'a> Chain<'a> {
     fn collect(&mut self, round: &Round, key: &Key, answered: Option<&people::Answered>) -> Result<(), StageError> {
         let (context, run, spec, inputs) = (self.context, self.run, self.spec, self.inputs);
         let collect = |source: &Source<'_>| collect::run(context, run, spec, key, source);
-        let dir = match (answered, spec.labeler.kind, inputs.mock) {
-            // π need not be read for labels that are there.
-            _ if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() => {
-                collect(&Source::Stored)?
-            }
-            (Some(answered), ..) => collect(&Source::Human(answered))?,
-            (None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
+        // π need not be read for labels that are there.
+        let dir = match (context.cached(Some(run), key)?, answered, spec.labeler.kind, inputs.mock) {
+            (Some(there), ..) => there,
+            (None, Some(answered), ..) => collect(&Source::Human(answered))?,
+            (None, None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
                 let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
                 collect(&Source::Simulated { asked, simulation })
             })?,
-            (None, _, Some(labeler)) => self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?,
-            (None, _, None) => {
+            (None, None, _, Some(labeler)) => {
+                self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?
+            }
+            (None, None, _, None) => {
                 let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
                 let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);
                 collect(&Source::Recorded { tokenizer: inputs.tokenizer, query_of })?

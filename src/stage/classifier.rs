@@ -8,7 +8,7 @@ use super::training::Training;
 use crate::data::queries::Query;
 use crate::data::source::{Labelled, Want, fingerprint, labelled_reviews};
 use crate::model::ModelError;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
@@ -36,7 +36,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
     };
     let l = &spec.labeler;
     let inputs = (
-        &l.reviews,
+        &l.reviews.without_place(),
         &l.classifier,
         spec.task.query_length + spec.task.response_length,
         content,
@@ -89,7 +89,7 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
             let signs: Vec<f32> = picked.iter().map(|i| if train[*i].1 { 1.0 } else { -1.0 }).collect();
             let signs = Tensor::<1>::from_data(TensorData::new(signs, [picked.len()]), &device);
             // -log σ(±score): binary cross-entropy with the score as log-odds.
-            let signed = model.score(&Batch::new(&batch, &device)) * signs;
+            let signed = model.score(&model.trunk.batch(&batch)?) * signs;
             let loss = log_sigmoid(signed).sum().neg() / c.batch_size as f64;
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))

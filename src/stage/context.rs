@@ -1,21 +1,28 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::progress::{Bar, Timeline, short};
-use super::{StageError, stop};
-use crate::report::files::{HubSource, StageRecord};
-use crate::store::cache::{Cache, Key, Work};
+use super::{Kept, StageError, stop};
+use crate::report::files::{SourceRecord, StageRecord, Waited};
+use crate::store::cache::{Begun, Cache, Key, Work};
+use crate::store::chunks::Chunks;
+use crate::store::lock::Holder;
 use burn::tensor::Device;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Where stages keep what they continue from, in their artifact's directory until it is done.
 pub const CHECKPOINTS: &str = "checkpoints";
+
+/// Between two looks at an artifact that another process makes.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// Shared by the stages of one invocation.
 pub struct Context {
@@ -26,11 +33,11 @@ pub struct Context {
     /// The results directory; a file named `stop` in it stops training at the next step.
     pub out: PathBuf,
     pub progress: bool,
-    /// Set by Ctrl-C.
+    /// Set by Ctrl-C and other requests of the operating system to end.
     pub interrupted: Arc<AtomicBool>,
     pub records: Mutex<Vec<StageRecord>>,
-    /// What came from the hub.
-    pub sources: Mutex<Vec<HubSource>>,
+    /// What came from outside.
+    pub sources: Mutex<Vec<SourceRecord>>,
     /// What the run still has to do.
     pub timeline: Mutex<Timeline>,
 }
@@ -90,7 +97,7 @@ impl Context {
     /// Who pulled the cord, if anybody did.
     pub fn stop_requested(&self) -> Option<String> {
         if self.interrupted.load(Ordering::SeqCst) {
-            return Some("Ctrl-C".into());
+            return Some(stop::signal().into());
         }
         let request = stop::requested(&self.out)?;
         let why = if request.reason.is_empty() { String::new() } else { format!(": {}", request.reason) };
@@ -98,50 +105,86 @@ impl Context {
         Some(format!("{}{why} ({}; remove it to continue)", request.by, file.display()))
     }
 
-    /// Stops a stage that has no checkpoints of its own between two steps.
-    pub fn check_stop(&self, step: usize) -> Result<(), StageError> {
+    /// Stops a stage between two steps that has kept everything up to them.
+    pub fn check_stop(&self, step: usize, kept: Kept) -> Result<(), StageError> {
         match self.stop_requested() {
-            Some(by) => Err(StageError::Stopped { by, update: step }),
+            Some(by) => Err(StageError::Stopped { by, update: step, kept }),
             None => Ok(()),
         }
     }
 
-    /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed.
+    /// Chunks of a stage's part that are kept as they come, until the stage is done. A stop comes between two of them.
+    pub fn chunks(&self, work: &Path, name: &str) -> Result<Saved<'_>, StageError> {
+        let dir = work.join(CHECKPOINTS);
+        let chunks = Chunks::open(&dir, name).map_err(StageError::io(&dir))?;
+        if chunks.kept() > 0 {
+            tracing::info!("{name}: continuing after {} chunks", chunks.kept());
+        }
+        Ok(Saved { context: self, chunks: Some(chunks) })
+    }
+
+    /// The same where there is no place to keep them.
+    pub fn unsaved(&self) -> Saved<'_> {
+        Saved { context: self, chunks: None }
+    }
+
+    fn record(&self, run: Option<&str>, key: &Key, seconds: Option<f64>, waited: Option<Waited>) {
+        let record = StageRecord {
+            run: run.map(str::to_string),
+            stage: key.stage.into(),
+            key: key.to_string(),
+            seconds: seconds.unwrap_or(0.0),
+            cached: seconds.is_none(),
+            waited,
+        };
+        if let Ok(mut records) = self.records.lock() {
+            records.push(record);
+        }
+    }
+
+    /// The artifact of `key`, if it is in the cache and intact.
+    pub fn cached(&self, run: Option<&str>, key: &Key) -> Result<Option<PathBuf>, StageError> {
+        let found = self.cache.find(key).map_err(StageError::io(self.cache.path(key)))?;
+        if found.is_some() {
+            let of = run.map_or_else(String::new, |run| format!(" {run}"));
+            tracing::info!("{}{of}: reused {key}", key.stage);
+            self.on_timeline(|timeline| timeline.done(&key.to_string(), None));
+            self.record(run, key, None, None);
+        }
+        Ok(found)
+    }
+
+    fn on_timeline(&self, then: impl FnOnce(&mut Timeline)) {
+        if let Ok(mut timeline) = self.timeline.lock() {
+            then(&mut timeline);
+        }
+    }
+
+    /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed. While another process makes
+    /// it, it is waited for; where that process dies, this one goes on with what it left.
     pub fn artifact(
         &self,
         run: Option<&str>,
         key: &Key,
         make: impl FnOnce(&Work) -> Result<(), StageError>,
     ) -> Result<PathBuf, StageError> {
-        let path = self.cache.path(key);
-        let record = |seconds, cached| {
-            let record = StageRecord {
-                run: run.map(str::to_string),
-                stage: key.stage.into(),
-                key: key.to_string(),
-                seconds,
-                cached,
-            };
-            if let Ok(mut records) = self.records.lock() {
-                records.push(record);
-            }
-        };
-        let name = run.map_or_else(|| key.stage.to_string(), |run| format!("{} {run}", key.stage));
-        let with_timeline = |then: &dyn Fn(&mut Timeline)| {
-            if let Ok(mut timeline) = self.timeline.lock() {
-                then(&mut timeline);
-            }
-        };
-        if let Some(found) = self.cache.find(key).map_err(StageError::io(&path))? {
-            tracing::info!("{name}: reused {key}");
-            with_timeline(&|timeline| timeline.done(&key.to_string(), None));
-            record(0.0, true);
+        if let Some(found) = self.cached(run, key)? {
             return Ok(found);
         }
+        let path = self.cache.path(key);
+        let (begun, waited) = self.begin(key)?;
+        let work = match begun {
+            Ok(work) => work,
+            Err(made) => {
+                tracing::info!("{}: reused {key}, which another process has made", key.stage);
+                self.on_timeline(|timeline| timeline.done(&key.to_string(), None));
+                self.record(run, key, None, waited);
+                return Ok(made);
+            }
+        };
         let started = Instant::now();
-        let work =
-            self.cache.begin(key).map_err(StageError::io(&path))?.ok_or_else(|| StageError::Locked(path.clone()))?;
-        with_timeline(&|timeline| timeline.begin(&key.to_string()));
+        let name = run.map_or_else(|| key.stage.to_string(), |run| format!("{} {run}", key.stage));
+        self.on_timeline(|timeline| timeline.begin(&key.to_string()));
         self.say(&name, None);
         tracing::debug!("{name}: started");
         make(&work)?;
@@ -152,10 +195,67 @@ impl Context {
         }
         let seconds = started.elapsed().as_secs_f64();
         let made = self.cache.finish(key, work, seconds).map_err(StageError::io(&path))?;
-        with_timeline(&|timeline| timeline.done(&key.to_string(), Some(seconds)));
+        self.on_timeline(|timeline| timeline.done(&key.to_string(), Some(seconds)));
         let left = self.left(0.0).map_or_else(String::new, |left| format!("; about {} left", short(left)));
         tracing::info!("{name}: done in {}{left}", short(seconds));
-        record(seconds, false);
+        self.record(run, key, Some(seconds), waited);
         Ok(made)
+    }
+
+    /// A directory to work in, or the artifact that another process has made meanwhile; and for whom this one waited.
+    fn begin(&self, key: &Key) -> Result<(Result<Work, PathBuf>, Option<Waited>), StageError> {
+        let began = Instant::now();
+        let (mut looks, mut named) = (0, None);
+        loop {
+            let begun = self.cache.begin(key).map_err(StageError::io(self.cache.path(key)))?;
+            let by = named.as_ref().map_or_else(|| "another process".into(), Holder::to_string);
+            let waited = (looks > 0).then(|| Waited { by, seconds: began.elapsed().as_secs_f64() });
+            match begun {
+                Begun::There(made) => return Ok((Err(made), waited)),
+                Begun::Work(work) => {
+                    if let Some(Waited { by, .. }) = &waited {
+                        tracing::info!("{key}: {by} has ended without it; going on here");
+                    }
+                    return Ok((Ok(work), waited));
+                }
+                Begun::Busy(Some(holder)) if named.as_ref() != Some(&holder) => {
+                    tracing::info!("waiting for {holder}, which makes {key}");
+                    named = Some(holder);
+                }
+                // The lock comes a moment before its holder's name.
+                Begun::Busy(None) if looks == 1 => tracing::info!("waiting for another process, which makes {key}"),
+                Begun::Busy(_) => {}
+            }
+            looks += 1;
+            self.check_stop(0, Kept::Everything)?;
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Where the chunks of a stage's part are kept, if anywhere.
+pub struct Saved<'a> {
+    context: &'a Context,
+    chunks: Option<Chunks>,
+}
+
+impl Saved<'_> {
+    /// The next chunk, kept from an earlier time or made of its number `i`; before it is made, the cord is looked at.
+    pub fn next<T: Serialize + DeserializeOwned>(
+        &mut self,
+        i: usize,
+        make: impl FnOnce() -> Result<T, StageError>,
+    ) -> Result<T, StageError> {
+        let context = self.context;
+        match &mut self.chunks {
+            Some(chunks) => chunks.next(|i| {
+                context.check_stop(i, Kept::Everything)?;
+                make()
+            }),
+            None => {
+                context.check_stop(i, Kept::Stages)?;
+                make()
+            }
+        }
     }
 }

@@ -3,8 +3,8 @@
 //! from many samples of ρ (figure 3).
 
 use super::StageError;
-use super::collect::{sample_all, uniforms};
-use super::context::Context;
+use super::collect::{sample_all, sample_each, uniforms};
+use super::context::{Context, Saved};
 use super::measures::Held;
 use super::scoring::{ROWS, Rule, Scorer};
 use crate::data::queries::{Example, Query};
@@ -21,9 +21,12 @@ use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// β of the frontier, from weak to strong optimisation, in units of the mock score's standard deviation under ρ.
 const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.2, 0.1];
+
+/// Queries of the frontier between two looks for a request to stop.
+const QUERIES: usize = 32;
 
 /// Everything evaluation needs.
 pub struct Inputs<'a> {
@@ -60,12 +63,12 @@ impl<'a> Inputs<'a> {
 /// What an evaluation depends on.
 /// `upstream`: π, or all that takes its place.
 pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task, run, upstream, spec.seed))?)
+    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task.without_place(), run, upstream, spec.seed))?)
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.
 pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
-    context.artifact(Some(run), key, |work| evaluate(run, spec, inputs, &work.dir))
+    context.artifact(Some(run), key, |work| evaluate(context, run, spec, inputs, &work.dir))
 }
 
 /// Scores of ρ's and of π's responses.
@@ -75,13 +78,14 @@ fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
 
-fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
+fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
     let rule = inputs.rule;
     let (judge, judging) = inputs.judge()?;
     let examples = pick(spec, inputs.held_out, spec.evaluate.queries);
     let queries: Vec<Query> = examples.iter().map(|e| e.query.clone()).collect();
-    let reference = sample_all(inputs.reference, spec, &queries, 1, "evaluation reference")?;
-    let (responses, kls) = policy_samples(spec, inputs, &queries)?;
+    let purpose = "evaluation reference";
+    let reference = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
+    let (responses, kls) = policy_samples(&mut context.chunks(dir, "evaluation policy")?, spec, inputs, &queries)?;
     let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(rule, &queries, r);
     let both = |scorer: Option<&Scorer>| -> Result<Option<Pair>, StageError> {
         scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
@@ -125,7 +129,7 @@ fn evaluate(run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(
         score_policy_r: scored.as_ref().filter(|_| learned).map(|(_, policy)| moments(policy).mean),
         reward_accuracy: inputs.accuracy,
         missing_truncation: missing as f64 / queries.len() as f64,
-        frontier: frontier(spec, inputs, judging, reference_moments.std)?,
+        frontier: frontier(&mut context.chunks(dir, "optimum")?, spec, inputs, judging, reference_moments.std)?,
         perplexity: inputs.perplexity,
         texts: measured,
         simulated: inputs.simulated.clone(),
@@ -163,46 +167,59 @@ fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
 
 /// One response of π per query and its summed logprob - ref_logprob.
 fn policy_samples(
+    saved: &mut Saved<'_>,
     spec: &Spec,
     inputs: &Inputs<'_>,
     queries: &[Query],
 ) -> Result<(Vec<Vec<u32>>, Vec<f32>), StageError> {
     let (mut responses, mut kls) = (Vec::new(), Vec::new());
     for (i, chunk) in queries.chunks(ROWS).enumerate() {
-        let u = uniforms(spec.seed, "evaluation policy", i as u64, spec.task.response_length, chunk.len());
-        let args = Sampling {
-            queries: chunk,
-            k: 1,
-            response_length: spec.task.response_length,
-            temperature: spec.task.temperature,
-            uniforms: &u,
-            value_head: None,
-        };
-        let sampled = sample(inputs.policy, &args)?;
-        let reference = logprobs(inputs.reference, chunk, &sampled.responses, spec.task.temperature)?;
-        kls.extend(
-            sampled.logprobs.iter().zip(&reference).map(|(a, b)| a.iter().zip(b).map(|(x, y)| x - y).sum::<f32>()),
-        );
-        responses.extend(sampled.responses);
+        let (sampled, kl): (Vec<Vec<u32>>, Vec<f32>) = saved.next(i, || {
+            let u = uniforms(spec.seed, "evaluation policy", i as u64, spec.task.response_length, chunk.len());
+            let args = Sampling {
+                queries: chunk,
+                k: 1,
+                response_length: spec.task.response_length,
+                temperature: spec.task.temperature,
+                uniforms: &u,
+                value_head: None,
+            };
+            let sampled = sample(inputs.policy, &args)?;
+            let reference = logprobs(inputs.reference, chunk, &sampled.responses, spec.task.temperature)?;
+            let kl = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(x, y)| x - y).sum();
+            Ok((sampled.responses, sampled.logprobs.iter().zip(&reference).map(kl).collect()))
+        })?;
+        responses.extend(sampled);
+        kls.extend(kl);
     }
     Ok((responses, kls))
 }
 
-fn frontier(spec: &Spec, inputs: &Inputs<'_>, judging: &Scorer, std: f64) -> Result<Vec<FrontierPoint>, StageError> {
+fn frontier(
+    saved: &mut Saved<'_>,
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    judging: &Scorer,
+    std: f64,
+) -> Result<Vec<FrontierPoint>, StageError> {
     let reference = inputs.reference;
     let queries: Vec<Query> =
         pick(spec, inputs.held_out, spec.evaluate.optimum_queries).into_iter().map(|e| e.query).collect();
     let k = spec.evaluate.optimum_samples;
     let numbered: Vec<(usize, &Query)> = queries.iter().enumerate().collect();
     let at_once = if is_cpu(&reference.device()) { 1 } else { queries.len() };
-    let rewards = map_shards(&numbered, at_once, |shard| {
-        let one = |(i, query): &(usize, &Query)| {
-            let responses = sample_all(reference, spec, std::slice::from_ref(*query), k, &format!("optimum {i}"))?;
-            judging.plain(inputs.rule, &vec![(*query).clone(); k], &responses)
-        };
-        shard.iter().map(one).collect::<Result<Vec<_>, StageError>>()
-    })?
-    .concat();
+    let one = |(i, query): &(usize, &Query)| {
+        let responses = sample_all(reference, spec, std::slice::from_ref(*query), k, &format!("optimum {i}"))?;
+        judging.plain(inputs.rule, &vec![(*query).clone(); k], &responses)
+    };
+    let mut rewards: Vec<Vec<f32>> = Vec::with_capacity(queries.len());
+    for (i, chunk) in numbered.chunks(QUERIES).enumerate() {
+        rewards.extend(saved.next(i, || {
+            let found =
+                map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
+            Ok(found.concat())
+        })?);
+    }
     let point = |beta: f64| {
         let p = optimum(&rewards, beta * std);
         FrontierPoint { beta: p.beta, kl: p.kl, kl_se: p.kl_se, reward: p.reward, reward_se: p.reward_se }

@@ -43,17 +43,63 @@ impl Keys {
         // What the hub has is named by its commit, as in a run.
         let spec = &sources::cached(spec)?;
         let pretrained = pretrain::key(spec, device_kind)?;
-        let supervised = supervised::key(spec, &pretrained)?;
-        let rl = spec.collect.schedule != CollectSchedule::None;
-        // Without RL, what is compared is the supervised model with the one that it was fine-tuned from.
-        let reference = supervised.as_ref().filter(|_| rl).unwrap_or(&pretrained);
         let classifier = match spec.labeler.has_classifier() {
             true => Some(classifier::key(spec, &pretrained)?),
             false => None,
         };
+        Self::from_roots(spec, run, (pretrained, classifier), &|upstream| chain::keys(spec, upstream))
+    }
+
+    /// The same before everything is here: a stage whose files or answers are missing has a key that stands for it, the same
+    /// wherever the same is missing, and that no artifact has. What is missing goes to `lacks`.
+    pub fn planned(spec: &Spec, run: &str, device_kind: &str, lacks: &mut Vec<Lack>) -> Result<Self, StageError> {
+        let (spec, unpinned) = match sources::cached(spec) {
+            Ok(spec) => (spec, None),
+            // Labels alone may be missing; then all before them can be looked up.
+            Err(e) => match sources::cached(&without_labels(spec)) {
+                Ok(spec) => (spec, None),
+                Err(_) => (spec.clone(), Some(e)),
+            },
+        };
+        let (spec, known) = (&spec, unpinned.is_none());
+        let weights = &spec.model.weights;
+        let given = [&weights.source, &weights.path, &weights.hf].into_iter().any(Option::is_some);
+        let stage = if given { "import" } else { "pretrain" };
+        let key = unpinned.map_or_else(|| pretrain::key(spec, device_kind), Err);
+        let pretrained = or_stand_in((stage, 0), key, lacks, || {
+            let seed = weights.pretrain.as_ref().map(|p| (spec.seed, p.summaries.then_some(&spec.task)));
+            Key::new(stage, STAND_IN, &(&spec.model, &spec.task.data, seed, device_kind))
+        })?;
+        let stand_in = || {
+            let l = &spec.labeler;
+            let length = spec.task.query_length + spec.task.response_length;
+            Key::new("classifier", STAND_IN, &(&l.reviews, &l.classifier, length, pretrained.to_string(), spec.seed))
+        };
+        let classifier = match spec.labeler.has_classifier() {
+            // What a name stands for is not known, and so not what r_s learns from.
+            true if !known => Some(stand_in()?),
+            true => Some(or_stand_in(("classifier", 0), classifier::key(spec, &pretrained), lacks, stand_in)?),
+            false => None,
+        };
+        let lacks = std::cell::RefCell::new(lacks);
+        let rounds = |upstream: &[String]| chain::planned(spec, upstream, &mut lacks.borrow_mut());
+        Self::from_roots(spec, run, (pretrained, classifier), &rounds)
+    }
+
+    /// From ρ and r_s on, keys follow from the spec. `rounds`: the keys of its rounds, by ρ and r_s.
+    fn from_roots(
+        spec: &Spec,
+        run: &str,
+        (pretrained, classifier): (Key, Option<Key>),
+        rounds: &dyn Fn(&[String]) -> Result<Vec<RoundKeys>, StageError>,
+    ) -> Result<Self, StageError> {
+        let supervised = supervised::key(spec, &pretrained)?;
+        let rl = spec.collect.schedule != CollectSchedule::None;
+        // Without RL, what is compared is the supervised model with the one that it was fine-tuned from.
+        let reference = supervised.as_ref().filter(|_| rl).unwrap_or(&pretrained);
         let upstream: Vec<String> =
             [Some(reference), classifier.as_ref()].into_iter().flatten().map(Key::to_string).collect();
-        let rounds = chain::keys(spec, &upstream)?;
+        let rounds = rounds(&upstream)?;
         let policy = match rl && !learns_reward(spec) {
             true => Some(policy::key(spec, &with(&upstream, format!("direct {:?}", spec.reward)))?),
             false => None,
@@ -91,6 +137,44 @@ impl Keys {
             .chain(&self.policy)
             .chain(&self.evaluate)
             .collect()
+    }
+}
+
+/// The same spec without a named source of labels.
+fn without_labels(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    spec.labeler.source = None;
+    spec
+}
+
+/// The version in keys that stand for what is missing; no stage has it.
+pub(super) const STAND_IN: u32 = 0;
+
+/// Something that a stage needs and that is not here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lack {
+    /// The stage that needs it; stages after it depend on it too.
+    pub stage: &'static str,
+    /// Of labels: the round, from 1.
+    pub round: usize,
+    pub why: String,
+    /// It is answers that people have not given.
+    pub waits: bool,
+}
+
+/// The key of a stage, or one that stands for it while it lacks something.
+pub(super) fn or_stand_in(
+    (stage, round): (&'static str, usize),
+    key: Result<Key, StageError>,
+    lacks: &mut Vec<Lack>,
+    stand_in: impl FnOnce() -> Result<Key, serde_json::Error>,
+) -> Result<Key, StageError> {
+    match key {
+        Ok(key) => Ok(key),
+        Err(e) => {
+            lacks.push(Lack { stage, round, why: e.to_string(), waits: false });
+            Ok(stand_in()?)
+        }
     }
 }
 
@@ -213,10 +297,10 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
 }
 
 /// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's.
-fn direct_scorer(spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, StageError> {
+fn direct_scorer(context: &Context, spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, StageError> {
     let picked = Context::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
-    let responses = collect::sample_all(&s.rho, spec, &queries, 1, "normalization samples")?;
+    let responses = collect::sample_each(&mut context.unsaved(), &s.rho, spec, &queries, "normalization samples")?;
     let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.rule.row(q, r)).collect();
     let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
     Ok(Scorer { normalization: fit, ..mock.clone() })
@@ -258,7 +342,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
     let mock = s.mock.as_ref();
     let mock =
         mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
-    let scorer = direct_scorer(spec, s, mock)?;
+    let scorer = direct_scorer(context, spec, s, mock)?;
     let inputs = policy::Inputs {
         reference: &s.rho,
         scorer: &scorer,

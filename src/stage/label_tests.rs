@@ -51,7 +51,7 @@ impl Place {
         Self { dir, context }
     }
 
-    /// As many tokens as GPT-2's, of which text only reaches the single bytes.
+    /// So many tokens, of which text only reaches the single bytes.
     fn tokenizer(&self, tokens: usize) -> Tokenizer {
         let trained = Tokenizer::train(["a"].into_iter(), 257).unwrap();
         trained.save(self.dir.path()).unwrap();
@@ -113,7 +113,7 @@ fn report(dir: &Path) -> LabelsReport {
 #[test]
 fn recorded_labels_are_drawn_at_random_and_reported() {
     let place = Place::new();
-    let tokenizer = place.tokenizer(GPT2);
+    let tokenizer = Tokenizer::gpt2().unwrap();
     let spec = spec(&fixture("sentiment.json"), 24, 8);
     let dir = place.collect(&spec, &tokenizer).unwrap();
     let labels = collect::read(&dir).unwrap();
@@ -132,6 +132,37 @@ fn recorded_labels_are_drawn_at_random_and_reported() {
     let mut larger = spec.clone();
     larger.collect.labels = 30;
     assert_eq!(collect::read(&place.collect(&larger, &tokenizer).unwrap()).unwrap()[..32], labels);
+}
+
+#[test]
+fn recorded_ids_are_taken_by_gpt2s_tokenizer_with_a_padding_token_or_padded_rows() {
+    let place = Place::new();
+    let spec = spec(&fixture("sentiment.json"), 24, 8);
+    let plain = Tokenizer::gpt2().unwrap();
+    let wanted = collect::read(&place.collect(&spec, &plain).unwrap()).unwrap();
+    plain.save(place.dir.path()).unwrap();
+    let config = |rows: usize| {
+        let text = format!("{{\"model_type\": \"gpt2\", \"vocab_size\": {rows}}}");
+        std::fs::write(place.dir.path().join("config.json"), text).unwrap();
+    };
+    config(50_304);
+    let padded = Tokenizer::load(place.dir.path()).unwrap();
+    assert_eq!(padded.vocab(), GPT2);
+    let path = place.dir.path().join("tokenizer.json");
+    let mut json: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+    let pad = serde_json::json!({ "id": GPT2, "content": "[PAD]", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true });
+    json["added_tokens"].as_array_mut().unwrap().push(pad);
+    std::fs::write(&path, json.to_string()).unwrap();
+    config(50_258);
+    let added = Tokenizer::load(place.dir.path()).unwrap();
+    assert_eq!(added.vocab(), GPT2 + 1);
+    config(50_257);
+    let not_resized = Tokenizer::load(place.dir.path()).unwrap();
+    assert_eq!(not_resized.vocab(), GPT2);
+    for tokenizer in [padded, added, not_resized] {
+        assert_eq!(collect::read(&place.collect(&spec, &tokenizer).unwrap()).unwrap(), wanted);
+    }
 }
 
 #[test]
@@ -169,7 +200,7 @@ fn text_becomes_tokens_of_the_model() {
 #[test]
 fn what_cannot_be_used_says_why() {
     let place = Place::new();
-    let tokenizer = place.tokenizer(GPT2);
+    let tokenizer = Tokenizer::gpt2().unwrap();
     let fails = |spec: &Spec, tokenizer: &Tokenizer| {
         let error = place.collect(spec, tokenizer).unwrap_err();
         assert_eq!(error.exit_code(), 2, "{error}");
@@ -179,6 +210,9 @@ fn what_cannot_be_used_says_why() {
     assert!(message.contains("has 40 usable labels") && message.contains("lower collect.labels to 32"), "{message}");
     let message = fails(&spec(&fixture("sentiment.json"), 4, 2), &place.tokenizer(300));
     assert!(message.contains("GPT-2's token ids") && message.contains("300 tokens"), "{message}");
+    // As many tokens as GPT-2's are not GPT-2's.
+    let message = fails(&spec(&fixture("sentiment.json"), 4, 2), &place.tokenizer(GPT2));
+    assert!(message.contains("is not GPT-2's"), "{message}");
     let mut short = spec(&fixture("sentiment.json"), 4, 2);
     short.task.query_length = 5;
     let message = fails(&short, &tokenizer);
@@ -197,7 +231,7 @@ fn what_cannot_be_used_says_why() {
 #[test]
 fn choices_ratings_and_differences_train_a_reward_model() {
     let place = Place::new();
-    let tokenizer = place.tokenizer(GPT2);
+    let tokenizer = Tokenizer::gpt2().unwrap();
     let train = |file: &str| {
         let spec = spec(&fixture(file), 30, 10);
         let labels = place.collect(&spec, &tokenizer).unwrap();
@@ -222,7 +256,7 @@ fn untrained_ratings_are_on_the_labels_scale() {
     let place = Place::new();
     let mut spec = spec(&fixture("rating.json"), 30, 10);
     spec.reward.lr = 0.0;
-    let labels = place.collect(&spec, &place.tokenizer(GPT2)).unwrap();
+    let labels = place.collect(&spec, &Tokenizer::gpt2().unwrap()).unwrap();
     let summary = place.train(&spec, &labels).unwrap();
     // Without any step the error is that of the labels and of random scores, some standard deviations of about 1; raw
     // scores around 0 would be wrong by 25.
@@ -233,7 +267,7 @@ fn untrained_ratings_are_on_the_labels_scale() {
 fn a_flipped_sign_stops_the_run() {
     let place = Place::new();
     let spec = spec(&fixture("compare.json"), 30, 10);
-    let dir = place.collect(&spec, &place.tokenizer(GPT2)).unwrap();
+    let dir = place.collect(&spec, &Tokenizer::gpt2().unwrap()).unwrap();
     let mut labels: Vec<Label> = collect::read(&dir).unwrap();
     for label in &mut labels[30..] {
         if let Judgement::Difference(difference) = &mut label.judgement {

@@ -29,6 +29,7 @@ mod label_tests;
 use crate::data::source::DataError;
 use crate::label::LabelError;
 use crate::model::ModelError;
+use crate::store::chunks::Broken;
 use std::path::PathBuf;
 
 /// Why a stage did not finish.
@@ -50,13 +51,48 @@ pub enum StageError {
     Input(String),
     #[error("guard `{name}` stopped the run: {message}")]
     Guard { name: &'static str, message: String },
-    #[error("stopped by {by} after update {update}; everything is saved, and the same command continues")]
-    Stopped { by: String, update: usize },
+    #[error("stopped by {by} after step {update}; {kept}")]
+    Stopped { by: String, update: usize, kept: Kept },
+    #[error(
+        "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
+    )]
+    Panicked(String),
     /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the cord.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = serve.display(), results = results.display())]
-    Waiting { run: String, batch: PathBuf, serve: PathBuf, results: PathBuf, answered: usize, wanted: usize, more: String },
-    #[error("another runner is working in {path}; wait for it, or stop it", path = _0.display())]
-    Locked(PathBuf),
+    Waiting {
+        run: String,
+        batch: PathBuf,
+        serve: PathBuf,
+        results: PathBuf,
+        answered: usize,
+        wanted: usize,
+        more: String,
+    },
+}
+
+/// What a stage keeps when it is stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    Everything,
+    /// Of the stage itself nothing.
+    Stages,
+}
+
+impl std::fmt::Display for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Everything => "everything is saved, and the same command continues",
+            Self::Stages => {
+                "finished stages are kept; this one keeps nothing until it is done, and the same command begins it again"
+            }
+        })
+    }
+}
+
+impl From<Broken> for StageError {
+    fn from(Broken { path, source }: Broken) -> Self {
+        Self::Io { path, source }
+    }
 }
 
 impl StageError {

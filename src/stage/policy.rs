@@ -5,12 +5,12 @@ use super::collect::{Comparison, request, uniforms};
 use super::context::{CHECKPOINTS, Context};
 use super::rounds::{Round, updates};
 use super::scoring::{Rule, Scorer};
-use super::{StageError, guards};
+use super::{Kept, StageError, guards};
 use crate::data::queries::Query;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
-use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, targets, to_vec, trimmed};
+use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, to_vec, trimmed};
 use crate::model::weights::save_scalar;
 use crate::report::files::{number, read_jsonl, read_metrics};
 use crate::report::tensorboard::Events;
@@ -31,7 +31,7 @@ use tracing::trace_span;
 
 const VERSION: u32 = 3;
 /// Of training in rounds.
-const ROUNDS: u32 = 1;
+const ROUNDS: u32 = 2;
 
 /// Everything PPO needs.
 pub struct Inputs<'a> {
@@ -71,7 +71,7 @@ impl Segment<'_> {
 
 /// What π depends on; `upstream`: ρ, r_s and the scorer.
 pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task, &spec.guards, spec.seed, upstream))?)
+    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task.without_place(), &spec.guards, spec.seed, upstream))?)
 }
 
 /// The same in rounds. `previous`: π of the round before.
@@ -80,8 +80,8 @@ pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Opti
     let online = (spec.collect.schedule == CollectSchedule::Online)
         .then(|| (CollectSpec { outstanding: None, ..spec.collect.clone() }, spec.labeler.kind));
     let (previous, segment) = (previous.map(Key::to_string), (round.from, round.to));
-    let inputs =
-        ("rounds", ROUNDS, segment, online, &spec.policy, &spec.task, &spec.guards, spec.seed, upstream, previous);
+    let task = spec.task.without_place();
+    let inputs = ("rounds", ROUNDS, segment, online, &spec.policy, &task, &spec.guards, spec.seed, upstream, previous);
     Ok(Key::new("policy", VERSION, &inputs)?)
 }
 
@@ -192,18 +192,22 @@ fn train(
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
         Ok(State { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     };
+    // What a checkpoint counts on, besides itself.
+    let logs = ["../metrics.jsonl", "../requests.jsonl"];
+    let logs = if segment.asks { &logs[..] } else { &logs[..1] };
     let save = |model: &ScalarModel, adam: &Adam, updates, coefs, requests: &Requests| -> Result<(), StageError> {
-        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam)
+        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam, logs)
     };
     // Time goes on from round to round.
     let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
     guards::known_rewards(&rewards)?;
-    let bar = context.bar(&format!("policy {run}"), (first - segment.from) * p.batch_size, (segment.to - segment.from) * p.batch_size);
+    let episodes = |updates: usize| (updates - segment.from) * p.batch_size;
+    let bar = context.bar(&format!("policy {run}"), episodes(first), episodes(segment.to));
     let started = Instant::now();
     for update in first..segment.to {
         if let Some(by) = context.stop_requested() {
             save(&model, &adam, update, (kl_coef, entropy_coef), &requests)?;
-            return Err(StageError::Stopped { by, update });
+            return Err(StageError::Stopped { by, update, kept: Kept::Everything });
         }
         if let Some(people) = segment.people
             && let Err(waiting) = people(&requests.all)
@@ -255,14 +259,14 @@ fn train(
             return Err(error);
         }
         if (update + 1) % p.checkpoint_every == 0 && update + 1 < segment.to {
-            metrics.sync_all().map_err(StageError::io(&metrics_path))?;
             save(&model, &adam, update + 1, (kl_coef, entropy_coef), &requests)?;
         }
     }
     bar.finish();
     if segment.to < updates {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
-        return checkpoint::save(dir, &state(segment.to, (kl_coef, entropy_coef), 0)?, &model, &adam);
+        let state = state(segment.to, (kl_coef, entropy_coef), 0)?;
+        return checkpoint::save(dir, &state, &model, &adam, &["metrics.jsonl"]);
     }
     Ok(save_scalar(dir, &model, inputs.end_of_text)?)
 }
@@ -320,9 +324,15 @@ fn last_time(metrics: &Path) -> Result<f64, StageError> {
     Ok(read_metrics(metrics)?.last().and_then(|line| number(line, "elapsed/time")).unwrap_or(0.0))
 }
 
-/// Shortens a file to its first `bytes`.
+/// Shortens a file to its first `bytes`, which it has: setting the length of a shorter one would fill it with zeros.
 fn cut(path: &Path, bytes: u64) -> std::io::Result<()> {
-    fs::File::options().write(true).create(true).truncate(false).open(path)?.set_len(bytes)
+    let file = fs::File::options().write(true).create(true).truncate(false).open(path)?;
+    let length = file.metadata()?.len();
+    if length < bytes {
+        let message = format!("has {length} bytes, and the checkpoint counts on {bytes}");
+        return Err(std::io::Error::new(std::io::ErrorKind::InvalidData, message));
+    }
+    file.set_len(bytes)
 }
 
 fn mean(values: &[f32]) -> f64 {
@@ -423,10 +433,10 @@ pub fn optimise(
                 };
                 let queries: Vec<Query> = rows.iter().map(|r| queries[*r].clone()).collect();
                 let responses: Vec<Vec<u32>> = rows.iter().map(|r| responses[*r].clone()).collect();
-                let batch = Batch::new(&trimmed(joined(&queries, &responses)), &device);
+                let batch = model.trunk.batch(&trimmed(joined(&queries, &responses)))?;
                 let hidden = model.trunk.hidden_before_last(&batch, spec.task.response_length);
-                let lp =
-                    model.trunk.token_logprobs(hidden.clone(), targets(&responses, &device), spec.task.temperature);
+                let targets = model.trunk.targets(&responses)?;
+                let lp = model.trunk.token_logprobs(hidden.clone(), targets, spec.task.temperature);
                 let predicted = model.head.forward(hidden);
                 let l = loss(lp.clone(), predicted.clone(), &fixed, &clip);
                 let weight = rows.len() as f64 / size as f64;

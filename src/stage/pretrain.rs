@@ -8,11 +8,12 @@ use crate::data::queries::{QueryFormat, summary_response};
 use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
 use crate::model::config::read_config;
-use crate::model::gpt2::{Batch, Gpt2};
+use crate::model::gpt2::Gpt2;
 use crate::model::parallel::{gradients, map_shards, shard_rows};
-use crate::model::sampling::{targets, to_vec};
+use crate::model::sampling::to_vec;
 use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
+use crate::model::vocabulary::fitted;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec, TaskSpec};
 use crate::store::atomic::{hash_file, write_atomic};
@@ -21,7 +22,7 @@ use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
-const VERSION: u32 = 5;
+const VERSION: u32 = 6;
 /// Every tenth document is held out of training.
 const HELD_OUT: usize = 10;
 
@@ -86,21 +87,31 @@ fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
     Ok(weights.path.as_ref().map(|path| (PathBuf::from(path), None)))
 }
 
+/// A file of the model that is given and cannot be used is wrong input, and no failure of the run.
+fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError> {
+    result.map_err(|e| match e {
+        ModelError::File { .. } | ModelError::Tensor { .. } => StageError::Input(e.to_string()),
+        other => other.into(),
+    })
+}
+
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     let content = fingerprint(&spec.task.data, Want::Documents)?;
+    // Where files are does not matter, only what is in them.
+    let task = spec.task.without_place();
     if let Some((dir, commit)) = given(spec)? {
-        read_config(&dir)?;
-        let mut files = weight_files(&dir)?;
+        readable(read_config(&dir))?;
+        let mut files = readable(weight_files(&dir))?;
         files.push(dir.join("config.json"));
         files.extend(Tokenizer::files(&dir));
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
-        return Ok(Key::new("import", VERSION, &(hashes, commit, &spec.task.data, content, device_kind))?);
+        return Ok(Key::new("import", VERSION, &(hashes, commit, &task.data, content, device_kind))?);
     }
-    let inputs = (&spec.model, &spec.task.data, content, spec.seed, device_kind);
+    let inputs = (&spec.model, &task.data, content, spec.seed, device_kind);
     if spec.model.weights.pretrain.as_ref().is_some_and(|p| p.summaries) {
         // The task's rules and texts are part of what is read.
-        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, &spec.task))?);
+        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, &task))?);
     }
     Ok(Key::new("pretrain", VERSION, &inputs)?)
 }
@@ -117,17 +128,9 @@ pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageEr
 /// Reads a model directory of any layout and number type, and writes it into the cache in ours, so that results do not
 /// depend on a path that may change; measures how well the model knows the task's text.
 fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(), StageError> {
-    let tokenizer = Tokenizer::load(from)?;
+    let tokenizer = readable(Tokenizer::load(from))?;
     tokenizer.save(dir)?;
-    let model = load_gpt2(from, &context.device)?;
-    if tokenizer.vocab() > model.vocab() {
-        return Err(StageError::Input(format!(
-            "{}: the tokenizer has {} tokens, the model {}",
-            from.display(),
-            tokenizer.vocab(),
-            model.vocab()
-        )));
-    }
+    let model = fitted(readable(load_gpt2(from, &context.device))?, &tokenizer)?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     let corpus = corpus(spec)?;
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
@@ -174,7 +177,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
         let (gradients, losses) = gradients(&model, &rows, shard_rows(&context.device), |model, rows| {
-            let loss = language_model_loss(model, rows) * (rows.len() as f64 / p.batch_size as f64);
+            let loss = language_model_loss(model, rows)? * (rows.len() as f64 / p.batch_size as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
@@ -247,20 +250,22 @@ fn stream_with_summaries(
 }
 
 /// Mean negative log-likelihood of rows of `sequence_length + 1` tokens, as `[1]`.
-pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> burn::tensor::Tensor<1> {
+///
+/// # Errors
+/// An id that has no row.
+pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> Result<burn::tensor::Tensor<1>, ModelError> {
     let length = rows.first().map_or(1, |r| r.len() - 1);
     let inputs: Vec<Vec<Option<u32>>> = rows.iter().map(|r| r[..length].iter().map(|t| Some(*t)).collect()).collect();
     let outputs: Vec<Vec<u32>> = rows.iter().map(|r| r[1..].to_vec()).collect();
-    let device = model.device();
-    let hidden = Gpt2::response_hidden(model.hidden(&Batch::new(&inputs, &device)), 1, length);
-    model.token_logprobs(hidden, targets(&outputs, &device), 1.0).mean().neg()
+    let hidden = Gpt2::response_hidden(model.hidden(&model.batch(&inputs)?), 1, length);
+    Ok(model.token_logprobs(hidden, model.targets(&outputs)?, 1.0).mean().neg())
 }
 
 /// Held-out perplexity beside what knowing only token frequencies, or nothing, gives.
 fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> Result<serde_json::Value, StageError> {
     let rows: Vec<&[u32]> = held_out.windows(length + 1).step_by(length).take(256).collect();
     let sums = map_shards(&rows, shard_rows(&model.device()).min(32), |rows| {
-        Ok::<_, ModelError>(f64::from(to_vec(language_model_loss(model, rows))?[0]) * rows.len() as f64)
+        Ok::<_, ModelError>(f64::from(to_vec(language_model_loss(model, rows)?)?[0]) * rows.len() as f64)
     })?;
     let loss = sums.iter().sum::<f64>() / rows.len() as f64;
     let vocab = model.vocab();

@@ -250,8 +250,7 @@ impl Context {
         let left = self.left(share.unwrap_or(0.0));
         let done_by = left.and_then(|s| now.checked_add(jiff::SignedDuration::try_from_secs_f64(s).ok()?).ok());
         let whole = |time: jiff::Timestamp| time.round(jiff::Unit::Second).unwrap_or(time).to_string();
-        let progress =
-            Progress { stage: stage.into(), share, updated_at: whole(now), done_by: done_by.map(whole) };
+        let progress = Progress { stage: stage.into(), share, updated_at: whole(now), done_by: done_by.map(whole) };
         if self.out.is_dir() {
             progress.write(&self.out);
         }

@@ -2,7 +2,7 @@
 //! training on the labels (paper section 2.2; released code: train_reward.py, label_types.py).
 
 use super::StageError;
-use super::collect::{gather, sample_all};
+use super::collect::{gather, sample_each};
 use super::context::{CHECKPOINTS, Context};
 use super::quality::Quality;
 use super::scoring::{Rule, Scorer, raw_scores};
@@ -10,7 +10,7 @@ use super::training::Training;
 use crate::data::queries::Query;
 use crate::label::{Judgement, Kind, Label, kind_of};
 use crate::model::ModelError;
-use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
 use crate::model::reward_model::RewardModel;
@@ -112,7 +112,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     );
     let model = ScalarModel { trunk: inputs.reference.clone(), head };
 
-    let rows = normalization_rows(spec, inputs)?;
+    let rows = normalization_rows(context, spec, inputs, dir)?;
     let (mean, std) = starting_scale(&labels)?;
     let start = Normalization::fit(&raw_scores(&model, &rows)?, mean, std);
     let (model, final_loss) = fit(context, spec, inputs, RewardModel::new(model, start), &labels, (kind, dir))?;
@@ -220,7 +220,7 @@ pub fn step(
         let device = model.model.trunk.device();
         let rows = trimmed(picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect());
         let judgements: Vec<Judgement> = picked.iter().map(|(_, judgement)| *judgement).collect();
-        let rewards = model.score(&Batch::new(&rows, &device));
+        let rewards = model.score(&model.model.trunk.batch(&rows)?);
         let loss = loss_of(kind, rewards, &judgements, &device) * (picked.len() as f64 / labels.len() as f64);
         let value = to_vec(loss.clone().inner())?[0];
         Ok::<_, ModelError>((loss, value))
@@ -250,11 +250,17 @@ fn loss_of(kind: Kind, rewards: Tensor<1>, judgements: &[Judgement], device: &De
 }
 
 /// Samples of ρ on queries of the task, truncated as in scoring.
-fn normalization_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Query>, StageError> {
+fn normalization_rows(
+    context: &Context,
+    spec: &Spec,
+    inputs: &Inputs<'_>,
+    dir: &Path,
+) -> Result<Vec<Query>, StageError> {
     let picked =
         Context::shuffled(spec.seed, "normalization queries", inputs.queries.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
-    let responses = sample_all(inputs.reference, spec, &queries, 1, "normalization samples")?;
+    let purpose = "normalization samples";
+    let responses = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
     Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.rule.row(q, r)).collect())
 }
 

@@ -3,7 +3,7 @@
 
 use super::StageError;
 use crate::data::queries::{Query, truncate, truncation_ids};
-use crate::model::gpt2::{Batch, ScalarModel};
+use crate::model::gpt2::ScalarModel;
 use crate::model::parallel::{map_shards, shard_rows};
 use crate::model::sampling::{by_length, restored, to_vec, trimmed};
 use crate::model::tokenizer::Tokenizer;
@@ -36,8 +36,8 @@ impl Rule {
             truncates,
             after: task.truncate_after,
             missing_score: task.missing_score as f32,
-            prefix: tokenizer.encode(&task.query_prefix)?,
-            suffix: tokenizer.encode(&task.query_suffix)?,
+            prefix: tokenizer.encode_own(&task.query_prefix)?,
+            suffix: tokenizer.encode_own(&task.query_suffix)?,
             formatted: spec.reward.formatted_queries,
             query_length: task.query_length,
         })
@@ -77,7 +77,7 @@ pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, Stage
     let order = by_length(rows);
     let scores = map_shards(&order, shard_rows(&device).min(ROWS), |picked| {
         let rows = trimmed(picked.iter().map(|i| rows[*i].clone()).collect());
-        to_vec(model.score(&Batch::new(&rows, &device)))
+        to_vec(model.score(&model.trunk.batch(&rows)?))
     })?;
     Ok(restored(&order, scores.concat()))
 }

@@ -1,30 +1,34 @@
-//! What a spec takes from the Hugging Face hub (ρ's weights, the task's text, rated reviews): fetched before the first
-//! stage, and from then on named by its commit, so that a branch that moves on cannot change a run or its keys.
+//! What a spec takes from outside (ρ's weights, the task's text, rated reviews, recorded labels): looked up and fetched
+//! before the first stage, and from then on named by commit or by a file on this machine, so that a branch that moves on
+//! cannot change a run or its keys.
 
-use super::StageError;
 use super::context::Context;
-use crate::data::error::list;
+use super::{Kept, StageError};
+use crate::data::error::{DataError, list};
 use crate::data::files;
 use crate::data::hub::Hub;
 use crate::data::source::Want;
-use crate::report::files::HubSource;
-use crate::spec::Spec;
+use crate::report::files::SourceRecord;
+use crate::sources::{Catalogue, Finder, Folder, Place};
+use crate::spec::{LabelerKind, Spec};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// File names in the log.
 const MOST_NAMES: usize = 20;
 
-/// Fetches what is missing. The spec with commits for revisions; what they are goes into the log and the manifest.
+/// Fetches what is missing. The spec with commits for revisions and places for names of sources; what they are goes into
+/// the log and the manifest.
 pub fn fetched(context: &Context, spec: &Spec) -> Result<Spec, StageError> {
-    if !uses_hub(spec) {
+    if !is_from_outside(spec) {
         return Ok(spec.clone());
     }
     let hub = Hub { progress: context.progress, stop: Some(Arc::clone(&context.interrupted)), ..Hub::from_env()? };
-    let pinned = pinned(spec, &hub);
+    let pinned = pinned(spec, hub);
     if pinned.is_err() {
         // Ctrl-C is no failure; what came is kept.
-        context.check_stop(0)?;
+        context.check_stop(0, Kept::Everything)?;
     }
     let (spec, sources) = pinned?;
     if let Ok(mut all) = context.sources.lock() {
@@ -37,37 +41,102 @@ pub fn fetched(context: &Context, spec: &Spec) -> Result<Spec, StageError> {
     Ok(spec)
 }
 
-/// The same without fetching: an error where the cache lacks something.
+/// The same without fetching: an error where something is not here yet.
 pub fn cached(spec: &Spec) -> Result<Spec, StageError> {
-    if !uses_hub(spec) {
+    if !is_from_outside(spec) {
         return Ok(spec.clone());
     }
-    Ok(pinned(spec, &Hub::from_env()?.cache_only())?.0)
+    Ok(pinned(spec, Hub::from_env()?.cache_only())?.0)
 }
 
-fn uses_hub(spec: &Spec) -> bool {
-    [&spec.model.weights.hf, &spec.task.data.hf, &spec.labeler.reviews.hf].into_iter().any(Option::is_some)
+/// The catalogue as the user's files leave it.
+pub fn finder(hub: Hub) -> Result<Finder<'static>, DataError> {
+    let catalogue = Catalogue::current().map_err(|problems| {
+        DataError::Other(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
+    Ok(Finder { catalogue, folder: Folder::from_env()?, hub })
 }
 
-fn pinned(spec: &Spec, hub: &Hub) -> Result<(Spec, Vec<HubSource>), StageError> {
-    let (mut spec, mut sources) = (spec.clone(), Vec::new());
+fn is_from_outside(spec: &Spec) -> bool {
+    let (weights, text, reviews) = (&spec.model.weights, &spec.task.data, &spec.labeler.reviews);
+    let hub = [&weights.hf, &text.hf, &reviews.hf];
+    let named = [&weights.source, &text.source, &reviews.source, &spec.labeler.source];
+    hub.into_iter().chain(named).any(Option::is_some)
+}
+
+fn pinned(spec: &Spec, hub: Hub) -> Result<(Spec, Vec<SourceRecord>), StageError> {
+    let (mut spec, mut records) = (spec.clone(), Vec::new());
+    let finder = finder(hub.clone())?;
+    records.extend(pin_weights(&mut spec, &finder)?);
+    records.extend(pin_data(&mut spec, &finder, Want::Documents)?);
+    if spec.labeler.has_classifier() {
+        records.extend(pin_data(&mut spec, &finder, Want::Reviews)?);
+    }
+    if let (LabelerKind::Recorded, Some(name)) = (spec.labeler.kind, spec.labeler.source.take()) {
+        let found = finder.labels(&name)?;
+        let mut record = SourceRecord { key: "labeler".into(), ..of_source(&name, &found.place) };
+        record.sha256 = check_sums(&crate::label::recorded::files(&found.what).map_err(StageError::from)?);
+        spec.labeler.path = Some(found.what.to_string_lossy().into_owned());
+        records.push(record);
+    }
+    Ok((spec, records))
+}
+
+fn pin_weights(spec: &mut Spec, finder: &Finder<'_>) -> Result<Option<SourceRecord>, StageError> {
     let weights = &mut spec.model.weights;
-    if let Some(repo) = &weights.hf {
-        let (_, commit) = hub.model(repo, weights.revision.as_deref())?;
+    let mut record = None;
+    if let Some(name) = weights.source.take() {
+        let found = finder.weights(&name)?;
+        record = Some(of_source(&name, &found.place));
+        *weights = found.what;
+    }
+    if let Some(repository) = &weights.hf {
+        let (_, commit) = finder.hub.model(repository, weights.revision.as_deref())?;
         weights.revision = Some(commit.clone());
-        let (key, repository) = ("model.weights".into(), repo.clone());
-        sources.push(HubSource { key, repository, commit, files: Vec::new(), held_out: Vec::new() });
+        let found = record.get_or_insert_with(SourceRecord::default);
+        (found.repository, found.commit) = (Some(repository.clone()), Some(commit));
     }
-    for (data, want) in [(&mut spec.task.data, Want::Documents), (&mut spec.labeler.reviews, Want::Reviews)] {
-        let Some(repository) = data.hf.clone() else { continue };
-        let Some(found) = files::resolve(data, want, || Ok(hub.clone()))? else { continue };
-        let Some(commit) = found.commit else { continue };
-        let names = |paths: &[PathBuf]| paths.iter().map(|path| within(path, &commit)).collect::<Vec<_>>();
-        let (files, held_out) = (names(&found.train), names(&found.held_out.unwrap_or_default()));
-        data.revision = Some(commit.clone());
-        sources.push(HubSource { key: want.key().into(), repository, commit, files, held_out });
+    Ok(record.map(|record| SourceRecord { key: "model.weights".into(), ..record }))
+}
+
+fn pin_data(spec: &mut Spec, finder: &Finder<'_>, want: Want) -> Result<Option<SourceRecord>, StageError> {
+    let data = if want == Want::Reviews { &mut spec.labeler.reviews } else { &mut spec.task.data };
+    let mut record = None;
+    if let Some(name) = data.source.take() {
+        let found = finder.data(&name, want, data.limit)?;
+        record = Some(of_source(&name, &found.place));
+        *data = found.what;
     }
-    Ok((spec, sources))
+    if record.is_none() && data.hf.is_none() {
+        return Ok(None);
+    }
+    let Some(found) = files::resolve(data, want, || Ok(finder.hub.clone()))? else { return Ok(None) };
+    let held_out = found.held_out.unwrap_or_default();
+    let mut record = SourceRecord { key: want.key().into(), ..record.unwrap_or_default() };
+    match found.commit {
+        Some(commit) => {
+            let names = |paths: &[PathBuf]| paths.iter().map(|path| within(path, &commit)).collect::<Vec<_>>();
+            (record.files, record.held_out) = (names(&found.train), names(&held_out));
+            (record.repository, data.revision) = (data.hf.clone(), Some(commit.clone()));
+            record.commit = Some(commit);
+        }
+        None => {
+            let names = |paths: &[PathBuf]| paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>();
+            (record.files, record.held_out) = (names(&found.train), names(&held_out));
+            record.sha256 = check_sums(found.train.iter().chain(&held_out));
+        }
+    }
+    Ok(Some(record))
+}
+
+fn of_source(name: &str, place: &Place) -> SourceRecord {
+    SourceRecord { source: Some(name.into()), place: Some(place.describe()), ..SourceRecord::default() }
+}
+
+/// Check sums of files that were fetched, as they were written down then.
+fn check_sums<'a>(paths: impl IntoIterator<Item = &'a PathBuf>) -> BTreeMap<String, String> {
+    let sum = |path: &PathBuf| Some((path.display().to_string(), Folder::origin(path)?.sha256));
+    paths.into_iter().filter_map(sum).collect()
 }
 
 /// A file's name in its repository.
@@ -76,10 +145,15 @@ fn within(path: &Path, commit: &str) -> String {
     inside.to_string_lossy().into()
 }
 
-fn describe(source: &HubSource) -> String {
-    let HubSource { key, repository, commit, files, held_out } = source;
-    let files = if files.is_empty() { String::new() } else { format!(": {}", list(files, MOST_NAMES)) };
-    let held_out =
-        if held_out.is_empty() { String::new() } else { format!("; held out: {}", list(held_out, MOST_NAMES)) };
-    format!("{key}: {repository} at commit {commit}{files}{held_out}")
+fn describe(record: &SourceRecord) -> String {
+    let named = record.source.as_ref().map(|name| format!(" source {name}")).unwrap_or_default();
+    let place = match (&record.repository, &record.commit) {
+        (Some(repository), Some(commit)) => format!(" {repository} at commit {commit}"),
+        _ => record.place.as_ref().map(|place| format!(" from {place}")).unwrap_or_default(),
+    };
+    let names = |what: &str, names: &[String]| match names.is_empty() {
+        true => String::new(),
+        false => format!("{what}{}", list(names, MOST_NAMES)),
+    };
+    format!("{}:{named}{place}{}{}", record.key, names(": ", &record.files), names("; held out: ", &record.held_out))
 }

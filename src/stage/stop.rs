@@ -2,12 +2,28 @@
 //! `stop` in the results directory halts training at the next step; stops.jsonl beside it keeps who stopped what, and why.
 
 use super::StageError;
+use crate::report::files::State;
 use crate::store::append::append_line;
 use crate::store::atomic::write_atomic;
+use crate::store::lock::is_held;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+/// What the operating system asked this process to end with, where it has.
+static SIGNAL: OnceLock<&'static str> = OnceLock::new();
+
+/// Remembers the first request; see `cli/signals.rs`.
+pub fn signalled(name: &'static str) {
+    let _ = SIGNAL.set(name);
+}
+
+/// Its name.
+pub fn signal() -> &'static str {
+    SIGNAL.get().copied().unwrap_or("Ctrl-C")
+}
 
 /// The file `stop`: JSON by this program's commands and pages, anything (or nothing) by hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,8 +70,38 @@ pub fn stop_file(dir: &Path) -> PathBuf {
     dir.join("stop")
 }
 
-/// Asks the run in `dir` to stop. A request that is there already stays: the first one counts.
-pub fn request(dir: &Path, request: &StopRequest) -> io::Result<bool> {
+/// What comes of asking a run to stop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// It stops at its next step; where it waits for people, when it is started again.
+    Stops,
+    /// Somebody has asked before.
+    Already(StopRequest),
+    /// There is nothing to stop: the word for how the run ended.
+    NotRunning(&'static str),
+}
+
+/// Asks the run in `dir` to stop, where there is one: the request of nobody's run would stop the next one.
+pub fn ask(dir: &Path, asked: &StopRequest) -> io::Result<Asked> {
+    #[derive(Deserialize)]
+    struct Stated {
+        state: State,
+    }
+    let stated = std::fs::read(dir.join("manifest.json")).ok().and_then(|t| serde_json::from_slice::<Stated>(&t).ok());
+    match stated.map(|s| s.state.now(dir)) {
+        Some(State::Running | State::Waiting) | None => {}
+        // Of a run that begins, the manifest is still the one before.
+        Some(_) if is_held(dir) => {}
+        Some(ended) => return Ok(Asked::NotRunning(ended.word())),
+    }
+    match request(dir, asked)? {
+        true => Ok(Asked::Stops),
+        false => Ok(requested(dir).map_or(Asked::Stops, Asked::Already)),
+    }
+}
+
+/// Writes the request. One that is there already stays: the first one counts.
+fn request(dir: &Path, request: &StopRequest) -> io::Result<bool> {
     let path = stop_file(dir);
     if path.exists() {
         return Ok(false);
@@ -86,7 +132,7 @@ pub fn record(dir: &Path, error: &StageError) -> io::Result<Option<StopRecord>> 
             requested_at: None,
             update: None,
         },
-        StageError::Stopped { by, update } => match requested(dir) {
+        StageError::Stopped { by, update, .. } => match requested(dir) {
             Some(request) => StopRecord {
                 kind: StopKind::Person,
                 by: request.by,
@@ -118,6 +164,28 @@ pub fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stage::Kept;
+    use crate::store::lock::Lock;
+
+    #[test]
+    fn a_finished_run_is_not_asked_to_stop() {
+        let dir = tempfile::tempdir().unwrap();
+        let ada = StopRequest { by: "Ada".into(), reason: String::new(), at: None };
+        let of = |state: &str| {
+            std::fs::write(dir.path().join("manifest.json"), format!("{{\"state\": \"{state}\"}}")).unwrap();
+            let asked = ask(dir.path(), &ada).unwrap();
+            (asked, std::fs::remove_file(stop_file(dir.path())).is_ok())
+        };
+        assert_eq!(of("done"), (Asked::NotRunning("done"), false));
+        // It was killed: nobody holds the lock.
+        assert_eq!(of("running"), (Asked::NotRunning("interrupted"), false));
+        assert_eq!(of("waiting"), (Asked::Stops, true));
+        let _lock = Lock::acquire(dir.path()).unwrap().unwrap();
+        assert_eq!(of("running"), (Asked::Stops, true));
+        assert_eq!(of("done"), (Asked::Stops, true));
+        ask(dir.path(), &ada).unwrap();
+        assert_eq!(ask(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap(), Asked::Already(ada));
+    }
 
     #[test]
     fn who_and_why_are_kept() {
@@ -126,7 +194,7 @@ mod tests {
         let ada = StopRequest { by: "Ada".into(), reason: "gibberish".into(), at: Some(now()) };
         assert!(request(dir.path(), &ada).unwrap());
         assert!(!request(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap());
-        let stopped = StageError::Stopped { by: "a file".into(), update: 7 };
+        let stopped = StageError::Stopped { by: "SIGTERM".into(), update: 7, kept: Kept::Everything };
         let first = record(dir.path(), &stopped).unwrap().unwrap();
         assert_eq!(
             (first.kind, &*first.by, &*first.reason, first.update),
@@ -135,7 +203,8 @@ mod tests {
         std::fs::write(stop_file(dir.path()), "looks wrong\n").unwrap();
         assert_eq!(record(dir.path(), &stopped).unwrap().unwrap().reason, "looks wrong");
         std::fs::remove_file(stop_file(dir.path())).unwrap();
-        assert_eq!(record(dir.path(), &stopped).unwrap().unwrap().kind, StopKind::Signal);
+        let signal = record(dir.path(), &stopped).unwrap().unwrap();
+        assert_eq!((signal.kind, &*signal.by), (StopKind::Signal, "SIGTERM"));
         let guard = StageError::Guard { name: "kl", message: "too far".into() };
         assert_eq!(record(dir.path(), &guard).unwrap().unwrap().by, "kl");
         assert_eq!(record(dir.path(), &StageError::Input("x".into())).unwrap(), None);

@@ -8,7 +8,7 @@ use super::pretrain::{Corpus, stream_of};
 use super::training::Training;
 use crate::data::queries::{Example, summary_response};
 use crate::model::ModelError;
-use crate::model::gpt2::{Batch, Dropout, Gpt2};
+use crate::model::gpt2::{Dropout, Gpt2};
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
@@ -16,13 +16,14 @@ use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, Work};
+use crate::store::seal::{self, Part};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
 /// Rows of one pass on a GPU.
-const GPU_ROWS: usize = 16;
+pub const GPU_ROWS: usize = 16;
 
 /// One learning rate of the sweep.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -59,7 +60,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Option<Key>, StageError> {
     if spec.supervised.on == SupervisedOn::Nothing {
         return Ok(None);
     }
-    let inputs = (&spec.supervised, &spec.task, spec.seed, reference.to_string());
+    let inputs = (&spec.supervised, spec.task.without_place(), spec.seed, reference.to_string());
     Ok(Some(Key::new("supervised", VERSION, &inputs)?))
 }
 
@@ -141,9 +142,12 @@ fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Re
     );
     let sweep = work.dir.join(CHECKPOINTS);
     let progress = sweep.join("trials.json");
-    let mut trials: Vec<Trial> = match std::fs::read_to_string(&progress) {
-        Ok(text) => serde_json::from_str(&text).unwrap_or_default(),
-        Err(_) => Vec::new(),
+    let mut trials: Vec<Trial> = match progress.exists() {
+        true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
+            tracing::warn!("{e}; the sweep begins again");
+            Vec::new()
+        }),
+        false => Vec::new(),
     };
     let best_dir = sweep.join("best");
     for (i, lr) in s.lrs.iter().enumerate().skip(trials.len()) {
@@ -158,7 +162,10 @@ fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Re
             validation_loss = Some(loss).filter(|loss| loss.is_finite());
         }
         trials.push(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) });
-        write_atomic(&progress, &serde_json::to_vec(&trials)?).map_err(StageError::io(&progress))?;
+        // The best model so far counts on being what it was.
+        let best = best_of(&trials).map(|_| Part::whole(&sweep, "best/model.safetensors")).transpose();
+        let written = best.and_then(|best| seal::write(&progress, &trials, best.into_iter().collect()));
+        written.map_err(StageError::io(&progress))?;
     }
     let Some((lr, _)) = best_of(&trials) else {
         let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();
@@ -222,7 +229,7 @@ fn train(
         let (found, losses) = gradients(&model, &picked, shard_rows(&context.device).min(GPU_ROWS), |model, shard| {
             let mut dropout = Dropout::new(s.dropout, stream(shard[0].0));
             let rows: Vec<&Row> = shard.iter().map(|(_, row)| *row).collect();
-            let loss = summed_loss(model, &rows, (s.dropout > 0.0).then_some(&mut dropout)) / tokens as f64;
+            let loss = summed_loss(model, &rows, (s.dropout > 0.0).then_some(&mut dropout))? / tokens as f64;
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
@@ -240,7 +247,7 @@ fn train(
 }
 
 /// Sum over the rows' tokens of -log ρ(token | before) -> `[1]`; rows are padded on the right to the longest.
-fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Tensor<1> {
+fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Result<Tensor<1>, ModelError> {
     let longest = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(1);
     let device = model.device();
     // The last token is only predicted.
@@ -250,8 +257,8 @@ fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Te
         .collect();
     let width = model.dimensions().width;
     let hidden = match dropout {
-        Some(dropout) => model.hidden_with_dropout(&inputs, dropout),
-        None => model.hidden(&Batch::new(&inputs, &device)),
+        Some(dropout) => model.hidden_with_dropout(&inputs, dropout)?,
+        None => model.hidden(&model.batch(&inputs)?),
     };
     // The head only where there is something to predict.
     let (mut at, mut targets) = (Vec::new(), Vec::new());
@@ -264,14 +271,14 @@ fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Te
     let n = at.len();
     let ints = |values: Vec<i32>| Tensor::<1, Int>::from_data(TensorData::new(values, [n]), &device);
     let hidden = hidden.reshape([rows.len() * (longest - 1), width]).select(0, ints(at));
-    model.token_logprobs(hidden, ints(targets), 1.0).sum().neg()
+    Ok(model.token_logprobs(hidden, ints(targets), 1.0).sum().neg())
 }
 
 /// Mean loss per predicted token, without dropout.
 pub fn loss_of(model: &Gpt2, rows: &[Row]) -> Result<f64, StageError> {
     let sums = map_shards(rows, shard_rows(&model.device()).min(GPU_ROWS), |rows| {
         let rows: Vec<&Row> = rows.iter().collect();
-        Ok::<_, ModelError>(f64::from(to_vec(summed_loss(model, &rows, None))?[0]))
+        Ok::<_, ModelError>(f64::from(to_vec(summed_loss(model, &rows, None)?)?[0]))
     })?;
     let tokens: usize = rows.iter().map(Row::predicted).sum();
     Ok(sums.iter().sum::<f64>() / tokens.max(1) as f64)

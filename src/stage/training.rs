@@ -1,8 +1,8 @@
 //! The loop around training steps that all supervised stages share: progress, checkpoints, the cord, and the guard
 //! against losses that are no numbers. A killed loop continues from its last checkpoint to the same weights.
 
-use super::StageError;
 use super::context::Context;
+use super::{Kept, StageError};
 use crate::model::gpt2::Weights;
 use crate::model::optimizer::Adam;
 use crate::spec::AdamSpec;
@@ -49,7 +49,7 @@ impl Training<'_> {
         for i in first..self.steps {
             if let Some(by) = self.context.stop_requested() {
                 self.save(i, &model, &adam)?;
-                return Err(StageError::Stopped { by, update: i });
+                return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }
             if saved.elapsed() > pause {
                 let started = Instant::now();
@@ -71,7 +71,7 @@ impl Training<'_> {
 
     fn save<M: Weights + Clone>(&self, step: usize, model: &M, adam: &Adam) -> Result<(), StageError> {
         let state = State { updates: step, kl_coef: 0.0, entropy_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
-        checkpoint::save(&self.checkpoints, &state, model, adam)
+        checkpoint::save(&self.checkpoints, &state, model, adam, &[])
     }
 }
 
@@ -79,7 +79,7 @@ impl Training<'_> {
 mod tests {
     use super::*;
     use crate::model::ModelError;
-    use crate::model::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+    use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
     use crate::model::parallel::gradients;
     use crate::model::sampling::to_vec;
     use crate::model::weights::named;
@@ -107,7 +107,7 @@ mod tests {
             }
             let rows = [vec![Some(step as u32), Some(3)], vec![Some(7), Some(step as u32)]];
             let (found, losses) = gradients(&model, &rows, 1, |model, rows| {
-                let loss = model.score(&Batch::new(rows, &Device::flex())).powf_scalar(2.0).sum();
+                let loss = model.score(&model.trunk.batch(rows)?).powf_scalar(2.0).sum();
                 let value = to_vec(loss.clone().inner())?[0];
                 Ok::<_, ModelError>((loss, value))
             })?;

@@ -25,7 +25,7 @@ pub fn open(path: &Path) -> io::Result<(File, Tail)> {
     let fresh = !path.exists();
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
-    let mut file = File::options().create(true).read(true).append(true).open(path)?;
+    let mut file = opened(path)?;
     if fresh {
         sync_directory(parent)?;
     }
@@ -37,13 +37,21 @@ pub fn open(path: &Path) -> io::Result<(File, Tail)> {
 pub fn append_line(path: &Path, line: &str) -> io::Result<Tail> {
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     std::fs::create_dir_all(parent)?;
-    let lock = File::options().create(true).append(true).open(path)?;
+    let lock = opened(path)?;
     lock.lock()?;
     let (mut file, tail) = open(path)?;
     file.write_all(format!("{line}\n").as_bytes())?;
     file.sync_all()?;
     sync_directory(parent)?;
     Ok(tail)
+}
+
+fn opened(path: &Path) -> io::Result<File> {
+    // Opening a pipe would wait for its other end; a link may lead to a file that is something else.
+    if std::fs::symlink_metadata(path).is_ok_and(|about| !about.is_file()) {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "is not a file; lines are not added to anything else"));
+    }
+    File::options().create(true).read(true).append(true).open(path)
 }
 
 fn repair(file: &mut File, path: &Path) -> io::Result<Tail> {
@@ -105,6 +113,19 @@ mod tests {
         assert_eq!(append_line(&path, "{\"e\":4}").unwrap(), Tail::Ended);
         let text = std::fs::read_to_string(&path).unwrap();
         assert_eq!(text, "{\"a\":1}\n{\"c\":2}\n{\"d\":3}\n{\"e\":4}\n");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_pipe_is_refused_and_not_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (pipe, link) = (dir.path().join("pipe"), dir.path().join("link"));
+        assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        std::os::unix::fs::symlink(dir.path().join("elsewhere"), &link).unwrap();
+        for path in [&pipe, &link] {
+            assert!(append_line(path, "{}").unwrap_err().to_string().contains("is not a file"));
+        }
+        assert!(!dir.path().join("elsewhere").exists());
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! The stage cache: an artifact is a directory named by the hash of everything that determines its content, so
 //! two specs that share a stage do the work once, and a finished stage is never done again.
 
-use super::atomic::{hash_file, sync_directory, write_atomic, write_atomic_with};
-use super::lock::Lock;
+use super::atomic::{hash_file, sweep, sync_directory, write_atomic, write_atomic_with};
+use super::lock::{Holder, Lock, holder_at};
+use crate::model::tensor_file::Tensors;
+use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -39,6 +42,8 @@ struct Seal {
 }
 
 const SEAL: &str = "artifact.json";
+/// Where the locks of artifacts are: not in their directories, which change their names.
+const LOCKS: &str = ".locks";
 
 /// A directory of artifacts.
 #[derive(Debug, Clone)]
@@ -54,6 +59,17 @@ pub struct Work {
     _lock: Lock,
 }
 
+/// What there is of an artifact that is wanted.
+#[derive(Debug)]
+pub enum Begun {
+    /// All of it.
+    There(PathBuf),
+    /// A directory to make it in, which no other process writes into.
+    Work(Work),
+    /// Another process makes it; its name, where it is known.
+    Busy(Option<Holder>),
+}
+
 impl Cache {
     pub fn new(root: impl Into<PathBuf>) -> Self {
         Self { root: root.into() }
@@ -61,8 +77,18 @@ impl Cache {
 
     /// The cache of a results directory: `RUNNER_CACHE`, or `.cache` beside it.
     pub fn beside(out: &Path) -> Self {
-        let dir = std::env::var_os("RUNNER_CACHE");
+        Self::named(std::env::var_os("RUNNER_CACHE"), out)
+    }
+
+    /// An empty name is none, as of most variables.
+    fn named(variable: Option<OsString>, out: &Path) -> Self {
+        let dir = variable.filter(|dir| !dir.is_empty());
         Self::new(dir.map_or_else(|| out.parent().unwrap_or(Path::new(".")).join(".cache"), PathBuf::from))
+    }
+
+    /// The directory of all artifacts.
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     /// Where the artifact is, or will be.
@@ -70,44 +96,66 @@ impl Cache {
         self.root.join(key.to_string())
     }
 
-    /// The finished artifact, if it is there and its files are what they were. A damaged one is moved aside.
-    pub fn find(&self, key: &Key) -> io::Result<Option<PathBuf>> {
-        let dir = self.path(key);
-        let seal = match fs::read(dir.join(SEAL)) {
-            Ok(bytes) => bytes,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(e) => return Err(e),
-        };
-        let intact = serde_json::from_slice::<Seal>(&seal)
-            .is_ok_and(|s| s.files.iter().all(|(f, h)| hash_file(&dir.join(f)).is_ok_and(|now| &now == h)));
-        if intact {
-            return Ok(Some(dir));
-        }
-        let aside = (0..).map(|i| self.root.join(format!("{key}.damaged-{i}"))).find(|p| !p.exists());
-        if let Some(aside) = aside {
-            tracing::warn!("{} fails its checksums; moved to {} and made again", dir.display(), aside.display());
-            fs::rename(&dir, aside)?;
-        }
-        Ok(None)
+    fn work_path(&self, key: &Key) -> PathBuf {
+        self.root.join(format!("{key}.partial"))
     }
 
-    /// Whether the artifact is finished, without checking its files.
+    /// The finished artifact, if it is there and its files are what they were.
+    pub fn find(&self, key: &Key) -> io::Result<Option<PathBuf>> {
+        let dir = self.path(key);
+        Ok(matches!(state(&dir, key)?, Found::Intact).then_some(dir))
+    }
+
+    /// Whether the artifact was finished; its files are not read. For `plan`, not for whoever then uses it.
     pub fn has(&self, key: &Key) -> bool {
         self.path(key).join(SEAL).exists()
     }
 
     /// Whether its work directory holds an unfinished one.
     pub fn has_begun(&self, key: &Key) -> bool {
-        self.root.join(format!("{key}.partial")).exists()
+        self.work_path(key).exists()
     }
 
-    /// Opens the work directory of an unfinished artifact; `Ok(None)` if another process is at it.
-    pub fn begin(&self, key: &Key) -> io::Result<Option<Work>> {
-        let dir = self.root.join(format!("{key}.partial"));
-        Ok(Lock::acquire(&dir)?.map(|lock| Work { dir, _lock: lock }))
+    /// Opens the work directory of an artifact under its lock. What stands in its place and is not it (damaged, or without
+    /// its seal: an interrupted copy or removal) is moved aside.
+    pub fn begin(&self, key: &Key) -> io::Result<Begun> {
+        let locks = self.root.join(LOCKS);
+        fs::create_dir_all(&locks)?;
+        let path = locks.join(format!("{key}.lock"));
+        let Some(lock) = Lock::at(&path)? else { return Ok(Begun::Busy(holder_at(&path))) };
+        // Looked at under the lock: whoever had it before may have finished.
+        let (last, dir) = (self.path(key), self.work_path(key));
+        match state(&last, key)? {
+            Found::Intact => return Ok(Begun::There(last)),
+            Found::Nothing => {}
+            Found::Damaged(why) => {
+                let aside = self.set_aside(key, &last)?;
+                tracing::warn!("{}: {why}; moved to {} and made again", last.display(), aside.display());
+            }
+        }
+        if fs::symlink_metadata(&dir).is_ok_and(|about| !about.is_dir()) {
+            let aside = self.set_aside(key, &dir)?;
+            tracing::warn!("{} is no directory; moved to {}", dir.display(), aside.display());
+        }
+        fs::create_dir_all(&dir)?;
+        sweep(&dir);
+        Ok(Begun::Work(Work { dir, _lock: lock }))
+    }
+
+    /// Gives something under a key a name that nothing else has; only under its lock.
+    fn set_aside(&self, key: &Key, path: &Path) -> io::Result<PathBuf> {
+        let free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+        let aside = (0..).map(|i| self.root.join(format!("{key}.damaged-{i}"))).find(free);
+        let aside = aside.ok_or_else(|| io::Error::other("no free name"))?;
+        fs::rename(path, &aside)?;
+        Ok(aside)
     }
 
     /// Seals the files directly in the work directory (subdirectories are dropped) and gives it its final name.
+    ///
+    /// # Errors
+    /// Those of the file system; a file that cannot be read back, with which the directory is moved aside: what would be
+    /// sealed with it would be reused, and fail, for ever.
     pub fn finish(&self, key: &Key, work: Work, seconds: f64) -> io::Result<PathBuf> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&work.dir)? {
@@ -115,8 +163,16 @@ impl Cache {
             let name = entry.file_name().to_string_lossy().to_string();
             if entry.file_type()?.is_dir() {
                 fs::remove_dir_all(entry.path())?;
-            } else if !name.starts_with('.') {
+            } else if !name.starts_with('.') && name != SEAL {
                 fs::File::open(entry.path())?.sync_all()?;
+                if let Err(why) = readable(&entry.path()) {
+                    let aside = self.set_aside(key, &work.dir)?;
+                    let message = format!(
+                        "{name} cannot be read back: {why}; what was made is in {}, and the same command makes it again",
+                        aside.display()
+                    );
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+                }
                 files.insert(name, hash_file(&entry.path())?);
             }
         }
@@ -129,8 +185,154 @@ impl Cache {
     }
 }
 
+/// What stands in an artifact's place.
+enum Found {
+    Nothing,
+    Intact,
+    /// Why it is not the artifact.
+    Damaged(String),
+}
+
+/// Err: the file system fails, which says nothing of the artifact.
+fn state(dir: &Path, key: &Key) -> io::Result<Found> {
+    if fs::symlink_metadata(dir).is_err() {
+        return Ok(Found::Nothing);
+    }
+    // A missing file, or a folder or dangling link in its place, is damage; a disk that does not answer is not.
+    let missing = |e: &io::Error| {
+        matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
+    };
+    let seal = match fs::read(dir.join(SEAL)) {
+        Ok(bytes) => bytes,
+        Err(e) if missing(&e) => return Ok(Found::Damaged(format!("has no {SEAL}"))),
+        Err(e) => return Err(e),
+    };
+    let Ok(seal) = serde_json::from_slice::<Seal>(&seal) else {
+        return Ok(Found::Damaged(format!("{SEAL} cannot be read")));
+    };
+    if seal.key != key.to_string() {
+        return Ok(Found::Damaged(format!("is {}", seal.key)));
+    }
+    for (file, hash) in &seal.files {
+        match hash_file(&dir.join(file)) {
+            Ok(now) if now == *hash => {}
+            Ok(_) => return Ok(Found::Damaged(format!("{file} fails its checksum"))),
+            Err(e) if missing(&e) => return Ok(Found::Damaged(format!("{file}: {e}"))),
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(Found::Intact)
+}
+
+/// Whether a file is what its name says, as far as that can be told without knowing what it is for.
+fn readable(path: &Path) -> Result<(), String> {
+    let json = |text: &[u8]| serde_json::from_slice::<IgnoredAny>(text).map(|_| ()).map_err(|e| e.to_string());
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("json") => json(&fs::read(path).map_err(|e| e.to_string())?),
+        Some("jsonl") => {
+            let text = fs::read(path).map_err(|e| e.to_string())?;
+            let lines = text.split_inclusive(|b| *b == b'\n').enumerate();
+            lines.into_iter().try_for_each(|(i, line)| json(line).map_err(|e| format!("line {}: {e}", i + 1)))
+        }
+        Some("safetensors") => Tensors::open(path).map(|_| ()).map_err(|e| e.to_string()),
+        _ => Ok(()),
+    }
+}
+
 /// Copies an artifact's file into a results directory, atomically.
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
     let mut source = fs::File::open(from)?;
     write_atomic_with(to, |file| io::copy(&mut source, file).map(|_| ()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key() -> Key {
+        Key::new("stage", 1, &"inputs").unwrap()
+    }
+
+    fn work(cache: &Cache) -> Work {
+        match cache.begin(&key()).unwrap() {
+            Begun::Work(work) => work,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn make(cache: &Cache) -> PathBuf {
+        let work = work(cache);
+        fs::write(work.dir.join("a.json"), "{\"a\": 1}").unwrap();
+        cache.finish(&key(), work, 1.0).unwrap()
+    }
+
+    #[test]
+    fn an_empty_variable_is_none() {
+        let root = |variable: Option<&str>| Cache::named(variable.map(OsString::from), Path::new("results/a")).root;
+        assert_eq!(root(None), Path::new("results/.cache"));
+        assert_eq!(root(Some("")), Path::new("results/.cache"));
+        assert_eq!(root(Some("/shared")), Path::new("/shared"));
+    }
+
+    #[test]
+    fn an_artifact_is_made_by_one_process_at_a_time_and_the_others_find_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let work = work(&cache);
+        let Begun::Busy(Some(holder)) = cache.begin(&key()).unwrap() else { panic!("it is being made") };
+        assert_eq!(holder.pid, std::process::id());
+        fs::write(work.dir.join("a.json"), "1").unwrap();
+        let made = cache.finish(&key(), work, 1.0).unwrap();
+        assert!(matches!(cache.begin(&key()).unwrap(), Begun::There(there) if there == made));
+        assert_eq!(cache.find(&key()).unwrap(), Some(made));
+    }
+
+    /// Two processes once moved the same damaged artifact aside, and the second failed.
+    #[test]
+    fn what_is_damaged_or_lacks_its_seal_is_moved_aside_once_and_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let harm: [fn(&Path); 6] = [
+            |made| fs::remove_file(made.join(SEAL)).unwrap(),
+            |made| fs::write(made.join(SEAL), "{").unwrap(),
+            |made| fs::write(made.join("a.json"), "{\"a\": 2}").unwrap(),
+            |made| fs::remove_file(made.join("a.json")).unwrap(),
+            |made| {
+                fs::remove_dir_all(made).unwrap();
+                fs::write(made, "a file").unwrap();
+            },
+            |made| {
+                let text = fs::read_to_string(made.join(SEAL)).unwrap();
+                fs::write(made.join(SEAL), text.replace("stage-", "other-")).unwrap();
+            },
+        ];
+        for (i, harm) in harm.into_iter().enumerate() {
+            harm(&make(&cache));
+            assert_eq!(cache.find(&key()).unwrap(), None);
+            std::thread::scope(|scope| {
+                let tries: Vec<_> = (0..4).map(|_| scope.spawn(|| cache.begin(&key()).map(drop))).collect();
+                tries.into_iter().for_each(|t| t.join().unwrap().unwrap());
+            });
+            let aside = dir.path().join(format!("{}.damaged-{i}", key()));
+            assert!(fs::symlink_metadata(&aside).is_ok(), "{}", aside.display());
+        }
+        assert!(!dir.path().join(format!("{}.damaged-6", key())).exists());
+        assert!(cache.find(&key()).unwrap().is_none());
+        make(&cache);
+        assert!(cache.find(&key()).unwrap().is_some());
+    }
+
+    #[test]
+    fn nothing_is_sealed_that_cannot_be_read_back() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        for (name, bytes) in [("m.jsonl", &b"{}\n\0\0\0"[..]), ("m.json", b"{"), ("m.safetensors", b"12345678")] {
+            let work = work(&cache);
+            fs::write(work.dir.join(name), bytes).unwrap();
+            let message = cache.finish(&key(), work, 1.0).unwrap_err().to_string();
+            assert!(message.contains(name) && message.contains("damaged-"), "{message}");
+            assert!(!cache.has_begun(&key()) && !cache.has(&key()), "the next try begins anew");
+        }
+        make(&cache);
+    }
 }

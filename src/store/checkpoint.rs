@@ -1,7 +1,8 @@
-//! Training checkpoints: weights, both Adam moments and the loop's numbers in two files, the second written last with
-//! the first one's hash. A damaged checkpoint is passed over for the one before.
+//! Training checkpoints: weights and both Adam moments in one file, the loop's numbers in another, written last, which vouches
+//! for itself, for the weights, and for the logs as they were. A damaged checkpoint is passed over for the one before.
 
-use super::atomic::{hash_file, write_atomic};
+use super::atomic::sync_directory;
+use super::seal::{self, Part};
 use crate::model::gpt2::{Weight, Weights};
 use crate::model::optimizer::Adam;
 use crate::model::tensor_file::{Tensors, write_tensors};
@@ -14,7 +15,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Checkpoints kept.
-const KEEP: usize = 2;
+pub const KEEP: usize = 2;
 
 /// The loop's own state; random streams and data order are functions of `updates`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,45 +32,64 @@ pub struct State {
     pub requests_bytes: u64,
 }
 
+/// The second file of a checkpoint, without what it says of other files.
 #[derive(Serialize, Deserialize)]
-struct Sealed {
+struct Kept {
     state: State,
     adam_step: u64,
-    blake3: String,
 }
 
-fn paths(dir: &Path, updates: usize) -> (PathBuf, PathBuf) {
-    (dir.join(format!("{updates:08}.safetensors")), dir.join(format!("{updates:08}.json")))
+fn names(updates: usize) -> (String, String) {
+    (format!("{updates:08}.safetensors"), format!("{updates:08}.json"))
 }
 
-/// Writes a checkpoint and removes all but the newest two.
-pub fn save<M: Weights + Clone>(dir: &Path, state: &State, model: &M, adam: &Adam) -> Result<(), StageError> {
-    let (weights, seal) = paths(dir, state.updates);
+/// Writes a checkpoint and removes all but the newest two. `logs`: files that grow, relative to `dir`, which the checkpoint
+/// counts on as they are now; they are on disk before it is.
+pub fn save<M: Weights + Clone>(
+    dir: &Path,
+    state: &State,
+    model: &M,
+    adam: &Adam,
+    logs: &[&str],
+) -> Result<(), StageError> {
+    let (weights, kept) = names(state.updates);
     let mut tensors = named(model.clone(), "model.");
     for (name, (m, v)) in &adam.moments {
         for (kind, moment) in [("m", m), ("v", v)] {
             tensors.insert(format!("adam.{kind}.{name}"), Weight::Vector(moment.clone()));
         }
     }
-    write_tensors(&weights, &tensors)?;
-    let blake3 = hash_file(&weights).map_err(StageError::io(&weights))?;
-    let text = serde_json::to_string_pretty(&Sealed { state: state.clone(), adam_step: adam.step, blake3 })
-        .map_err(|e| StageError::Input(e.to_string()))?;
-    write_atomic(&seal, text.as_bytes()).map_err(StageError::io(&seal))?;
-    for old in found(dir)?.iter().skip(KEEP) {
-        let (weights, seal) = paths(dir, *old);
-        let _ = fs::remove_file(seal).and_then(|()| fs::remove_file(weights));
+    write_tensors(&dir.join(&weights), &tensors)?;
+    let part = |log: &&str| Part::so_far(dir, log).map_err(StageError::io(dir.join(log)));
+    let mut parts = vec![Part::whole(dir, &weights).map_err(StageError::io(dir.join(&weights)))?];
+    parts.extend(logs.iter().map(part).collect::<Result<Vec<_>, _>>()?);
+    let path = dir.join(kept);
+    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step }, parts).map_err(StageError::io(&path))?;
+    remove_old(dir, state.updates)
+}
+
+/// Keeps the newest up to `last`, which has just been written: later ones were passed over as damaged, or their logs are gone.
+/// The second file goes first: what lacks it counts for nothing. Weights alone are what a kill between the two files left.
+fn remove_old(dir: &Path, last: usize) -> Result<(), StageError> {
+    let updates = numbers(dir, ".json")?;
+    let kept: Vec<usize> = updates.iter().copied().filter(|n| *n <= last).take(KEEP).collect();
+    for old in updates.iter().filter(|n| !kept.contains(n)) {
+        let _ = fs::remove_file(dir.join(names(*old).1));
+    }
+    let _ = sync_directory(dir);
+    for weights in numbers(dir, ".safetensors")?.into_iter().filter(|n| !kept.contains(n)) {
+        let _ = fs::remove_file(dir.join(names(weights).0));
     }
     Ok(())
 }
 
-/// Update counts of the checkpoints, newest first.
-fn found(dir: &Path) -> Result<Vec<usize>, StageError> {
+/// Update counts in the names of files that end so, newest first.
+fn numbers(dir: &Path, ending: &str) -> Result<Vec<usize>, StageError> {
     if !dir.exists() {
         return Ok(Vec::new());
     }
     let entries = fs::read_dir(dir).map_err(StageError::io(dir))?;
-    let name = |e: fs::DirEntry| e.file_name().to_string_lossy().strip_suffix(".json").and_then(|n| n.parse().ok());
+    let name = |e: fs::DirEntry| e.file_name().to_string_lossy().strip_suffix(ending).and_then(|n| n.parse().ok());
     let mut updates: Vec<usize> = entries.filter_map(Result::ok).filter_map(name).collect();
     updates.sort_unstable_by(|a, b| b.cmp(a));
     Ok(updates)
@@ -78,24 +98,28 @@ fn found(dir: &Path) -> Result<Vec<usize>, StageError> {
 /// Hash of the newest checkpoint's weights, as it was written.
 pub fn newest_hash(dir: &Path) -> Result<String, StageError> {
     let none = || StageError::Input(format!("{}: there are no weights", dir.display()));
-    let (_, seal) = paths(dir, *found(dir)?.first().ok_or_else(none)?);
-    let text = fs::read_to_string(&seal).map_err(StageError::io(&seal))?;
-    let sealed: Sealed = serde_json::from_str(&text)?;
-    Ok(sealed.blake3)
+    let (weights, kept) = names(*numbers(dir, ".json")?.first().ok_or_else(none)?);
+    let path = dir.join(kept);
+    let (_, parts) = seal::read::<Kept>(&path).map_err(StageError::io(&path))?;
+    parts.into_iter().find(|part| part.file == weights).map(|part| part.blake3).ok_or_else(none)
 }
 
-/// The newest intact checkpoint; `like` gives the model's shape.
+/// The newest intact checkpoint; `like` gives the model's shape. Logs are at least as long as it says, and may be longer.
 pub fn load<M: Weights + Clone>(
     dir: &Path,
     like: &M,
     spec: AdamSpec,
     device: &Device,
 ) -> Result<Option<(State, M, Adam)>, StageError> {
-    for updates in found(dir)? {
-        match read(dir, updates, like, spec, device) {
+    let found = numbers(dir, ".json")?;
+    for updates in &found {
+        match read(dir, *updates, like, spec, device) {
             Ok(loaded) => return Ok(Some(loaded)),
             Err(e) => tracing::warn!("checkpoint after update {updates} is damaged ({e}); trying the one before"),
         }
+    }
+    if !found.is_empty() {
+        tracing::warn!("{}: no checkpoint is intact; starting over", dir.display());
     }
     Ok(None)
 }
@@ -107,14 +131,13 @@ fn read<M: Weights + Clone>(
     spec: AdamSpec,
     device: &Device,
 ) -> Result<(State, M, Adam), StageError> {
-    let (weights, seal) = paths(dir, updates);
-    let text = fs::read_to_string(&seal).map_err(StageError::io(&seal))?;
-    let sealed: Sealed =
-        serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", seal.display())))?;
-    if hash_file(&weights).map_err(StageError::io(&weights))? != sealed.blake3 {
-        return Err(StageError::Input(format!("{}: wrong checksum", weights.display())));
+    let (weights, kept) = names(updates);
+    let (weights, kept): (PathBuf, PathBuf) = (dir.join(weights), dir.join(kept));
+    let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| StageError::Input(e.to_string()))?;
+    if state.updates != updates {
+        return Err(StageError::Input(format!("{}: is of update {}", kept.display(), state.updates)));
     }
-    let mut adam = Adam { step: sealed.adam_step, ..Adam::new(spec) };
+    let mut adam = Adam { step: adam_step, ..Adam::new(spec) };
     let tensors = Tensors::open(&weights)?;
     let moment = |kind: &str, name: &str| -> Result<Tensor<1>, StageError> {
         let values = tensors.read(&format!("adam.{kind}.{name}"))?;
@@ -124,5 +147,5 @@ fn read<M: Weights + Clone>(
     for name in tensors.names().filter_map(|n| n.strip_prefix("adam.m.")) {
         adam.moments.insert(name.to_string(), (moment("m", name)?, moment("v", name)?));
     }
-    Ok((sealed.state, load_into(like.clone().frozen(), &tensors, "model.", device)?, adam))
+    Ok((state, load_into(like.clone().frozen(), &tensors, "model.", device)?, adam))
 }

@@ -4,4 +4,7 @@ pub mod append;
 pub mod atomic;
 pub mod cache;
 pub mod checkpoint;
+pub mod chunks;
+pub mod input;
 pub mod lock;
+pub mod seal;

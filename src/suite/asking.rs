@@ -27,11 +27,11 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
     };
     let asking = Asking { context, suite: &suite.name, settings: &suite.preference, batches: folder };
     match suite.makes {
-        Makes::Table1 | Makes::Table3 => {
+        Makes::Table1StylePreference | Makes::Table5SummaryPreference | Makes::Figure4WinRateByLabels => {
             let pairs = suite.comparisons.iter().flat_map(|c| suite.seeds.iter().map(move |seed| (c, *seed)));
             pairs.map(|(c, seed)| comparison(&asking, results, c, seed)).collect()
         }
-        Makes::Table9 => {
+        Makes::Table9Agreement => {
             let members = results.members.iter();
             members
                 .map(|m| {
@@ -39,7 +39,7 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
                 })
                 .collect()
         }
-        Makes::Table5 => vec![accurate(&asking, results)],
+        Makes::Table8Accuracy => vec![accurate(&asking, results)],
         _ => Vec::new(),
     }
 }

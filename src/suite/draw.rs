@@ -2,7 +2,7 @@
 
 use super::results::SuiteResults;
 use super::{page, plots, table};
-use crate::report::files::{Table, write_atomic};
+use crate::report::files::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use crate::report::formats::{Format, write};
 use crate::report::theme::themed;
 use crate::report::{ReportError, write_table};
@@ -51,9 +51,13 @@ pub fn text(results: &SuiteResults, table: &Table) -> String {
 /// What goes under a table.
 pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     let mut notes = Vec::new();
+    let makes = results.suite.makes;
     let interval = match id {
-        "table1" | "table3" => "Intervals are 95%: the wider of Wilson's over items and a bootstrap over contexts.",
-        "preference" | "table5" | "table9" => "Intervals are 95%.",
+        _ if id == makes.word() && makes.compares() => {
+            "Intervals are 95%: the wider of Wilson's over items and a bootstrap over contexts."
+        }
+        "preference" => "Intervals are 95%.",
+        _ if makes.asks() => "Intervals are 95%.",
         _ if results.suite.seeds.len() > 1 => {
             "Intervals are 95%: of the spread between seeds where there are several, over held-out queries where there is one."
         }
@@ -61,20 +65,13 @@ pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     };
     notes.push(interval.to_string());
     let paper = super::paper::paper();
-    let recorded = match id {
-        "figure5" => paper.and_then(|p| p.table("figure6")),
-        _ => paper.and_then(|p| p.table(id)),
-    };
-    if let Some(recorded) = recorded {
-        notes.push(format!("The paper's values: {}.", recorded.source));
+    if let Some(recorded) = paper.and_then(|p| p.table(id)) {
+        notes.push(format!("The paper's values (arXiv 1909.08593v2): {}.", recorded.source));
+        if recorded.has_secondary() {
+            notes.push(format!("{SECONDARY_MARK}: a value that is known from {SECONDARY} only."));
+        }
         notes.extend(recorded.unknown.as_ref().map(|unknown| format!("Of the paper: {unknown}.")));
     }
-    let unlike = results.unlike_the_paper();
-    if !unlike.is_empty() {
-        notes.push(format!(
-            "Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor contradict the paper's.",
-            unlike.join(", ")
-        ));
-    }
+    notes.extend(results.caveat());
     notes
 }

@@ -7,14 +7,15 @@ use crate::report::files::Table;
 pub fn headline(manifest: Option<&SuiteManifest>, tables: &[Table]) -> String {
     let runs = manifest.map_or_else(|| "No run is recorded.".to_owned(), states);
     let rows = || tables.iter().flat_map(|table| &table.rows);
-    let beside: Vec<bool> = rows()
-        .filter_map(|row| Some((row.low?..=row.high?).contains(&row.paper?)))
-        .collect();
+    let beside: Vec<bool> = rows().filter_map(|row| Some((row.low?..=row.high?).contains(&row.paper?))).collect();
     if beside.is_empty() {
         return runs;
     }
     let inside = beside.iter().filter(|inside| **inside).count();
-    format!("{runs} Of {} values with the paper's beside them, {inside} have it inside their 95% interval.", beside.len())
+    format!(
+        "{runs} Of {} values with the paper's beside them, {inside} have it inside their 95% interval.",
+        beside.len()
+    )
 }
 
 fn states(manifest: &SuiteManifest) -> String {
@@ -35,10 +36,13 @@ fn states(manifest: &SuiteManifest) -> String {
     ];
     let others: Vec<String> = others
         .into_iter()
-        .filter_map(|(state, word)| Some((count(state), word)).filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")))
+        .filter_map(|(state, word)| {
+            Some((count(state), word)).filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"))
+        })
         .collect();
     let failed = manifest.members.iter().find(|m| m.state == State::Failed);
-    let why = failed.and_then(|m| Some(format!(" {} failed: {}.", m.dir.trim_start_matches("members/"), m.error.as_deref()?)));
+    let why = failed
+        .and_then(|m| Some(format!(" {} failed: {}.", m.dir.trim_start_matches("members/"), m.error.as_deref()?)));
     format!("{done} of {} {what} are done; {}.{}", all.len(), others.join(", "), why.unwrap_or_default())
 }
 
@@ -53,8 +57,10 @@ mod tests {
             .iter()
             .map(|state| json!({"member": "a", "seed": 1, "dir": "members/a-seed-1", "state": state, "error": "no data"}))
             .collect();
-        serde_json::from_value(json!({"name": "t", "makes": "table2", "state": "running", "program_version": "", "device": "cpu",
-            "seeds": [1], "members": members, "started_at": ""}))
+        serde_json::from_value(
+            json!({"name": "t", "makes": "table2", "state": "running", "program_version": "", "device": "cpu",
+            "seeds": [1], "members": members, "started_at": ""}),
+        )
         .unwrap()
     }
 
@@ -71,6 +77,9 @@ mod tests {
         };
         let table = table("t", "T", vec![with(Some(2.5)), with(Some(4.0)), with(None)]);
         let text = headline(None, &[table]);
-        assert_eq!(text, "No run is recorded. Of 2 values with the paper's beside them, 1 have it inside their 95% interval.");
+        assert_eq!(
+            text,
+            "No run is recorded. Of 2 values with the paper's beside them, 1 have it inside their 95% interval."
+        );
     }
 }

@@ -20,11 +20,13 @@ pub struct Options {
     /// As in [`spec::Options`].
     pub check_files: bool,
     pub for_run: bool,
+    /// Check the suite and its members under every profile; those that are not chosen as they are written.
+    pub all_profiles: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { set: Vec::new(), profile: None, seeds: None, check_files: true, for_run: false }
+        Self { set: Vec::new(), profile: None, seeds: None, check_files: true, for_run: false, all_profiles: false }
     }
 }
 
@@ -69,14 +71,13 @@ pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Vec<Problem>>
         let message = format!("there is no profile {name:?} in {}", path.display());
         sheet.command_line("", message, Some(format!("profiles: {list}")));
     }
-    for other in profiles.iter().filter(|name| Some(*name) != chosen) {
-        let _ = sheet.lay_out(&file, Some(other));
-    }
-    let laid_out = sheet.lay_out(&file, chosen.filter(|name| profiles.contains(name)).map(String::as_str));
-    let loaded = laid_out.map(|(tree, suite)| {
-        let members = sheet.members(&tree, &suite);
+    let known = chosen.is_none_or(|name| profiles.contains(name));
+    let chosen = Layout { profile: chosen.filter(|_| known).map(String::as_str), chosen: true };
+    let loaded = sheet.lay_out(&file, chosen).map(|(tree, suite)| {
+        let members = sheet.members(&tree, &suite, chosen);
         LoadedSuite { suite, profile: options.profile.clone(), members }
     });
+    sheet.others(&file, &profiles, chosen);
     let mut problems = sheet.problems;
     let mut seen = Vec::new();
     problems.retain(|problem| {
@@ -94,6 +95,14 @@ fn names(tree: &Node, table: &str) -> Vec<String> {
     tree.get(&[table]).and_then(Node::children).map(|children| children.keys().cloned().collect()).unwrap_or_default()
 }
 
+/// One way to lay out a suite.
+#[derive(Clone, Copy, PartialEq)]
+struct Layout<'a> {
+    profile: Option<&'a str>,
+    /// Whether it is what was asked for, and so has the command line on top.
+    chosen: bool,
+}
+
 struct Sheet<'a> {
     path: &'a Path,
     options: &'a Options,
@@ -104,10 +113,15 @@ impl Sheet<'_> {
     /// Reports what the schema refuses, and takes it out.
     fn check(&mut self, tree: &mut Node) {
         for mismatch in of_suites().check(tree) {
+            let mut problem = mismatch.problem;
+            if mismatch.path == ["makes"] {
+                let word = tree.get(&mismatch.path).map(Node::to_json);
+                problem.hint = word.as_ref().and_then(Value::as_str).and_then(spec::renamed).or(problem.hint);
+            }
             if !mismatch.missing {
                 tree.remove(&mismatch.path);
             }
-            self.problems.push(mismatch.problem);
+            self.problems.push(problem);
         }
     }
 
@@ -122,11 +136,23 @@ impl Sheet<'_> {
         self.problems.push(problem_at(origin, path.join("."), message, hint));
     }
 
-    /// The suite under a profile, with what the command line says of it.
-    fn lay_out(&mut self, file: &Node, profile: Option<&str>) -> Option<(Node, Suite)> {
+    /// What was not chosen: profiles that name members which are not there, and where every profile is wanted, the
+    /// members under each.
+    fn others(&mut self, file: &Node, profiles: &[String], chosen: Layout<'_>) {
+        let all = std::iter::once(None).chain(profiles.iter().map(|name| Some(name.as_str())));
+        for profile in all.filter(|profile| *profile != chosen.profile) {
+            let layout = Layout { profile, chosen: false };
+            if let (Some((tree, suite)), true) = (self.lay_out(file, layout), self.options.all_profiles) {
+                self.members(&tree, &suite, layout);
+            }
+        }
+    }
+
+    /// The suite in one layout.
+    fn lay_out(&mut self, file: &Node, layout: Layout<'_>) -> Option<(Node, Suite)> {
         let mut tree = file.clone();
         tree.remove(&["profile"]);
-        if let Some((name, overlay)) = profile.and_then(|name| Some((name, file.get(&["profile", name])?))) {
+        if let Some((name, overlay)) = layout.profile.and_then(|name| Some((name, file.get(&["profile", name])?))) {
             for member in names(overlay, "members").iter().filter(|m| file.get(&["members", m.as_str()]).is_none()) {
                 let known = names(file, "members");
                 let hint = did_you_mean(member, known.iter().map(String::as_str)).map(|(hint, _)| hint);
@@ -136,7 +162,9 @@ impl Sheet<'_> {
             merge(&mut tree, &overlay.overlay("", Some(name)));
             tree.origin = file.origin.clone();
         }
-        self.read_set(&mut tree);
+        if layout.chosen {
+            self.read_set(&mut tree);
+        }
         let mut suite: Suite = match serde_json::from_value(tree.to_json()) {
             Ok(suite) => suite,
             // What is missing has been reported by the schema.
@@ -147,7 +175,7 @@ impl Sheet<'_> {
             }
         };
         suite.members.0.sort_by_key(|(name, _)| place_in(file, &["members", name]));
-        if let Some(seeds) = &self.options.seeds {
+        if let (Some(seeds), true) = (&self.options.seeds, layout.chosen) {
             suite.seeds.clone_from(seeds);
         }
         self.rules(&tree, &suite);
@@ -215,7 +243,12 @@ impl Sheet<'_> {
             }
             (false, false) => {
                 let message = format!("{} compares no models by preference", suite.makes.word());
-                self.refuse(tree, &["comparisons"], message, Some("remove them, or make table1 or table3".into()));
+                self.refuse(
+                    tree,
+                    &["comparisons"],
+                    message,
+                    Some("remove them, or make a table of preferences".into()),
+                );
             }
             _ => {}
         }
@@ -247,25 +280,27 @@ impl Sheet<'_> {
         }
     }
 
-    /// Every member's spec at every seed.
-    fn members(&mut self, tree: &Node, suite: &Suite) -> Vec<LoadedMember> {
+    /// Every member's spec at every seed. A member's own profiles are its own affair.
+    fn members(&mut self, tree: &Node, suite: &Suite, layout: Layout<'_>) -> Vec<LoadedMember> {
         let dir = self.path.parent().map(Path::to_path_buf).unwrap_or_default();
         let mut found = Vec::new();
+        let mut blameless: Vec<(Problem, Vec<&str>)> = Vec::new();
         for (name, member) in &suite.members.0 {
-            let path = spec::shipped::beside(&dir, &member.spec);
+            let path = spec::shipped::beside(&dir, Path::new(&member.spec));
             if !path.is_file() {
                 let message = format!("there is no spec {}", path.display());
-                self.refuse(tree, &["members", name, "spec"], message, None);
+                self.refuse(tree, &["members", name, "spec"], message, spec::instead_of(&path));
                 continue;
             }
             let set = flat(&member.set);
             for seed in &suite.seeds {
                 let options = spec::Options {
                     set: set.clone(),
-                    profile: self.options.profile.clone(),
+                    profile: layout.profile.map(str::to_string),
                     seed: Some(*seed),
                     check_files: self.options.check_files,
-                    for_run: self.options.for_run,
+                    for_run: self.options.for_run && layout.chosen,
+                    all_profiles: false,
                 };
                 match spec::load(&path, &options) {
                     Ok(loaded) => {
@@ -273,36 +308,24 @@ impl Sheet<'_> {
                         found.push(LoadedMember { name: name.clone(), seed: *seed, loaded });
                     }
                     Err(problems) => {
-                        let placed =
-                            problems.into_iter().map(|problem| self.placed(tree, name, problem)).collect::<Vec<_>>();
-                        self.problems.extend(placed);
+                        for problem in problems.into_iter().map(|problem| placed(tree, name, problem)) {
+                            match blameless.iter_mut().find(|(known, _)| *known == problem) {
+                                _ if problem.file.is_some() => self.problems.push(problem),
+                                Some((_, members)) => members.push(name),
+                                None => blameless.push((problem, vec![name])),
+                            }
+                        }
                         break;
                     }
                 }
             }
         }
+        // The command line speaks to all members at once, so that its mistakes are said once, with who they are of.
+        self.problems.extend(blameless.into_iter().map(|(problem, members)| {
+            let of = if members.len() == suite.members.0.len() { "every member".into() } else { members.join(", ") };
+            Problem { message: format!("{} (for {of})", problem.message), ..problem }
+        }));
         found
-    }
-
-    /// A mistake in `set` is one of the suite's file.
-    fn placed(&self, tree: &Node, name: &str, problem: Problem) -> Problem {
-        if problem.file.is_some() {
-            return problem;
-        }
-        let set = tree.get(&["members", name, "set"]);
-        // The deepest key of `set` that the problem's path begins with.
-        let node = set.and_then(|set| {
-            let keys = keyed(set);
-            keys.into_iter()
-                .find(|(key, _)| problem.path == *key || problem.path.starts_with(&format!("{key}.")))
-                .map(|(_, n)| n)
-        });
-        match node.map(|node| &node.origin) {
-            Some(origin @ (Origin::File { .. } | Origin::Profile { .. })) => {
-                problem_at(origin, format!("members.{name}.set.{}", problem.path), problem.message, problem.hint)
-            }
-            _ => problem,
-        }
     }
 
     fn run_exists(&mut self, tree: &Node, name: &str, run: Option<&str>, loaded: &Loaded) {
@@ -312,6 +335,27 @@ impl Sheet<'_> {
             let hint = format!("runs of its spec: {}", runs.join(", "));
             self.refuse(tree, &["members", name, "run"], format!("there is no run {run:?}"), Some(hint));
         }
+    }
+}
+
+/// A mistake in `set` is one of the suite's file.
+fn placed(tree: &Node, name: &str, problem: Problem) -> Problem {
+    if problem.file.is_some() {
+        return problem;
+    }
+    let set = tree.get(&["members", name, "set"]);
+    // The deepest key of `set` that the problem's path begins with.
+    let node = set.and_then(|set| {
+        let keys = keyed(set);
+        keys.into_iter()
+            .find(|(key, _)| problem.path == *key || problem.path.starts_with(&format!("{key}.")))
+            .map(|(_, n)| n)
+    });
+    match node.map(|node| &node.origin) {
+        Some(origin @ (Origin::File { .. } | Origin::Profile { .. })) => {
+            problem_at(origin, format!("members.{name}.set.{}", problem.path), problem.message, problem.hint)
+        }
+        _ => problem,
     }
 }
 
@@ -368,6 +412,10 @@ pub fn resolved_toml(suite: &Suite, profile: Option<&str>) -> String {
 /// Of a file that only has to be listed: its name, what it makes, its description and members; nothing where it cannot be
 /// read.
 pub fn glance(path: &Path) -> Option<Value> {
+    // A pipe would be waited for.
+    if !path.is_file() {
+        return None;
+    }
     let table: toml::Table = std::fs::read_to_string(path).ok()?.parse().ok()?;
     let text = |key: &str| table.get(key).and_then(toml::Value::as_str).map(str::to_string);
     let members = table.get("members").and_then(toml::Value::as_table).map_or(0, toml::Table::len);

@@ -13,6 +13,7 @@ pub mod paper;
 pub mod plots;
 pub mod results;
 pub mod schema;
+mod setting;
 pub mod table;
 pub mod types;
 pub mod verdict;

@@ -6,8 +6,8 @@ use super::headline::headline;
 use super::plots::Drawn;
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
-use crate::report::files::Table;
 use crate::report::cards::sample;
+use crate::report::files::Table;
 use crate::report::html::{escape, head, html_table, missing, scrolling};
 
 /// Samples shown of each member.
@@ -19,14 +19,7 @@ pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String
     out += &format!("<p>{}</p>\n", escape(&results.suite.description));
     out += &format!("<p class=\"result\">{}</p>\n", escape(&headline(results.manifest.as_ref(), tables)));
     out += &missing(&results.missing);
-    let unlike = results.unlike_the_paper();
-    if !unlike.is_empty() {
-        out += &format!(
-            "<p class=\"missing\">Not the paper's setting: {}. These numbers show the mechanism; they neither confirm nor \
-             contradict the paper's, and say nothing about what people prefer.</p>\n",
-            escape(&unlike.join(", "))
-        );
-    }
+    out += &results.caveat().map_or_else(String::new, |words| format!("<p class=\"missing\">{}</p>\n", escape(&words)));
     for (i, table) in tables.iter().enumerate() {
         out += &html_table(table);
         for note in notes(results, &table.id) {
@@ -36,7 +29,7 @@ pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String
             out.extend(plots.iter().map(figure));
         }
     }
-    if results.suite.makes == Makes::Table10 || results.suite.makes.compares() || plots.len() > 1 {
+    if results.suite.makes == Makes::Table10NoKl || results.suite.makes.compares() || plots.len() > 1 {
         out += &samples(results);
     }
     if let Some(manifest) = &results.manifest {

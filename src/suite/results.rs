@@ -5,6 +5,7 @@ use super::asked::comparison::Compared;
 use super::asked::writers::task_word;
 use super::files::SuiteManifest;
 use super::load::member_folder;
+use super::setting::unlike;
 use super::types::{Asked, Baseline, Member, Suite};
 use crate::report::files::{Evaluation, ReportError, read_json, read_text};
 use crate::report::measures::{Texts, Writer};
@@ -66,6 +67,8 @@ pub struct SuiteResults {
     pub agreed: Vec<Agreed>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
+    /// Of it, what is there and cannot be read.
+    pub damaged: Vec<String>,
 }
 
 impl SuiteResults {
@@ -78,11 +81,13 @@ impl SuiteResults {
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
             ReportError::Content { path, line, message: error.message().to_string() }
         })?;
-        let mut missing = Vec::new();
-        let manifest: Option<SuiteManifest> = match read_json(&dir.join("manifest.json")) {
+        let (mut missing, mut damaged) = (Vec::new(), Vec::new());
+        let path = dir.join("manifest.json");
+        let manifest: Option<SuiteManifest> = match read_json(&path) {
             Ok(manifest) => Some(manifest),
             Err(error) => {
                 missing.push(error.to_string());
+                damaged.extend(path.exists().then(|| error.to_string()));
                 None
             }
         };
@@ -91,17 +96,22 @@ impl SuiteResults {
             for seed in &suite.seeds {
                 let found = read_member(dir, &suite, name, member, *seed, manifest.as_ref());
                 missing.extend(found.missing.clone().map(|why| format!("{name}, seed {seed}: {why}")));
+                damaged.extend(found.results.iter().flat_map(|results| results.damaged.clone()));
                 members.push(found);
             }
         }
-        let compared = asked(dir, &mut missing, |c: &Compared| !c.a.is_empty());
-        let agreed = asked(dir, &mut missing, |a: &Agreed| !a.member.is_empty());
+        let mut unread = Vec::new();
+        let compared = asked(dir, &mut unread, |c: &Compared| !c.a.is_empty());
+        unread.clear();
+        let agreed = asked(dir, &mut unread, |a: &Agreed| !a.member.is_empty());
+        missing.extend(unread.clone());
+        damaged.extend(unread);
         let of_manifest = manifest.iter().flat_map(|m| &m.questions);
         missing.extend(of_manifest.filter_map(|q| Some(format!("{}: {}", q.id, q.message.as_ref()?))));
-        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, missing })
+        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, missing, damaged })
     }
 
-    /// The same with specs whose paths have been made findable from where the program runs.
+    /// The same with specs as they are meant now, whose paths can be found from where the program runs.
     pub fn with_specs(mut self, of: impl Fn(&str, u64) -> Option<(String, Spec)>) -> Self {
         for member in &mut self.members {
             member.run = of(&member.name, member.seed).or_else(|| member.run.take());
@@ -140,6 +150,22 @@ impl SuiteResults {
 
     /// What makes this another setting than the paper's; nothing where it is the paper's.
     pub fn unlike_the_paper(&self) -> Vec<String> {
+        let mut words = self.unlike_study();
+        if words.is_empty() {
+            // What is left is smaller: another model, other numbers.
+            let fine =
+                self.members.iter().filter_map(|m| Some(unlike(m.spec()?, self.suite.makes, &m.label))).flatten();
+            fine.for_each(|word| {
+                if !words.contains(&word) {
+                    words.push(word);
+                }
+            });
+        }
+        words
+    }
+
+    /// What makes it another study: made-up text, other readers.
+    fn unlike_study(&self) -> Vec<String> {
         let mut words = Vec::new();
         let mut add = |yes: bool, word: String| {
             if yes && !words.contains(&word) {
@@ -154,11 +180,33 @@ impl SuiteResults {
         let asks = self.suite.makes.asks() && self.suite.preference.kind == Asked::Simulated;
         add(asks || specs().any(|s| s.labeler.kind == LabelerKind::Simulated), "simulated labelers".into());
         // r_s answers for people where the paper had people: everywhere but in the mock study.
-        let study = ["table10", "figure2", "figure3"].contains(&self.suite.makes.word());
+        let study = self.suite.makes.is_mock_study();
         let stands_in = |s: &Spec| s.labeler.kind == LabelerKind::Mock && !study;
         let named = |m: &MemberResults| m.label.contains("mock");
         add(self.members.iter().any(|m| m.spec().is_some_and(stands_in) && !named(m)), "mock labels".into());
         words
+    }
+
+    /// What a reader has to know of another setting than the paper's.
+    pub fn caveat(&self) -> Option<String> {
+        let unlike = self.unlike_the_paper();
+        let so = if self.unlike_study().is_empty() {
+            "Where these numbers differ from the paper's, that may be why."
+        } else {
+            "These numbers show the mechanism; they neither confirm nor contradict the paper's, and say nothing about what \
+             people prefer."
+        };
+        (!unlike.is_empty()).then(|| format!("Not the paper's setting: {}. {so}", unlike.join(", ")))
+    }
+
+    /// Whether a member was run as the paper ran it.
+    pub fn is_the_papers(&self, name: &str) -> bool {
+        self.unlike_study().is_empty()
+            && self
+                .members
+                .iter()
+                .filter(|m| m.name == name)
+                .all(|m| m.spec().is_some_and(|spec| unlike(spec, self.suite.makes, &m.label).is_empty()))
     }
 
     /// A title that says where it is not the paper's setting.

@@ -59,13 +59,17 @@ pub enum FileKind {
     Suite,
     /// The paper's values.
     Paper,
+    /// Named sources.
+    Sources,
 }
 
 impl FileKind {
     /// By the version key before the file's first table; a file that cannot be read is taken for a spec, whose reader then
     /// says why.
     pub fn of(path: &Path) -> Self {
-        std::fs::read_to_string(path).map_or(Self::Spec, |text| Self::of_text(&text))
+        // A pipe would be waited for.
+        let text = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();
+        text.map_or(Self::Spec, |text| Self::of_text(&text))
     }
 
     fn of_text(text: &str) -> Self {
@@ -74,6 +78,7 @@ impl FileKind {
         keys.filter_map(|key| match key {
             "suite_version" => Some(Self::Suite),
             "paper_version" => Some(Self::Paper),
+            "sources_version" => Some(Self::Sources),
             _ => None,
         })
         .next()

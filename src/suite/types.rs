@@ -30,7 +30,7 @@ pub struct Suite {
     #[serde(default = "one_seed")]
     #[schemars(length(min = 1, max = 100))]
     pub seeds: Vec<u64>,
-    /// Of table 1 and 3: which models are compared.
+    /// Of tables 1 and 5 and figure 4: which models are compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub comparisons: Vec<Comparison>,
     #[serde(default)]
@@ -48,52 +48,63 @@ fn one_seed() -> Vec<u64> {
 #[serde(rename_all = "snake_case")]
 pub enum Makes {
     /// Human preference between models, stylistic continuation.
-    Table1,
+    Table1StylePreference,
     /// ROUGE of summaries.
-    Table2,
+    Table4Rouge,
     /// Human preference between models, summarization.
-    Table3,
+    Table5SummaryPreference,
+    /// How often summaries begin with the first words of their source.
+    Table7CopiedStart,
     /// Accurate summaries of 30, as people judge them.
-    Table5,
+    Table8Accuracy,
     /// Agreement between labelers and authors.
-    Table9,
+    Table9Agreement,
     /// Mock sentiment without a KL penalty.
-    Table10,
+    Table10NoKl,
     /// Mock score against episodes, mean and range over seeds.
-    Figure2,
+    Figure2MockCurves,
     /// Score against KL with the closed-form optimum.
-    Figure3,
+    Figure3Frontier,
+    /// Win rate against zero-shot by number of offline labels, both stylistic tasks.
+    Figure4WinRateByLabels,
     /// What of summaries is not in their source.
-    Figure4,
-    /// Where summaries copy from, and how often they begin as their source does (figures 5 and 6).
-    Figure5,
+    Figure5Novelty,
+    /// Where summaries copy from (figures 6 and 7).
+    Figure6CopiedFrom,
 }
 
 impl Makes {
     /// The word used in specs and `runner ls`.
     pub fn word(self) -> &'static str {
         match self {
-            Self::Table1 => "table1",
-            Self::Table2 => "table2",
-            Self::Table3 => "table3",
-            Self::Table5 => "table5",
-            Self::Table9 => "table9",
-            Self::Table10 => "table10",
-            Self::Figure2 => "figure2",
-            Self::Figure3 => "figure3",
-            Self::Figure4 => "figure4",
-            Self::Figure5 => "figure5",
+            Self::Table1StylePreference => "table1_style_preference",
+            Self::Table4Rouge => "table4_rouge",
+            Self::Table5SummaryPreference => "table5_summary_preference",
+            Self::Table7CopiedStart => "table7_copied_start",
+            Self::Table8Accuracy => "table8_accuracy",
+            Self::Table9Agreement => "table9_agreement",
+            Self::Table10NoKl => "table10_no_kl",
+            Self::Figure2MockCurves => "figure2_mock_curves",
+            Self::Figure3Frontier => "figure3_frontier",
+            Self::Figure4WinRateByLabels => "figure4_win_rate_by_labels",
+            Self::Figure5Novelty => "figure5_novelty",
+            Self::Figure6CopiedFrom => "figure6_copied_from",
         }
     }
 
     /// Whether models are compared by their readers' preference.
     pub fn compares(self) -> bool {
-        matches!(self, Self::Table1 | Self::Table3)
+        matches!(self, Self::Table1StylePreference | Self::Table5SummaryPreference | Self::Figure4WinRateByLabels)
+    }
+
+    /// Whether the paper had r_s in people's place too.
+    pub fn is_mock_study(self) -> bool {
+        matches!(self, Self::Table10NoKl | Self::Figure2MockCurves | Self::Figure3Frontier)
     }
 
     /// Whether readers are asked anything.
     pub fn asks(self) -> bool {
-        self.compares() || matches!(self, Self::Table5 | Self::Table9)
+        self.compares() || matches!(self, Self::Table8Accuracy | Self::Table9Agreement)
     }
 }
 
@@ -209,7 +220,7 @@ pub struct Preference {
     /// Simulated: what they care for. Default: what the member's own simulated labelers do; r_s where it has a mock labeler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedSpec>,
-    /// Table 5: summaries of each model to judge.
+    /// Table 8: summaries of each model to judge.
     #[schemars(range(min = 1, max = 100000))]
     pub judged: usize,
 }

@@ -11,6 +11,13 @@ pub struct Ours {
     pub high: f64,
 }
 
+impl Ours {
+    /// The interval; without one the value itself decides.
+    fn interval(&self) -> (f64, f64) {
+        if self.low.is_finite() { (self.low, self.high) } else { (self.value, self.value) }
+    }
+}
+
 /// The middle that gives a direction: ours and the paper's (the same number where it is no measurement), and its name.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Middle<'a> {
@@ -30,8 +37,9 @@ pub fn verdict(ours: Ours, paper: Option<Value>, middle: Option<Middle<'_>>) -> 
             _ => "no value of the paper".into(),
         };
     };
-    let reach = paper.plus_minus.unwrap_or(0.0);
-    let inside = ours.low <= paper.value + reach && ours.high >= paper.value - reach;
+    let (lowest, highest) = paper.reach();
+    let (low, high) = ours.interval();
+    let inside = low <= highest && high >= lowest;
     let mut words = Vec::new();
     if inside {
         words.push("paper's value inside the interval".to_string());
@@ -54,8 +62,7 @@ enum Side {
 }
 
 fn side(ours: Ours, middle: Middle<'_>) -> Side {
-    // Without an interval the value itself decides.
-    let (low, high) = if ours.low.is_finite() { (ours.low, ours.high) } else { (ours.value, ours.value) };
+    let (low, high) = ours.interval();
     if low > middle.ours {
         Side::Above
     } else if high < middle.ours {
@@ -87,6 +94,7 @@ fn direction(side: Side, paper: f64, middle: Middle<'_>) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::suite::paper::Grade;
 
     const EVEN: Middle<'_> = Middle { ours: 50.0, paper: 50.0, name: "50%" };
 
@@ -95,7 +103,7 @@ mod tests {
     }
 
     fn paper(value: f64) -> Option<Value> {
-        Some(Value { value, plus_minus: None })
+        Some(Value::new(value, Grade::A))
     }
 
     #[test]
@@ -121,10 +129,13 @@ mod tests {
 
     #[test]
     fn a_stated_uncertainty_widens_the_paper() {
-        let value = Some(Value { value: 38.0, plus_minus: Some(2.0) });
+        let value = Some(Value { plus_minus: Some(2.0), ..Value::new(38.0, Grade::A) });
         assert_eq!(verdict(at(42.0, 39.5, 44.0), value, None), "paper's value inside the interval");
         assert_eq!(verdict(at(45.0, 43.0, 47.0), value, None), "above the paper's");
         assert_eq!(verdict(at(30.0, 28.0, 32.0), value, None), "below the paper's");
         assert_eq!(verdict(at(30.0, 28.0, 32.0), None, None), "no value of the paper");
+        let seeds = Some(Value { range: Some((3.24, 3.3)), ..Value::new(3.267, Grade::A) });
+        assert_eq!(verdict(at(3.29, f64::NAN, f64::NAN), seeds, None), "paper's value inside the interval");
+        assert_eq!(verdict(at(3.31, f64::NAN, f64::NAN), seeds, None), "above the paper's");
     }
 }

@@ -33,6 +33,7 @@ impl Place {
             cache: self.dir.path().to_path_buf(),
             token: None,
             access: Access::Network,
+            datasets_offline: false,
             progress: false,
             backoff: Duration::from_millis(1),
             stop: None,
@@ -42,7 +43,7 @@ impl Place {
         Hub { token: Token::new(TOKEN), ..self.client() }
     }
     fn offline(&self) -> Hub {
-        Hub { access: Access::Offline, endpoint: "http://127.0.0.1:9".into(), ..self.client() }
+        Hub { access: Access::Offline("HF_HUB_OFFLINE"), endpoint: "http://127.0.0.1:9".into(), ..self.client() }
     }
     fn folder(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
@@ -276,6 +277,64 @@ fn a_stopped_transfer_ends_at_once() {
     place.large();
     let stopped = Hub { stop: Some(Arc::new(AtomicBool::new(true))), ..place.client() };
     assert!(message(get(&stopped, "train.bin")).ends_with("stopped"));
+}
+
+#[test]
+fn ctrl_c_is_heard_while_a_server_is_silent_or_drips() {
+    for (fault, parts) in [(Fault::Silent, &["/api/", "/resolve/", "/cdn/"][..]), (Fault::Drip, &["/api/", "/cdn/"])] {
+        for part in parts {
+            let place = Place::new();
+            place.large();
+            place.hub.fault(part, 9, fault.clone());
+            let stop = Arc::new(AtomicBool::new(false));
+            let slow = Hub { stop: Some(Arc::clone(&stop)), ..place.client() };
+            let fetched = std::thread::spawn(move || get(&slow, "train.bin"));
+            std::thread::sleep(Duration::from_millis(300));
+            assert!(!fetched.is_finished(), "{fault:?} {part}");
+            let asked = std::time::Instant::now();
+            stop.store(true, std::sync::atomic::Ordering::SeqCst);
+            let said = message(fetched.join().expect("no panic"));
+            assert!(asked.elapsed() < Duration::from_secs(1), "{fault:?} {part}: {:?}", asked.elapsed());
+            assert!(said.ends_with("stopped"), "{fault:?} {part}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_without_an_end_is_cut_off_at_the_size_it_was_to_have() {
+    let place = Place::new();
+    let content = place.large();
+    place.hub.fault("/cdn/", 1, Fault::Endless);
+    let error = get(&place.client(), "train.bin").expect_err("cut off");
+    assert!(!error.is_wrong_input() && error.to_string().contains("more than the 4000000 bytes"), "{error}");
+    let parts = fs::read_dir(place.folder("datasets--ada--posts/blobs")).expect("a folder").flatten();
+    let stored: u64 = parts.map(|part| part.metadata().expect("a part").len()).sum();
+    assert!(stored <= content.len() as u64, "{stored} bytes");
+    assert_eq!(get(&place.client(), "train.bin").expect("fetched"), content);
+}
+
+#[test]
+fn a_model_without_an_owner_is_fetched_and_cached_under_its_short_name() {
+    let place = Place::new();
+    let files: [(&str, &[u8]); 2] = [("config.json", b"{}"), ("model.safetensors", b"weights")];
+    let commit = place.hub.commit("models/openai-community/gpt2", "main", &files);
+    place.hub.own("gpt2", "openai-community");
+    let (dir, found) = place.client().model("gpt2", None).expect("led to its owner");
+    assert_eq!(found, commit);
+    assert_eq!(dir, place.folder("models--gpt2/snapshots").join(&commit));
+    assert_eq!(fs::read(dir.join("model.safetensors")).expect("linked"), b"weights");
+    assert_eq!(place.offline().model("gpt2", None).expect("cached").0, dir);
+}
+
+#[test]
+fn a_models_settings_are_fetched_with_it() {
+    let place = Place::new();
+    let names = ["generation_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer_config.json"];
+    let mut files: Vec<(&str, &[u8])> = vec![("config.json", b"{}"), ("model.safetensors", b"weights")];
+    files.extend(names.map(|name| (name, &b"{}"[..])));
+    place.hub.commit(MODEL, "main", &files);
+    let (dir, _) = place.client().model("ada/tiny", None).expect("fetched");
+    assert!(names.iter().all(|name| dir.join(name).is_file()));
 }
 
 #[test]

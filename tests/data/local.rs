@@ -166,7 +166,7 @@ fn folders_and_columns_that_do_not_fit_are_refused() {
         ),
         (&["task.data.path=a.csv", "task.data.format=jsonl"], &["a.csv:1:1: not JSON"]),
         (&["task.data.path=a.csv", "task.data.format=parquet"], &["a.csv: not a complete Parquet file"]),
-        (&["task.data.hf=gpt2"], &["\"gpt2\" is not a name on the hub; it has the form owner/name"]),
+        (&["task.data.hf=a--b"], &["\"a--b\" is not a name on the hub; it has the form owner/name"]),
     ] {
         place.refused(settings, wanted);
     }

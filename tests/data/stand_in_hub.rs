@@ -13,7 +13,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// What goes wrong with an answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -30,6 +30,12 @@ pub enum Fault {
     Page,
     /// A redirect without an address.
     Nowhere,
+    /// Content that goes on after its end, of a length that is not told.
+    Endless,
+    /// An answer that does not come, for some seconds.
+    Silent,
+    /// Content a byte at a time, for some seconds.
+    Drip,
 }
 
 /// A request as it came.
@@ -59,8 +65,12 @@ struct Repository {
 struct State {
     /// By `models/OWNER/NAME` and `datasets/OWNER/NAME`.
     repositories: BTreeMap<String, Repository>,
-    /// Part of a path, how often it goes wrong, and how.
-    faults: Vec<(String, usize, Fault)>,
+    /// Files at plain addresses, `plain/PATH`.
+    plain: Files,
+    /// Models that once had no owner, and who has them now.
+    owners: BTreeMap<String, String>,
+    /// Part of a path, how many answers go right first, how often it then goes wrong, and how.
+    faults: Vec<(String, usize, usize, Fault)>,
     seen: Vec<Seen>,
 }
 
@@ -70,6 +80,9 @@ pub struct StandInHub {
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
+
+/// How long a slow answer is in coming.
+const SLOW: Duration = Duration::from_secs(2);
 
 pub const TOKEN: &str = "hf_stand_in";
 
@@ -131,6 +144,16 @@ impl StandInHub {
         commit
     }
 
+    /// A file at `/plain/PATH`, as any web server has it.
+    pub fn plain(&self, path: &str, content: &[u8]) {
+        self.state().plain.insert(format!("plain/{path}"), content.to_vec());
+    }
+
+    /// `models/NAME` is led to `models/OWNER/NAME`, as the hub does with its oldest names.
+    pub fn own(&self, name: &str, owner: &str) {
+        self.state().owners.insert(name.into(), owner.into());
+    }
+
     pub fn make_private(&self, repository: &str) {
         self.change(repository, |repository| repository.private = true);
     }
@@ -141,7 +164,12 @@ impl StandInHub {
 
     /// The next `times` answers to paths that contain `part` go wrong.
     pub fn fault(&self, part: &str, times: usize, fault: Fault) {
-        self.state().faults.push((part.into(), times, fault));
+        self.fault_after(part, 0, times, fault);
+    }
+
+    /// The same after `right` answers that go right.
+    pub fn fault_after(&self, part: &str, right: usize, times: usize, fault: Fault) {
+        self.state().faults.push((part.into(), right, times, fault));
     }
 
     /// The requests since last asked.
@@ -184,10 +212,14 @@ fn answer(connection: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
     let Some(seen) = request(&mut reader)? else { return Ok(()) };
     let mut state = state.lock().expect("no test has failed while it was held");
     state.seen.push(seen.clone());
-    let found = state.faults.iter_mut().find(|(part, left, _)| *left > 0 && seen.path.contains(part.as_str()));
-    let fault = found.map(|(_, left, fault)| {
+    let found = state.faults.iter_mut().find(|(part, _, left, _)| *left > 0 && seen.path.contains(part.as_str()));
+    let fault = found.and_then(|(_, right, left, fault)| {
+        if *right > 0 {
+            *right -= 1;
+            return None;
+        }
         *left -= 1;
-        fault.clone()
+        Some(fault.clone())
     });
     let answer = match &fault {
         Some(Fault::Status(status, wait)) => {
@@ -198,10 +230,23 @@ fn answer(connection: TcpStream, address: SocketAddr, state: &Mutex<State>) -> s
             Answer { status: 200, headers: Vec::new(), content: b"<html>Log in, please</html>".to_vec() }
         }
         Some(Fault::Nowhere) => Answer { status: 302, headers: Vec::new(), content: Vec::new() },
-        _ => routed(&seen, address, &state, fault.as_ref()),
+        _ => match moved(&seen.path, &state) {
+            Some(there) => Answer { status: 307, headers: vec![("Location", there)], content: Vec::new() },
+            None => routed(&seen, address, &state, fault.as_ref()),
+        },
     };
     drop(state);
     send(connection, answer, fault, seen.head)
+}
+
+/// Where a model of an old name is now: a path here, as the hub answers.
+fn moved(path: &str, state: &State) -> Option<String> {
+    let (start, rest) = match path.strip_prefix("/api/models/") {
+        Some(rest) => ("/api/models/", rest),
+        None => ("/", path.strip_prefix('/')?),
+    };
+    let owner = state.owners.get(rest.split('/').next()?)?;
+    Some(format!("{start}{owner}/{rest}"))
 }
 
 fn request(reader: &mut impl BufRead) -> std::io::Result<Option<Seen>> {
@@ -239,11 +284,27 @@ fn send(mut connection: TcpStream, answer: Answer, fault: Option<Fault>, head: b
     if head {
         content.clear();
     }
-    let mut start = format!("HTTP/1.1 {status} -\r\nContent-Length: {length}\r\nConnection: close\r\n");
+    if fault == Some(Fault::Silent) {
+        std::thread::sleep(SLOW);
+        return Ok(());
+    }
+    let told = if fault == Some(Fault::Endless) { String::new() } else { format!("Content-Length: {length}\r\n") };
+    let mut start = format!("HTTP/1.1 {status} -\r\n{told}Connection: close\r\n");
     headers.iter().for_each(|(name, value)| start.push_str(&format!("{name}: {value}\r\n")));
     connection.write_all(start.as_bytes())?;
     connection.write_all(b"\r\n")?;
+    if fault == Some(Fault::Drip) {
+        let end = Instant::now() + SLOW;
+        for byte in content.iter().take_while(|_| Instant::now() < end) {
+            connection.write_all(&[*byte])?;
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        return Ok(());
+    }
     connection.write_all(&content)?;
+    while fault == Some(Fault::Endless) {
+        connection.write_all(&[0; 1 << 16])?;
+    }
     connection.flush()
 }
 
@@ -256,6 +317,12 @@ fn repository_of(path: &str) -> Option<(String, &str)> {
 
 fn routed(seen: &Seen, address: SocketAddr, state: &State, fault: Option<&Fault>) -> Answer {
     let path = seen.path.trim_start_matches('/');
+    if path.starts_with("plain/") {
+        let Some(content) = state.plain.get(path) else { return Answer::refusal(404, "", "no such page") };
+        let mut answer = part(content, seen.range.as_deref().filter(|_| fault != Some(&Fault::IgnoreRange)));
+        answer.headers.push(("ETag", format!("\"0x{}\"", &etag(path, content)[..14])));
+        return answer;
+    }
     let cached = path.strip_prefix("api/resolve-cache/").map(|rest| rest.split('?').next().unwrap_or(rest));
     if let (Some(rest), None) = (path.strip_prefix("api/"), cached) {
         return api(seen, state, rest);

@@ -2,7 +2,6 @@
 
 use super::models::{device, language_model, limit, on_cpu, scalar_model};
 use super::numbers::{Difference, check, facts, get, tensors, uniform};
-use runner::model::gpt2::Batch;
 use runner::model::sampling::{Sampling, logprobs, sample, to_vec};
 use serde_json::Value;
 
@@ -18,7 +17,7 @@ fn one_pass(name: &str) {
     let (facts, expected) = (facts("forward"), tensors(&format!("forward_{name}")));
     let rows: Vec<Row> = get(&facts[name], "rows");
     let model = language_model(name);
-    let hidden = model.hidden(&Batch::new(&rows, &device()));
+    let hidden = model.hidden(&model.batch(&rows).unwrap());
     let [b, t, width] = hidden.dims();
     let logits = model.logits(hidden.clone().reshape([b * t, width]));
     let vocab = logits.dims()[1];

@@ -4,9 +4,9 @@ use super::models::{language_model, limit, scalar_model};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, spread, tensors};
 use burn::tensor::{Tensor, TensorData};
 use runner::model::ModelError;
-use runner::model::gpt2::{Batch, Gpt2};
+use runner::model::gpt2::Gpt2;
 use runner::model::parallel::{GradientMap, gradients, shard_rows};
-use runner::model::sampling::{joined, targets, to_vec};
+use runner::model::sampling::{joined, to_vec};
 use runner::stage::pretrain::language_model_loss;
 
 /// A gradient is a sum over all tokens and passes every layer twice: 1e-7 of rounding at each of some tens of steps, of
@@ -28,7 +28,7 @@ fn language_model_loss_and_its_gradient() {
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
     let model = language_model("b");
     let (found, losses) = gradients(&model, &rows, shard_rows(&model.device()), |model, part| {
-        let loss = language_model_loss(model, part) * (part.len() as f64 / rows.len() as f64);
+        let loss = language_model_loss(model, part).unwrap() * (part.len() as f64 / rows.len() as f64);
         let value = to_vec(loss.clone().inner())?[0];
         Ok::<_, ModelError>((loss, value))
     })
@@ -59,9 +59,9 @@ fn gradient_of_padded_rows() {
             let shape = [weights.len()];
             (t * Tensor::from_data(TensorData::new(weights, shape), &device)).sum()
         };
-        let hidden = model.trunk.hidden(&Batch::new(&joined(queries, responses), &device));
+        let hidden = model.trunk.hidden(&model.trunk.batch(&joined(queries, responses)).unwrap());
         let hidden = Gpt2::response_hidden(hidden, queries[0].len(), length);
-        let lp = model.trunk.token_logprobs(hidden.clone(), targets(responses, &device), 0.7);
+        let lp = model.trunk.token_logprobs(hidden.clone(), model.trunk.targets(responses).unwrap(), 0.7);
         let total = weighted(lp, &weights[0]) + weighted(model.head.forward(hidden), &weights[1]);
         let value = to_vec(total.clone().inner())?[0];
         Ok::<_, ModelError>((total, value))

@@ -215,7 +215,8 @@ fn tokens_hosts_and_sizes_are_checked() {
     assert_eq!(client.next("Ada").0, 403);
     client.headers = vec![];
     assert_eq!(client.post("/api/enter", &json!({"labeler": "Ada"})).0, 403, "no X-Runner");
-    client.headers = vec![("Host", "evil.example".into())];
+    assert_eq!(client.next("Ada").0, 403, "an image of another site");
+    client.headers = vec![("X-Runner", "1".into()), ("Host", "evil.example".into())];
     assert_eq!(client.next("Ada").0, 403, "DNS rebinding");
     drop(local);
 
@@ -236,6 +237,43 @@ fn tokens_hosts_and_sizes_are_checked() {
     assert_eq!(client.get("/api/lead/overview").0, 401, "the lead alone");
     client.headers[1].1 = lead;
     assert_eq!(client.get("/api/lead/overview").0, 200);
+}
+
+/// Such a connection once kept the server alive whatever it was told.
+#[cfg(unix)]
+#[test]
+fn half_a_request_does_not_keep_the_server_from_ending() {
+    use std::io::Write;
+    let dir = scratch();
+    batch(dir.path(), "b1", &questions("q", 1), 1);
+    let mut site = Site::open(dir.path(), &[]);
+    let address = site.base.strip_prefix("http://").expect("an address");
+    let half = |text: &str| {
+        let mut connection = std::net::TcpStream::connect(address).expect("connected");
+        connection.write_all(text.as_bytes()).expect("sent");
+        connection
+    };
+    let body = "POST /api/answer HTTP/1.1\r\nHost: localhost\r\nX-Runner: 1\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{";
+    let _open = [half("GET / HTTP/1.1\r\nHost: loc"), half(body)];
+    assert_eq!(Client::new(&site.base).next("Ada").0, 200);
+    let told = Command::new("kill").args(["-TERM", &site.child.id().to_string()]).status().expect("told");
+    assert!(told.success());
+    let ended = (0..200).find_map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        site.child.try_wait().expect("a status")
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(0), "it ends within 20 seconds");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_among_the_batches_is_refused_and_not_waited_for() {
+    let dir = scratch();
+    let folder = batch(dir.path(), "b1", &questions("q", 1), 1);
+    assert!(Command::new("mkfifo").arg(folder.join("answers.jsonl")).status().expect("made").success());
+    let (code, _, error) = runner(&["labels", "status", path(dir.path())]);
+    assert!(code == 2 && error.contains("answers.jsonl") && error.contains("is not a file"), "{error}");
+    assert!(Site::try_open(dir.path(), &[]).is_err_and(|said| said.contains("is not a file")));
 }
 
 #[test]

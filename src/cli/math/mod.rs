@@ -5,10 +5,11 @@ mod input;
 mod rl;
 mod text;
 
+use crate::output::reader_gone;
 use clap::builder::{PossibleValue, PossibleValuesParser};
 use input::{Input, MathError};
 use serde_json::{Map, Value};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{Read, Write};
 
 /// One operation: its fields with their shapes, and what comes out.
 struct Op {
@@ -105,7 +106,7 @@ const OPS: &[Op] = &[
     Op {
         name: "tokenize",
         fields: &["text"],
-        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is id 50256",
+        help: "-> ids of GPT-2's byte-level BPE; <|endoftext|> in the text is text: seven ids",
         run: text::tokenize,
     },
     Op {
@@ -136,7 +137,7 @@ const OPS: &[Op] = &[
     Op {
         name: "copied_start",
         fields: &["source", "summary", "preamble"],
-        help: "preamble greeting|colon -> copied: whether the first 4 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
+        help: "preamble greeting|colon -> copied: whether the first 3 lower-cased words are the source's, null where it has fewer; preamble: whether the source begins with hi, hello, hey, ok, okay or so (greeting), or has a colon in its first three words (colon)",
         run: text::copied_start,
     },
     Op {
@@ -184,7 +185,7 @@ pub fn math(name: &str) -> i32 {
     let result = read().and_then(|text| Input::new(&text, op.fields)).and_then(|input| (op.run)(&input));
     match result {
         Ok(output) => match writeln!(std::io::stdout().lock(), "{}", Value::Object(output)) {
-            Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(e) if !reader_gone(&e) => {
                 eprintln!("error: runner math {name}: cannot write the output: {e}");
                 1
             }

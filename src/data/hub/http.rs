@@ -2,18 +2,26 @@
 //! are seen before a redirect leads away from it.
 
 use super::{Hub, Token};
-use std::io::Read;
+use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 use ureq::http::header::HeaderMap;
 use ureq::{Agent, Body};
 
 const MOST_REDIRECTS: usize = 10;
-/// Largest answer that is not a file: the list of a repository's files.
-const MOST_TEXT: u64 = 256 << 20;
+/// Largest answer that is not a file: the list of a repository's files, some hundred thousand of them.
+const MOST_TEXT: u64 = 64 << 20;
 const CONNECT: Duration = Duration::from_secs(30);
 /// A connection that is silent for so long is dead.
 const SILENCE: Duration = Duration::from_secs(60);
 const STATUS_TEXT: u64 = 4096;
+/// Between two looks whether to stop while a server says nothing.
+const STOP_POLL: Duration = Duration::from_millis(50);
+/// Bytes handed over at once, and how many such pieces may wait.
+const PIECE: usize = 1 << 18;
+const PIECES: usize = 2;
 
 /// Why a request brought nothing.
 #[derive(Debug, Clone)]
@@ -52,6 +60,13 @@ impl std::fmt::Display for Failure {
     }
 }
 
+/// What a server that is not the hub says of a file.
+#[derive(Debug, Clone)]
+pub struct PlainMetadata {
+    pub etag: Option<String>,
+    pub size: Option<u64>,
+}
+
 /// What the hub says of a file.
 #[derive(Debug, Clone)]
 pub struct Metadata {
@@ -71,6 +86,7 @@ pub struct Client {
     agent: Agent,
     origin: String,
     token: Option<Token>,
+    stop: Option<Arc<AtomicBool>>,
 }
 
 type Response = ureq::http::Response<Body>;
@@ -94,7 +110,19 @@ impl Client {
             .timeout_recv_response(Some(SILENCE))
             .timeout_per_read(Some(SILENCE))
             .build();
-        Ok(Self { agent: config.into(), origin, token: hub.token.clone() })
+        Ok(Self { agent: config.into(), origin, token: hub.token.clone(), stop: hub.stop.clone() })
+    }
+
+    /// Does what may block on a thread of its own, and leaves it there when a stop is asked for: a server that is silent
+    /// holds a connection for [`SILENCE`], and one that drips for ever.
+    fn interruptible<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, Failure> {
+        let (sender, receiver) = sync_channel(1);
+        std::thread::spawn(move || sender.send(work()));
+        let gone = || Failure::Broken("the request ended without a result".into());
+        received(&receiver, self.stop.as_deref()).ok_or(Failure::Stopped)?.unwrap_or_else(|| Err(gone()))
     }
 
     /// One request. The token goes to the hub's own address, not to where it redirects.
@@ -108,9 +136,14 @@ impl Client {
         {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
-        request.call().map_err(|e| match e {
-            ureq::Error::BadUri(_) | ureq::Error::Http(_) => Failure::Broken(format!("{url:?} is not an address: {e}")),
-            other => Failure::Unreachable(other.to_string()),
+        let url = url.to_string();
+        self.interruptible(move || {
+            request.call().map_err(|e| match e {
+                ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
+                    Failure::Broken(format!("{url:?} is not an address: {e}"))
+                }
+                other => Failure::Unreachable(other.to_string()),
+            })
         })
     }
 
@@ -132,16 +165,20 @@ impl Client {
 
     /// A small answer as text.
     pub fn text(&self, url: &str) -> Result<String, Failure> {
-        let response = refuse(self.follow(url, None, &|_| false)?)?;
-        let mut text = String::new();
-        let read = response.into_body().into_reader().take(MOST_TEXT).read_to_string(&mut text);
-        match read {
-            Ok(_) => Ok(text),
-            Err(e) if e.kind() == std::io::ErrorKind::InvalidData => {
-                Err(Failure::Broken("its answer is no text".into()))
+        let response = self.refuse(self.follow(url, None, &|_| false)?)?;
+        self.interruptible(move || {
+            let mut text = String::new();
+            match response.into_body().into_reader().take(MOST_TEXT + 1).read_to_string(&mut text) {
+                Ok(_) if text.len() as u64 > MOST_TEXT => {
+                    Err(Failure::Broken(format!("its answer is longer than {} MiB", MOST_TEXT >> 20)))
+                }
+                Ok(_) => Ok(text),
+                Err(e) if e.kind() == io::ErrorKind::InvalidData => {
+                    Err(Failure::Broken("its answer is no text".into()))
+                }
+                Err(e) => Err(Failure::Unreachable(e.to_string())),
             }
-            Err(e) => Err(Failure::Unreachable(e.to_string())),
-        }
+        })
     }
 
     /// Check sum and size of a file, from the hub itself: a file in another store is told by `x-linked-etag`.
@@ -156,30 +193,108 @@ impl Client {
             // An empty file has no first byte.
             response = self.follow(url, None, &told)?;
         }
-        let response = refuse(response)?;
+        let response = self.refuse(response)?;
         let headers = response.headers();
         let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
         let etag = etag.ok_or_else(|| Failure::Broken("its answer has no etag".into()))?;
         let number = |name| header(headers, name).and_then(|n| n.parse().ok());
-        let size = number("x-linked-size").or_else(|| match response.status().as_u16() {
-            206 => header(headers, "content-range")?.rsplit_once('/')?.1.parse().ok(),
-            200 => number("content-length"),
-            _ => None,
-        });
+        let size = number("x-linked-size").or_else(|| size_of(&response));
         Ok(Metadata { etag, size })
+    }
+
+    /// Size and, where the server gives one, etag of a file at a plain address.
+    pub fn plain_metadata(&self, url: &str) -> Result<PlainMetadata, Failure> {
+        let mut response = self.follow(url, Some("bytes=0-0"), &|_| false)?;
+        if response.status().as_u16() == 416 {
+            response = self.follow(url, None, &|_| false)?;
+        }
+        let response = self.refuse(response)?;
+        let headers = response.headers();
+        Ok(PlainMetadata { etag: header(headers, "etag"), size: size_of(&response) })
     }
 
     /// A file's content from byte `start` on.
     pub fn content(&self, url: &str, start: u64) -> Result<Content, Failure> {
         let range = (start > 0).then(|| format!("bytes={start}-"));
-        let response = refuse(self.follow(url, range.as_deref(), &|_| false)?)?;
+        let response = self.refuse(self.follow(url, range.as_deref(), &|_| false)?)?;
         let start = match response.status().as_u16() {
             206 => range_start(response.headers()).filter(|s| *s == start || *s == 0).ok_or_else(|| {
                 Failure::Broken(format!("asked for the bytes from {start} on, the server sent others"))
             })?,
             _ => 0,
         };
-        Ok(Content { start, body: Box::new(response.into_body().into_reader()) })
+        let body = Pieces::of(response.into_body().into_reader(), self.stop.clone());
+        Ok(Content { start, body: Box::new(body) })
+    }
+
+    /// [`refuse`], which reads what a refusal says.
+    fn refuse(&self, response: Response) -> Result<Response, Failure> {
+        self.interruptible(move || refuse(response))
+    }
+}
+
+/// What a channel brings; `None` when `stop` is set first, `Some(None)` when its other end is gone.
+fn received<T>(channel: &Receiver<T>, stop: Option<&AtomicBool>) -> Option<Option<T>> {
+    loop {
+        match channel.recv_timeout(STOP_POLL) {
+            Ok(value) => return Some(Some(value)),
+            Err(RecvTimeoutError::Disconnected) => return Some(None),
+            Err(RecvTimeoutError::Timeout) if stop.is_some_and(|stop| stop.load(Ordering::SeqCst)) => return None,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+/// A body that a thread of its own reads, so that waiting for it can be stopped.
+struct Pieces {
+    channel: Receiver<io::Result<Vec<u8>>>,
+    stop: Option<Arc<AtomicBool>>,
+    /// What came and has not been read, from `at` on.
+    piece: Vec<u8>,
+    at: usize,
+}
+
+impl Pieces {
+    fn of(mut body: impl Read + Send + 'static, stop: Option<Arc<AtomicBool>>) -> Self {
+        let (sender, channel) = sync_channel(PIECES);
+        std::thread::spawn(move || {
+            loop {
+                let mut piece = vec![0; PIECE];
+                let read = body.read(&mut piece).map(|n| {
+                    piece.truncate(n);
+                    piece
+                });
+                let last = read.as_ref().map_or_else(|e| e.kind() != io::ErrorKind::Interrupted, Vec::is_empty);
+                // Nobody listens any more once the transfer has ended.
+                if sender.send(read).is_err() || last {
+                    break;
+                }
+            }
+        });
+        Self { channel, stop, piece: Vec::new(), at: 0 }
+    }
+}
+
+impl Read for Pieces {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.piece.len() {
+            let next = received(&self.channel, self.stop.as_deref()).ok_or_else(|| io::Error::other("stopped"))?;
+            (self.piece, self.at) = (next.unwrap_or_else(|| Ok(Vec::new()))?, 0);
+        }
+        let n = to.len().min(self.piece.len() - self.at);
+        to[..n].copy_from_slice(&self.piece[self.at..self.at + n]);
+        self.at += n;
+        Ok(n)
+    }
+}
+
+/// The size of the whole file, of which an answer may hold a part.
+fn size_of(response: &Response) -> Option<u64> {
+    let headers = response.headers();
+    match response.status().as_u16() {
+        206 => header(headers, "content-range")?.rsplit_once('/')?.1.parse().ok(),
+        200 => header(headers, "content-length")?.parse().ok(),
+        _ => None,
     }
 }
 
@@ -211,7 +326,7 @@ fn range_start(headers: &HeaderMap) -> Option<u64> {
 }
 
 /// Scheme, host and port.
-fn origin(url: &str) -> Option<String> {
+pub(super) fn origin(url: &str) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;
     let host = rest.split(['/', '?', '#']).next().filter(|h| !h.is_empty() && !h.contains('@'))?;
     Some(format!("{scheme}://{host}").to_ascii_lowercase())

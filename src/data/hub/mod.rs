@@ -5,13 +5,16 @@
 //! file to a part of it where a server ignores `Range`, stops the program on a redirect without an address, and takes
 //! what it gets without comparing check sums.
 
+mod environment;
 mod http;
+mod plain;
 mod store;
 mod transfer;
 
 use self::http::{Client, Failure};
-use self::store::{Listing, Repository, is_commit, safe_name};
-pub use self::store::{is_repository, is_revision};
+pub use self::plain::sha256_of;
+use self::store::{Listing, Repository, is_commit};
+pub use self::store::{is_repository, is_revision, safe_name};
 use super::error::{DataError, instead, list};
 use hf_hub::RepoType;
 use std::path::PathBuf;
@@ -22,7 +25,16 @@ use std::time::Duration;
 /// File names in a message.
 const MOST_NAMES: usize = 20;
 /// What a model directory can have beside its weights.
-const MODEL_FILES: [&str; 5] = ["config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json", "merges.txt"];
+const MODEL_FILES: [&str; 8] = [
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
 const WEIGHTS: &str = "model.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
@@ -55,8 +67,8 @@ impl std::fmt::Display for Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     Network,
-    /// HF_HUB_OFFLINE is set.
-    Offline,
+    /// This variable is set.
+    Offline(&'static str),
     /// Only looking: a run would fetch it.
     CacheOnly,
 }
@@ -87,6 +99,8 @@ pub struct Hub {
     pub cache: PathBuf,
     pub token: Option<Token>,
     pub access: Access,
+    /// Whether the network may not be used for data sets, whatever `access` says.
+    pub datasets_offline: bool,
     /// Bars on standard error.
     pub progress: bool,
     /// Wait before the first repetition of a request that failed; every further one waits twice as long.
@@ -116,40 +130,6 @@ impl Snapshot {
 }
 
 impl Hub {
-    /// The hub as HF_ENDPOINT, HF_HUB_CACHE, HF_HOME, HF_TOKEN and HF_HUB_OFFLINE say.
-    pub fn from_env() -> Result<Self, DataError> {
-        Self::from_variables(&|name| std::env::var(name).ok().filter(|value| !value.is_empty()))
-    }
-
-    fn from_variables(variable: &dyn Fn(&str) -> Option<String>) -> Result<Self, DataError> {
-        let home = variable("HF_HOME").map(PathBuf::from).or_else(|| {
-            let caches = variable("XDG_CACHE_HOME").map(PathBuf::from);
-            Some(caches.or_else(|| Some(std::env::home_dir()?.join(".cache")))?.join("huggingface"))
-        });
-        let cache = variable("HF_HUB_CACHE").or_else(|| variable("HUGGINGFACE_HUB_CACHE")).map(PathBuf::from);
-        let cache = cache.or_else(|| Some(home.as_ref()?.join("hub"))).ok_or_else(|| {
-            DataError::Other("there is no home directory for the hub's cache; set HF_HOME to a folder".into())
-        })?;
-        let file = variable("HF_TOKEN_PATH").map(PathBuf::from).or_else(|| Some(home?.join("token")));
-        let token = variable("HF_TOKEN")
-            .or_else(|| variable("HUGGING_FACE_HUB_TOKEN"))
-            .or_else(|| std::fs::read_to_string(file?).ok())
-            .and_then(|text| Token::new(&text));
-        let offline = variable("HF_HUB_OFFLINE")
-            .is_some_and(|v| ["1", "on", "yes", "true"].contains(&v.to_ascii_lowercase().as_str()));
-        let endpoint = variable("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".into());
-        Ok(Self {
-            endpoint: endpoint.trim_end_matches('/').into(),
-            // Links in the cache are relative, and the program may change its folder.
-            cache: std::path::absolute(&cache).unwrap_or(cache),
-            token,
-            access: if offline { Access::Offline } else { Access::Network },
-            progress: true,
-            backoff: Duration::from_millis(500),
-            stop: None,
-        })
-    }
-
     /// The same, but nothing is fetched.
     pub fn cache_only(self) -> Self {
         Self { access: Access::CacheOnly, ..self }
@@ -165,7 +145,7 @@ impl Hub {
         {
             return Ok(Snapshot { commit: revision.into(), names, repository });
         }
-        if self.access != Access::Network {
+        if self.access_to(kind) != Access::Network {
             return self.cached(repository);
         }
         match self.listed(&repository) {
@@ -187,20 +167,22 @@ impl Hub {
     /// The snapshot as far as the cache knows it.
     fn cached(&self, repository: Repository) -> Result<Snapshot, DataError> {
         let Some(commit) = repository.cached_commit() else {
-            return Err(repository.error(self.not_cached("it")));
+            return Err(repository.error(self.not_cached(repository.kind, "it")));
         };
         let names = repository.listing(&commit).unwrap_or_else(|| repository.cached_names(&commit));
         if names.is_empty() {
-            return Err(repository.error(self.not_cached("it")));
+            return Err(repository.error(self.not_cached(repository.kind, "it")));
         }
         Ok(Snapshot { commit, names, repository })
     }
 
-    fn not_cached(&self, what: &str) -> String {
+    fn not_cached(&self, kind: Kind, what: &str) -> String {
         let cache = self.cache.display();
-        match self.access {
-            Access::CacheOnly => format!("{what} is not in the cache {cache} yet; a run fetches it"),
-            _ => format!("{what} is not in the cache {cache}, and HF_HUB_OFFLINE is set; unset it to fetch it"),
+        match self.access_to(kind) {
+            Access::Offline(variable) => {
+                format!("{what} is not in the cache {cache}, and {variable} is set; unset it to fetch it")
+            }
+            _ => format!("{what} is not in the cache {cache} yet; a run fetches it"),
         }
     }
 
@@ -226,8 +208,9 @@ impl Hub {
         }
         let missing: Vec<&String> = names.iter().filter(|n| !snapshot.dir().join(n).is_file()).collect();
         if !missing.is_empty() {
-            if self.access != Access::Network {
-                return Err(snapshot.error(self.not_cached(&list(&missing, MOST_NAMES))));
+            let kind = snapshot.repository.kind;
+            if self.access_to(kind) != Access::Network {
+                return Err(snapshot.error(self.not_cached(kind, &list(&missing, MOST_NAMES))));
             }
             let client = Client::new(self).map_err(|f| self.explain(f, &snapshot.repository, None))?;
             tracing::info!("{}: fetching {}", snapshot.repository, list(&missing, MOST_NAMES));
@@ -272,36 +255,5 @@ impl Hub {
         let files = files.map_err(|e| DataError::File { path, message: e.to_string() })?;
         let names = files.iter().filter_map(|f| Some(f.file_name()?.to_str()?.to_string()));
         Ok(names.filter(|n| n != INDEX).collect())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn hub(variables: &[(&str, &str)]) -> Hub {
-        let find = |name: &str| variables.iter().find(|(n, _)| *n == name).map(|(_, v)| v.to_string());
-        Hub::from_variables(&find).unwrap()
-    }
-
-    #[test]
-    fn variables_say_where_the_hub_and_its_cache_are() {
-        let plain = hub(&[("XDG_CACHE_HOME", "/c")]);
-        assert_eq!(plain.cache, PathBuf::from("/c/huggingface/hub"));
-        assert_eq!((plain.endpoint.as_str(), plain.access), ("https://huggingface.co", Access::Network));
-        assert_eq!(hub(&[("HF_HOME", "/h")]).cache, PathBuf::from("/h/hub"));
-        assert_eq!(hub(&[("HF_HOME", "/h"), ("HF_HUB_CACHE", "/k")]).cache, PathBuf::from("/k"));
-        let other = hub(&[("HF_ENDPOINT", "http://localhost:1/"), ("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", " secret\n")]);
-        assert_eq!((other.endpoint.as_str(), other.access), ("http://localhost:1", Access::Offline));
-        assert!(other.token.as_ref().is_some_and(|t| t.0 == "secret"));
-        assert!(!format!("{other:?}").contains("secret"), "a token is never printed");
-    }
-
-    #[test]
-    fn the_token_file_is_read() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("token"), "from-a-file\n").unwrap();
-        let found = hub(&[("HF_HOME", &dir.path().to_string_lossy())]);
-        assert!(found.token.is_some_and(|t| t.0 == "from-a-file"));
     }
 }

@@ -5,7 +5,8 @@
 use super::{DataError, Kind};
 use crate::store::atomic::write_atomic;
 use hf_hub::{Cache, Repo};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -27,14 +28,28 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// What the hub says of a revision: `sha`, and `siblings` with an `rfilename` each.
+    /// What the hub says of a revision: `sha`, and `siblings` with an `rfilename` each. Only these are kept while reading:
+    /// an answer of some ten megabytes would be gigabytes as a tree of values.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let value: Value = serde_json::from_str(text).map_err(|e| format!("its answer is not JSON: {e}"))?;
-        let commit = value["sha"].as_str().filter(|sha| is_commit(sha)).ok_or("its answer names no commit")?;
-        let siblings = value["siblings"].as_array().ok_or("its answer lists no files")?;
-        let names = siblings.iter().filter_map(|s| s["rfilename"].as_str()).filter(|n| safe_name(n));
-        Ok(Self { commit: commit.into(), names: names.map(str::to_string).collect() })
+        let Answer { sha, siblings } =
+            serde_json::from_str(text).map_err(|e| format!("its answer is not the list of a repository: {e}"))?;
+        if !is_commit(&sha) {
+            return Err("its answer names no commit".into());
+        }
+        let names = siblings.into_iter().filter_map(|s| s.rfilename).filter(|n| safe_name(n));
+        Ok(Self { commit: sha, names: names.collect() })
     }
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    sha: String,
+    siblings: Vec<Sibling>,
+}
+
+#[derive(Deserialize)]
+struct Sibling {
+    rfilename: Option<String>,
 }
 
 /// Whether this is a commit rather than a branch or tag.
@@ -48,13 +63,14 @@ pub fn safe_name(name: &str) -> bool {
     !name.contains(['\\', ':']) && !name.chars().any(char::is_control) && name.split('/').all(part)
 }
 
-/// Whether this looks like `owner/name`.
+/// Whether this looks like `owner/name`, or like one of the hub's oldest names, which have no owner (`gpt2`): the hub
+/// leads from those to the present ones, and the cache keeps them under the name that was asked for, as Python's tools do.
 pub fn is_repository(name: &str) -> bool {
     let part = |part: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         !part.is_empty() && part.len() <= 96 && part.chars().all(good) && !part.starts_with('.') && !part.contains("..")
     };
-    name.split_once('/').is_some_and(|(owner, name)| part(owner) && part(name)) && !name.contains("--")
+    name.split_once('/').map_or_else(|| part(name), |(owner, name)| part(owner) && part(name)) && !name.contains("--")
 }
 
 /// Whether this can be a branch, tag or commit.
@@ -73,7 +89,9 @@ impl Repository {
     pub fn new(cache: &Path, name: &str, kind: Kind, revision: &str) -> Result<Self, DataError> {
         let found = Self { name: name.into(), kind, revision: revision.into(), cache: cache.into() };
         if !is_repository(name) {
-            return Err(found.error("is not a name on the hub; it has the form owner/name".into()));
+            return Err(
+                found.error("is not a name on the hub; it has the form owner/name, or name for the oldest".into())
+            );
         }
         if !is_revision(revision) {
             return Err(found.error(format!("{revision:?} is no branch, tag or commit")));
@@ -253,10 +271,22 @@ mod tests {
         for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a\\b", "a\n", ".", "a/", "C:x"] {
             assert!(!safe_name(bad), "{bad}");
         }
-        for good in ["openai-community/gpt2", "a/b.c_d-e"] {
+        for good in ["openai-community/gpt2", "a/b.c_d-e", "gpt2", "distilgpt2"] {
             assert!(is_repository(good), "{good}");
         }
-        for bad in ["gpt2", "a/b/c", "/b", "a/", "a b/c", "../b", "a/..", "a--b/c", "https://huggingface.co/a/b"] {
+        for bad in [
+            "",
+            ".gpt2",
+            "gpt2--x",
+            "a/b/c",
+            "/b",
+            "a/",
+            "a b/c",
+            "../b",
+            "a/..",
+            "a--b/c",
+            "https://huggingface.co/a/b",
+        ] {
             assert!(!is_repository(bad), "{bad}");
         }
         assert!(is_revision("refs/pr/3") && is_revision("main") && is_revision("v1.0"));
@@ -266,7 +296,8 @@ mod tests {
     #[test]
     fn a_listing_needs_a_commit_and_drops_names_that_lead_outside() {
         let sha = "0123456789abcdef0123456789abcdef01234567";
-        let text = json!({ "sha": sha, "siblings": [{ "rfilename": "a" }, { "rfilename": "../b" }, 3] }).to_string();
+        let text = json!({ "sha": sha, "siblings": [{ "rfilename": "a", "x": [1, {}] }, { "rfilename": "../b" }, {}] })
+            .to_string();
         assert_eq!(Listing::parse(&text).unwrap(), Listing { commit: sha.into(), names: vec!["a".into()] });
         for bad in ["", "[]", "{}", "{\"sha\": \"main\", \"siblings\": []}", "null"] {
             assert!(Listing::parse(bad).is_err(), "{bad}");

@@ -11,7 +11,7 @@ use sha1::Sha1;
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
 use std::io::{self, IsTerminal, Read, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -24,9 +24,14 @@ const LOCK_POLL: Duration = Duration::from_millis(100);
 
 /// The name of a file's content, which is its check sum: sha256 for large files, git's sha1 for small ones.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Etag(String);
+pub(super) struct Etag(String);
 
 impl Etag {
+    /// A SHA-256 in hexadecimal digits.
+    pub(super) fn of_sha256(sum: &str) -> Self {
+        Self(sum.to_ascii_lowercase())
+    }
+
     /// `"0123.."` or `W/"0123.."`; it becomes a file name, and must look like one.
     fn parse(text: &str) -> Result<Self, Failure> {
         let name = text.trim().trim_start_matches("W/").trim_matches('"');
@@ -53,13 +58,13 @@ impl Etag {
     }
 }
 
-fn digest(file: &mut File, mut hasher: impl Digest + Write) -> io::Result<String> {
+pub(super) fn digest(file: &mut File, mut hasher: impl Digest + Write) -> io::Result<String> {
     io::copy(file, &mut hasher)?;
     Ok(hasher.finalize().iter().map(|b| format!("{b:02x}")).collect())
 }
 
 /// Why a transfer ended.
-enum Broken {
+pub(super) enum Broken {
     Net(Failure),
     Disk(io::Error),
 }
@@ -70,13 +75,40 @@ impl From<Failure> for Broken {
     }
 }
 
+/// Says of a complete file why it cannot be taken.
+pub(super) type Accept = fn(&Path) -> io::Result<Result<(), String>>;
+/// What the hub says of a repository's branches and tags.
+#[derive(serde::Deserialize)]
+struct References {
+    #[serde(default)]
+    branches: Vec<Reference>,
+    #[serde(default)]
+    tags: Vec<Reference>,
+}
+
+#[derive(serde::Deserialize)]
+struct Reference {
+    name: String,
+}
+
+/// A file that does not end where it should.
+fn longer(bytes: u64, remote: &Remote) -> Failure {
+    let size = remote.size.unwrap_or_default();
+    Failure::Broken(format!("more than the {size} bytes that it says the file has came ({bytes} so far); cut off"))
+}
+
 /// A file to fetch.
-struct Remote<'a> {
-    repository: &'a Repository,
-    name: &'a str,
-    url: String,
-    etag: Etag,
-    size: Option<u64>,
+pub(super) struct Remote {
+    /// What messages call it.
+    pub label: String,
+    pub name: String,
+    pub url: String,
+    /// `None` where nobody knows its check sum.
+    pub check: Option<Etag>,
+    pub size: Option<u64>,
+    /// Where what came so far is kept.
+    pub partial: PathBuf,
+    pub accept: Option<Accept>,
 }
 
 impl Hub {
@@ -111,7 +143,7 @@ impl Hub {
         Ok(())
     }
 
-    fn check_stop(&self) -> Result<(), Failure> {
+    pub(super) fn check_stop(&self) -> Result<(), Failure> {
         match self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst)) {
             true => Err(Failure::Stopped),
             false => Ok(()),
@@ -124,11 +156,11 @@ impl Hub {
         let explain = |failure| self.explain(failure, repository, Some((name, snapshot)));
         let url = repository.file_url(&self.endpoint, &snapshot.commit, name);
         let Metadata { etag, size } = self.retrying(|| client.metadata(&url)).map_err(explain)?;
-        let remote = Remote { repository, name, url, etag: Etag::parse(&etag).map_err(explain)?, size };
-        let blob = repository.blob(&remote.etag.0);
+        let etag = Etag::parse(&etag).map_err(explain)?;
+        let blob = repository.blob(&etag.0);
         let mut waiting = false;
         let _lock = loop {
-            match repository.try_lock(&remote.etag.0)? {
+            match repository.try_lock(&etag.0)? {
                 Some(lock) => break lock,
                 None => self.check_stop().map_err(explain)?,
             }
@@ -139,6 +171,9 @@ impl Hub {
         };
         // Another process may have fetched it while we waited.
         if !blob.is_file() {
+            let partial = blob.with_file_name(format!("{}.incomplete", etag.0));
+            let label = format!("{repository} {name}");
+            let remote = Remote { label, name: name.into(), url, check: Some(etag), size, partial, accept: None };
             self.fill(client, &remote, &blob).map_err(|broken| match broken {
                 Broken::Net(failure) => explain(failure),
                 Broken::Disk(e) => disk_error(&blob, &e),
@@ -148,16 +183,16 @@ impl Hub {
     }
 
     /// Fetches the content of `blob` beside it, and renames it once its check sum is right.
-    fn fill(&self, client: &Client, remote: &Remote, blob: &Path) -> Result<(), Broken> {
-        let partial = blob.with_file_name(format!("{}.incomplete", remote.etag.0));
+    pub(super) fn fill(&self, client: &Client, remote: &Remote, blob: &Path) -> Result<(), Broken> {
+        let partial = &remote.partial;
         let folder = blob.parent().unwrap_or(Path::new("."));
         fs::create_dir_all(folder).map_err(Broken::Disk)?;
         let bar = self.bar(remote);
         let (mut repetition, mut furthest, mut mismatches) = (0, 0, 0);
         loop {
-            match self.continue_transfer(client, remote, &partial, &bar) {
+            match self.continue_transfer(client, remote, partial, &bar) {
                 Err(Broken::Net(failure)) if failure.is_passing() => {
-                    let reached = fs::metadata(&partial).map_or(0, |m| m.len());
+                    let reached = fs::metadata(partial).map_or(0, |m| m.len());
                     // A transfer that comes further every time may break as often as it likes.
                     if reached > furthest {
                         (furthest, repetition) = (reached, 0);
@@ -171,34 +206,37 @@ impl Hub {
                 }
                 other => other?,
             }
-            match remote.etag.check(&partial).map_err(Broken::Disk)? {
+            let Some(check) = &remote.check else { break };
+            match check.check(partial).map_err(Broken::Disk)? {
                 Some(true) => break,
                 None => {
-                    tracing::warn!(
-                        "{} {}: the hub gives no check sum; taken as it came",
-                        remote.repository,
-                        remote.name
-                    );
+                    tracing::warn!("{}: the hub gives no check sum; taken as it came", remote.label);
                     break;
                 }
                 Some(false) => {
-                    fs::remove_file(&partial).map_err(Broken::Disk)?;
+                    fs::remove_file(partial).map_err(Broken::Disk)?;
                     mismatches += 1;
                     if mismatches > 1 {
                         return Err(Broken::Net(Failure::Broken(format!(
-                            "its content does not have the check sum {} that the hub gives, twice; a proxy or mirror may change it",
-                            remote.etag.0
+                            "its content does not have the check sum {} that it should have, twice; a proxy or mirror may change it",
+                            check.0
                         ))));
                     }
-                    tracing::warn!("{} {}: wrong check sum; fetched again", remote.repository, remote.name);
+                    tracing::warn!("{}: wrong check sum; fetched again", remote.label);
                     (furthest, repetition) = (0, 0);
                 }
             }
         }
         bar.finish_and_clear();
+        if let Some(accept) = remote.accept
+            && let Err(why) = accept(partial).map_err(Broken::Disk)?
+        {
+            fs::remove_file(partial).map_err(Broken::Disk)?;
+            return Err(Broken::Net(Failure::Broken(why)));
+        }
         let seal = || -> io::Result<()> {
-            File::open(&partial)?.sync_all()?;
-            fs::rename(&partial, blob)?;
+            File::open(partial)?.sync_all()?;
+            fs::rename(partial, blob)?;
             sync_directory(folder)
         };
         seal().map_err(Broken::Disk)
@@ -239,6 +277,9 @@ impl Hub {
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
                 Err(e) => return Err(Broken::Net(Failure::Unreachable(format!("broke off after {at} bytes: {e}")))),
             };
+            if remote.size.is_some_and(|size| at + read as u64 > size) {
+                return Err(Broken::Net(longer(at + read as u64, remote)));
+            }
             file.write_all(&piece[..read]).map_err(Broken::Disk)?;
             at += read as u64;
         }
@@ -255,7 +296,7 @@ impl Hub {
         let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
         let template = "{prefix:<24} {bar:30} {bytes}/{total_bytes} {bytes_per_sec} eta {eta}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let name = remote.name.rsplit('/').next().unwrap_or(remote.name);
+        let name = remote.name.rsplit('/').next().unwrap_or(&remote.name);
         ProgressBar::with_draw_target(remote.size, target).with_style(style).with_prefix(name.to_string())
     }
 
@@ -336,9 +377,8 @@ impl Hub {
     /// Branches and tags of a repository, if it is there.
     fn references(&self, repository: &Repository) -> Option<Vec<String>> {
         let text = Client::new(self).ok()?.text(&repository.refs_url(&self.endpoint)).ok()?;
-        let value: serde_json::Value = serde_json::from_str(&text).ok()?;
-        let lists = ["branches", "tags"].into_iter().filter_map(|key| value[key].as_array()).flatten();
-        Some(lists.filter_map(|r| r["name"].as_str()).map(str::to_string).collect())
+        let References { branches, tags } = serde_json::from_str(&text).ok()?;
+        Some(branches.into_iter().chain(tags).map(|r| r.name).collect())
     }
 }
 

@@ -4,7 +4,7 @@
 use super::{Answer, LabelerEvent};
 use crate::label::LabelError;
 use crate::store::append::{Tail, append_line, open};
-use crate::store::lock::Lock;
+use crate::store::lock::{Lock, holder};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Write};
@@ -36,7 +36,10 @@ impl Appender {
     /// Takes the lock of `dir` and starts the writer. Err: another process has it.
     pub fn open(dir: &Path) -> Result<Self, LabelError> {
         let lock = Lock::acquire(dir).map_err(|e| LabelError::file(dir, e))?.ok_or_else(|| {
-            LabelError::file(dir, "another process serves this directory; stop it, or send labelers to its address")
+            let who = holder(dir).map(|who| format!(" ({who})")).unwrap_or_default();
+            let message =
+                format!("another process serves this directory{who}; stop it, or send labelers to its address");
+            LabelError::file(dir, message)
         })?;
         let (sender, receiver) = channel();
         let writer = Writer { dir: dir.into(), files: HashMap::new() };

@@ -36,7 +36,7 @@ pub enum Purpose {
     Training,
     /// y0, y1 ~ ρ and y2, y3 ~ π: how often π beats ρ while it is trained (paper section 2.3).
     Validation,
-    /// Comparisons of finished models (paper section 3, tables 1 and 3).
+    /// Comparisons of finished models (paper section 3, tables 1 and 5).
     Evaluation,
 }
 

@@ -437,8 +437,12 @@ struct Lines {
 
 impl Lines {
     fn open(path: &Path) -> Result<Self, LabelError> {
-        let file = File::open(path).map_err(|e| LabelError::file(path, e))?;
-        let reader = BufReader::with_capacity(1 << 18, file);
+        let refused = |e: io::Error| LabelError::file(path, e);
+        // Opening a pipe would wait until somebody writes into it.
+        if !std::fs::metadata(path).map_err(refused)?.is_file() {
+            return Err(LabelError::file(path, "is not a file; remove it"));
+        }
+        let reader = BufReader::with_capacity(1 << 18, File::open(path).map_err(refused)?);
         Ok(Self { path: path.into(), reader, line: Vec::new(), number: 0, offset: 0 })
     }
 

@@ -4,8 +4,8 @@
 use super::Shared;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY,
-    SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN,
+    REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -15,7 +15,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Every request that changes something must carry this header: other sites' forms cannot.
+/// Every request to the program behind the pages must carry this header: other sites' forms and images cannot. Asking for the
+/// next item changes something too: it is lent to who asks.
 pub const OWN_HEADER: &str = "x-runner";
 /// Where programs put the token.
 pub const TOKEN_HEADER: &str = "x-token";
@@ -119,7 +120,9 @@ fn query_token(uri: &Uri) -> Option<&str> {
 }
 
 /// Why a request is refused whoever sends it.
-fn foreign(method: &Method, headers: &HeaderMap, has_tokens: bool) -> Option<&'static str> {
+fn foreign(method: &Method, path: &str, headers: &HeaderMap, has_tokens: bool) -> Option<&'static str> {
+    // What a link or the address bar opens.
+    let is_page = (*method == Method::GET || *method == Method::HEAD) && !path.starts_with("/api");
     let Some(host) = text(headers, HOST) else { return Some("the request has no Host") };
     // Without tokens the name in the address bar is all that tells our page from one that pretends to be it.
     if !has_tokens && !is_loopback(host_of(host)) {
@@ -131,12 +134,10 @@ fn foreign(method: &Method, headers: &HeaderMap, has_tokens: bool) -> Option<&'s
             return Some("the request comes from another site");
         }
     }
-    if text(headers, "sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site")
-        && *method != Method::GET
-    {
+    if text(headers, "sec-fetch-site").is_some_and(|site| site == "cross-site" || site == "same-site") && !is_page {
         return Some("the request comes from another site");
     }
-    if *method != Method::GET && *method != Method::HEAD && !headers.contains_key(OWN_HEADER) {
+    if !is_page && !headers.contains_key(OWN_HEADER) {
         return Some("the header X-Runner is missing");
     }
     None
@@ -155,7 +156,7 @@ fn needs(path: &str) -> Role {
 pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (method, headers, uri) = (request.method().clone(), request.headers(), request.uri().clone());
     let person = method == Method::GET && text(headers, ACCEPT).is_some_and(|accept| accept.contains("text/html"));
-    let mut response = match foreign(&method, headers, shared.tokens.is_some()) {
+    let mut response = match foreign(&method, uri.path(), headers, shared.tokens.is_some()) {
         Some(why) => refusal(StatusCode::FORBIDDEN, why, person),
         None => match &shared.tokens {
             None => next.run(request).await,
@@ -203,6 +204,8 @@ fn refusal(status: StatusCode, why: &str, person: bool) -> Response {
 }
 
 fn redirect(path: &str, cookie: &str) -> Response {
+    // Two slashes begin the address of another site.
+    let path = &format!("/{}", path.trim_start_matches(['/', '\\']));
     let (Ok(path), Ok(cookie)) = (HeaderValue::from_str(path), HeaderValue::from_str(cookie)) else {
         return refusal(StatusCode::BAD_REQUEST, "the address is no address", true);
     };
@@ -230,9 +233,11 @@ mod tests {
 
     #[test]
     fn other_sites_are_refused() {
+        let foreign =
+            |method: &Method, headers: &HeaderMap, tokens| super::foreign(method, "/api/answer", headers, tokens);
         let own = [("host", "127.0.0.1:8080"), ("x-runner", "1")];
         assert_eq!(foreign(&Method::POST, &headers(&own), false), None);
-        assert_eq!(foreign(&Method::GET, &headers(&[("host", "[::1]:8080")]), false), None);
+        assert_eq!(super::foreign(&Method::GET, "/", &headers(&[("host", "[::1]:8080")]), false), None);
         let rebound = [("host", "evil.example:8080"), ("x-runner", "1")];
         assert!(foreign(&Method::POST, &headers(&rebound), false).is_some());
         let form = [("host", "localhost:8080")];
@@ -241,5 +246,27 @@ mod tests {
         assert!(foreign(&Method::POST, &headers(&script), true).is_some());
         let page = [("host", "localhost:8080"), ("x-runner", "1"), ("origin", "http://localhost:8080")];
         assert_eq!(foreign(&Method::POST, &headers(&page), false), None);
+    }
+
+    #[test]
+    fn an_image_of_another_site_takes_no_questions() {
+        let of = |more: &[(&'static str, &'static str)]| {
+            let all = [&[("host", "localhost:8080")], more].concat();
+            super::foreign(&Method::GET, "/api/next", &headers(&all), false)
+        };
+        assert!(of(&[]).is_some() && of(&[("x-runner", "1"), ("sec-fetch-site", "cross-site")]).is_some());
+        assert_eq!(of(&[("x-runner", "1"), ("sec-fetch-site", "same-origin")]), None);
+        // A link on another page may lead to ours.
+        let link = headers(&[("host", "localhost:8080"), ("sec-fetch-site", "cross-site")]);
+        assert_eq!(super::foreign(&Method::GET, "/", &link, false), None);
+    }
+
+    #[test]
+    fn a_redirect_stays_on_this_server() {
+        for path in ["//evil.example/x", "/\\evil.example/x", "///evil.example/x"] {
+            let response = redirect(path, "a=b");
+            assert_eq!(response.headers().get(LOCATION).unwrap(), "/evil.example/x");
+        }
+        assert_eq!(redirect("/dashboard", "a=b").headers().get(LOCATION).unwrap(), "/dashboard");
     }
 }

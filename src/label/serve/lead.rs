@@ -7,8 +7,9 @@ use crate::label::batch::append::append_event;
 use crate::label::batch::quality::{Replies, quality};
 use crate::label::batch::read::check_labeler;
 use crate::label::batch::{LabelerAction, LabelerEvent};
+use crate::report::files;
 use crate::spec::did_you_mean;
-use crate::stage::stop::{StopRequest, now, request, requested};
+use crate::stage::stop::{Asked, StopRequest, ask, now, requested};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
@@ -142,9 +143,13 @@ pub async fn stop(State(shared): State<Arc<Shared>>, body: Result<Json<Stop>, Js
     check_labeler(&stop.by).map_err(|_| wrong("say who stops the run: `by` is your name"))?;
     let dir = results(&shared)?;
     let asked = StopRequest { by: stop.by, reason: stop.reason, at: Some(now()) };
-    let first = request(&dir, &asked).map_err(|e| failed(format!("{}: {e}", dir.display())))?;
+    let answer = ask(&dir, &asked).map_err(|e| failed(format!("{}: {e}", dir.display())))?;
+    if let Asked::NotRunning(ended) = answer {
+        let message = format!("the run is not in progress ({ended}): there is nothing to stop");
+        return Err(Refusal(StatusCode::CONFLICT, message));
+    }
     tracing::warn!("{} stops the run in {}: {}", asked.by, dir.display(), asked.reason);
-    Ok(Json(json!({ "first": first, "stop": requested(&dir) })))
+    Ok(Json(json!({ "first": answer == Asked::Stops, "stop": requested(&dir) })))
 }
 
 /// Whether there is a run to stop, and whether it was.
@@ -160,8 +165,10 @@ pub async fn run(State(shared): State<Arc<Shared>>) -> Reply {
 }
 
 fn watch(dir: &Path) -> Value {
-    let state = std::fs::read(dir.join("manifest.json")).ok();
-    let state = state.and_then(|text| serde_json::from_slice::<Value>(&text).ok()).map(|m| m["state"].clone());
+    let manifest = std::fs::read(dir.join("manifest.json")).ok();
+    let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
+    let state = manifest.and_then(|m| serde_json::from_value::<files::State>(m["state"].clone()).ok());
+    let state = state.map(|state| state.now(dir).word());
     let mut names: Vec<String> = std::fs::read_dir(dir.join("runs"))
         .into_iter()
         .flatten()

@@ -5,6 +5,7 @@ mod access;
 mod api;
 mod board;
 mod lead;
+mod patience;
 
 use super::LabelError;
 use super::batch::append::{Appender, repair};
@@ -18,8 +19,9 @@ use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
 use board::{Board, Fetched};
+use patience::Patient;
 use std::collections::HashMap;
-use std::future::Future;
+use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,6 +31,8 @@ use std::time::{Duration, Instant};
 const LARGEST_BODY: usize = 64 << 10;
 /// Time between two looks for new batches, other tools' answers and dropped labelers.
 const REFRESH: Duration = Duration::from_secs(2);
+/// How long the end of the server waits for requests that have begun.
+const GRACE: Duration = Duration::from_secs(3);
 /// The shortest token that is accepted from the command line.
 const SHORTEST_TOKEN: usize = 16;
 
@@ -162,11 +166,23 @@ impl Server {
         (progress.iter().map(|(_, p)| p.items).sum(), progress.len(), board.problems().0.to_vec())
     }
 
-    /// Serves until `stop` is ready and the last answers are written.
+    /// Serves until `stop` is ready and the last answers are written; requests that are not whole by then get [`GRACE`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
-        let listener = tokio::net::TcpListener::from_std(self.listener)?;
+        let listener = Patient(tokio::net::TcpListener::from_std(self.listener)?);
         let refresher = tokio::spawn(refresh(Arc::clone(&self.shared)));
-        let served = axum::serve(listener, router(self.shared)).with_graceful_shutdown(stop).await;
+        let (stopping, stopped) = tokio::sync::oneshot::channel();
+        let stop = async move {
+            stop.await;
+            let _ = stopping.send(());
+        };
+        let deadline = async move {
+            let _ = stopped.await;
+            tokio::time::sleep(GRACE).await;
+        };
+        let served = tokio::select! {
+            served = axum::serve(listener, router(self.shared)).with_graceful_shutdown(stop).into_future() => served,
+            () = deadline => Ok(()),
+        };
         refresher.abort();
         served
     }
@@ -174,7 +190,8 @@ impl Server {
 
 /// The name of this machine, where the system says it.
 fn host_name() -> Option<String> {
-    let text = ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let text =
+        ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| std::fs::read_to_string(path).ok());
     let name = text.or_else(|| std::env::var("HOSTNAME").ok()).or_else(|| std::env::var("COMPUTERNAME").ok())?;
     let name = name.trim().to_owned();
     (!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))).then_some(name)

@@ -118,7 +118,9 @@ pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Compa
     let closing = write::closing(&pairs, tolerance);
     let text = match format {
         Format::Text => pairs.iter().map(write::text).collect::<Vec<_>>().join("\n") + &format!("\n{closing}\n"),
-        Format::Markdown => pairs.iter().map(write::markdown).collect::<Vec<_>>().join("\n") + &format!("\n{closing}\n"),
+        Format::Markdown => {
+            pairs.iter().map(write::markdown).collect::<Vec<_>>().join("\n") + &format!("\n{closing}\n")
+        }
         Format::Csv => write::csv(&pairs),
         Format::Json => {
             let value = serde_json::json!({ "tolerance": tolerance, "regressed": regressed, "comparisons": pairs });
@@ -200,7 +202,10 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
             && let (Some(target_a), Some(target_b)) = (of_a.kl_target, of_b.kl_target)
             && target_a != target_b
         {
-            notes.push(format!("{}: each KL is judged by how near it is to its own target, {target_a} and {target_b}", run.name));
+            notes.push(format!(
+                "{}: each KL is judged by how near it is to its own target, {target_a} and {target_b}",
+                run.name
+            ));
         }
         if !of_a.is_empty() && !of_b.is_empty() {
             metrics.extend(metrics::differences(&run.name, &of_a, &of_b, sides));

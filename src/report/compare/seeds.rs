@@ -84,7 +84,10 @@ pub fn write(summary: &Summary, format: Format) -> String {
         Format::Csv => std::iter::once(head).chain(rows).map(|row| csv_line(&row)).collect(),
         Format::Markdown => {
             let rule = format!("|{}\n", " --- |".repeat(HEAD.len()));
-            markdown_line(&head) + &rule + &rows.iter().map(|row| markdown_line(row)).collect::<String>() + &notes("\n- ")
+            markdown_line(&head)
+                + &rule
+                + &rows.iter().map(|row| markdown_line(row)).collect::<String>()
+                + &notes("\n- ")
         }
         _ => {
             let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();

@@ -9,7 +9,7 @@ mod recorded;
 mod samples;
 
 pub use programs::Simulation;
-pub use samples::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all};
+pub use samples::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all, sample_each};
 
 use super::StageError;
 use super::context::Context;
@@ -81,13 +81,12 @@ pub enum Source<'a> {
     },
     /// People, who have answered all that was asked in this round.
     Human(&'a people::Answered),
-    /// Nobody: the labels are in the cache.
-    Stored,
 }
 
 /// What labels of a round depend on. `upstream`: ρ, and r_s where it is the labeler; `previous`: π of the round before.
 /// People's labels depend on their answers instead: [`people::Answered::key`].
 pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>) -> Result<Key, StageError> {
+    let task = spec.task.without_place();
     match (spec.labeler.kind, spec.collect.schedule) {
         (LabelerKind::Mock | LabelerKind::Simulated, CollectSchedule::Batched | CollectSchedule::Online) => {
             // Which labels are in a round, not how many rounds follow.
@@ -96,15 +95,14 @@ pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Ke
                 (spec.labeler.kind == LabelerKind::Simulated).then_some((SIMULATED, &spec.labeler.simulated));
             let who = (spec.labeler.kind, simulated);
             let previous = previous.map(Key::to_string);
-            let inputs = ("round", ROUNDS, round.number, collect, &spec.task, who, spec.seed, upstream, previous);
+            let inputs = ("round", ROUNDS, round.number, collect, &task, who, spec.seed, upstream, previous);
             Ok(Key::new("labels", VERSION, &inputs)?)
         }
         (LabelerKind::Mock, _) => {
-            Ok(Key::new("labels", VERSION, &(&spec.collect, &spec.task, spec.labeler.kind, spec.seed, upstream))?)
+            Ok(Key::new("labels", VERSION, &(&spec.collect, &task, spec.labeler.kind, spec.seed, upstream))?)
         }
         (LabelerKind::Simulated, _) => {
-            let inputs =
-                ("simulated", SIMULATED, &spec.collect, &spec.task, &spec.labeler.simulated, spec.seed, upstream);
+            let inputs = ("simulated", SIMULATED, &spec.collect, &task, &spec.labeler.simulated, spec.seed, upstream);
             Ok(Key::new("labels", VERSION, &inputs)?)
         }
         (LabelerKind::Recorded, _) => {
@@ -129,7 +127,6 @@ pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, source: &Source
             recorded::from_files(context, spec, tokenizer, *query_of, &work.dir)
         }
         Source::Human(answered) => answered.write(&work.dir),
-        Source::Stored => Err(StageError::Input(format!("{key} was in the cache, and is damaged; run again"))),
     })
 }
 

@@ -50,8 +50,9 @@ impl Count {
 /// r_s answers.
 pub fn mock(context: &Context, spec: &Spec, asked: &Asked<'_>, labeler: &Scorer, dir: &Path) -> Result<(), StageError> {
     let (mut lines, mut count) = (String::new(), Count::default());
-    asked.each(context, spec, |chunk| {
-        let scores = scores(asked, Some(labeler), chunk)?;
+    let mut saved = context.chunks(dir, "labels")?;
+    let answer = |chunk: &[Comparison]| scores(asked, Some(labeler), chunk);
+    asked.each(context, spec, &mut saved, answer, |chunk, scores| {
         for (comparison, scores) in chunk.iter().zip(scores) {
             let best = argmax(&scores);
             count.add(comparison, best);
@@ -112,14 +113,18 @@ pub fn simulated(
     let settings = &spec.labeler.simulated;
     let (mut comparisons, mut qualities) = (Vec::new(), Vec::new());
     let (rule, tokenizer) = (asked.rule, simulation.tokenizer);
-    asked.each(context, spec, |chunk| {
-        for (comparison, scores) in chunk.iter().zip(scores(asked, simulation.labeler, chunk)?) {
+    let answer = |chunk: &[Comparison]| {
+        let one = |(comparison, scores): (&Comparison, Vec<f32>)| {
             let summary = simulation.summaries.get(comparison.query).and_then(Option::as_deref);
             let source = &tokenizer.decode(&rule.bare(&asked.queries[comparison.query]))?;
             let seen = Seen { source, summary, rule, tokenizer };
-            qualities.push(seen.qualities(spec, &comparison.responses(), &scores)?);
-            comparisons.push(comparison.clone());
-        }
+            seen.qualities(spec, &comparison.responses(), &scores)
+        };
+        chunk.iter().zip(scores(asked, simulation.labeler, chunk)?).map(one).collect::<Result<Vec<_>, StageError>>()
+    };
+    asked.each(context, spec, &mut context.chunks(dir, "labels")?, answer, |chunk, of_chunk| {
+        qualities.extend(of_chunk);
+        comparisons.extend(chunk);
         Ok(())
     })?;
     let first = asked.round.first_query(spec.collect.held_out);

@@ -6,8 +6,8 @@ use crate::label::report::LabelsReport;
 use crate::label::shared_queries;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::Spec;
-use crate::stage::StageError;
 use crate::stage::context::Context;
+use crate::stage::{Kept, StageError};
 use crate::store::atomic::{write_atomic, write_atomic_with};
 use std::io::Write;
 use std::path::Path;
@@ -34,6 +34,7 @@ pub fn from_files(
         format: spec.labeler.format,
         split: spec.labeler.split.as_deref(),
         vocabulary: tokenizer.vocab(),
+        gpt2_ids: tokenizer.has_gpt2_ids(),
         query_length: spec.task.query_length,
         response_length: spec.task.response_length,
         encode: &|text| tokenizer.encode(text),
@@ -45,7 +46,11 @@ pub fn from_files(
     recorded::read(path, &reading, &mut report, &mut |label| {
         let rank = Context::seed(spec.seed, &format!("recorded label {:?}", label.query));
         draw.add(rank, label);
-        if draw.seen().is_multiple_of(STOP_EVERY) { context.check_stop(draw.seen() as usize) } else { Ok(()) }
+        if draw.seen().is_multiple_of(STOP_EVERY) {
+            context.check_stop(draw.seen() as usize, Kept::Stages)
+        } else {
+            Ok(())
+        }
     })?;
     report.check()?;
     let drawn = draw.finish();

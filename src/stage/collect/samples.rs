@@ -7,9 +7,10 @@ use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample};
 use crate::spec::Spec;
 use crate::stage::StageError;
-use crate::stage::context::Context;
+use crate::stage::context::{Context, Saved};
 use crate::stage::rounds::{Round, is_validation, wanted};
 use crate::stage::scoring::{ROWS, Rule};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -62,25 +63,52 @@ pub fn sample_all(
     Ok(sample_passes(model, spec, queries, k, purpose)?.0)
 }
 
+/// The same, one sample per query, where they are many: each pass is kept as it comes.
+pub fn sample_each(
+    saved: &mut Saved<'_>,
+    model: &Gpt2,
+    spec: &Spec,
+    queries: &[Query],
+    purpose: &str,
+) -> Result<Vec<Vec<u32>>, StageError> {
+    let mut all = Vec::with_capacity(queries.len());
+    for (i, chunk) in queries.chunks(ROWS).enumerate() {
+        all.extend(saved.next(i, || Ok(sample_pass(model, spec, chunk, 1, (purpose, i))?.0))?);
+    }
+    Ok(all)
+}
+
 /// Tokens and their log-probabilities, `[rows][response]` both.
 type Samples = (Vec<Vec<u32>>, Vec<Vec<f32>>);
 
 fn sample_passes(model: &Gpt2, spec: &Spec, queries: &[Query], k: usize, purpose: &str) -> Result<Samples, StageError> {
     let (mut responses, mut logprobs) = (Vec::with_capacity(queries.len() * k), Vec::new());
     for (i, chunk) in queries.chunks((ROWS / k).max(1)).enumerate() {
-        let u = uniforms(spec.seed, purpose, i as u64, spec.task.response_length, chunk.len() * k);
-        let args = Sampling {
-            queries: chunk,
-            k,
-            response_length: spec.task.response_length,
-            temperature: spec.task.temperature,
-            uniforms: &u,
-            value_head: None,
-        };
-        let Sampled { responses: r, logprobs: l, .. } = sample(model, &args)?;
+        let (r, l) = sample_pass(model, spec, chunk, k, (purpose, i))?;
         responses.extend(r);
         logprobs.extend(l);
     }
+    Ok((responses, logprobs))
+}
+
+/// One pass, whose random numbers are those of its purpose and number.
+fn sample_pass(
+    model: &Gpt2,
+    spec: &Spec,
+    queries: &[Query],
+    k: usize,
+    (purpose, i): (&str, usize),
+) -> Result<Samples, StageError> {
+    let u = uniforms(spec.seed, purpose, i as u64, spec.task.response_length, queries.len() * k);
+    let args = Sampling {
+        queries,
+        k,
+        response_length: spec.task.response_length,
+        temperature: spec.task.temperature,
+        uniforms: &u,
+        value_head: None,
+    };
+    let Sampled { responses, logprobs, .. } = sample(model, &args)?;
     Ok((responses, logprobs))
 }
 
@@ -137,63 +165,88 @@ pub struct Asked<'a> {
     pub collected: Option<Vec<Comparison>>,
 }
 
+/// A chunk of a round's comparisons, with what was made of them.
+#[derive(Serialize, Deserialize)]
+struct Answered<T> {
+    comparisons: Vec<Comparison>,
+    /// Responses without the truncation token.
+    incomplete: usize,
+    answers: T,
+}
+
 impl Asked<'_> {
-    /// The round's comparisons in order, [`CHUNK`] at a time. Says how many responses lack the truncation token.
-    pub fn each(
+    /// The round's comparisons in order, [`CHUNK`] at a time, each chunk with what `answer` makes of it; both are kept as they
+    /// come. Says how many responses lack the truncation token.
+    pub fn each<T: Serialize + DeserializeOwned>(
         &self,
         context: &Context,
         spec: &Spec,
-        mut take: impl FnMut(&[Comparison]) -> Result<(), StageError>,
+        saved: &mut Saved<'_>,
+        answer: impl Fn(&[Comparison]) -> Result<T, StageError>,
+        mut take: impl FnMut(Vec<Comparison>, T) -> Result<(), StageError>,
     ) -> Result<(), StageError> {
         let total = self.round.asked(spec.collect.held_out);
         let bar = context.bar("labels", 0, total);
-        if let Some(collected) = &self.collected {
-            for (i, chunk) in collected.chunks(CHUNK).enumerate() {
-                context.check_stop(i)?;
-                take(chunk)?;
-                bar.add(chunk.len(), "");
-            }
-            bar.finish();
-            return Ok(());
-        }
         let first = self.round.first_query(spec.collect.held_out);
-        let order = Context::shuffled(spec.seed, "label queries", self.queries.len(), first, total);
-        let mut incomplete = 0;
-        for (i, chunk) in order.chunks(CHUNK).enumerate() {
-            context.check_stop(i)?;
-            let queries: Vec<Query> = chunk.iter().map(|q| self.queries[*q].clone()).collect();
-            let purpose = match self.round.number {
-                1 => format!("label samples {i}"),
-                round => format!("label samples of round {round}, {i}"),
-            };
-            let (drawn, left) = sample_complete(self.model, spec, self.rule, &queries, CANDIDATES, &purpose)?;
-            incomplete += left;
-            let update = self.update;
-            let comparisons: Vec<Comparison> = chunk
-                .iter()
-                .zip(drawn.chunks(CANDIDATES))
-                .map(|(q, c)| Comparison { query: *q, candidates: c.to_vec(), validation: false, update })
-                .collect();
-            take(&comparisons)?;
-            bar.add(chunk.len(), "");
+        let order = match self.collected {
+            Some(_) => Vec::new(),
+            None => Context::shuffled(spec.seed, "label queries", self.queries.len(), first, total),
+        };
+        let count = self.collected.as_ref().map_or(order.len(), Vec::len);
+        let mut without = 0;
+        for i in 0..count.div_ceil(CHUNK) {
+            let place = i * CHUNK..count.min((i + 1) * CHUNK);
+            let chunk = saved.next(i, || {
+                let (comparisons, incomplete) = match &self.collected {
+                    Some(collected) => (collected[place.clone()].to_vec(), 0),
+                    None => self.sampled(spec, &order[place.clone()], i)?,
+                };
+                Ok(Answered { answers: answer(&comparisons)?, comparisons, incomplete })
+            })?;
+            without += chunk.incomplete;
+            take(chunk.comparisons, chunk.answers)?;
+            bar.add(place.len(), "");
         }
         bar.finish();
-        if incomplete > 0 {
+        if without > 0 {
             tracing::info!(
-                "{incomplete} of {} responses to compare lack the truncation token, after sampling again",
+                "{without} of {} responses to compare lack the truncation token, after sampling again",
                 total * CANDIDATES
             );
         }
         Ok(())
     }
 
+    /// Chunk `i`: comparisons about `queries`, and how many of their responses lack the truncation token.
+    fn sampled(&self, spec: &Spec, queries: &[usize], i: usize) -> Result<(Vec<Comparison>, usize), StageError> {
+        let texts: Vec<Query> = queries.iter().map(|q| self.queries[*q].clone()).collect();
+        let purpose = match self.round.number {
+            1 => format!("label samples {i}"),
+            round => format!("label samples of round {round}, {i}"),
+        };
+        let (drawn, left) = sample_complete(self.model, spec, self.rule, &texts, CANDIDATES, &purpose)?;
+        let of = |(query, candidates): (&usize, &[Drawn])| Comparison {
+            query: *query,
+            candidates: candidates.to_vec(),
+            validation: false,
+            update: self.update,
+        };
+        Ok((queries.iter().zip(drawn.chunks(CANDIDATES)).map(of).collect(), left))
+    }
+
     /// All of them.
     pub fn all(&self, context: &Context, spec: &Spec) -> Result<Vec<Comparison>, StageError> {
         let mut all = Vec::new();
-        self.each(context, spec, |chunk| {
-            all.extend_from_slice(chunk);
-            Ok(())
-        })?;
+        self.each(
+            context,
+            spec,
+            &mut context.unsaved(),
+            |_| Ok(()),
+            |chunk, ()| {
+                all.extend(chunk);
+                Ok(())
+            },
+        )?;
         Ok(all)
     }
 }

@@ -1,5 +1,5 @@
-//! What a suite asks readers: which of two models' texts is better (tables 1 and 3), which of four samples of ρ (table 9),
-//! whether a summary is accurate (table 5). Questions and answers are files of the batch format (label/batch), whoever
+//! What a suite asks readers: which of two models' texts is better (tables 1 and 5), which of four samples of ρ (table 9),
+//! whether a summary is accurate (table 8). Questions and answers are files of the batch format (label/batch), whoever
 //! answers, so that a table can be made again from them alone.
 
 pub mod accuracy;

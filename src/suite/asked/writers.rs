@@ -139,7 +139,8 @@ impl<'a> Desk<'a> {
         let weights = dir.join("model.safetensors");
         let weights = hash_file(&weights).map_err(StageError::io(weights))?;
         let queries: Vec<Query> = self.examples.iter().map(|e| e.query.clone()).collect();
-        let inputs = (weights, &purpose, &self.spec.task, self.spec.seed, &queries, k, &self.context.device_kind);
+        let inputs =
+            (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
         let key = Key::new("responses", VERSION, &inputs)?;
         let made = self.context.artifact(Some(&self.member), &key, |work| {
             let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;

@@ -6,32 +6,36 @@ mod scores;
 mod texts;
 mod win_rate;
 
-use super::paper::Value;
+use super::paper::{Grade, Value};
 use super::results::SuiteResults;
+use super::setting::NOT_THE_PAPERS;
 use super::types::Makes;
 use super::verdict::{Middle, Ours, verdict};
 use crate::metric::interval::mean_interval;
-use crate::report::files::{NOT_RECORDED, Row, Table};
+use crate::report::files::{NOT_RECORDED, Row, SECONDARY, Table};
 use crate::report::tables::{row, table};
 
 /// The tables of a suite, the one it is named for first.
 pub fn build(results: &SuiteResults) -> Vec<Table> {
     let mut tables = match results.suite.makes {
-        Makes::Table1 | Makes::Table3 => win_rate::build(results),
-        Makes::Table2 => texts::rouge(results),
-        Makes::Table5 => people::accuracy(results),
-        Makes::Table9 => people::agreement(results),
-        Makes::Table10 => scores::without_penalty(results),
-        Makes::Figure2 | Makes::Figure3 => scores::scores(results),
-        Makes::Figure4 => texts::novelty(results),
-        Makes::Figure5 => texts::copying(results),
+        Makes::Table1StylePreference | Makes::Table5SummaryPreference | Makes::Figure4WinRateByLabels => {
+            win_rate::build(results)
+        }
+        Makes::Table4Rouge => texts::rouge(results),
+        Makes::Table8Accuracy => people::accuracy(results),
+        Makes::Table9Agreement => people::agreement(results),
+        Makes::Table10NoKl => scores::without_penalty(results),
+        Makes::Figure2MockCurves | Makes::Figure3Frontier => scores::scores(results),
+        Makes::Figure5Novelty => texts::novelty(results),
+        Makes::Table7CopiedStart => texts::copied_start(results),
+        Makes::Figure6CopiedFrom => texts::copied_from(results),
     };
     let unlike = results.unlike_the_paper();
     for table in &mut tables {
         table.title = results.titled(&table.title);
         let asked = table.rows.iter_mut().filter(|row| row.paper.is_some() && row.value.is_some());
-        for row in asked.filter(|_| !unlike.is_empty()) {
-            row.verdict = format!("{}; not the paper's setting", row.verdict);
+        for row in asked.filter(|row| !unlike.is_empty() && row.verdict != NOT_THE_PAPERS) {
+            row.verdict = format!("{}; {NOT_THE_PAPERS}", row.verdict);
         }
     }
     tables
@@ -80,14 +84,21 @@ impl Measured {
     }
 }
 
+/// Of curves and points: whether they are the paper's is asked only where they could be.
+fn only_at_the_papers_setting(results: &SuiteResults, member: &str, row: &mut Row) {
+    if row.paper.is_some() && row.value.is_some() && !results.is_the_papers(member) {
+        row.verdict = NOT_THE_PAPERS.into();
+    }
+}
+
 /// The paper's value, and what it says of its own uncertainty.
 fn with_paper(row: &mut Row, paper: Option<Value>) {
     if let Some(paper) = paper {
         row.paper = Some(paper.value);
-        row.paper_note = match paper.plus_minus {
-            Some(reach) => format!("the paper's own uncertainty: ± {reach}"),
-            None => String::new(),
-        };
+        let uncertain = paper.plus_minus.map(|reach| format!("the paper's own uncertainty: ± {reach}"));
+        let seeds = paper.range.map(|(low, high)| format!("the paper's seeds: {low} to {high}"));
+        let secondary = (paper.grade == Grade::B).then(|| SECONDARY.to_string());
+        row.paper_note = [uncertain, seeds, secondary].into_iter().flatten().collect::<Vec<_>>().join("; ");
     } else {
         row.paper_note = NOT_RECORDED.into();
     }

@@ -1,4 +1,4 @@
-//! Tables 5 and 9: what only people can say, or how far they agree.
+//! Tables 8 and 9: what only people can say, or how far they agree.
 
 use super::{Measured, absent, described, made};
 use crate::metric::interval::{mean_interval, wilson};
@@ -10,7 +10,7 @@ use crate::suite::paper::paper;
 use crate::suite::results::SuiteResults;
 use crate::suite::verdict::{Middle, Ours};
 
-/// Table 5. Without judges a row says what they have to do.
+/// Table 8. Without judges a row says what they have to do.
 pub fn accuracy(results: &SuiteResults) -> Vec<Table> {
     let dir = results.dir.join(ASKED);
     let (counts, broken) = match accuracy::read(&dir) {
@@ -43,7 +43,7 @@ pub fn accuracy(results: &SuiteResults) -> Vec<Table> {
         let why = results.why_missing(name).unwrap_or_default();
         rows.push(absent(&results.label(name), "–", "accurate", None, &why));
     }
-    vec![made("table5", "Table 5: accurate summaries, judged by people", "task", rows)]
+    vec![made(results.suite.makes.word(), "Table 8: accurate summaries, judged by people", "task", rows)]
 }
 
 fn counted(
@@ -108,7 +108,7 @@ pub fn agreement(results: &SuiteResults) -> Vec<Table> {
             }
         }
     }
-    vec![made("table9", "Table 9: agreement on 4-way comparisons of samples of ρ", "task", rows)]
+    vec![made(results.suite.makes.word(), "Table 9: agreement on 4-way comparisons of samples of ρ", "task", rows)]
 }
 
 /// Why there are no pairs.

@@ -1,11 +1,11 @@
-//! Table 2 and figures 4 to 6: what the summaries of a suite's members are like, beside those of ρ, lead-3 and people, from
+//! Tables 4 and 7 and figures 5 to 7: what the summaries of a suite's members are like, beside those of ρ, lead-3 and people, from
 //! the members' own evaluations.
 
 use super::{Measured, absent, made};
 use crate::metric::interval::wilson;
 use crate::report::files::{Row, Table};
 use crate::report::measures::{Estimate, Texts, Writer};
-use crate::suite::paper::{Value, paper};
+use crate::suite::paper::{Grade, Value, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::{Middle, Ours};
 
@@ -111,7 +111,7 @@ fn nothing(_: &str, _: &str) -> Option<Value> {
     None
 }
 
-/// Table 2.
+/// Table 4.
 pub fn rouge(results: &SuiteResults) -> Vec<Table> {
     let mean = |task: &str, model: &str| paper()?.rouge(task, model);
     let sheet = |what, metric, paper| Sheet {
@@ -129,10 +129,10 @@ pub fn rouge(results: &SuiteResults) -> Vec<Table> {
     rows.extend(sheet("ROUGE-1", "rouge1", &nothing).rows(&of(|r| r.rouge1)));
     rows.extend(sheet("ROUGE-2", "rouge2", &nothing).rows(&of(|r| r.rouge2)));
     rows.extend(sheet("ROUGE-L", "rougeL", &nothing).rows(&of(|r| r.rouge_l)));
-    vec![made("table2", "Table 2: ROUGE (F1 x 100) against the reference summaries", "task", rows)]
+    vec![made(results.suite.makes.word(), "Table 4: ROUGE (F1 x 100) against the reference summaries", "task", rows)]
 }
 
-/// Figure 4.
+/// Figure 5.
 pub fn novelty(results: &SuiteResults) -> Vec<Table> {
     let recorded = |task: &str, model: &str| paper()?.novelty(task, model);
     let sheet = |what, metric, paper| Sheet {
@@ -155,44 +155,54 @@ pub fn novelty(results: &SuiteResults) -> Vec<Table> {
     for (what, metric, pick) in ngrams {
         rows.extend(sheet(what, metric, &nothing).rows(&|t: &Texts| Some(percent(pick(t.novelty.as_ref()?)?))));
     }
-    vec![made("figure4", "Figure 4: what of the summaries is not in their source", "task", rows)]
+    vec![made(results.suite.makes.word(), "Figure 5: what of the summaries is not in their source", "task", rows)]
 }
 
-/// Figures 5 and 6.
-pub fn copying(results: &SuiteResults) -> Vec<Table> {
-    let of_60k = |preamble: bool| {
-        move |task: &str, model: &str| if model == "60k" { paper()?.copy_start(task, preamble) } else { None }
-    };
-    let (all, after_preamble) = (of_60k(false), of_60k(true));
+/// Table 7.
+pub fn copied_start(results: &SuiteResults) -> Vec<Table> {
+    let recorded = |preamble: bool| move |task: &str, model: &str| paper()?.copied_start(task, model, preamble);
+    let (all, after_preamble) = (recorded(false), recorded(true));
     let sheet = |what, metric, paper| Sheet {
         results,
         middle: (Writer::Reference, "zero-shot"),
         what,
         metric,
         paper,
-        skip: &[],
+        // Which begins as its source does by definition.
+        skip: &[Writer::Lead3],
     };
     let share = |s: crate::label::simulated::Share| {
         let (low, high) = wilson(s.count, s.n);
         (s.n > 0)
             .then(|| (Ours { value: 100.0 * s.count as f64 / s.n as f64, low: 100.0 * low, high: 100.0 * high }, s.n))
     };
-    let mut rows =
-        sheet("begins as its source, %", "copied_start", &all).rows(&|t: &Texts| share(t.copying.as_ref()?.start));
+    let mut rows = sheet("begins with its source's first 3 words, %", "copied_start", &all)
+        .rows(&|t: &Texts| share(t.copying.as_ref()?.start));
     rows.extend(
-        sheet("begins as its source, after an uninformative preamble, %", "copied_start_preamble", &after_preamble)
+        sheet("the same, after an uninformative preamble, %", "copied_start_preamble", &after_preamble)
             .rows(&|t: &Texts| share(t.copying.as_ref()?.start_after_preamble)),
     );
+    preamble_direction(&mut rows);
+    vec![made(results.suite.makes.word(), "Table 7: how often summaries begin as their source does", "task", rows)]
+}
+
+/// Figures 6 and 7.
+pub fn copied_from(results: &SuiteResults) -> Vec<Table> {
+    let sheet = |what, metric| Sheet {
+        results,
+        middle: (Writer::Reference, "zero-shot"),
+        what,
+        metric,
+        paper: &nothing,
+        skip: &[],
+    };
+    let mut rows = sheet("words in copied spans of 4 or more, %", "copied_words")
+        .rows(&|t: &Texts| Some(percent(t.copying.as_ref()?.copied?)));
     rows.extend(
-        sheet("words in copied spans of 4 or more, %", "copied_words", &nothing)
-            .rows(&|t: &Texts| Some(percent(t.copying.as_ref()?.copied?))),
-    );
-    rows.extend(
-        sheet("where copied spans begin, % of the source", "copied_position", &nothing)
+        sheet("where copied spans begin, % of the source", "copied_position")
             .rows(&|t: &Texts| Some(percent(t.copying.as_ref()?.span_position?))),
     );
-    preamble_direction(&mut rows);
-    vec![made("figure5", "Figures 5 and 6: where summaries copy from, and how they begin", "task", rows)]
+    vec![made(results.suite.makes.word(), "Figures 6 and 7: where summaries copy from", "task", rows)]
 }
 
 /// The paper's finding is a difference between inputs: starts are copied, but not after a preamble that says nothing.
@@ -209,7 +219,7 @@ fn preamble_direction(rows: &mut [Row]) {
             continue;
         };
         let middle = Middle { ours: *ours, paper: *paper, name: "all inputs" };
-        let value_of_paper = Some(Value { value: recorded, plus_minus: None });
+        let value_of_paper = Some(Value::new(recorded, Grade::A));
         row.verdict = crate::suite::verdict::verdict(Ours { value, low, high }, value_of_paper, Some(middle));
     }
 }

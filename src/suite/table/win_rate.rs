@@ -1,4 +1,4 @@
-//! Tables 1 and 3: how often readers prefer one model's texts to another's.
+//! Tables 1 and 5 and figure 4: how often readers prefer one model's texts to another's.
 
 use super::{Measured, absent, described, made};
 use crate::metric::interval::{mean, wilson};
@@ -8,7 +8,7 @@ use crate::suite::asked::comparison::Compared;
 use crate::suite::asked::question_id;
 use crate::suite::paper::{Value, paper};
 use crate::suite::results::SuiteResults;
-use crate::suite::types::Comparison;
+use crate::suite::types::{Comparison, Makes};
 use crate::suite::verdict::{Middle, Ours};
 
 const EVEN: Middle<'_> = Middle { ours: 50.0, paper: 50.0, name: "50%" };
@@ -30,14 +30,14 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
         rates.push(rate(&names, &found));
         details.extend(detail(&names, &found));
     }
-    let id = results.suite.makes.word();
-    let title = if id == "table1" {
-        "Table 1: preference, stylistic continuation"
-    } else {
-        "Table 3: preference, summarization"
+    let makes = results.suite.makes;
+    let title = match makes {
+        Makes::Table1StylePreference => "Table 1: preference, stylistic continuation",
+        Makes::Figure4WinRateByLabels => "Figure 4: preference by number of offline labels",
+        _ => "Table 5: preference, summarization",
     };
     let title = format!("{title}, % for the first-named");
-    let mut tables = vec![made(id, &title, "task", rates)];
+    let mut tables = vec![made(makes.word(), &title, "task", rates)];
     if !details.is_empty() {
         tables.push(made("preference", "Preference in detail: labelers' agreement, copying, ties", "task", details));
     }
@@ -46,6 +46,8 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
 
 /// A comparison in the paper's words.
 struct Names {
+    /// Of the table in which the paper has the comparison.
+    id: &'static str,
     task: String,
     a: String,
     b: String,
@@ -56,6 +58,7 @@ impl Names {
         let member = results.members.iter().find(|m| m.name == comparison.a || m.name == comparison.b);
         let task = comparison.task.clone().or_else(|| found.map(|c| c.task.clone())).or_else(|| member?.task());
         Self {
+            id: results.suite.makes.word(),
             task: task.unwrap_or_else(|| "–".into()),
             a: results.label(&comparison.a),
             b: results.label(&comparison.b),
@@ -65,7 +68,7 @@ impl Names {
         format!("{} against {}", self.a, self.b)
     }
     fn paper(&self) -> Option<Value> {
-        paper()?.win_rate(&self.task, &self.a, &self.b)
+        paper()?.win_rate(self.id, &self.task, &self.a, &self.b)
     }
 }
 

@@ -1,0 +1,53 @@
+//! A panic in a run is a mistake of the program. It ends as an error does: the manifest says that the run failed, and why.
+
+use crate::stage::StageError;
+use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
+use std::sync::Mutex;
+
+/// Message and place of the last panic, whichever thread had it.
+static LAST: Mutex<Option<String>> = Mutex::new(None);
+
+/// Remembers what panics say, beside what is done with them anyway.
+pub fn remember() {
+    let printing = take_hook();
+    set_hook(Box::new(move |panic| {
+        if let Ok(mut last) = LAST.lock() {
+            let message = panic.payload_as_str().unwrap_or("no message");
+            let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
+            *last = Some(format!("{message:?}{place}"));
+        }
+        printing(panic);
+    }));
+}
+
+/// What `run` returns, or its panic as an error.
+pub fn caught<T>(run: impl FnOnce() -> Result<T, StageError>) -> Result<T, StageError> {
+    // What was half-changed is not used again: a run that failed is read from disk by the next one.
+    catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        let said = payload.downcast_ref::<&str>().map(ToString::to_string).or_else(|| payload.downcast_ref().cloned());
+        let last = LAST.lock().ok().and_then(|mut last| last.take());
+        Err(StageError::Panicked(last.or(said).unwrap_or_else(|| "a panic without a message".into())))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_any_thread_is_an_error_that_says_where() {
+        remember();
+        let all: Vec<usize> = (0..40).collect();
+        let error = caught(|| {
+            crate::model::parallel::map_shards(&all, 4, |shard| match shard[0] {
+                8 => panic!("index {} of 3", shard.len()),
+                i => Ok::<_, StageError>(i),
+            })
+        });
+        let error = error.unwrap_err();
+        let message = error.to_string();
+        assert!(message.contains("index 4 of 3") && message.contains("panics.rs:"), "{message}");
+        assert_eq!(error.exit_code(), 1);
+        assert_eq!(caught(|| Ok(7)).unwrap(), 7);
+    }
+}

@@ -1,0 +1,363 @@
+//! Memory of each stage at its peak, on the CPU (model/memory.rs says how its shards bound it) and on a GPU, which
+//! today works on a whole minibatch at once and keeps what burn's own operations keep. Texts and queries come on top.
+//!
+//! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of
+//! the latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven
+//! copies of the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients
+//! were measured on a software driver (docs/planning.md).
+
+use super::sizes::Model;
+use super::work::Lengths;
+use crate::model::memory::{Memory, SHARD_ROWS, Shape};
+use crate::model::sampling::SAMPLING_ROWS;
+use crate::spec::{CollectSchedule, Spec, SupervisedOn};
+use crate::stage::collect::CANDIDATES;
+use crate::stage::rounds::learns_reward;
+use crate::stage::scoring::ROWS;
+use crate::stage::supervised::GPU_ROWS;
+
+/// Bytes of a number.
+const F32: f64 = 4.0;
+/// Widths per token that one layer needs at a time where nothing is kept: query, key, value, the MLP's inside before
+/// and after GELU, and the stream; a GPU has more of them in flight.
+const PASS_CPU: f64 = 14.0;
+const PASS_GPU: f64 = 20.0;
+/// Attention scores at once in such a pass on a GPU.
+const PASS_SCORES: f64 = 3.0;
+/// Arrays of all logits while a GPU draws a token.
+const DRAWN: f64 = 5.0;
+/// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what
+/// it makes of the weights; and on the CPU, whose fused attention keeps no weights, these.
+const DROPOUT_WIDTHS: f64 = 4.0;
+const DROPOUT_SCORES: f64 = 2.0;
+const UNFUSED_SCORES: f64 = 1.4;
+
+/// What stages run on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hardware {
+    Cpu { threads: usize },
+    Gpu,
+}
+
+/// A moment's memory, and the largest single array in it, which some drivers limit.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Peak {
+    pub memory: Memory,
+    /// Bytes; of a GPU.
+    pub largest_buffer: f64,
+}
+
+impl Peak {
+    fn of(memory: Memory) -> Self {
+        Self { memory, largest_buffer: 0.0 }
+    }
+
+    fn larger(self, other: Self) -> Self {
+        Self { memory: self.memory.larger(other.memory), largest_buffer: self.largest_buffer.max(other.largest_buffer) }
+    }
+
+    /// With more models in memory that are not trained.
+    fn beside(mut self, weights: f64) -> Self {
+        self.memory.weights += weights;
+        self
+    }
+}
+
+/// Rows of a training step.
+#[derive(Debug, Clone, Copy)]
+struct Rows {
+    /// Of a minibatch.
+    all: usize,
+    /// Of a shard: of the CPU, and of a GPU.
+    cpu: usize,
+    gpu: usize,
+    /// The loss is of log-probabilities.
+    head: bool,
+    dropout: bool,
+}
+
+/// A spec's stages on some hardware.
+pub struct Gauge<'a> {
+    pub spec: &'a Spec,
+    pub model: &'a Model,
+    pub hardware: Hardware,
+    lengths: Lengths,
+}
+
+impl<'a> Gauge<'a> {
+    pub fn new(spec: &'a Spec, model: &'a Model, hardware: Hardware) -> Self {
+        Self { spec, model, hardware, lengths: Lengths::of(spec) }
+    }
+
+    fn shape(&self, time: usize, response: usize) -> Shape {
+        Shape { dimensions: self.model.dimensions, vocab: self.model.vocab, time, response }
+    }
+
+    /// The peak of one training step.
+    fn training(&self, shape: &Shape, rows: Rows) -> Peak {
+        let Hardware::Cpu { threads } = self.hardware else { return gpu_training(shape, rows) };
+        let mut memory = shape.training(rows.all, rows.cpu, threads, rows.head);
+        if rows.dropout {
+            let per_shard = rows.cpu.min(rows.all).max(1);
+            let at_work = rows.all.div_ceil(per_shard).min(threads).max(1);
+            // What dropout adds is in memory when all else is: as the backward pass begins.
+            let kept = (per_shard * at_work) as f64;
+            memory.activations = kept * (shape.activations() + dropped(shape, DROPOUT_SCORES + UNFUSED_SCORES));
+        }
+        Peak::of(memory)
+    }
+
+    /// Sampling `rows` responses at once in each worker, `k` of a query, from a model that is counted elsewhere.
+    fn sampling(&self, all: usize, k: usize, passes: usize) -> Peak {
+        let (rows, workers) = match self.hardware {
+            Hardware::Cpu { threads } => {
+                let rows = ((SHARD_ROWS / k).max(1) * k).min(all);
+                (rows, all.div_ceil(rows.max(1)).max(passes).min(threads))
+            }
+            Hardware::Gpu => (((SAMPLING_ROWS / k).max(1) * k).min(all), 1),
+        };
+        let (l, w) = (self.model.dimensions.layers as f64, self.model.dimensions.width as f64);
+        let (n, capacity) = (rows as f64, self.lengths.whole() as f64);
+        let layer = 2.0 * n * capacity * w * F32;
+        let logits = n * self.model.vocab as f64 * F32;
+        let queries = rows.div_ceil(k);
+        let prefill = self.pass(queries, self.lengths.query);
+        let at_work = workers as f64;
+        let mut peak = Peak::of(Memory {
+            kv_cache: at_work * l * layer,
+            activations: at_work * prefill.memory.activations,
+            ..Memory::default()
+        });
+        if self.hardware == Hardware::Gpu {
+            // What a step has seen is copied out of a layer, and a layer written anew.
+            peak.memory.activations = peak.memory.activations.max(3.0 * layer);
+            peak.memory.logits = DRAWN * logits;
+            peak.largest_buffer = prefill.largest_buffer.max(logits).max(layer / 2.0);
+        }
+        peak
+    }
+
+    /// What one layer needs of a pass without a gradient.
+    fn pass(&self, rows: usize, time: usize) -> Peak {
+        let d = &self.model.dimensions;
+        let (tokens, w) = ((rows * time) as f64, d.width as f64);
+        match self.hardware {
+            Hardware::Cpu { .. } => Peak::of(Memory { activations: F32 * tokens * PASS_CPU * w, ..Memory::default() }),
+            Hardware::Gpu => {
+                let scores = tokens * d.heads as f64 * time as f64;
+                Peak {
+                    memory: Memory {
+                        activations: F32 * (tokens * PASS_GPU * w + PASS_SCORES * scores),
+                        ..Memory::default()
+                    },
+                    largest_buffer: F32 * scores.max(4.0 * tokens * w),
+                }
+            }
+        }
+    }
+
+    /// A pass over many rows, `most` at once.
+    fn passes(&self, all: usize, most: usize, time: usize) -> Peak {
+        match self.hardware {
+            Hardware::Cpu { threads } => {
+                let rows = SHARD_ROWS.min(most).min(all);
+                let at_work = all.div_ceil(rows.max(1)).min(threads);
+                self.pass(rows * at_work, time)
+            }
+            Hardware::Gpu => self.pass(most.min(all), time),
+        }
+    }
+
+    fn classifier_bytes(&self) -> f64 {
+        let labeler = &self.spec.labeler;
+        if !labeler.has_classifier() {
+            return 0.0;
+        }
+        let dimensions = labeler.classifier.dimensions;
+        Shape { dimensions, vocab: self.model.vocab, time: 1, response: 1 }.weights()
+    }
+
+    /// Reading ρ, and measuring its perplexity.
+    pub fn import(&self) -> Peak {
+        let length = 64.min(self.model.dimensions.context);
+        let mut pass = self.passes(256, 32, length);
+        if self.hardware == Hardware::Gpu {
+            let logits = F32 * (32 * length * self.model.vocab) as f64;
+            pass.memory.logits = 4.0 * logits;
+            pass.largest_buffer = pass.largest_buffer.max(logits);
+        }
+        pass.beside(self.model.bytes())
+    }
+
+    pub fn pretrain(&self) -> Peak {
+        let Some(p) = &self.spec.model.weights.pretrain else { return self.import() };
+        let rows = Rows { all: p.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, head: true, dropout: false };
+        self.training(&self.shape(p.sequence_length, p.sequence_length), rows)
+    }
+
+    /// Fine-tuning beside the model that it starts from.
+    pub fn supervised(&self) -> Peak {
+        let s = &self.spec.supervised;
+        let shape = match s.on {
+            SupervisedOn::Summaries => self.shape(self.lengths.whole(), self.lengths.response),
+            _ => self.shape(s.sequence_length, s.sequence_length),
+        };
+        let rows = Rows { all: s.batch_size, cpu: SHARD_ROWS, gpu: GPU_ROWS, head: true, dropout: s.dropout > 0.0 };
+        self.training(&shape, rows).beside(self.model.bytes())
+    }
+
+    pub fn classifier(&self) -> Peak {
+        let (c, task) = (&self.spec.labeler.classifier, &self.spec.task);
+        let shape = Shape {
+            dimensions: c.dimensions,
+            vocab: self.model.vocab,
+            time: task.query_length + task.response_length,
+            response: 1,
+        };
+        let rows = Rows { all: c.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, head: false, dropout: false };
+        self.training(&shape, rows)
+    }
+
+    /// Four samples of each of some queries; in later rounds of π, whose Adam is read with it.
+    pub fn labels(&self, round: usize) -> Peak {
+        let mut models = self.model.bytes() + self.classifier_bytes();
+        let mut adam = 0.0;
+        if round > 1 && self.spec.collect.schedule == CollectSchedule::Batched {
+            models += self.model.bytes();
+            adam = 2.0 * self.model.bytes();
+        }
+        let mut peak = self.sampling(ROWS, CANDIDATES, 1).beside(models);
+        peak.memory.adam = adam;
+        peak
+    }
+
+    /// r beside ρ, r_s, and in later rounds the r before.
+    pub fn reward(&self, round: usize) -> Peak {
+        let shape = self.shape(self.lengths.scored, 1);
+        let cpu = (shape.rows() / CANDIDATES).max(1) * CANDIDATES;
+        let all = self.spec.reward.batch_size * CANDIDATES;
+        let beside = self.model.bytes() * if round > 1 { 2.0 } else { 1.0 } + self.classifier_bytes();
+        let training = self.training(&shape, Rows { all, cpu, gpu: usize::MAX, head: false, dropout: false });
+        let samples = self.sampling(ROWS, 1, 1).beside(self.model.bytes());
+        training.larger(samples).beside(beside)
+    }
+
+    /// π beside ρ, r_s and r; direct mode has no r.
+    pub fn policy(&self) -> Peak {
+        let p = &self.spec.policy;
+        let shape = self.shape(self.lengths.whole(), self.lengths.response);
+        let rows = Rows {
+            all: p.batch_size / p.minibatches.max(1),
+            cpu: shape.rows(),
+            gpu: usize::MAX,
+            head: true,
+            dropout: false,
+        };
+        let frozen = if learns_reward(self.spec) { 2.0 } else { 1.0 };
+        let training = self.training(&shape, rows);
+        let mut rollout = self
+            .sampling(p.batch_size, 1, 1)
+            .larger(self.passes(p.batch_size, SAMPLING_ROWS, self.lengths.whole()))
+            .beside(self.model.bytes());
+        rollout.memory.adam = 2.0 * self.model.bytes();
+        training.larger(rollout).beside(frozen * self.model.bytes() + self.classifier_bytes())
+    }
+
+    /// ρ, π and their judges; the optimum's samples of one query share one cache, on the CPU a query for each thread.
+    pub fn evaluate(&self) -> Peak {
+        let e = &self.spec.evaluate;
+        let judges = if learns_reward(self.spec) { self.model.bytes() } else { 0.0 } + self.classifier_bytes();
+        let optimum = self.sampling(e.optimum_samples, e.optimum_samples, e.optimum_queries);
+        let responses = self.sampling(ROWS.min(e.queries), 1, 1);
+        let pass = self.passes(e.queries, ROWS, self.lengths.whole());
+        optimum.larger(responses).larger(pass).beside(2.0 * self.model.bytes() + judges)
+    }
+}
+
+/// Bytes that dropout adds to a row's activations; `scores`: numbers per attention score.
+fn dropped(shape: &Shape, scores: f64) -> f64 {
+    let d = &shape.dimensions;
+    let per_token = DROPOUT_WIDTHS * d.width as f64 + scores * (d.heads * shape.time) as f64;
+    F32 * shape.time as f64 * d.layers as f64 * per_token
+}
+
+/// B T (25 L W + (3.4 L + 1.4) H T) and four copies of B R V numbers, and of the weights: themselves, their gradient,
+/// two moments and what Adam makes.
+fn gpu_training(shape: &Shape, rows: Rows) -> Peak {
+    let d = &shape.dimensions;
+    let at_once = rows.gpu.min(rows.all).max(1);
+    let (b, t) = (at_once as f64, shape.time as f64);
+    let (l, w, h) = (d.layers as f64, d.width as f64, d.heads as f64);
+    let dropout = if rows.dropout { b * dropped(shape, DROPOUT_SCORES) } else { 0.0 };
+    let logits = if rows.head { F32 * b * (shape.response * shape.vocab) as f64 } else { 0.0 };
+    // A sum of gradients, where there are several passes.
+    let sum = if rows.all > at_once { 1.0 } else { 0.0 };
+    let weights = shape.weights();
+    Peak {
+        memory: Memory {
+            weights: 2.0 * weights,
+            gradients: (1.0 + sum) * weights,
+            adam: 2.0 * weights,
+            activations: F32 * b * t * (25.0 * l * w + (3.4 * l + 1.4) * h * t) + dropout,
+            kv_cache: 0.0,
+            logits: 4.0 * logits,
+        },
+        largest_buffer: logits.max(F32 * b * h * t * t).max(F32 * b * t * 4.0 * w),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ModelSize;
+    use serde_json::json;
+
+    fn spec(query: usize, response: usize, batch: usize) -> Spec {
+        serde_json::from_value(json!({
+            "spec_version": 1, "name": "t", "labeler": { "kind": "recorded" },
+            "task": { "query_length": query, "response_length": response }, "policy": { "batch_size": batch },
+        }))
+        .unwrap()
+    }
+
+    fn peak(size: ModelSize, spec: &Spec, hardware: Hardware) -> Peak {
+        let model = Model { dimensions: size.dimensions(), vocab: 50_257, from: String::new() };
+        Gauge::new(spec, &model, hardware).policy()
+    }
+
+    #[test]
+    fn a_gpu_works_on_whole_minibatches() {
+        // Gigabytes by the measured formula.
+        for (size, (query, response, batch), gigabytes) in [
+            (ModelSize::M124, (64, 24, 512), 63.0),
+            (ModelSize::M124, (500, 75, 32), 44.0),
+            (ModelSize::M774, (64, 24, 512), 278.0),
+            (ModelSize::M774, (500, 75, 512), 3_086.0),
+        ] {
+            let found = peak(size, &spec(query, response, batch), Hardware::Gpu);
+            let total = found.memory.total() / 1e9;
+            assert!((total / gigabytes - 1.0).abs() < 0.01, "{total} instead of {gigabytes}");
+        }
+        let logits = peak(ModelSize::M124, &spec(64, 24, 512), Hardware::Gpu).largest_buffer;
+        assert_eq!(logits, 4.0 * 512.0 * 24.0 * 50_257.0);
+    }
+
+    #[test]
+    fn on_the_cpu_the_batch_hardly_matters() {
+        let of = |batch| peak(ModelSize::M124, &spec(64, 24, batch), Hardware::Cpu { threads: 2 }).memory.total();
+        assert_eq!(of(512), of(1024));
+        let shape = Shape { dimensions: ModelSize::M124.dimensions(), vocab: 50_257, time: 88, response: 24 };
+        assert_eq!(of(512), shape.update(512, 2));
+    }
+
+    #[test]
+    fn the_optimums_samples_share_one_cache() {
+        let mut spec = spec(500, 75, 512);
+        spec.evaluate.optimum_samples = 256;
+        let model = Model { dimensions: ModelSize::M774.dimensions(), vocab: 50_257, from: String::new() };
+        let of = |hardware| Gauge::new(&spec, &model, hardware).evaluate().memory.kv_cache;
+        // 256 rows of 575 tokens: keys and values of 36 layers of width 1280.
+        assert_eq!(of(Hardware::Gpu), 256.0 * 575.0 * 2.0 * 36.0 * 1280.0 * 4.0);
+        assert_eq!(of(Hardware::Cpu { threads: 2 }), 2.0 * of(Hardware::Gpu));
+    }
+}
