@@ -613,3 +613,42 @@ fn small_commands_work() {
         .assert()
         .success();
 }
+
+#[test]
+fn without_a_clone_the_quickstart_runs_by_its_name_and_ends_with_its_result() {
+    let place = Place::new();
+    let runner = || {
+        let mut command = place.runner();
+        command.env("XDG_CACHE_HOME", place.path("user-cache"));
+        command
+    };
+    runner().arg("ls").assert().success().stdout(predicate::str::contains("inside the program"));
+    runner()
+        .args(["quickstart", "--profile", "smoke", "--device", "cpu", "--out", "results/first"])
+        .assert()
+        .success()
+        .stdout(predicate::str::contains("| direct"))
+        .stderr(
+            predicate::str::is_match(r"(?s)direct (raised|lowered|did not).* nats.*report: results")
+                .expect("a pattern"),
+        );
+    let page = fs::read_to_string(place.path("results/first/report.html")).expect("the page");
+    let (result, environment) = (page.find("class=\"result\""), page.find("Environment"));
+    assert!(result.is_some() && result < environment && !page.contains("Missing from this report"), "{page}");
+    assert!(!place.path("results/first/progress.json").exists());
+    runner().args(["init", "mine"]).assert().success();
+    runner().args(["validate", "mine.toml"]).assert().success();
+    runner().args(["init", "mine"]).assert().code(2).stderr(predicate::str::contains("there already"));
+    runner().arg("qickstart").assert().code(2);
+}
+
+#[test]
+fn the_page_of_a_failed_run_says_why() {
+    let place = Place::new();
+    place.smoke("a").args(["--set", "evaluate.queries=5000"]).assert().code(2);
+    let why = "5000 are needed";
+    let error = json(&place.path("a/manifest.json"))["error"].clone();
+    assert!(error.as_str().is_some_and(|e| e.contains(why)), "{error}");
+    let page = fs::read_to_string(place.path("a/report.html")).expect("the page");
+    assert!(page.contains("The run failed: ") && page.contains(why) && !page.contains("is not there"), "{page}");
+}

@@ -9,7 +9,8 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct CompareArgs {
-    /// Results directories; those whose specs differ in nothing but the seed are one experiment
+    /// Results directories; those whose specs differ in nothing but the seed are one experiment, and by themselves give its
+    /// mean and interval over seeds
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
     /// Compare the tables of each directory with the paper's values instead

@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 #[derive(Args)]
 pub struct FetchArgs {
     /// Specs of experiments, or of suites
-    #[arg(required = true)]
+    #[arg(required = true, value_parser = super::spec_path())]
     specs: Vec<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,

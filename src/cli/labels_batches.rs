@@ -173,6 +173,13 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let (items, batches, problems) = server.found();
     problems.iter().take(20).for_each(|p| eprintln!("does not count: {}", for_terminal(p)));
     eprintln!("{items} items in {batches} batches of {}", args.dir.display());
+    if batches == 0 {
+        let below = with_batches_below(&args.dir);
+        match below.is_empty() {
+            true => eprintln!("there are none yet; they appear on the page by themselves"),
+            false => eprintln!("did you mean {}?", below.join(" or ")),
+        }
+    }
     let (page, dashboard) = server.addresses();
     println!("labelers:  {page}");
     println!("dashboard: {dashboard}");
@@ -182,6 +189,19 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let runtime = runtime.map_err(|e| Failure::Run(e.to_string()))?;
     let served = runtime.block_on(server.run(ended()));
     served.map_err(|e| Failure::Run(e.to_string()))
+}
+
+/// Folders below that hold batches: a directory of several, or of a run's results, is easily given instead of one.
+fn with_batches_below(dir: &Path) -> Vec<String> {
+    let entries =
+        |dir: &Path| std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path()).collect::<Vec<_>>();
+    let mut found: Vec<String> = entries(dir)
+        .into_iter()
+        .filter(|path| entries(path).iter().any(|inner| inner.join("batch.json").is_file()))
+        .map(|path| path.display().to_string())
+        .collect();
+    found.sort();
+    found
 }
 
 /// Ready when the server should end.

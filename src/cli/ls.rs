@@ -1,52 +1,66 @@
-//! `runner ls`: the specs and suites here with the tables and figures they make, and the results here with their state.
+//! `runner ls`: what runs now; the specs and suites here (or inside the program) with the tables and figures they make, and
+//! the results here with their state.
 
+use super::run::screen_width;
 use crate::report::files::State;
+use crate::report::formats::{fitted, in_columns};
+use crate::spec::shipped;
+use crate::stage::progress::{Progress, short};
+use crate::store::lock::holder;
 use crate::suite::{FileKind, load::glance};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 /// Lists `specs/*.toml` and `results/*/manifest.json` below the current directory.
 pub fn ls() -> i32 {
-    let text = list(Path::new("."));
+    let width = std::io::stdout().is_terminal().then(screen_width);
+    let text = list(Path::new("."), width);
     // A closed pipe (`| head`) is no failure.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
     0
 }
 
-fn list(root: &Path) -> String {
+/// `width`: of the screen, where it is one.
+fn list(root: &Path, width: Option<usize>) -> String {
     let results: Vec<Found> =
         sorted_entries(&root.join("results")).into_iter().filter_map(|path| Found::read(root, &path)).collect();
-    let files: Vec<Listed> = sorted_entries(&root.join("specs"))
+    let here = root.join("specs");
+    let inside = (!here.is_dir()).then(shipped::folder).transpose().ok().flatten();
+    let files: Vec<Listed> = sorted_entries(inside.as_deref().unwrap_or(&here))
         .into_iter()
         .filter(|path| path.extension().is_some_and(|e| e == "toml"))
-        .filter_map(|path| Listed::read(root, &path, &results))
+        .filter_map(|path| Listed::read(inside.as_deref().unwrap_or(root), &path, &results))
         .collect();
-    let of = |suite: bool| files.iter().filter(move |file| file.suite == suite);
-    let mut out = table(
-        ["SUITE", "MAKES", "STATE", "DESCRIPTION"],
-        &of(true).map(|f| [&f.path, &f.makes, &f.state, &f.description].map(Clone::clone)).collect::<Vec<_>>(),
-    );
-    out.push('\n');
-    out += &table(
-        ["SPEC", "REPRODUCES", "STATE", "DESCRIPTION"],
-        &of(false)
-            .map(|f| [f.path.clone(), numbers(&f.makes), f.state.clone(), f.description.clone()])
-            .collect::<Vec<_>>(),
-    );
-    let by_target = targets(&files);
-    if !by_target.is_empty() {
-        out.push('\n');
-        out += &table(["TABLE OR FIGURE", "SUITE", "STATE", "SPECS"], &by_target);
+    let mut sections = Vec::new();
+    let running: Vec<Vec<String>> = results.iter().filter_map(Found::running).collect();
+    let mut section = |head: &[&str], rows: Vec<Vec<String>>| {
+        if !rows.is_empty() {
+            let head = head.iter().map(|word| (*word).to_owned()).collect();
+            let rows: Vec<Vec<String>> = std::iter::once(head).chain(rows).collect();
+            sections.push(width.map_or_else(|| in_columns(&rows), |width| fitted(&rows, width)));
+        }
+    };
+    section(&["RUNNING", "STAGE", "READY", "ON"], running);
+    let of = |suite: bool| {
+        let makes = |f: &Listed| if suite { f.makes.clone() } else { numbers(&f.makes) };
+        let row = |f: &Listed| vec![f.path.clone(), makes(f), f.state.clone(), f.description.clone()];
+        files.iter().filter(|file| file.suite == suite).map(row).collect()
+    };
+    section(&["SUITE", "MAKES", "STATE", "DESCRIPTION"], of(true));
+    section(&["SPEC", "REPRODUCES", "STATE", "DESCRIPTION"], of(false));
+    section(&["TABLE OR FIGURE", "SUITE", "STATE", "SPECS"], targets(&files));
+    let row = |f: &Found| vec![f.path.clone(), f.state.clone(), f.finished.clone(), f.of.clone()];
+    section(&["RESULTS", "STATE", "FINISHED", "OF"], results.iter().map(row).collect());
+    if inside.is_some() {
+        sections.push(
+            "There is no folder specs/ here: these are inside the program. `runner NAME` runs one, `runner init mine --from NAME` \
+             writes one to change.\n"
+                .to_owned(),
+        );
     }
-    if !results.is_empty() {
-        let rows: Vec<[String; 4]> =
-            results.iter().map(|f| [&f.path, &f.state, &f.finished, &f.of].map(Clone::clone)).collect();
-        out.push('\n');
-        out += &table(["RESULTS", "STATE", "FINISHED", "OF"], &rows);
-    }
-    out
+    sections.join("\n")
 }
 
 /// A file in `specs/`.
@@ -63,6 +77,8 @@ impl Listed {
     /// Leniently: a file with mistakes is listed too, and `validate` explains them. The paper's values are no spec.
     fn read(root: &Path, path: &Path, results: &[Found]) -> Option<Self> {
         let shown = shown(root, path);
+        // Inside the program a spec goes by its name.
+        let shown = if root.join("specs").is_dir() { shown } else { shown.trim_end_matches(".toml").to_owned() };
         let kind = FileKind::of(path);
         // A pipe would be waited for.
         let text = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();
@@ -77,7 +93,7 @@ impl Listed {
                 description,
             });
         };
-        if matches!(kind, FileKind::Paper | FileKind::Sources) {
+        if kind == FileKind::Paper {
             return None;
         }
         let text = |key: &str| spec.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string();
@@ -108,6 +124,8 @@ struct Found {
     runs: (usize, usize),
     /// What `--fresh` kept aside: nobody's present results.
     old: bool,
+    /// What a runner that works here says of itself: stage and run, when it will be ready, and where it works.
+    now: Option<[String; 3]>,
 }
 
 impl Found {
@@ -121,9 +139,15 @@ impl Found {
         };
         let members = manifest["members"].as_array();
         let (word, how) = (now(path, &field("state")), changed(&manifest));
+        let progress = progress(path, members);
         let runs = members.map_or((usize::from(word == "done"), 1), |all| {
             (all.iter().filter(|m| m["state"] == "done").count(), all.len())
         });
+        // Where it was when its process ended without a word.
+        let how = match &progress {
+            Some(progress) if word == State::Interrupted.word() => format!(" in {}{how}", at(progress)),
+            _ => how,
+        };
         let of = match members {
             Some(_) => format!("suite, {} of {} runs done", runs.0, runs.1),
             None => "run".to_string(),
@@ -141,8 +165,47 @@ impl Found {
             suite: members.is_some(),
             runs,
             old: is_old(path),
+            now: (word == State::Running.word()).then(|| {
+                let stage = progress.as_ref().map_or_else(|| "starting".to_owned(), at);
+                let ready = progress.as_ref().map_or_else(|| "-".to_owned(), ready);
+                let who = holder(path).map_or_else(String::new, |who| format!(", {who}"));
+                [stage, ready, format!("{}{who}", field("device"))]
+            }),
         })
     }
+
+    fn running(&self) -> Option<Vec<String>> {
+        let now = self.now.as_ref()?;
+        Some(std::iter::once(self.path.clone()).chain(now.iter().cloned()).collect())
+    }
+}
+
+/// Of a run, or of the member of a suite that runs.
+fn progress(path: &Path, members: Option<&Vec<Value>>) -> Option<Progress> {
+    let running = members.and_then(|all| all.iter().find(|m| m["state"] == "running"));
+    match (members, running) {
+        (None, _) => Progress::read(path),
+        (Some(_), Some(member)) => {
+            let dir = member["dir"].as_str()?;
+            let progress = Progress::read(&path.join(dir))?;
+            let name = dir.rsplit('/').next().unwrap_or(dir);
+            // When the suite will be ready is not known from one member.
+            Some(Progress { stage: format!("{} of {name}", progress.stage), done_by: None, ..progress })
+        }
+        (Some(_), None) => None,
+    }
+}
+
+fn at(progress: &Progress) -> String {
+    let share = progress.share.map_or_else(String::new, |share| format!(", {:.0}%", 100.0 * share));
+    format!("{}{share}", progress.stage)
+}
+
+/// How long a run still takes, as it said last.
+fn ready(progress: &Progress) -> String {
+    let by: Option<jiff::Timestamp> = progress.done_by.as_ref().and_then(|at| at.parse().ok());
+    let seconds = by.map(|by| by.duration_since(jiff::Timestamp::now()).as_secs_f64());
+    seconds.map_or_else(|| "-".to_owned(), |seconds| format!("in {}", short(seconds)))
 }
 
 /// A state that a manifest says, or `interrupted` where nobody works there any more.
@@ -188,7 +251,7 @@ fn numbers(makes: &str) -> String {
 }
 
 /// Every table and figure: the suite that makes it, its state, and the specs that contribute.
-fn targets(files: &[Listed]) -> Vec<[String; 4]> {
+fn targets(files: &[Listed]) -> Vec<Vec<String>> {
     let mut found: BTreeMap<(&str, u32, &str), (Vec<&Listed>, usize)> = BTreeMap::new();
     for file in files.iter().filter(|file| file.makes != "-") {
         for word in file.makes.split(", ") {
@@ -204,7 +267,7 @@ fn targets(files: &[Listed]) -> Vec<[String; 4]> {
         .map(|((_, _, target), (suites, specs))| {
             let list = |of: &dyn Fn(&Listed) -> String| suites.iter().map(|s| of(s)).collect::<Vec<_>>().join(", ");
             let or_none = |text: String| if text.is_empty() { "-".to_string() } else { text };
-            [
+            vec![
                 target.to_string(),
                 or_none(list(&|s| s.path.clone())),
                 or_none(list(&|s| s.state.clone())),
@@ -223,18 +286,6 @@ fn sorted_entries(dir: &Path) -> Vec<PathBuf> {
 
 fn shown(root: &Path, path: &Path) -> String {
     path.strip_prefix(root).unwrap_or(path).display().to_string()
-}
-
-fn table(head: [&str; 4], rows: &[[String; 4]]) -> String {
-    let width = |column: usize| {
-        rows.iter().map(|row| row[column].chars().count()).chain([head[column].len()]).max().unwrap_or(0)
-    };
-    let widths = [width(0), width(1), width(2)];
-    let line = |row: [&str; 4]| {
-        let cells: String = row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}  ")).collect();
-        format!("{cells}{}", row[3]).trim_end().to_string() + "\n"
-    };
-    std::iter::once(line(head)).chain(rows.iter().map(|row| line(row.each_ref().map(String::as_str)))).collect()
 }
 
 #[cfg(test)]
@@ -269,7 +320,7 @@ mod tests {
             "results/s/manifest.json",
             "{\"name\": \"s\", \"state\": \"waiting\", \"members\": [{\"state\": \"done\"}, {\"state\": \"waiting\"}]}",
         )?;
-        let text = list(dir.path());
+        let text = list(dir.path(), None);
         assert!(text.contains("specs/a.toml  figure2     done   first\n"), "{text}");
         assert!(text.contains("specs/b.toml  -           -      (cannot be read"), "{text}");
         assert!(text.contains("specs/s.toml  figure2_mock_curves  waiting, 1 of 2\n"), "{text}");
@@ -279,13 +330,50 @@ mod tests {
         assert!(row("results/a").contains("  done  "), "{text}");
         assert!(row("results/c").contains("  done (profile smoke, with --set policy.lr)  "), "{text}");
         assert!(row("results/d").contains("  interrupted  "), "{text}");
-        assert!(list(&dir.path().join("nowhere")).starts_with("SUITE"));
         // Several directories: runs are counted.
         put(
             "results/s2/manifest.json",
             "{\"name\": \"s\", \"state\": \"done\", \"members\": [{\"state\": \"done\"}]}",
         )?;
-        assert!(list(dir.path()).contains("2 of 3 runs done in 2 directories"));
+        assert!(list(dir.path(), None).contains("2 of 3 runs done in 2 directories"));
+        Ok(())
+    }
+
+    #[test]
+    fn what_runs_and_what_was_killed_says_how_far_it_is() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        std::fs::create_dir_all(dir.path().join("specs"))?;
+        for name in ["a", "b", "c.old-1"] {
+            let out = dir.path().join("results").join(name);
+            std::fs::create_dir_all(&out)?;
+            let manifest = "{\"name\": \"a\", \"state\": \"running\", \"device\": \"cpu\"}";
+            std::fs::write(out.join("manifest.json"), manifest)?;
+            let by = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(130);
+            let progress = Progress {
+                stage: "policy direct".into(),
+                share: Some(0.36),
+                updated_at: String::new(),
+                done_by: Some(by.to_string()),
+            };
+            std::fs::write(Progress::path(&out), serde_json::to_string(&progress)?)?;
+        }
+        let lock = crate::store::lock::Lock::acquire(&dir.path().join("results/a"))?;
+        let text = list(dir.path(), None);
+        drop(lock);
+        assert!(
+            text.starts_with("RUNNING    STAGE               READY      ON\nresults/a  policy direct, 36%  in 2m "),
+            "{text}"
+        );
+        assert!(text.contains("results/b        interrupted in policy direct, 36%"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn without_a_folder_the_programs_own_specs_are_listed_by_name() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let text = list(dir.path(), None);
+        assert!(text.contains("\nquickstart ") && text.contains("inside the program"), "{text}");
+        assert!(!text.contains("quickstart.toml"), "{text}");
         Ok(())
     }
 }

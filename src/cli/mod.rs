@@ -6,6 +6,7 @@ pub mod compare;
 pub mod directory;
 pub mod doctor;
 pub mod fetch;
+pub mod init;
 pub mod labels;
 pub mod labels_batches;
 pub mod labels_exchange;
@@ -29,7 +30,8 @@ use crate::model::memory::keep_freed_memory;
 use crate::printed::for_terminal;
 use crate::report::formats::Format;
 use crate::sources::{Catalogue, use_file};
-use crate::spec::{Options, Problem, Selection};
+use crate::spec::{Options, Problem, Selection, shipped};
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -40,7 +42,7 @@ use std::path::PathBuf;
     version,
     override_usage = "runner [OPTIONS] SPEC...\n       runner [OPTIONS] <COMMAND>",
     about = "Fine-tune language models from human preferences (Ziegler et al. 2019), from a TOML spec",
-    after_help = "Examples:\n  runner specs/quickstart.toml                    run it; the same command continues or reuses\n  runner specs/quickstart.toml --profile smoke    the same pipeline, tiny\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan specs/quickstart.toml               what it will take: time, memory, disk\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
+    after_help = "Examples:\n  runner quickstart --profile smoke               the whole pipeline, tiny, in seconds\n  runner quickstart                               for real, in minutes; the same command continues or reuses\n  runner init mine                                a spec to start from\n  runner validate specs/*.toml                    all errors of all files at once\n  runner plan quickstart                          what it will take: time, memory, disk\n  runner compare results/a results/b              spec differences, then metrics with intervals\n\nExit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for people's labels, 4 stopped by a guard or a person"
 )]
 struct Cli {
     #[command(subcommand)]
@@ -65,7 +67,7 @@ enum Command {
     Run(run::RunArgs),
     /// Check everything that can be checked without running; all errors at once
     Validate {
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = spec_path())]
         specs: Vec<PathBuf>,
         #[command(flatten)]
         overrides: Overrides,
@@ -95,11 +97,13 @@ enum Command {
         after_help = "The run saves and exits with code 4. `runner stop DIR --undo` and the run's own command go on with it. A file named `stop` in the results directory does the same, as do the buttons of `runner labels serve --results DIR`. DIR/stops.jsonl keeps who stopped what, and why."
     )]
     Stop(stop::StopArgs),
+    /// Write a spec to start from: NAME.toml, on top of one that the program has inside
+    Init(init::InitArgs),
     /// Bring everything that runs of these specs take from outside: texts, weights, reviews, labels
     Fetch(fetch::FetchArgs),
     /// The named sources that specs use, and where each would come from here
     Sources(sources::SourcesArgs),
-    /// Specs here and the runs in results/
+    /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
     Ls,
     /// Devices and backends found, with a numeric self-test of each
     Doctor,
@@ -117,6 +121,11 @@ enum Command {
     },
     /// Print a completion script for a shell
     Completions { shell: clap_complete::Shell },
+    /// Write the manual: runner.1, and a page for each command
+    Man {
+        /// Folder for the pages
+        dir: PathBuf,
+    },
 }
 
 impl Command {
@@ -217,11 +226,31 @@ fn arguments() -> Vec<OsString> {
     let names: Vec<String> = Cli::command().get_subcommands().map(|c| c.get_name().to_string()).collect();
     let is_spec =
         |a: &OsString| a.to_str().is_none_or(|a| !a.starts_with('-') && a != "help" && !names.iter().any(|n| n == a));
-    let looks_like_file = |a: &OsString| a.to_string_lossy().ends_with(".toml") || std::path::Path::new(a).exists();
+    let looks_like_file = |a: &OsString| {
+        let path = std::path::Path::new(a);
+        a.to_string_lossy().ends_with(".toml") || path.exists() || shipped::meant(path).is_some()
+    };
     if arguments.get(1).is_some_and(|a| is_spec(a) && looks_like_file(a)) {
         arguments.insert(1, "run".into());
     }
     arguments
+}
+
+/// A spec's path; a name at which there is nothing may be one that the program has inside.
+pub(crate) fn spec_path() -> impl TypedValueParser<Value = PathBuf> {
+    OsStringValueParser::new().try_map(|text| shipped::located(std::path::Path::new(&text)))
+}
+
+/// Writes the manual's pages.
+fn man(dir: &std::path::Path) -> i32 {
+    let written = std::fs::create_dir_all(dir).and_then(|()| clap_mangen::generate_to(Cli::command(), dir));
+    match written {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("error: {}: {e}", dir.display());
+            1
+        }
+    }
 }
 
 /// Runs the program; returns its exit code.
@@ -267,6 +296,7 @@ fn command() -> i32 {
             labels::labels(&command)
         }
         Command::Stop(args) => stop::stop(&args),
+        Command::Init(args) => init::init(&args),
         Command::Fetch(args) => fetch::fetch(&args, level),
         Command::Sources(args) => sources::sources(&args),
         Command::Ls => ls::ls(),
@@ -279,6 +309,7 @@ fn command() -> i32 {
             print!("{}", String::from_utf8_lossy(&script));
             0
         }
+        Command::Man { dir } => man(&dir),
     }
 }
 

@@ -19,6 +19,7 @@ use std::path::PathBuf;
 #[derive(Args)]
 pub struct PlanArgs {
     /// A spec of an experiment, or of a suite
+    #[arg(value_parser = super::spec_path())]
     spec: PathBuf,
     #[command(flatten)]
     overrides: Overrides,

@@ -6,11 +6,17 @@ use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
+use crate::plan::{Run, timeline};
 use crate::printed::{for_terminal, shell_path};
-use crate::report::files::{Manifest, State as RunState};
+use crate::report::Results;
+use crate::report::compare::compare;
+use crate::report::files::{Manifest, State as RunState, Table, read_json};
+use crate::report::formats::{Format, on_screen, wrapped};
+use crate::report::headline::{Headline, headline};
 use crate::spec::paths::portable_spec;
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
 use crate::stage::context::Context;
+use crate::stage::progress::Progress;
 use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -28,8 +34,8 @@ use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 #[derive(Args)]
 pub struct RunArgs {
-    /// Specs of experiments, or of suites
-    #[arg(required = true)]
+    /// Specs of experiments, or of suites: files, or names of those that the program has inside (`runner ls`)
+    #[arg(required = true, value_parser = super::spec_path())]
     specs: Vec<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
@@ -183,13 +189,16 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
     }
     let (mut code, several) = (0, jobs.len() > 1);
     let mut ended = Vec::new();
+    let mut of_seeds = Vec::new();
     for job in jobs {
         let this = match job {
             Job::Spec { loaded, seed } => {
                 let name = results_name(&loaded.spec.name, args.overrides.profile.as_deref(), seed);
                 let out = args.out.clone().unwrap_or_else(|| default_out(&name));
                 let place = Place { out: &out, cache: Cache::beside(&out), quiet: false };
-                run_one(args, &loaded, &place, &chosen, &interrupted).code
+                let code = run_one(args, &loaded, &place, &chosen, &interrupted).code;
+                of_seeds.extend((seed.is_some() && code == 0).then_some(out));
+                code
             }
             Job::Suite(loaded) => {
                 let name = results_name(&loaded.suite.name, args.overrides.profile.as_deref(), None);
@@ -205,6 +214,13 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
     }
     if several {
         eprintln!("{}", counted(&ended));
+    }
+    if args.specs.len() == 1 && of_seeds.len() > 1 {
+        // The runs are done whether or not this can be said of them.
+        match compare(&of_seeds, Format::Text, 0.0) {
+            Ok(summary) => print!("\n{}", summary.text),
+            Err(e) => tracing::warn!("the seeds are not summed up: {}", chain(&e)),
+        }
     }
     code
 }
@@ -276,6 +292,7 @@ pub(super) fn run_one(
         records: Mutex::new(Vec::new()),
         sources: Mutex::new(Vec::new()),
         reads: Mutex::new(Vec::new()),
+        timeline: Mutex::new(timeline(&Run::of(loaded, loaded.variants.clone(), None), &chosen.kind())),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),
@@ -307,6 +324,8 @@ pub(super) fn run_one(
         Err(e) if e.exit_code() == 4 => RunState::Stopped,
         Err(_) => RunState::Failed,
     };
+    // Whoever reads it would take the run for one that goes on, or was killed.
+    let _ = std::fs::remove_file(Progress::path(out));
     manifest.error = result.as_ref().err().map(|e| chain(e));
     manifest.finished_at = Some(now());
     manifest.peak_memory_bytes = peak_memory();
@@ -317,19 +336,13 @@ pub(super) fn run_one(
     {
         tracing::error!("{}: who stopped the run is not recorded: {failed}", out.display());
     }
-    match result {
-        Ok(()) => finish(out, place.quiet),
-        Err(e) if e.exit_code() == 3 => {
-            let message = chain(&e);
-            tracing::warn!("{message}");
-            Ended { code: 3, error: Some(message) }
-        }
-        Err(e) => {
-            let message = chain(&e);
-            tracing::error!("{message}");
-            Ended { code: e.exit_code(), error: Some(message) }
-        }
+    let code = result.as_ref().err().map_or(0, StageError::exit_code);
+    match (&manifest.error, code) {
+        (Some(message), 3) => tracing::warn!("{message}"),
+        (Some(message), _) => tracing::error!("{message}"),
+        (None, _) => {}
     }
+    finish(out, place.quiet, code, manifest.error)
 }
 
 /// Refuses what the device has no memory for, unless told not to.
@@ -352,19 +365,44 @@ fn room_for(chosen: &Chosen, spec: &Spec) -> Result<(), ModelError> {
     chosen.check_room(vocab, width)
 }
 
-/// Draws the report and says where it is.
-fn finish(out: &Path, quiet: bool) -> Ended {
-    if let Err(e) = crate::report::draw(out) {
-        let message =
-            format!("the run is done, its report is not: {}; try `runner report {}`", chain(&e), shell_path(out));
-        tracing::error!("{message}");
-        return Ended { code: 1, error: Some(message) };
+/// Draws the report, says what came out, and where it is.
+fn finish(out: &Path, quiet: bool, code: i32, error: Option<String>) -> Ended {
+    let drawn = crate::report::draw(out).and_then(|()| Results::load(out));
+    let results = match drawn {
+        Ok(results) => results,
+        Err(e) => {
+            let message = format!("the report is not drawn: {}; try `runner report {}`", chain(&e), shell_path(out));
+            tracing::error!("{message}");
+            return Ended { code: if code == 0 { 1 } else { code }, error: error.or(Some(message)) };
+        }
+    };
+    if code == 0 && !quiet {
+        print_table(out, "scores");
     }
-    if let (false, Ok(table)) = (quiet, std::fs::read_to_string(out.join("tables/scores.md"))) {
-        print!("{table}");
+    let Headline { result, .. } = headline(&results);
+    // What went wrong has been said.
+    if code == 0 {
+        eprintln!("\n{}", wrapped(&result, screen_width()).join("\n"));
     }
     eprintln!("report: {}", out.join("report.html").display());
-    Ended { code: 0, error: None }
+    Ended { code, error }
+}
+
+/// A table on standard output: in columns on a screen, as Markdown for whatever else reads it.
+pub(super) fn print_table(out: &Path, id: &str) {
+    let path = |ending: &str| out.join(format!("tables/{id}.{ending}"));
+    let text = match std::io::stdout().is_terminal() {
+        true => read_json::<Table>(&path("json")).ok().map(|table| on_screen(&table, screen_width())),
+        false => std::fs::read_to_string(path("md")).ok(),
+    };
+    // A closed pipe (`| head`) is no failure.
+    let _ = std::io::stdout().lock().write_all(text.unwrap_or_default().as_bytes());
+}
+
+/// Characters of a terminal's line, at most what is read easily; 100 where there is no terminal.
+pub(super) fn screen_width() -> usize {
+    let size = terminal_size::terminal_size();
+    size.map_or(100, |(width, _)| usize::from(width.0).clamp(20, 120))
 }
 
 fn save_manifest(out: &Path, manifest: &Manifest) -> Result<(), StageError> {

@@ -2,12 +2,13 @@
 //! the tables. A member that fails or waits does not keep the others from running; the same command continues.
 
 use super::directory::prepare;
-use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, run_one};
+use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, print_table, run_one, screen_width};
 use super::validate::of_suite;
 use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
 use crate::printed::shell_path;
 use crate::report::files::read_json;
+use crate::report::formats::wrapped;
 use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
@@ -15,6 +16,7 @@ use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
 use crate::suite::files::{MemberRecord, State, counted};
+use crate::suite::headline::headline;
 use crate::suite::load::{Options, member_folder, portable_suite, resolved_toml};
 use crate::suite::{LoadedMember, LoadedSuite, SuiteManifest, SuiteResults, draw};
 use std::path::Path;
@@ -178,6 +180,7 @@ impl Running<'_> {
             records: Mutex::new(Vec::new()),
             sources: Mutex::new(Vec::new()),
             reads: Mutex::new(Vec::new()),
+            timeline: Mutex::default(),
         };
         let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(loaded, name, seed));
         self.manifest.questions = ask_all(&context, &results);
@@ -203,10 +206,9 @@ impl Running<'_> {
         eprintln!("{}: {}", self.manifest.name, counted(&states));
         match draw::draw(self.out) {
             Ok(tables) => {
-                let first = tables.first().map(|table| self.out.join(format!("tables/{}.md", table.id)));
-                if let Some(text) = first.and_then(|path| std::fs::read_to_string(path).ok()) {
-                    print!("{text}");
-                }
+                tables.first().into_iter().for_each(|table| print_table(self.out, &table.id));
+                let result = headline(Some(&self.manifest), &tables);
+                eprintln!("\n{}", wrapped(&result, screen_width()).join("\n"));
                 eprintln!("report: {}", self.out.join("report.html").display());
                 code
             }

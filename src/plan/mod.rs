@@ -26,6 +26,7 @@ use crate::model::memory::Memory;
 use crate::spec::{Loaded, Origin, Spec};
 use crate::stage::StageError;
 use crate::stage::experiment::{Keys, Lack};
+use crate::stage::progress::{self, Timeline};
 use crate::store::cache::{Cache, Key};
 use crate::suite::LoadedSuite;
 use device::Target;
@@ -272,6 +273,23 @@ pub fn plan_suite(place: &Place<'_>, suite: &LoadedSuite, runs: &[Run]) -> Resul
     plan.totals.members = Some(members.len());
     plan.totals.seeds = Some(suite.suite.seeds.len());
     Ok(plan)
+}
+
+/// What runs will do, for the time that is left while they do it; without what depends on answers or files that are not here.
+pub fn timeline(runs: &[Run], device_kind: &str) -> Timeline {
+    let mut all = Vec::new();
+    for run in runs {
+        let mut lacks = Vec::new();
+        let Ok(keys) = Keys::planned(&run.spec, &run.name, device_kind, &mut lacks) else { continue };
+        let model = sizes::reference(&run.spec, run.size_given);
+        for item in stages::items(&run.spec, &keys).into_iter().filter(|item| !lacks.iter().any(|l| item.depends_on(l)))
+        {
+            let work = model.as_ref().ok().and_then(|model| item.work(&run.spec, model).ok());
+            let work = work.map_or(f64::NAN, |work| work.total());
+            all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
+        }
+    }
+    Timeline::new(all)
 }
 
 /// Files of the user that the spec leaves open, or that cannot be used.

@@ -1,7 +1,7 @@
 //! Tables for pasting: GitHub Markdown, LaTeX (booktabs), CSV (RFC 4180), and plain text in columns.
 
 use super::files::{Row, Table};
-use super::tables::cells;
+use super::tables::{is_number, shown};
 use crate::metric::interval::mean;
 
 /// How a table is written.
@@ -54,8 +54,35 @@ fn json(table: &Table) -> String {
 
 /// Columns of equal width.
 fn text(table: &Table) -> String {
-    let rows: Vec<Vec<String>> = std::iter::once(table.columns.clone()).chain(table.rows.iter().map(cells)).collect();
+    let shown = shown(table);
+    let rows: Vec<Vec<String>> = std::iter::once(shown.columns).chain(shown.rows).collect();
     format!("{}\n\n{}", table.title, in_columns(&rows))
+}
+
+/// The table on a screen of `width` characters: a run is named once, and what all rows share is said below.
+pub fn on_screen(table: &Table, width: usize) -> String {
+    let shown = shown(table);
+    let same = |i: usize| shown.rows.len() > 1 && shown.rows.windows(2).all(|pair| pair[0].get(i) == pair[1].get(i));
+    // Run and name say what a row is.
+    let dropped: Vec<usize> = (2..shown.columns.len()).filter(|i| same(*i)).collect();
+    let kept = |cells: &[String]| -> Vec<String> {
+        cells.iter().enumerate().filter(|(i, _)| !dropped.contains(i)).map(|(_, cell)| cell.clone()).collect()
+    };
+    let mut rows = vec![kept(&shown.columns)];
+    for (i, row) in shown.rows.iter().enumerate() {
+        let mut cells = kept(row);
+        if i > 0 && shown.rows[i - 1].first() == row.first() {
+            cells[0].clear();
+        }
+        rows.push(cells);
+    }
+    let shared = |i: &usize| match shown.rows[0][*i].as_str() {
+        "" => None,
+        cell => Some(format!("{} {cell}", shown.columns[*i])),
+    };
+    let shared: Vec<String> = dropped.iter().filter_map(shared).collect();
+    let below = if shared.is_empty() { String::new() } else { format!("All rows: {}.\n", shared.join(", ")) };
+    format!("{}\n\n{}{below}", table.title, fitted(&rows, width))
 }
 
 /// Rows of cells, padded to columns.
@@ -70,6 +97,59 @@ pub fn in_columns(rows: &[Vec<String>]) -> String {
     out
 }
 
+/// The narrowest that a column is made to fit a page.
+const NARROWEST: usize = 12;
+
+/// [`in_columns`] on a page of `width` characters: the widest columns are narrowed, and their cells go over several lines.
+pub fn fitted(rows: &[Vec<String>], width: usize) -> String {
+    let count = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let widest = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
+    let mut widths: Vec<usize> = (0..count).map(widest).collect();
+    let gaps = 2 * count.saturating_sub(1);
+    while widths.iter().sum::<usize>() + gaps > width {
+        match widths.iter_mut().max() {
+            Some(most) if *most > NARROWEST => *most -= 1,
+            _ => break,
+        }
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<Vec<String>> = row.iter().zip(&widths).map(|(cell, width)| wrapped(cell, *width)).collect();
+        for line in 0..cells.iter().map(Vec::len).max().unwrap_or(0) {
+            let of = |(cell, width): (&Vec<String>, &usize)| {
+                format!("{:<width$}  ", cell.get(line).map_or("", String::as_str))
+            };
+            out += cells.iter().zip(&widths).map(of).collect::<String>().trim_end();
+            out.push('\n');
+        }
+    }
+    out
+}
+
+/// Text in lines of at most `width` characters, broken between words, and within one only where it is longer than a line.
+pub fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let width = width.max(1);
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let mut word: Vec<char> = word.chars().collect();
+        loop {
+            let line = lines.last_mut().map_or(0, |line| line.chars().count());
+            let room = width.saturating_sub(if line == 0 { 0 } else { line + 1 });
+            if word.len() <= room {
+                if let Some(last) = lines.last_mut() {
+                    last.extend((line > 0).then_some(' ').into_iter().chain(word));
+                }
+                break;
+            }
+            if line == 0 {
+                lines.last_mut().into_iter().for_each(|last| last.extend(word.drain(..width)));
+            }
+            lines.push(String::new());
+        }
+    }
+    lines
+}
+
 /// A Markdown table row.
 pub fn markdown_line(cells: &[String]) -> String {
     let safe: Vec<String> = cells.iter().map(|c| c.replace('|', "\\|").replace('\n', " ")).collect();
@@ -78,18 +158,19 @@ pub fn markdown_line(cells: &[String]) -> String {
 
 /// The table as GitHub Markdown.
 pub fn markdown(table: &Table) -> String {
-    let mut out = format!("# {}\n\n{}", table.title, markdown_line(&table.columns));
-    out += &format!("|{}\n", " --- |".repeat(table.columns.len()));
-    out.extend(table.rows.iter().map(|row| markdown_line(&cells(row))));
+    let shown = shown(table);
+    let mut out = format!("# {}\n\n{}", table.title, markdown_line(&shown.columns));
+    out += &format!("|{}\n", " --- |".repeat(shown.columns.len()));
+    out.extend(shown.rows.iter().map(|row| markdown_line(row)));
     out + &note(table).map_or_else(String::new, |note| format!("\n{note}\n"))
 }
 
 /// A `table` float with a booktabs `tabular`; needs `\usepackage{booktabs}` and a Unicode engine or `inputenc` for ρ and π.
 fn latex(table: &Table) -> String {
-    // Run, name and verdict are words; the rest are numbers.
-    let columns: String = (0..table.columns.len()).map(|i| if (2..5).contains(&i) { 'r' } else { 'l' }).collect();
+    let shown = shown(table);
+    let columns: String = shown.columns.iter().map(|column| if is_number(column) { 'r' } else { 'l' }).collect();
     let line = |cells: &[String]| cells.iter().map(|c| latex_text(c)).collect::<Vec<_>>().join(" & ") + " \\\\\n";
-    let body: String = table.rows.iter().map(|row| line(&cells(row))).collect();
+    let body: String = shown.rows.iter().map(|row| line(row)).collect();
     let caption = match note(table) {
         Some(note) => format!("{}. {note}", table.title),
         None => table.title.clone(),
@@ -98,7 +179,7 @@ fn latex(table: &Table) -> String {
         "\\begin{{table}}\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
         latex_text(&caption),
         table.id,
-        line(&table.columns),
+        line(&shown.columns),
     )
 }
 
@@ -180,14 +261,14 @@ mod tests {
     #[test]
     fn markdown_keeps_its_columns() {
         let text = markdown(&example());
-        assert!(text.contains("| run | a\\|b, \"50%\" of ρ_x | 1.500 | – | 3 | 1, 2 | not recorded | x y |"), "{text}");
+        assert!(text.contains("| run | a\\|b, \"50%\" of ρ_x | 1.500 | – | 3 | 1, 2 | x y |"), "{text}");
     }
 
     #[test]
     fn latex_has_no_bare_special_character() {
         let text = latex(&example());
         assert!(text.contains("\\caption{T \\& U}") && text.contains("50\\%\" of $\\rho$\\_x & 1.500 & --"), "{text}");
-        assert_eq!(text.matches(" & ").count(), 2 * 7, "{text}");
+        assert_eq!(text.matches(" & ").count(), 2 * 6, "{text}");
         assert_eq!(latex_text("a^b~c\\{"), "a\\textasciicircum{}b\\textasciitilde{}c\\textbackslash{}\\{");
     }
 
@@ -197,6 +278,24 @@ mod tests {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((&rows[0][2], &rows[0][4], &rows[0][5], &rows[0][11]), ("a|b, \"50%\" of ρ_x", "1.5", "", "x\ny"));
+    }
+
+    #[test]
+    fn a_screen_names_a_run_once_and_what_all_rows_share_below() {
+        let line = |run: &str, value: f64| row("gain", run, "m", (value, 1.0, 2.0), 3, &[1], "");
+        let text = on_screen(&table("t", "T", vec![line("a", 1.0), line("a", 2.0), line("b", 3.0)]), 80);
+        let expected = "T\n\nrun  name  value\na    gain  1.000\n     gain  2.000\nb    gain  3.000\nAll rows: 95% interval 1.000 to 2.000, n 3, seed 1.\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_narrow_page_breaks_cells_between_words() {
+        let rows =
+            [["run", "name"], ["a", "score of the policy under the reward"]].map(|r| r.map(str::to_owned).to_vec());
+        assert_eq!(fitted(&rows, 200), in_columns(&rows));
+        assert_eq!(fitted(&rows, 20), "run  name\na    score of the\n     policy under\n     the reward\n");
+        assert_eq!(wrapped("abcdefgh ij", 3), ["abc", "def", "gh", "ij"]);
+        assert_eq!(wrapped("", 3), [""]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::Results;
 use super::files::number;
-use super::html::escape;
+use super::html::{escape, scrolling};
 use super::tables::show;
 use crate::spec::Spec;
 use serde_json::{Map, Value};
@@ -84,10 +84,11 @@ pub fn section(results: &Results) -> String {
     };
     let table = match rows.as_str() {
         "" => String::new(),
-        rows => format!(
-            "<div class=\"wide\"><table><thead><tr><th>run</th><th>guard</th><th>worst</th><th>at update</th><th>limit</th>\
-             <th>used</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
-        ),
+        rows => {
+            let head = "<tr><th>run</th><th>guard</th><th class=\"n\">worst</th><th class=\"n\">at update</th>\
+                        <th class=\"n\">limit</th><th class=\"n\">used</th></tr>";
+            scrolling("Guards", head, rows)
+        }
     };
     format!("<h2>Guards</h2>\n{stops}{table}")
 }

@@ -1,39 +1,56 @@
 //! report.html: one file without outside references, for phones and dark rooms too; all text is escaped.
 
-use super::files::{Sample, Table};
+use super::files::Table;
+use super::headline::{Headline, headline};
 use super::plots::Plot;
-use super::tables::{cells, show};
-use super::{Manifest, Results, guards};
-use crate::metric::copying::{SPAN_WORDS, marked};
+use super::tables::{is_number, shown};
+use super::{Manifest, Results, cards, guards};
 
-/// Samples shown per run: the first ones of the file, not chosen.
-const SHOWN: usize = 8;
+/// Plots on the first screen.
+const FIRST: usize = 2;
+/// What numbers are worth that are not of the paper's setting.
+const MECHANISM: &str =
+    "The figures have the form of the paper's; they show its mechanism and neither confirm nor contradict its numbers.";
 
-pub(crate) const STYLE: &str = "
-:root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6570;--line:#d8dee4;--card:#f6f8fa;
+const STYLE: &str = "
+:root{color-scheme:light dark;--bg:#fff;--fg:#1b1f24;--soft:#5b6570;--line:#d8dee4;--card:#f6f8fa;--shade:#0003;
 --good:#0b6b34;--bad:#b3261e;--warn:#fff4d6;--warnfg:#5c4400}
-@media(prefers-color-scheme:dark){:root{--bg:#11151a;--fg:#e6e9ed;--soft:#9aa5b1;--line:#323a44;--card:#1a2027;
---good:#5fd38d;--bad:#ff8f85;--warn:#3a2f10;--warnfg:#ffe2a0}}
+@media screen and (prefers-color-scheme:dark){:root{--bg:#11151a;--fg:#e6e9ed;--soft:#9aa5b1;--line:#323a44;--card:#1a2027;
+--shade:#000b;--good:#5fd38d;--bad:#ff8f85;--warn:#3a2f10;--warnfg:#ffe2a0}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:62rem;padding:1rem;background:var(--bg);color:var(--fg);
+body{margin:0 auto;max-width:76rem;padding:1rem;background:var(--bg);color:var(--fg);
 font:16px/1.5 system-ui,sans-serif;overflow-wrap:anywhere}
-h1{line-height:1.2}h2{margin-top:2.2rem;border-bottom:1px solid var(--line)}
-.soft,figcaption{color:var(--soft)}
-figure{margin:1.2rem 0}figure svg{display:block;width:100%;height:auto;background:#fff;border-radius:6px}
-.wide{overflow-x:auto}table{border-collapse:collapse;width:100%;font-size:.9rem;overflow-wrap:normal}
+h1{line-height:1.2;margin:.2rem 0 .6rem}h2{margin-top:2.2rem;border-bottom:1px solid var(--line)}
+p,li{max-width:75ch}
+.result{font-size:1.35rem;line-height:1.4;max-width:60ch;margin:.6rem 0;text-wrap:balance}
+.soft,figcaption{color:var(--soft)}figcaption,.basis{font-size:.9rem}
+.figures{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(30rem,100%),1fr));gap:0 1.5rem}
+figure{margin:1rem 0}figure svg{display:block;width:100%;height:auto;border-radius:6px}
+.wide{overflow-x:auto;background:linear-gradient(90deg,var(--bg) 30%,transparent),
+linear-gradient(270deg,var(--bg) 30%,transparent) 100% 0,linear-gradient(90deg,var(--shade),transparent),
+linear-gradient(270deg,var(--shade),transparent) 100% 0;background-repeat:no-repeat;
+background-size:3rem 100%,3rem 100%,1rem 100%,1rem 100%;background-attachment:local,local,scroll,scroll}
+.more{display:none;color:var(--soft);font-size:.9rem;margin:0}
+table{border-collapse:collapse;width:100%;font-size:.9rem;overflow-wrap:normal}
 th,td{padding:.35rem .6rem;border-bottom:1px solid var(--line);text-align:left;vertical-align:top}
-td.n{text-align:right;font-variant-numeric:tabular-nums;white-space:nowrap}
+.n{text-align:right}td.n{font-variant-numeric:tabular-nums;white-space:nowrap}
 dl{display:grid;grid-template-columns:max-content 1fr;gap:.2rem 1rem}dt{color:var(--soft)}dd{margin:0}
 pre{background:var(--card);padding:.8rem;border-radius:6px;overflow-x:auto;font-size:.85rem}
+summary{cursor:pointer}
 .missing{background:var(--warn);color:var(--warnfg);padding:.6rem 1rem;border-radius:6px}
 .sample{border:1px solid var(--line);border-radius:6px;padding:.8rem;margin:.8rem 0}
-.pair{display:grid;grid-template-columns:1fr 1fr;gap:.8rem;margin-top:.6rem}
+.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(15rem,100%),1fr));gap:.8rem;margin-top:.6rem}
 .pair>div{background:var(--card);border-radius:6px;padding:.6rem;border-left:5px solid var(--line)}
 .pair>.good{border-left-color:var(--good)}.pair>.bad{border-left-color:var(--bad)}
 .good b{color:var(--good)}.bad b{color:var(--bad)}
 .text{white-space:pre-wrap}
 mark{background:var(--warn);color:var(--warnfg);border-radius:3px}
-@media(max-width:38rem){.pair{grid-template-columns:1fr}dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}}
+@media(max-width:38rem){dl{grid-template-columns:1fr}dd{margin-bottom:.4rem}
+.wide table{min-width:46rem}.more{display:block}h2{font-size:1.2rem}.result{font-size:1.15rem}}
+@media print{body{max-width:none;padding:0;font-size:10pt}.figures{grid-template-columns:1fr 1fr}
+.pair{grid-template-columns:repeat(auto-fit,minmax(9rem,1fr))}
+.sample,figure,tr,dl{break-inside:avoid}h2,summary,h2+p{break-after:avoid}thead{display:table-header-group}
+.wide{overflow:visible;background:none}.more{display:none}.wide table{min-width:0}pre{white-space:pre-wrap}}
 ";
 
 /// Text for element content and quoted attributes.
@@ -54,42 +71,46 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// The whole page.
-pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> String {
-    let folder = results.dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let title = escape(results.manifest.as_ref().map_or(&folder, |m| &m.name));
-    let mut out = format!(
+/// The beginning of a page, up to and with its title.
+pub(crate) fn head(title: &str) -> String {
+    let title = escape(title);
+    format!(
         "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
          <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
          <title>{title}</title><style>{STYLE}</style></head><body>\n<h1>{title}</h1>\n"
-    );
-    if !results.missing.is_empty() {
-        let items: String = results.missing.iter().map(|m| format!("<li>{}</li>", escape(m))).collect();
-        out += &format!("<div class=\"missing\"><strong>Missing from this report</strong><ul>{items}</ul></div>\n");
+    )
+}
+
+/// The whole page: the result in words, its figures, some samples; then tables and all the rest.
+pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> String {
+    let folder = results.dir.file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let mut out = head(results.manifest.as_ref().map_or(&folder, |m| &m.name));
+    let Headline { result, basis } = headline(results);
+    out += &format!("<p class=\"result\">{}</p>\n", escape(&result));
+    if !basis.is_empty() {
+        out += &format!("<p class=\"soft basis\">{}</p>\n", escape(&basis));
     }
     if results.simulated() {
         out += "<p class=\"missing\">The labels come from simulated labelers: programs that prefer what the spec says, with \
                 noise. These numbers say nothing about what people prefer.</p>\n";
     }
-    if let Some(manifest) = &results.manifest {
-        out += &environment(manifest);
+    out += &missing(&results.missing);
+    let (first, rest) = plots.split_at(plots.len().min(FIRST));
+    out += &figures(results, first);
+    if let (false, Some(words)) = (plots.is_empty(), results.unlike_the_paper()) {
+        out += &format!("<p class=\"soft basis\">Not the paper's setting: {}. {MECHANISM}</p>\n", escape(&words));
     }
-    if !plots.is_empty() {
-        out += "<h2>Plots</h2>\n";
-    }
-    for (plot, svg) in plots {
-        out += &format!(
-            "<figure role=\"img\" aria-label=\"{}\">{svg}<figcaption>{}</figcaption></figure>\n",
-            escape(&results.titled(plot.title)),
-            escape(plot.caption)
-        );
-    }
+    out += &cards::side_by_side(results);
     for table in tables {
         out += &html_table(table);
     }
+    if !rest.is_empty() {
+        out += &format!("<h2>More plots</h2>\n{}", figures(results, rest));
+    }
     out += &guards::section(results);
-    out += &samples(results);
+    out += &cards::all(results);
     if let Some(manifest) = &results.manifest {
+        out += &environment(manifest);
         out += &stages(manifest);
     }
     if let Some(spec) = &results.spec {
@@ -99,6 +120,29 @@ pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> St
         );
     }
     out + "</body></html>\n"
+}
+
+/// What should be there and is not.
+pub(crate) fn missing(missing: &[String]) -> String {
+    if missing.is_empty() {
+        return String::new();
+    }
+    let items: String = missing.iter().map(|m| format!("<li>{}</li>", escape(m))).collect();
+    format!("<div class=\"missing\"><strong>Missing from this report</strong><ul>{items}</ul></div>\n")
+}
+
+fn figures(results: &Results, plots: &[(Plot, String)]) -> String {
+    if plots.is_empty() {
+        return String::new();
+    }
+    let one = |(plot, svg): &(Plot, String)| {
+        format!(
+            "<figure role=\"img\" aria-label=\"{}\">{svg}<figcaption>{}</figcaption></figure>\n",
+            escape(&results.titled(plot.title)),
+            escape(plot.caption)
+        )
+    };
+    format!("<div class=\"figures\">\n{}</div>\n", plots.iter().map(one).collect::<String>())
 }
 
 fn environment(m: &Manifest) -> String {
@@ -128,20 +172,28 @@ fn state(m: &Manifest) -> String {
 }
 
 pub(crate) fn html_table(table: &Table) -> String {
-    let head: String = table.columns.iter().map(|c| format!("<th>{}</th>", escape(c))).collect();
-    let mut body = String::new();
-    for row in &table.rows {
-        body += "<tr>";
-        for (index, cell) in cells(row).iter().enumerate() {
-            let class = if (2..5).contains(&index) { " class=\"n\"" } else { "" };
-            body += &format!("<td{class}>{}</td>", escape(cell));
-        }
-        body += "</tr>\n";
-    }
-    let note = if table.rows.is_empty() { "<p class=\"soft\">No run has been evaluated yet.</p>" } else { "" };
+    let shown = shown(table);
+    let class = |i: usize| match shown.columns.get(i).is_some_and(|column| is_number(column)) {
+        true => " class=\"n\"",
+        false => "",
+    };
+    let line = |cells: &[String], tag: &str| {
+        let cell = |(i, cell): (usize, &String)| format!("<{tag}{}>{}</{tag}>", class(i), escape(cell));
+        format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
+    };
+    let note = if table.rows.is_empty() { "<p class=\"soft\">No run has been evaluated yet.</p>\n" } else { "" };
+    let body: String = shown.rows.iter().map(|row| line(row, "td")).collect();
+    let head = line(&shown.columns, "th");
+    format!("<h2>{}</h2>\n{}{note}", escape(&table.title), scrolling(&table.title, &head, &body))
+}
+
+/// A table that scrolls sideways where the page is narrow, and says so; by keyboard too.
+pub(crate) fn scrolling(name: &str, head: &str, body: &str) -> String {
     format!(
-        "<h2>{}</h2>\n<div class=\"wide\"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>{note}\n",
-        escape(&table.title)
+        "<p class=\"more\" aria-hidden=\"true\">The table scrolls sideways →</p>\
+         <div class=\"wide\" tabindex=\"0\" role=\"region\" aria-label=\"{}\"><table><thead>{head}</thead>\
+         <tbody>{body}</tbody></table></div>\n",
+        escape(name)
     )
 }
 
@@ -164,61 +216,8 @@ fn stages(manifest: &Manifest) -> String {
             )
         })
         .collect();
-    format!(
-        "<h2>Stages</h2>\n<div class=\"wide\"><table><thead><tr><th>stage</th><th>run</th><th>time</th><th>key</th></tr>\
-         </thead><tbody>{rows}</tbody></table></div>\n"
-    )
-}
-
-fn samples(results: &Results) -> String {
-    let mut out = String::new();
-    for run in results.runs.iter().filter(|run| !run.samples.is_empty()) {
-        let count = run.samples.len().min(SHOWN);
-        out += &format!(
-            "<h2>Samples: {}</h2>\n<p class=\"soft\">The first {count} of {}, not chosen. Green: positive score, \
-             red: negative. <mark>Marked</mark>: runs of {SPAN_WORDS} words or more that the query has too.</p>\n",
-            escape(&results.titled(&run.name)),
-            run.samples.len()
-        );
-        out.extend(run.samples.iter().take(SHOWN).map(sample));
-    }
-    out
-}
-
-pub(crate) fn sample(s: &Sample) -> String {
-    let kl = s.kl.map_or_else(String::new, |kl| format!(", KL {}", show(Some(kl))));
-    format!(
-        "<div class=\"sample\"><div class=\"text\">{}</div><div class=\"pair\">{}{}</div></div>\n",
-        escape(&s.query),
-        side("ρ", &highlighted(&s.query, &s.reference_response), s.reference_mock_score, s.reference_score, ""),
-        side("π", &highlighted(&s.query, &s.response), s.mock_score, s.score, &kl),
-    )
-}
-
-/// A response as HTML, what it copies from the query marked.
-fn highlighted(query: &str, response: &str) -> String {
-    let piece = |(text, copied): (&str, bool)| match copied {
-        true => format!("<mark>{}</mark>", escape(text)),
-        false => escape(text),
-    };
-    marked(query, response).into_iter().map(piece).collect()
-}
-
-/// One response with its scores; `html` is its text, escaped.
-fn side(who: &str, html: &str, mock: Option<f64>, score: Option<f64>, more: &str) -> String {
-    let class = match mock.or(score) {
-        Some(v) if v > 0.0 => "good",
-        Some(v) if v < 0.0 => "bad",
-        _ => "unknown",
-    };
-    let mock = mock.map(|v| format!("mock score <b>{v:+.2}</b>"));
-    let score = score.map(|v| format!("score under the reward <b>{v:+.2}</b>"));
-    let scores: Vec<String> = mock.into_iter().chain(score).collect();
-    let scores = if scores.is_empty() { "no score".to_owned() } else { scores.join(", ") };
-    format!(
-        "<div class=\"{class}\"><div class=\"soft\">{who}: {scores}{more}</div>\
-         <div class=\"text\">{html}</div></div>"
-    )
+    let head = "<tr><th>stage</th><th>run</th><th class=\"n\">time</th><th>key</th></tr>";
+    format!("<h2>Stages</h2>\n{}", scrolling("Stages", head, &rows))
 }
 
 #[cfg(test)]
@@ -228,12 +227,5 @@ mod tests {
     #[test]
     fn text_cannot_become_markup() {
         assert_eq!(escape("<a href='x'>\"&\u{1}"), "&lt;a href=&#39;x&#39;&gt;&quot;&amp;\u{FFFD}");
-    }
-
-    #[test]
-    fn sentiment_decides_the_colour() {
-        assert!(side("π", "x", Some(2.0), None, "").contains("class=\"good\""));
-        assert!(side("π", "x", Some(-2.0), None, "").contains("class=\"bad\""));
-        assert!(side("π", "x", None, None, "").contains("class=\"unknown\""));
     }
 }

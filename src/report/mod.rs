@@ -1,9 +1,11 @@
 //! Reports of a results directory: tables, plots, the HTML page, TensorBoard events, comparison of two directories.
 
+pub(crate) mod cards;
 pub mod compare;
 pub mod files;
 pub mod formats;
 pub mod guards;
+pub mod headline;
 pub mod html;
 pub mod measures;
 mod outside;
@@ -13,13 +15,14 @@ pub mod tables;
 pub mod tensorboard;
 pub(crate) mod text_plots;
 mod text_tables;
+pub(crate) mod theme;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 
-use crate::spec::Spec;
+use crate::spec::{LabelerKind, Spec};
 use crate::stage::stop::StopRecord;
 use files::State;
 use formats::Format;
@@ -79,27 +82,41 @@ impl Results {
         if let Some(manifest) = &mut manifest {
             manifest.state = manifest.state.now(dir);
         }
-        let done = manifest.as_ref().is_some_and(|m| m.state == State::Done);
-        let mut runs = Vec::new();
-        for name in run_names(dir, manifest.as_ref()) {
+        let names = run_names(dir, manifest.as_ref());
+        let mut results = Self { dir: dir.to_owned(), spec, manifest, ..Self::default() };
+        for name in names {
             let home = dir.join("runs").join(&name);
-            runs.push(Run {
-                metrics: keep(dir, &home.join("metrics.jsonl"), files::read_metrics, &mut missing).unwrap_or_default(),
-                samples: keep(dir, &home.join("samples.jsonl"), files::read_jsonl, &mut missing).unwrap_or_default(),
-                evaluation: keep(dir, &home.join("evaluation.json"), files::read_json, &mut missing),
-                // Most runs have none, and lack nothing.
-                rounds: match home.join("rounds.json") {
-                    path if path.exists() => keep(dir, &path, files::read_json, &mut missing),
-                    _ => None,
+            // Only what a finished run must have is missed: most have no rounds, and some no RL.
+            let (done, rl) = (results.is_done(), results.spec_of(&name).is_none_or(|s| s.collect.schedule.has_rl()));
+            let due = |due: bool, file: &str| home.join(file).exists() || due;
+            let run = Run {
+                metrics: match due(done && rl, "metrics.jsonl") {
+                    true => keep(dir, &home.join("metrics.jsonl"), files::read_metrics, &mut missing),
+                    false => None,
+                }
+                .unwrap_or_default(),
+                samples: match due(done, "samples.jsonl") {
+                    true => keep(dir, &home.join("samples.jsonl"), files::read_jsonl, &mut missing),
+                    false => None,
+                }
+                .unwrap_or_default(),
+                evaluation: match due(done, "evaluation.json") {
+                    true => keep(dir, &home.join("evaluation.json"), files::read_json, &mut missing),
+                    false => None,
+                },
+                rounds: match due(false, "rounds.json") {
+                    true => keep(dir, &home.join("rounds.json"), files::read_json, &mut missing),
+                    false => None,
                 },
                 name,
-            });
+            };
+            results.runs.push(run);
         }
-        if runs.is_empty() {
+        if results.runs.is_empty() && results.is_done() {
             missing.missing.push("runs/ holds no run".to_owned());
         }
-        if done {
-            let lost = runs.iter().map(|run| format!("runs/{}/evaluation.json", run.name));
+        if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
+            let lost = results.runs.iter().map(|run| format!("runs/{}/evaluation.json", run.name));
             let lost: Vec<String> = lost.filter(|path| !dir.join(path).exists()).collect();
             missing.damaged.extend(lost.into_iter().map(|path| format!("{path} is not there, and the run is done")));
         }
@@ -109,7 +126,30 @@ impl Results {
             false => Vec::new(),
         };
         let Gaps { missing, damaged } = missing;
-        Ok(Self { dir: dir.to_owned(), spec, manifest, runs, stops, missing, damaged })
+        Ok(Self { stops, missing, damaged, ..results })
+    }
+
+    /// Whether the directory should hold everything; without a manifest nobody knows better.
+    fn is_done(&self) -> bool {
+        self.manifest.as_ref().is_none_or(|m| m.state == State::Done)
+    }
+
+    /// The specs of the runs that can be read.
+    fn specs(&self) -> impl Iterator<Item = Spec> {
+        self.runs.iter().filter_map(|run| self.spec_of(&run.name))
+    }
+
+    /// In what the runs are not the paper's, in words; none where they are, or where no spec can be read.
+    pub fn unlike_the_paper(&self) -> Option<String> {
+        let mut words: Vec<String> = Vec::new();
+        for spec in self.specs() {
+            for word in unlike_the_paper(&spec) {
+                if !words.contains(&word) {
+                    words.push(word);
+                }
+            }
+        }
+        (!words.is_empty()).then(|| words.join(", "))
     }
 
     /// Seeds of the manifest.
@@ -150,6 +190,20 @@ impl Results {
     pub fn evaluations(&self) -> impl Iterator<Item = (&str, &Evaluation)> {
         self.runs.iter().filter_map(|run| Some((run.name.as_str(), run.evaluation.as_ref()?)))
     }
+}
+
+/// In what a run is not the paper's, in words. The mock labeler is the paper's own in its mock study.
+pub(crate) fn unlike_the_paper(spec: &Spec) -> Vec<String> {
+    let size = serde_json::to_value(&spec.model.size).ok().and_then(|size| size.as_str().map(str::to_owned));
+    let model = match (spec.model.weights.pretrain.is_some(), size.as_deref()) {
+        (true, _) => Some("a small model made here".to_owned()),
+        (false, Some("774M")) => None,
+        (false, Some(size)) => Some(format!("a model of size {size}")),
+        (false, None) => Some("a model of another size".to_owned()),
+    };
+    let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
+    let labelers = (spec.labeler.kind == LabelerKind::Simulated).then(|| "simulated labelers".to_owned());
+    [text, model, labelers].into_iter().flatten().collect()
 }
 
 /// Lays `above` over `below`: tables merge, anything else replaces.
@@ -207,11 +261,14 @@ pub fn draw(dir: &Path) -> Result<(), ReportError> {
         let path = dir.join(format!("plots/{}.svg", plot.id));
         match (plot.draw)(&results)? {
             Some(svg) => {
+                let svg = theme::themed(&svg);
                 files::write_atomic(&path, svg.as_bytes())?;
                 drawn.push((plot, svg));
             }
             None => {
-                results.missing.push(format!("plots/{}.svg: no data for it yet", plot.id));
+                if results.is_done() && results.specs().any(|spec| (plot.due)(&spec)) {
+                    results.missing.push(format!("plots/{}.svg: no data for it", plot.id));
+                }
                 // A plot of data that are gone would be a lie.
                 if path.exists() {
                     fs::remove_file(&path).map_err(|source| ReportError::Write { path, source })?;
@@ -320,7 +377,7 @@ pub(crate) mod tests {
         fake_summaries(dir);
         draw(dir).unwrap();
         let page = fs::read_to_string(dir.join("report.html")).unwrap();
-        assert!(page.contains("> <mark>My &lt;brother&gt; broke my</mark>, well, bike<"), "{page}");
+        assert!(page.contains("><mark>My &lt;brother&gt; broke my</mark>, well, bike<"), "{page}");
         for plot in ["novelty", "copied_from"] {
             let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
             assert!(svg.contains("(simulated labelers)") && svg.contains("reference summaries"), "{plot}");

@@ -9,6 +9,7 @@ use plotters::prelude::*;
 
 use super::files::{Judge, ReportError, number};
 use super::{Results, Run};
+use crate::spec::{Spec, TaskPreset};
 
 /// A plot: its file name, what it shows, and how to draw it (`None` without data).
 #[derive(Clone, Copy)]
@@ -16,6 +17,8 @@ pub struct Plot {
     pub id: &'static str,
     pub title: &'static str,
     pub caption: &'static str,
+    /// Whether a finished run of the spec must have it.
+    pub due: fn(&Spec) -> bool,
     pub draw: fn(&Results) -> Result<Option<String>, ReportError>,
 }
 
@@ -26,6 +29,7 @@ pub const ALL: [Plot; 5] = [
         title: "Score against episodes",
         caption: "Score of π's samples during training; thin: each update, thick: running mean. \
                   Dashed: mean score of ρ on held-out queries.",
+        due: trains,
         draw: figure2,
     },
     Plot {
@@ -34,6 +38,7 @@ pub const ALL: [Plot; 5] = [
         caption: "Path of each run through KL and score (running means), ending in a dot: the final policy on \
                   held-out queries. Black: the best score possible at each KL, by re-weighting samples of ρ, with \
                   two standard errors; sampling makes it uncertain at high KL.",
+        due: trains,
         draw: figure3,
     },
     Plot {
@@ -41,6 +46,7 @@ pub const ALL: [Plot; 5] = [
         title: "KL and its coefficient",
         caption: "KL(π, ρ) per response and the coefficient β of its penalty during training. \
                   Dashed: the KL target.",
+        due: trains,
         draw: kl,
     },
     Plot {
@@ -48,6 +54,7 @@ pub const ALL: [Plot; 5] = [
         title: "What is new in summaries",
         caption: "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% \
                   intervals over held-out queries.",
+        due: summarizes,
         draw: super::text_plots::novelty,
     },
     Plot {
@@ -55,9 +62,20 @@ pub const ALL: [Plot; 5] = [
         title: "Where summaries copy from",
         caption: "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 \
                   summaries in each twentieth of it.",
+        due: summarizes,
         draw: super::text_plots::positions,
     },
 ];
+
+/// RL draws a path.
+fn trains(spec: &Spec) -> bool {
+    spec.collect.schedule.has_rl()
+}
+
+/// Responses are summaries of their queries.
+fn summarizes(spec: &Spec) -> bool {
+    matches!(spec.task.preset, TaskPreset::Tldr | TaskPreset::Cnndm)
+}
 
 const SIZE: (u32, u32) = (800, 500);
 // The SVG backend writes a font of size s as s / 1.24 pixels: 18 here is 14.5 px in the file.

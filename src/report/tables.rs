@@ -89,12 +89,28 @@ fn stored(value: f64, contexts: &[f64]) -> (f64, f64, f64) {
     (value, value + (low - m), value + (high - m))
 }
 
+/// Gain of π over ρ in standard deviations of ρ's scores: (value, low, high).
+pub(crate) fn gain(e: &Evaluation) -> (f64, f64, f64) {
+    stored((e.policy.mean - e.reference.mean) / e.reference.std, &gains(e))
+}
+
+/// A run's gain as a share of direct mode's: (value, low, high).
+pub(crate) fn share_of(e: &Evaluation, direct: &Evaluation) -> (f64, f64, f64) {
+    let share = gain(e).0 / gain(direct).0;
+    let (middle, low, high) = ratio_interval(&gains(e), &gains(direct), 0);
+    (share, share + (low - middle), share + (high - middle))
+}
+
+/// Whether a KL is near enough to its target.
+pub(crate) fn held_its_target(kl: f64, target: f64) -> bool {
+    ((kl - target) / target).abs() <= KL_TOLERANCE
+}
+
 fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u64]) -> Vec<Row> {
     let n = e.n as u64;
     let reference: Vec<f64> = e.contexts.iter().map(|c| c.reference).collect();
     let policy: Vec<f64> = e.contexts.iter().map(|c| c.policy).collect();
     let kl: Vec<f64> = e.contexts.iter().map(|c| c.kl).collect();
-    let gain = (e.policy.mean - e.reference.mean) / e.reference.std;
     let test = paired_bootstrap(&reference, &policy, 0);
     let told = if test.low > 0.0 {
         "above ρ"
@@ -124,21 +140,17 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
             seeds,
             told,
         ),
-        row("gain, in standard deviations of ρ's scores", run, "gain_sd", stored(gain, &gains(e)), n, seeds, ""),
+        row("gain, in standard deviations of ρ's scores", run, "gain_sd", gain(e), n, seeds, ""),
     ];
     let verdict = e.kl_target.map_or_else(String::new, |target| {
         let off = (e.kl.mean - target) / target;
-        let word = if off.abs() <= KL_TOLERANCE { "held" } else { "missed" };
+        let word = if held_its_target(e.kl.mean, target) { "held" } else { "missed" };
         format!("{word}: target {target}, {:+.0}% off", 100.0 * off)
     });
     rows.push(row("KL(π, ρ) per response, nats", run, "kl", stored(e.kl.mean, &kl), n, seeds, &verdict));
     if let Some(direct) = direct.filter(|d| !std::ptr::eq(*d, e)) {
-        let best = (direct.policy.mean - direct.reference.mean) / direct.reference.std;
-        let share = gain / best;
-        let (middle, low, high) = ratio_interval(&gains(e), &gains(direct), 0);
-        let value = (share, share + (low - middle), share + (high - middle));
-        let verdict = if best > 0.0 { "" } else { "direct gained nothing" };
-        rows.push(row("share of direct's gain", run, "gain_share", value, n, seeds, verdict));
+        let verdict = if gain(direct).0 > 0.0 { "" } else { "direct gained nothing" };
+        rows.push(row("share of direct's gain", run, "gain_share", share_of(e, direct), n, seeds, verdict));
     }
     // Where r is the judge, its score is in the table already.
     if let Some(score) = e.score_policy_r.filter(|_| e.judge == Judge::Mock) {
@@ -183,8 +195,39 @@ pub fn show(value: Option<f64>) -> String {
     }
 }
 
+/// A table as readers see it.
+pub struct Shown {
+    pub columns: Vec<String>,
+    pub rows: Vec<Vec<String>>,
+}
+
+/// Columns that hold numbers, which stand at the right. The paper's may hold a remark.
+const NUMBERS: [&str; 3] = ["value", "95% interval", "n"];
+
+/// Whether a column holds numbers.
+pub fn is_number(column: &str) -> bool {
+    NUMBERS.contains(&column)
+}
+
+/// What a table shows: no column "paper" where the paper has nothing to set beside any row.
+pub fn shown(table: &Table) -> Shown {
+    let paper = table.rows.iter().any(|row| row.paper.is_some() || row.paper_note != NOT_RECORDED);
+    let keep = |(i, _): &(usize, String)| paper || *i != PAPER;
+    let kept = |cells: Vec<String>| cells.into_iter().enumerate().filter(keep).map(|(_, cell)| cell).collect();
+    let mut columns = table.columns.clone();
+    // "1" under "seeds" reads as a count.
+    let one_each = !table.rows.is_empty() && table.rows.iter().all(|row| row.seeds.len() == 1);
+    if let (true, Some(seeds)) = (one_each, columns.iter_mut().find(|column| *column == "seeds")) {
+        "seed".clone_into(seeds);
+    }
+    Shown { columns: kept(columns), rows: table.rows.iter().map(|row| kept(cells(row))).collect() }
+}
+
+/// The place of the paper's values among the columns.
+const PAPER: usize = 6;
+
 /// The cells of a row, in the order of the table's columns.
-pub fn cells(row: &Row) -> Vec<String> {
+fn cells(row: &Row) -> Vec<String> {
     let interval = match (row.low, row.high) {
         (Some(_), Some(_)) => format!("{} to {}", show(row.low), show(row.high)),
         _ => "–".to_owned(),

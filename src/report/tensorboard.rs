@@ -1,42 +1,78 @@
 //! metrics.jsonl as a TensorBoard event file: TFRecord framing, hand-encoded `Event` protobufs, masked CRC-32C.
 
+use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::files::{ReportError, number, read_metrics, write_atomic};
+use serde_json::{Map, Value};
 
 /// One fixed name, so that writing again replaces the file instead of adding a second copy of every curve.
 const NAME: &str = "events.out.tfevents.0000000000.runner";
 
-/// Writes every numeric key of `metrics` as a scalar into `out_dir` and returns the file. The step is
-/// "elapsed/updates", else the line's number; the wall time is "elapsed/time" seconds, else 0.
-pub fn write_events(metrics: &Path, out_dir: &Path) -> Result<PathBuf, ReportError> {
-    let mut out = Vec::new();
-    let mut version = Vec::new();
-    fixed64(&mut version, 1, 0.0);
-    bytes(&mut version, 3, b"brain.Event:2");
-    record(&mut out, &version);
-    for (index, step) in read_metrics(metrics)?.iter().enumerate() {
-        let at = number(step, "elapsed/updates").map_or(index as u64 + 1, |v| v.max(0.0) as u64);
-        let mut summary = Vec::new();
-        for key in step.keys() {
-            if let Some(value) = number(step, key) {
-                let mut entry = Vec::new();
-                bytes(&mut entry, 1, key.as_bytes());
-                entry.push((2 << 3) | 5);
-                entry.extend((value as f32).to_le_bytes());
-                bytes(&mut summary, 1, &entry);
-            }
+/// An event file that grows while a run goes on, so that TensorBoard moves.
+#[derive(Debug)]
+pub struct Events {
+    path: PathBuf,
+    file: File,
+    steps: u64,
+}
+
+impl Events {
+    /// Writes what `metrics` holds into `out_dir`, in place of an earlier file: a run that goes on from a checkpoint has no
+    /// step twice. Every numeric key is a scalar. The step is "elapsed/updates", else the line's number; the wall time is
+    /// "elapsed/time" seconds, else 0.
+    pub fn open(metrics: &Path, out_dir: &Path) -> Result<Self, ReportError> {
+        let mut out = Vec::new();
+        let mut version = Vec::new();
+        fixed64(&mut version, 1, 0.0);
+        bytes(&mut version, 3, b"brain.Event:2");
+        record(&mut out, &version);
+        let mut steps = 0;
+        for step in read_metrics(metrics)? {
+            steps += 1;
+            event(&mut out, steps, &step);
         }
-        let mut event = Vec::new();
-        fixed64(&mut event, 1, number(step, "elapsed/time").unwrap_or(0.0));
-        event.push(2 << 3);
-        varint(&mut event, at);
-        bytes(&mut event, 5, &summary);
-        record(&mut out, &event);
+        let path = out_dir.join(NAME);
+        write_atomic(&path, &out)?;
+        let file = File::options().append(true).open(&path);
+        let file = file.map_err(|source| ReportError::Write { path: path.clone(), source })?;
+        Ok(Self { path, file, steps })
     }
-    let path = out_dir.join(NAME);
-    write_atomic(&path, &out)?;
-    Ok(path)
+
+    /// Adds one line of the metrics.
+    pub fn add(&mut self, step: &Map<String, Value>) -> Result<(), ReportError> {
+        self.steps += 1;
+        let mut out = Vec::new();
+        event(&mut out, self.steps, step);
+        // In one piece, and unbuffered: a reader sees whole records.
+        self.file.write_all(&out).map_err(|source| ReportError::Write { path: self.path.clone(), source })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// The record of one line, the `line`-th of its file.
+fn event(out: &mut Vec<u8>, line: u64, step: &Map<String, Value>) {
+    let at = number(step, "elapsed/updates").map_or(line, |v| v.max(0.0) as u64);
+    let mut summary = Vec::new();
+    for key in step.keys() {
+        if let Some(value) = number(step, key) {
+            let mut entry = Vec::new();
+            bytes(&mut entry, 1, key.as_bytes());
+            entry.push((2 << 3) | 5);
+            entry.extend((value as f32).to_le_bytes());
+            bytes(&mut summary, 1, &entry);
+        }
+    }
+    let mut event = Vec::new();
+    fixed64(&mut event, 1, number(step, "elapsed/time").unwrap_or(0.0));
+    event.push(2 << 3);
+    varint(&mut event, at);
+    bytes(&mut event, 5, &summary);
+    record(out, &event);
 }
 
 fn record(out: &mut Vec<u8>, data: &[u8]) {
@@ -89,12 +125,32 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_grew_is_the_one_that_is_written_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let metrics = dir.path().join("metrics.jsonl");
+        let line = |n: u64| format!("{{\"elapsed/updates\":{n},\"objective/kl\":1.5}}\n");
+        std::fs::write(&metrics, line(1)).unwrap();
+        let mut events = Events::open(&metrics, &dir.path().join("live")).unwrap();
+        for n in [2, 3] {
+            events.add(serde_json::from_str::<Value>(&line(n)).unwrap().as_object().unwrap()).unwrap();
+        }
+        std::fs::write(&metrics, (1..=3).map(line).collect::<String>()).unwrap();
+        let whole = Events::open(&metrics, &dir.path().join("whole")).unwrap();
+        assert_eq!(std::fs::read(events.path()).unwrap(), std::fs::read(whole.path()).unwrap());
+        // A run that was killed and goes on from update 2.
+        std::fs::write(&metrics, (1..=2).map(line).collect::<String>()).unwrap();
+        let mut again = Events::open(&metrics, &dir.path().join("live")).unwrap();
+        again.add(serde_json::from_str::<Value>(&line(3)).unwrap().as_object().unwrap()).unwrap();
+        assert_eq!(std::fs::read(again.path()).unwrap(), std::fs::read(whole.path()).unwrap());
+    }
+
+    #[test]
     fn the_file_decodes_to_the_numbers() {
         let dir = tempfile::tempdir().unwrap();
         let metrics = dir.path().join("metrics.jsonl");
         let text = "{\"elapsed/updates\":300,\"objective/kl\":1.5,\"note\":\"x\",\"bad\":null}\n";
         std::fs::write(&metrics, text).unwrap();
-        let file = std::fs::read(write_events(&metrics, &dir.path().join("tensorboard")).unwrap()).unwrap();
+        let file = std::fs::read(Events::open(&metrics, &dir.path().join("tensorboard")).unwrap().path()).unwrap();
         let mut records = Vec::new();
         let mut rest = &file[..];
         while !rest.is_empty() {

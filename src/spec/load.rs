@@ -10,7 +10,7 @@ use super::remarks::remarks;
 use super::schema::{array_hint, check, did_you_mean, expected, schema_at, wants_string};
 use super::size::size_is_of_the_weights;
 use super::source::{Kind, Node, merge, merge_runs, parse_value, problem_at, read};
-use super::{Loaded, Options, Origin, Problem, Spec, expand_home, instead_of};
+use super::{Loaded, Options, Origin, Problem, Spec, expand_home, instead_of, shipped};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
     if let Some(extends) = node.get(&["extends"])
         && let Kind::Leaf(Value::String(base)) = &extends.kind
     {
-        let base = tidy(&folder.join(expand_home(base)));
+        let base = tidy(&shipped::beside(folder, &expand_home(base)));
         above.push((path.to_path_buf(), path.canonicalize().unwrap_or_else(|_| path.to_path_buf())));
         let mut refuse = |message: String| problems.push(problem_at(&extends.origin, "extends".into(), message, None));
         match base.canonicalize() {

@@ -11,6 +11,7 @@ pub mod paths;
 mod remarks;
 mod renamed;
 pub(crate) mod schema;
+pub mod shipped;
 mod size;
 pub(crate) mod source;
 pub mod types;

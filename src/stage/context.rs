@@ -1,5 +1,6 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
+use super::progress::{Bar, Timeline, short};
 use super::{Kept, StageError, stop};
 use crate::data::read_report::ReadReport;
 use crate::report::files::{SourceRecord, StageRecord, Waited, read_json};
@@ -8,14 +9,12 @@ use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
 use crate::store::lock::Holder;
 use burn::tensor::Device;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
-use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -52,6 +51,8 @@ pub struct Context {
     pub sources: Mutex<Vec<SourceRecord>>,
     /// What readers kept and dropped.
     pub reads: Mutex<Vec<ReadReport>>,
+    /// What the run still has to do.
+    pub timeline: Mutex<Timeline>,
 }
 
 #[cfg(test)]
@@ -68,6 +69,7 @@ impl Context {
             records: Mutex::default(),
             sources: Mutex::default(),
             reads: Mutex::default(),
+            timeline: Mutex::default(),
         }
     }
 }
@@ -120,13 +122,9 @@ impl Context {
             .collect()
     }
 
-    /// A progress bar on standard error; invisible unless that is a terminal.
-    pub fn bar(&self, stage: &str, total: usize, unit: &str) -> ProgressBar {
-        let visible = self.progress && std::io::stderr().is_terminal();
-        let target = if visible { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
-        let template = format!("{{prefix:<24}} {{bar:30}} {{pos}}/{{len}} {unit} {{per_sec}} eta {{eta}} {{msg}}");
-        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        ProgressBar::with_draw_target(Some(total as u64), target).with_style(style).with_prefix(stage.to_string())
+    /// Counts the steps of a stage, of which `first` are done already.
+    pub fn bar(&self, stage: &str, first: usize, total: usize) -> Bar<'_> {
+        Bar::new(self, stage, first, total)
     }
 
     /// Who pulled the cord, if anybody did.
@@ -181,10 +179,18 @@ impl Context {
     pub fn cached(&self, run: Option<&str>, key: &Key) -> Result<Option<PathBuf>, StageError> {
         let found = self.cache.find(key).map_err(StageError::io(self.cache.path(key)))?;
         if found.is_some() {
-            tracing::info!("{}: reused {key}", key.stage);
+            let of = run.map_or_else(String::new, |run| format!(" {run}"));
+            tracing::info!("{}{of}: reused {key}", key.stage);
+            self.on_timeline(|timeline| timeline.done(&key.to_string(), None));
             self.record(run, key, None, None);
         }
         Ok(found)
+    }
+
+    fn on_timeline(&self, then: impl FnOnce(&mut Timeline)) {
+        if let Ok(mut timeline) = self.timeline.lock() {
+            then(&mut timeline);
+        }
     }
 
     /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed. While another process makes
@@ -204,12 +210,16 @@ impl Context {
             Ok(work) => work,
             Err(made) => {
                 tracing::info!("{}: reused {key}, which another process has made", key.stage);
+                self.on_timeline(|timeline| timeline.done(&key.to_string(), None));
                 self.record(run, key, None, waited);
                 return Ok(made);
             }
         };
         let started = Instant::now();
-        tracing::info!("{}{}: started", run.map(|r| format!("{r}: ")).unwrap_or_default(), key.stage);
+        let name = run.map_or_else(|| key.stage.to_string(), |run| format!("{} {run}", key.stage));
+        self.on_timeline(|timeline| timeline.begin(&key.to_string()));
+        self.say(&name, None);
+        tracing::debug!("{name}: started");
         make(&work)?;
         // What is done needs none; they are larger than the rest.
         let checkpoints = work.dir.join(CHECKPOINTS);
@@ -218,7 +228,9 @@ impl Context {
         }
         let seconds = started.elapsed().as_secs_f64();
         let made = self.cache.finish(key, work, seconds).map_err(StageError::io(&path))?;
-        tracing::info!("{}{}: done in {seconds:.1} s", run.map(|r| format!("{r}: ")).unwrap_or_default(), key.stage);
+        self.on_timeline(|timeline| timeline.done(&key.to_string(), Some(seconds)));
+        let left = self.left(0.0).map_or_else(String::new, |left| format!("; about {} left", short(left)));
+        tracing::info!("{name}: done in {}{left}", short(seconds));
         self.record(run, key, Some(seconds), waited);
         Ok(made)
     }

@@ -15,7 +15,7 @@ use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::report::files::{Accuracy, Perplexity, read_json};
-use crate::report::tensorboard::write_events;
+use crate::report::tensorboard::Events;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::cache::{Key, publish};
@@ -409,7 +409,7 @@ fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> R
     let run_dir = context.out.join("runs").join(run);
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
     copy("metrics.jsonl", run_dir.join("metrics.jsonl"))?;
-    write_events(&run_dir.join("metrics.jsonl"), &context.out.join("tensorboard").join(run))?;
+    Events::open(&run_dir.join("metrics.jsonl"), &context.out.join("tensorboard").join(run))?;
     let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;

@@ -11,6 +11,7 @@ pub mod guards;
 pub mod measures;
 pub mod policy;
 pub mod pretrain;
+pub mod progress;
 pub mod quality;
 pub mod reward;
 pub mod rounds;
@@ -56,9 +57,17 @@ pub enum StageError {
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
     Panicked(String),
-    /// `serve`: the directory to hand to the command that serves batches.
-    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve))]
-    Waiting { run: String, batch: PathBuf, serve: PathBuf, answered: usize, wanted: usize, more: String },
+    /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the cord.
+    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
+    Waiting {
+        run: String,
+        batch: PathBuf,
+        serve: PathBuf,
+        results: PathBuf,
+        answered: usize,
+        wanted: usize,
+        more: String,
+    },
 }
 
 /// What a stage keeps when it is stopped.

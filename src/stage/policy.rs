@@ -13,6 +13,7 @@ use crate::model::parallel::{gradients, training_rows};
 use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, to_vec, trimmed};
 use crate::model::weights::save_scalar;
 use crate::report::files::{number, read_jsonl, read_metrics};
+use crate::report::tensorboard::Events;
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
 use crate::rlhf::entropy;
 use crate::rlhf::kl::next_coefficient;
@@ -21,7 +22,7 @@ use crate::spec::{CollectSchedule, CollectSpec, KlSchedule, Spec};
 use crate::store::cache::{Key, publish};
 use crate::store::checkpoint::{self, State};
 use burn::tensor::Tensor;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -186,6 +187,7 @@ fn train(
     let live_path = context.out.join("runs").join(run).join("metrics.jsonl");
     publish(&metrics_path, &live_path).map_err(StageError::io(&live_path))?;
     let mut live = fs::File::options().append(true).open(&live_path).map_err(StageError::io(&live_path))?;
+    let mut events = Events::open(&live_path, &context.out.join("tensorboard").join(run))?;
     let state = |updates, (kl_coef, entropy_coef): (f64, f64), requests_bytes| -> Result<State, StageError> {
         let metrics_bytes = fs::metadata(&metrics_path).map_err(StageError::io(&metrics_path))?.len();
         Ok(State { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
@@ -199,9 +201,8 @@ fn train(
     // Time goes on from round to round.
     let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
     guards::known_rewards(&rewards)?;
-    let bar = context.bar(&format!("policy {run}"), p.episodes, "episodes");
-    bar.set_position((first * p.batch_size) as u64);
-    bar.reset_eta();
+    let episodes = |updates: usize| (updates - segment.from) * p.batch_size;
+    let bar = context.bar(&format!("policy {run}"), episodes(first), episodes(segment.to));
     let started = Instant::now();
     for update in first..segment.to {
         if let Some(by) = context.stop_requested() {
@@ -244,12 +245,13 @@ fn train(
             ("elapsed/fps", ((update + 1 - first) * p.batch_size) as f64 / time),
             ("elapsed/time", before + time),
         ]);
-        let line = format!("{}\n", json_line(&line));
+        let step = json_line(&line);
+        let line = format!("{}\n", Value::Object(step.clone()));
         metrics.write_all(line.as_bytes()).map_err(StageError::io(&metrics_path))?;
         live.write_all(line.as_bytes()).map_err(StageError::io(&live_path))?;
+        events.add(&step)?;
         let score = mean(rollout.mock_scores.as_ref().unwrap_or(&rollout.scores));
-        bar.set_message(format!("score {score:.2} kl {kl:.2} β {kl_coef:.3}"));
-        bar.inc(p.batch_size as u64);
+        bar.add(p.batch_size, &format!("score {score:.2} KL {kl:.1}"));
         tracing::debug!("{run} update {}: score {score:.3} kl {kl:.3} β {kl_coef:.4}", update + 1);
         entropy_coef = p.entropy.map_or(0.0, |e| entropy::next_coefficient(&e, entropy_coef, rollout.surprise()));
         kl_coef = next_coefficient(&p.kl, kl_coef, kl, p.batch_size, episodes as f64 / p.episodes as f64);
@@ -260,7 +262,7 @@ fn train(
             save(&model, &adam, update + 1, (kl_coef, entropy_coef), &requests)?;
         }
     }
-    bar.finish_and_clear();
+    bar.finish();
     if segment.to < updates {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
         let state = state(segment.to, (kl_coef, entropy_coef), 0)?;
@@ -565,6 +567,6 @@ fn guard(spec: &Spec, kl: f64, statistics: &Line) -> Option<StageError> {
     None
 }
 
-fn json_line(line: &Line) -> serde_json::Value {
-    line.iter().map(|(k, v)| (k.to_string(), json!(v))).collect::<serde_json::Map<_, _>>().into()
+fn json_line(line: &Line) -> Map<String, Value> {
+    line.iter().map(|(k, v)| (k.to_string(), json!(v))).collect()
 }

@@ -43,9 +43,7 @@ impl Training<'_> {
             tracing::info!("{}: continuing after step {}", self.name, state.updates);
             (first, model, adam) = (state.updates, loaded, optimizer);
         }
-        let bar = self.context.bar(&self.name, self.steps, "steps");
-        bar.set_position(first as u64);
-        bar.reset_eta();
+        let bar = self.context.bar(&self.name, first, self.steps);
         let mut loss = f32::NAN;
         let (mut saved, mut pause) = (Instant::now(), LEAST);
         for i in first..self.steps {
@@ -64,11 +62,10 @@ impl Training<'_> {
                 let message = format!("{}: the loss is {loss} at step {i}; lower {}", self.name, self.lr_key);
                 return Err(StageError::Guard { name: "nan", message });
             }
-            bar.set_message(format!("loss {loss:.3}"));
-            bar.inc(1);
+            bar.add(1, &format!("loss {loss:.3}"));
             tracing::debug!("{} step {i}: loss {loss:.4}", self.name);
         }
-        bar.finish_and_clear();
+        bar.finish();
         Ok((model.frozen(), loss))
     }
 

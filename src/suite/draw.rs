@@ -4,6 +4,7 @@ use super::results::SuiteResults;
 use super::{page, plots, table};
 use crate::report::files::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use crate::report::formats::{Format, write};
+use crate::report::theme::themed;
 use crate::report::{ReportError, write_table};
 use std::fs;
 use std::path::Path;
@@ -16,7 +17,8 @@ pub fn draw(dir: &Path) -> Result<Vec<Table>, ReportError> {
         write_table(dir, table)?;
         write_atomic(&dir.join(format!("tables/{}.md", table.id)), text(&results, table).as_bytes())?;
     }
-    let drawn = plots::draw(&results, &tables)?;
+    let mut drawn = plots::draw(&results, &tables)?;
+    drawn.iter_mut().for_each(|plot| plot.svg = themed(&plot.svg));
     let folder = dir.join("plots");
     // A plot of data that are gone would be a lie.
     for old in fs::read_dir(&folder).into_iter().flatten().flatten() {

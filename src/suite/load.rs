@@ -320,8 +320,8 @@ impl Sheet<'_> {
         let selected: Vec<&(String, Member)> =
             suite.members.0.iter().filter(|(name, _)| self.options.selection.has(name)).collect();
         for (name, member) in &selected {
-            // Found beside the suite when it was read, if it is there.
-            let path = Path::new(&member.spec);
+            // Found beside the suite when it was read, if it is there; else one of those inside the program.
+            let path = &spec::shipped::beside(Path::new(""), Path::new(&member.spec));
             if !path.is_file() {
                 let message = format!("there is no spec {}", path.display());
                 let beside = self.path.parent().unwrap_or(Path::new("")).join(path);

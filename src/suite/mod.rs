@@ -6,6 +6,7 @@ pub mod asked;
 pub mod asking;
 pub mod draw;
 pub mod files;
+pub mod headline;
 pub mod load;
 mod page;
 pub mod paper;

@@ -2,31 +2,23 @@
 
 use super::draw::notes;
 use super::files::{State, SuiteManifest};
+use super::headline::headline;
 use super::plots::Drawn;
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
+use crate::report::cards::sample;
 use crate::report::files::Table;
-use crate::report::html::{STYLE, escape, html_table, sample};
+use crate::report::html::{escape, head, html_table, missing, scrolling};
 
 /// Samples shown of each member.
 const SHOWN: usize = 3;
 
-/// On a phone a table of eight columns scrolls, in place of one word per line.
-const NARROW: &str = "@media(max-width:38rem){.wide table{min-width:46rem}h2{font-size:1.2rem}}\n";
-
 /// The whole page.
 pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String {
-    let title = escape(&results.suite.name);
-    let mut out = format!(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
-         <meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\
-         <title>{title}</title><style>{STYLE}{NARROW}</style></head><body>\n<h1>{title}</h1>\n"
-    );
+    let mut out = head(&results.suite.name);
     out += &format!("<p>{}</p>\n", escape(&results.suite.description));
-    if !results.missing.is_empty() {
-        let items: String = results.missing.iter().map(|m| format!("<li>{}</li>", escape(m))).collect();
-        out += &format!("<div class=\"missing\"><strong>Missing from this report</strong><ul>{items}</ul></div>\n");
-    }
+    out += &format!("<p class=\"result\">{}</p>\n", escape(&headline(results.manifest.as_ref(), tables)));
+    out += &missing(&results.missing);
     out += &results.caveat().map_or_else(String::new, |words| format!("<p class=\"missing\">{}</p>\n", escape(&words)));
     for (i, table) in tables.iter().enumerate() {
         out += &html_table(table);
@@ -110,10 +102,8 @@ fn members(manifest: &SuiteManifest) -> String {
             escape(q.message.as_deref().unwrap_or_default())
         );
     }
-    format!(
-        "<h2>Members and questions</h2>\n<div class=\"wide\"><table><thead><tr><th>member</th><th>seed</th><th>state</th>\
-         <th>time</th><th>what went wrong, or is missing</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
-    )
+    let head = "<tr><th>member</th><th>seed</th><th>state</th><th class=\"n\">time</th><th>what went wrong, or is missing</th></tr>";
+    format!("<h2>Members and questions</h2>\n{}", scrolling("Members and questions", head, &rows))
 }
 
 fn environment(m: &SuiteManifest) -> String {

@@ -4,8 +4,8 @@
 use super::Shared;
 use axum::extract::{Request, State};
 use axum::http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN, REFERRER_POLICY,
-    SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
+    ACCEPT, CACHE_CONTROL, CONTENT_SECURITY_POLICY, COOKIE, HOST, HeaderMap, HeaderValue, LOCATION, ORIGIN,
+    REFERRER_POLICY, SET_COOKIE, X_CONTENT_TYPE_OPTIONS,
 };
 use axum::http::{Method, StatusCode, Uri};
 use axum::middleware::Next;
@@ -155,8 +155,9 @@ fn needs(path: &str) -> Role {
 /// Every request passes here.
 pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let (method, headers, uri) = (request.method().clone(), request.headers(), request.uri().clone());
+    let person = method == Method::GET && text(headers, ACCEPT).is_some_and(|accept| accept.contains("text/html"));
     let mut response = match foreign(&method, uri.path(), headers, shared.tokens.is_some()) {
-        Some(why) => refusal(StatusCode::FORBIDDEN, why),
+        Some(why) => refusal(StatusCode::FORBIDDEN, why, person),
         None => match &shared.tokens {
             None => next.run(request).await,
             Some(tokens) => {
@@ -168,6 +169,7 @@ pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Ne
                     (false, _) => refusal(
                         StatusCode::UNAUTHORIZED,
                         "open the address with its token, as the server printed it; the dashboard has another token",
+                        person,
                     ),
                     // The token leaves the address bar for a cookie that scripts cannot read.
                     (true, Some(token)) if method == Method::GET && !uri.path().starts_with("/api") => {
@@ -187,7 +189,17 @@ pub async fn guard(State(shared): State<Arc<Shared>>, request: Request, next: Ne
     response
 }
 
-fn refusal(status: StatusCode, why: &str) -> Response {
+/// For a person's browser a page, for programs JSON. `why` is our own text.
+fn refusal(status: StatusCode, why: &str, person: bool) -> Response {
+    if person {
+        let page = format!(
+            "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">\
+             <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>Not open</title>\
+             <link rel=\"stylesheet\" href=\"/style.css\"></head><body><main><section class=\"card narrow\">\
+             <h1>This page is not open to you</h1><p>The server says: {why}.</p></section></main></body></html>\n"
+        );
+        return (status, axum::response::Html(page)).into_response();
+    }
     (status, axum::Json(serde_json::json!({ "error": why }))).into_response()
 }
 
@@ -195,7 +207,7 @@ fn redirect(path: &str, cookie: &str) -> Response {
     // Two slashes begin the address of another site.
     let path = &format!("/{}", path.trim_start_matches(['/', '\\']));
     let (Ok(path), Ok(cookie)) = (HeaderValue::from_str(path), HeaderValue::from_str(cookie)) else {
-        return refusal(StatusCode::BAD_REQUEST, "the address is no address");
+        return refusal(StatusCode::BAD_REQUEST, "the address is no address", true);
     };
     (StatusCode::SEE_OTHER, [(LOCATION, path), (SET_COOKIE, cookie)]).into_response()
 }

@@ -145,7 +145,12 @@ impl Server {
 
     /// The addresses of the labelers' page and of the dashboard.
     pub fn addresses(&self) -> (String, String) {
-        let base = format!("http://{}", self.address);
+        // Nobody can open 0.0.0.0; other machines know this one by its name.
+        let name = self.address.ip().is_unspecified().then(host_name).flatten();
+        let base = match name {
+            Some(name) => format!("http://{name}:{}", self.address.port()),
+            None => format!("http://{}", self.address),
+        };
         match &self.shared.tokens {
             None => (format!("{base}/"), format!("{base}/dashboard")),
             Some(tokens) => {
@@ -181,6 +186,15 @@ impl Server {
         refresher.abort();
         served
     }
+}
+
+/// The name of this machine, where the system says it.
+fn host_name() -> Option<String> {
+    let text =
+        ["/proc/sys/kernel/hostname", "/etc/hostname"].iter().find_map(|path| std::fs::read_to_string(path).ok());
+    let name = text.or_else(|| std::env::var("HOSTNAME").ok()).or_else(|| std::env::var("COMPUTERNAME").ok())?;
+    let name = name.trim().to_owned();
+    (!name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-.".contains(&b))).then_some(name)
 }
 
 /// Looks for what is new, and says what is wrong with it once.

@@ -32,9 +32,9 @@ enum Better {
 }
 
 /// One number of one run.
-struct Measured {
-    metric: String,
-    value: f64,
+pub(super) struct Measured {
+    pub(super) metric: String,
+    pub(super) value: f64,
     /// Of each held-out query; empty where only the interval is known.
     contexts: Vec<f64>,
     interval: Option<(f64, f64)>,
@@ -61,7 +61,7 @@ impl Measured {
 }
 
 /// All numbers of a run that can be compared; percentages are 0 to 100.
-fn measured(e: &Evaluation) -> Vec<Measured> {
+pub(super) fn measured(e: &Evaluation) -> Vec<Measured> {
     let scores = e.contexts.iter().map(|c| c.policy).collect();
     let kls = e.contexts.iter().map(|c| c.kl).collect();
     let gain = (e.policy.mean - e.reference.mean) / e.reference.std;

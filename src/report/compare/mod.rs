@@ -2,9 +2,11 @@
 //!
 //! Directories whose specs differ in nothing but the seed are seeds of one experiment. Where some experiment is there with
 //! several seeds, experiments are compared over seeds; otherwise each further directory with the first, over held-out queries.
+//! The seeds of one experiment by themselves have a mean and an interval.
 
 mod metrics;
 pub mod paper;
+mod seeds;
 pub(crate) mod spec;
 mod write;
 
@@ -101,6 +103,11 @@ pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Compa
     }
     let sides: Vec<Side> = dirs.iter().map(|dir| Side::load(dir)).collect::<Result<_, _>>()?;
     let groups = experiments(&sides);
+    if let [seeds] = &groups[..]
+        && let Some(text) = over_seeds(seeds, format)?
+    {
+        return Ok(Comparison { text, regressed: false });
+    }
     let groups = match groups.len() > 1 && groups.iter().any(|g| g.len() > 1) {
         true => groups,
         false => sides.iter().map(|side| vec![side]).collect(),
@@ -108,19 +115,39 @@ pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Compa
     let pairs: Vec<Pair> =
         groups[1..].iter().map(|other| pair(&groups[0], other, tolerance)).collect::<Result<_, _>>()?;
     let regressed = pairs.iter().flat_map(|p| &p.metrics).any(|m| m.verdict == "worse");
+    let closing = write::closing(&pairs, tolerance);
     let text = match format {
-        Format::Text => pairs.iter().map(write::text).collect::<Vec<_>>().join("\n"),
-        Format::Markdown => pairs.iter().map(write::markdown).collect::<Vec<_>>().join("\n"),
+        Format::Text => pairs.iter().map(write::text).collect::<Vec<_>>().join("\n") + &format!("\n{closing}\n"),
+        Format::Markdown => {
+            pairs.iter().map(write::markdown).collect::<Vec<_>>().join("\n") + &format!("\n{closing}\n")
+        }
         Format::Csv => write::csv(&pairs),
         Format::Json => {
             let value = serde_json::json!({ "tolerance": tolerance, "regressed": regressed, "comparisons": pairs });
             format!("{value:#}\n")
         }
-        Format::Latex => {
-            return Err(ReportError::Usage("compare writes text, json, markdown or csv; tables have latex".to_owned()));
-        }
+        Format::Latex => return Err(no_latex()),
     };
     Ok(Comparison { text, regressed })
+}
+
+fn no_latex() -> ReportError {
+    ReportError::Usage("compare writes text, json, markdown or csv; tables have latex".to_owned())
+}
+
+/// The summary of one experiment's seeds; none where some seed is there twice, which is for comparing.
+fn over_seeds(group: &[&Side], format: Format) -> Result<Option<String>, ReportError> {
+    let mut seeds: Vec<_> = group.iter().map(|side| side.seed()).collect();
+    seeds.sort();
+    if seeds.windows(2).any(|pair| pair[0] == pair[1]) {
+        return Ok(None);
+    }
+    let summary = seeds::summary(group);
+    match format {
+        Format::Json => Ok(Some(format!("{:#}\n", serde_json::json!({ "regressed": false, "summary": summary })))),
+        Format::Latex => Err(no_latex()),
+        format => Ok(Some(seeds::write(&summary, format))),
+    }
 }
 
 /// Directories by experiment, in the order in which they were named.
@@ -171,6 +198,15 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
         }
         let of_a = evaluated(&run.name, a, &mut notes);
         let of_b = evaluated(&run.name, b, &mut notes);
+        if let (Some(of_a), Some(of_b)) = (of_a.first(), of_b.first())
+            && let (Some(target_a), Some(target_b)) = (of_a.kl_target, of_b.kl_target)
+            && target_a != target_b
+        {
+            notes.push(format!(
+                "{}: each KL is judged by how near it is to its own target, {target_a} and {target_b}",
+                run.name
+            ));
+        }
         if !of_a.is_empty() && !of_b.is_empty() {
             metrics.extend(metrics::differences(&run.name, &of_a, &of_b, sides));
         }
@@ -290,6 +326,30 @@ mod tests {
         // One seed against two says no interval.
         let text = compare(&dirs[..3], Format::Text, 0.2).unwrap();
         assert!(!text.regressed && text.text.contains("unknown") && text.text.contains("single seed"), "{}", text.text);
+    }
+
+    #[test]
+    fn the_seeds_of_one_experiment_have_a_mean_and_an_interval() {
+        let home = tempfile::tempdir().unwrap();
+        let made = |seed: u64, shift: f64| {
+            let dir = home.path().join(format!("x-seed-{seed}"));
+            fake(&dir, shift);
+            edit(&dir, "seed = 1", &format!("seed = {seed}"));
+            dir
+        };
+        let dirs = vec![made(1, 0.0), made(2, 0.1), made(3, 0.2)];
+        let json = compare(&dirs, Format::Json, 0.2).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&json.text).unwrap();
+        let first = &value["summary"]["metrics"][0];
+        assert_eq!((first["metric"].as_str(), first["seeds"].as_u64()), (Some("policy_mock_score"), Some(3)));
+        // 3.8, 3.9, 4.0: a standard error of 0.1 / sqrt(3), and 4.303 of them.
+        assert!((first["mean"].as_f64().unwrap() - 3.9).abs() < 1e-9, "{first}");
+        assert!((first["high"].as_f64().unwrap() - 3.9 - 0.2484).abs() < 1e-3, "{first}");
+        let text = compare(&dirs, Format::Text, 0.2).unwrap();
+        assert!(!text.regressed && text.text.starts_with("One experiment at 3 seeds: "), "{}", text.text);
+        // The same seed twice is for comparing.
+        let twice = compare(&[dirs[0].clone(), dirs[0].clone()], Format::Text, 0.2).unwrap();
+        assert!(twice.text.ends_with("Nothing is worse.\n"), "{}", twice.text);
     }
 
     #[test]

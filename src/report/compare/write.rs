@@ -57,6 +57,27 @@ pub fn markdown(pair: &Pair) -> String {
     out
 }
 
+/// How verdicts are found, and what they come to.
+pub fn closing(pairs: &[Pair], tolerance: f64) -> String {
+    let worse: Vec<String> = pairs
+        .iter()
+        .flat_map(|pair| pair.metrics.iter().filter(|m| m.verdict == "worse").map(move |m| (pair, m)))
+        .map(|(pair, m)| match pairs.len() {
+            1 => format!("{} of {}", m.metric, m.run),
+            _ => format!("{} of {} in {}", m.metric, m.run, pair.b),
+        })
+        .collect();
+    let found = match worse.len() {
+        0 => "Nothing is worse.".to_owned(),
+        1 => format!("One metric is worse: {}.", worse[0]),
+        n => format!("{n} metrics are worse: {}.", worse.join(", ")),
+    };
+    format!(
+        "A change counts where its 95% interval leaves out 0 and it is larger than the tolerance, {tolerance} in the metric's own \
+         unit: better or worse, or changed where no direction is good; else same. KL is better nearer to its target. {found}"
+    )
+}
+
 pub fn csv(pairs: &[Pair]) -> String {
     let mut out = "a,b,kind,run,metric,value_a,value_b,difference,low,high,p,over,verdict\r\n".to_owned();
     let mut line = |cells: Vec<String>| out += &csv_line(&cells);

@@ -309,7 +309,8 @@ impl Desk<'_> {
             n => format!(" ({n} of them by dropped labelers, which do not count)"),
         };
         let (run, serve) = (self.run.to_string(), batches(self.spec)?.to_path_buf());
-        Ok(StageError::Waiting { run, batch, serve, answered, wanted, more })
+        let results = self.context.out.clone();
+        Ok(StageError::Waiting { run, batch, serve, results, answered, wanted, more })
     }
 
     fn tell(&self, report: &HumanReport) {

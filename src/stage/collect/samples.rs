@@ -186,7 +186,7 @@ impl Asked<'_> {
         mut take: impl FnMut(Vec<Comparison>, T) -> Result<(), StageError>,
     ) -> Result<(), StageError> {
         let total = self.round.asked(spec.collect.held_out);
-        let bar = context.bar("labels", total, "comparisons");
+        let bar = context.bar("labels", 0, total);
         let first = self.round.first_query(spec.collect.held_out);
         let order = match self.collected {
             Some(_) => Vec::new(),
@@ -205,9 +205,9 @@ impl Asked<'_> {
             })?;
             without += chunk.incomplete;
             take(chunk.comparisons, chunk.answers)?;
-            bar.inc(place.len() as u64);
+            bar.add(place.len(), "");
         }
-        bar.finish_and_clear();
+        bar.finish();
         if without > 0 {
             tracing::info!(
                 "{without} of {} responses to compare lack the truncation token, after sampling again",

@@ -5,6 +5,9 @@ import { $, ask, cord, element, hide, say, show, showStop } from "/common.js";
 const EVERY = 4000;
 const NAME = "runner-labels-lead";
 const percent = (value) => (value == null ? "–" : `${value.toFixed(1)}%`);
+/** Two decimals, and no minus before nothing. */
+const fixed = (value) => (Math.abs(value) < 0.005 ? 0 : value).toFixed(2);
+const hoursOf = (hours) => (hours < 1.5 ? `${Math.max(Math.round(60 * hours), 1)} minutes` : `${hours.toFixed(1)} hours`);
 const range = (low, high) => (low == null || high == null ? "" : `${low.toFixed(0)} to ${high.toFixed(0)}`);
 
 function table(caption, heads, rows) {
@@ -16,7 +19,7 @@ function table(caption, heads, rows) {
 
 const share = (s) => (s.n ? element("span", {}, percent(s.percent), " ", element("small", {}, `(${range(s.low, s.high)}; n ${s.n})`)) : "–");
 
-function batches(found) {
+function batches(found, state) {
   const rows = found.batches.map(({ id, purpose, update, progress: p }) => [
     id, purpose, String(update), String(p.items),
     element("span", { class: "meter" }, element("progress", { max: Math.max(p.wanted, 1), value: p.have, "aria-label": `${id}: answers` }), ` ${p.have} of ${p.wanted}`),
@@ -27,8 +30,9 @@ function batches(found) {
   $("counts").textContent = `${have} of ${wanted} answers, ${found.at_work} at work`;
   const left = wanted - have;
   const rate = found.hours.slice(-2).reduce((a, b) => a + b, 0) / 2;
-  let text = left ? `${left} answers are wanted.` : "Every question has its answers: the run can go on (the same command again).";
-  if (left && rate) text += ` At the rate of the last two hours that takes ${(left / rate).toFixed(1)} hours.`;
+  const all = state === "done" ? "Every question has its answers, and the run is done." : "Every question has its answers: the run can go on (the same command again).";
+  let text = left ? `${left} answers are wanted.` : all;
+  if (left && rate) text += ` At the rate of the last two hours that takes ${hoursOf(left / rate)}.`;
   $("next").textContent = wanted ? text : "There are no batches yet; they appear here by themselves.";
 }
 
@@ -58,13 +62,14 @@ function agreement(q) {
 function labelers(rows) {
   const cells = rows.map((r) => Object.assign([
     r.labeler,
-    element("button", { onclick: () => decide(r.labeler, r.dropped ? "restore" : "drop") }, r.dropped ? "Restore" : "Drop"),
+    element("button", { "aria-label": `${r.dropped ? "Restore" : "Drop"} ${r.labeler}`, onclick: () => decide(r.labeler, r.dropped ? "restore" : "drop") }, r.dropped ? "Restore" : "Drop"),
+    element("span", { class: r.remarks.length ? "remarks" : "" }, r.dropped ? "dropped" : r.remarks.join("; ") || "–"),
     String(r.answers), String(r.skips), share(r.gold), share(r.others), share(r.repeats),
     element("span", {}, share(r.first_place), r.first_place.n ? element("small", {}, ` chance ${r.first_place_chance.toFixed(0)}%`) : null),
     r.seconds == null ? "–" : element("span", {}, `${r.seconds.toFixed(1)} s `, element("small", {}, `(${r.fast} fast, ${r.slow} slow)`)),
-    String(r.longest_run), element("span", { class: r.remarks.length ? "remarks" : "" }, r.dropped ? "dropped" : r.remarks.join("; ") || "–"),
+    String(r.longest_run),
   ], { class: r.dropped ? "dropped" : r.remarks.length ? "remark" : "" }));
-  $("labelers").replaceChildren(rows.length ? table("Labelers", ["labeler", "decide", "answers", "skips", "gold right", "agrees with others", "repeats equal", "first place", "time", "longest run", "remarks"], cells) : "Nobody has answered yet.");
+  $("labelers").replaceChildren(rows.length ? table("Labelers", ["labeler", "decide", "remarks", "answers", "skips", "gold right", "agrees with others", "repeats equal", "first place", "time", "longest run"], cells) : "Nobody has answered yet.");
 }
 
 function decide(labeler, action) {
@@ -92,21 +97,22 @@ function curve(title, points, at) {
   const xs = drawn.map((p) => p[0]), ys = drawn.map((p) => p[at]);
   const [x1, y0, y1] = [Math.max(...xs, 1), Math.min(...ys), Math.max(...ys)];
   const x = (v) => left + (v / x1) * (width - left - 6), y = (v) => height - bottom - ((v - y0) / (y1 - y0 || 1)) * (height - bottom - top);
-  const tick = (v) => element("text", { x: left - 4, y: y(v) + 4, class: "tick end" }, v.toFixed(2));
-  return element("figure", {}, element("figcaption", {}, `${title}: ${ys[ys.length - 1].toFixed(2)} after ${xs[xs.length - 1]} episodes`),
-    element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title} against episodes, from ${ys[0].toFixed(2)} to ${ys[ys.length - 1].toFixed(2)}` },
+  const tick = (v) => element("text", { x: left - 4, y: y(v) + 4, class: "tick end" }, fixed(v));
+  return element("figure", {}, element("figcaption", {}, `${title}: ${fixed(ys[ys.length - 1])} after ${xs[xs.length - 1]} episodes`),
+    element("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `${title} against episodes, from ${fixed(ys[0])} to ${fixed(ys[ys.length - 1])}` },
       element("line", { class: "axis", x1: left, y1: height - bottom, x2: width, y2: height - bottom }),
       element("line", { class: "axis", x1: left, y1: top, x2: left, y2: height - bottom }),
       tick(y0), y1 === y0 ? null : tick(y1),
       element("polyline", { class: "curve", points: drawn.map((p) => `${x(p[0]).toFixed(1)},${y(p[at]).toFixed(1)}`).join(" ") }),
+      element("text", { x: left, y: height - 5, class: "tick" }, "0"),
       element("text", { x: width - 2, y: height - 5, class: "tick end" }, `${x1} episodes`)));
 }
 
 function run(found) {
   show("run");
   const parts = Object.entries(found.runs).map(([name, r]) => {
-    const samples = r.samples.map((s) => element("li", { class: "card" }, element("p", { class: "model-text quiet" }, s.query || ""),
-      element("p", { class: "model-text" }, s.response || ""), element("small", {}, [["score", s.score], ["KL", s.kl]].filter(([, v]) => v != null).map(([n, v]) => `${n} ${v.toFixed(2)}`).join(", "))));
+    const samples = r.samples.map((s) => element("li", { class: "card" }, element("p", { class: "model-text quiet", dir: "auto" }, (s.query || "").trim()),
+      element("p", { class: "model-text", dir: "auto" }, (s.response || "").trim()), element("small", {}, [["score", s.score], ["KL", s.kl]].filter(([, v]) => v != null).map(([n, v]) => `${n} ${fixed(v)}`).join(", "))));
     return element("section", { class: "card" }, element("h3", {}, name),
       element("div", { class: "figures" }, curve("score", r.curve, 1), curve("KL", r.curve, 2)),
       samples.length ? element("details", {}, element("summary", {}, "Latest samples"), element("ul", { class: "samples" }, ...samples)) : null);
@@ -128,11 +134,12 @@ let last = "";
 async function refresh() {
   try {
     const found = await ask("/api/lead/overview");
-    const text = JSON.stringify(found);
+    const watched = found.results ? await ask("/api/lead/run") : null;
+    const text = JSON.stringify([found, watched?.state]);
     // A table that does not change keeps its focus and selection.
     if (text !== last) {
       const focused = document.activeElement?.closest("tr")?.querySelector("th")?.textContent;
-      batches(found);
+      batches(found, watched?.state);
       hours(found.hours);
       agreement(found.quality);
       labelers(found.quality.labelers);
@@ -140,7 +147,7 @@ async function refresh() {
       if (focused) [...document.querySelectorAll("#labelers tr")].find((r) => r.querySelector("th")?.textContent === focused)?.querySelector("button")?.focus();
       last = text;
     }
-    if (found.results) run(await ask("/api/lead/run"));
+    if (watched) run(watched);
     if ($("status").dataset.stays) say("");
   } catch (e) {
     say(`${e.message}; the numbers are old`, true);

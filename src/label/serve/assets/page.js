@@ -3,6 +3,7 @@
 import { $, ask, cord, element, hide, markdown, say, show } from "/common.js";
 
 const NAME = "runner-labels-name";
+const KEYS = "runner-labels-keys";
 const WAIT = 3000;
 const RETRY = 2000;
 
@@ -15,7 +16,7 @@ let timer = 0;
 let versions = {};
 let unread = false;
 
-const typing = () => ["INPUT", "TEXTAREA", "SELECT"].includes(document.activeElement?.tagName) || $("stop-dialog").open;
+const typing = () => (document.activeElement?.matches("input:not([type=checkbox]), textarea, select") ?? false) || $("stop-dialog").open;
 
 function remembered(value) {
   try {
@@ -33,7 +34,7 @@ function askName(name) {
   show("enter");
   hide("like", "use-like");
   $("start").textContent = "Start";
-  $("counts").textContent = "";
+  $("counts").textContent = $("all").textContent = "";
   $("name").value = name;
   $("name").focus();
 }
@@ -110,7 +111,8 @@ async function render(reply) {
   hide("enter", "message", "skip-form");
   show("work");
   $("skip").setAttribute("aria-expanded", "false");
-  $("query").textContent = item.query;
+  // Tokens bring their own leading space.
+  $("query").textContent = item.query.trim();
   $("candidates").replaceChildren(...item.candidates.map(candidate));
   $("note").value = "";
   review();
@@ -121,7 +123,7 @@ async function render(reply) {
 
 function candidate(text, place) {
   const chosen = item.answer && item.answer.place === place;
-  const label = element("p", { class: "model-text", id: `candidate-${place}` }, text.trim() ? text : "(empty)");
+  const label = element("p", { class: "model-text", dir: "auto", id: `candidate-${place}` }, text.trim() || "(empty)");
   const button = element("button", {
     class: "choose",
     "aria-describedby": `candidate-${place}`,
@@ -147,6 +149,7 @@ async function instructions() {
     $("progress").max = Math.max(wanted, 1);
     $("progress").value = have;
     $("progress").setAttribute("aria-valuetext", `${have} of ${wanted} answers`);
+    $("all").textContent = `${have} of ${wanted} by all`;
     if (known === version) return;
     versions = { [item.batch]: version };
     $("instructions").hidden = !found.text.trim();
@@ -224,8 +227,13 @@ $("skip-form").addEventListener("submit", (event) => {
   const reason = $("reason").value || $("note").value.trim() || "no reason given";
   answer({ skip: reason });
 });
+// Whoever speaks to the computer, or touches keys by chance, turns single keys off.
+try { $("keys").checked = localStorage.getItem(KEYS) !== "off"; } catch { /* as above */ }
+$("keys").addEventListener("change", () => { try { localStorage.setItem(KEYS, $("keys").checked ? "on" : "off"); } catch { /* as above */ } });
 document.addEventListener("keydown", (event) => {
+  if (event.key === "Escape" && !$("skip-form").hidden && !$("stop-dialog").open) { toggleSkip(); event.preventDefault(); return; }
   if (event.ctrlKey || event.metaKey || event.altKey || event.repeat || typing() || $("work").hidden || !item) return;
+  if (!$("keys").checked && event.key !== "Escape") return;
   const place = Number(event.key) - 1;
   if (Number.isInteger(place) && place >= 0 && place < item.candidates.length) answer({ place });
   else if (event.key === "u") undo();
