@@ -194,7 +194,7 @@ impl Results {
 
 /// In what a run is not the paper's, in words. The mock labeler is the paper's own in its mock study.
 pub(crate) fn unlike_the_paper(spec: &Spec) -> Vec<String> {
-    let size = serde_json::to_value(&spec.model.size).ok().and_then(|size| size.as_str().map(str::to_owned));
+    let size = serde_json::to_value(spec.model.size).ok().and_then(|size| size.as_str().map(str::to_owned));
     let model = match (spec.model.weights.pretrain.is_some(), size.as_deref()) {
         (true, _) => Some("a small model made here".to_owned()),
         (false, Some("774M")) => None,

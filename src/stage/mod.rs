@@ -30,7 +30,7 @@ use crate::data::source::DataError;
 use crate::label::LabelError;
 use crate::model::ModelError;
 use crate::store::chunks::Broken;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a stage did not finish.
 #[derive(Debug, thiserror::Error)]
@@ -60,13 +60,13 @@ pub enum StageError {
     /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the cord.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
     Waiting {
-        run: String,
-        batch: PathBuf,
-        serve: PathBuf,
-        results: PathBuf,
+        run: Box<str>,
+        batch: Box<Path>,
+        serve: Box<Path>,
+        results: Box<Path>,
         answered: usize,
         wanted: usize,
-        more: String,
+        more: Box<str>,
     },
 }
 

@@ -310,7 +310,15 @@ impl Desk<'_> {
         };
         let (run, serve) = (self.run.to_string(), batches(self.spec)?.to_path_buf());
         let results = self.context.out.clone();
-        Ok(StageError::Waiting { run, batch, serve, results, answered, wanted, more })
+        Ok(StageError::Waiting {
+            run: run.into(),
+            batch: batch.into(),
+            serve: serve.into(),
+            results: results.into(),
+            answered,
+            wanted,
+            more: more.into(),
+        })
     }
 
     fn tell(&self, report: &HumanReport) {
