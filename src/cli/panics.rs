@@ -4,17 +4,17 @@ use crate::stage::StageError;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Mutex;
 
-/// Message and place of the last panic, whichever thread had it.
-static LAST: Mutex<Option<String>> = Mutex::new(None);
+/// Message and place of the first panic since last asked, whichever thread had it: those after it follow from it.
+static FIRST: Mutex<Option<String>> = Mutex::new(None);
 
 /// Remembers what panics say, beside what is done with them anyway.
 pub fn remember() {
     let printing = take_hook();
     set_hook(Box::new(move |panic| {
-        if let Ok(mut last) = LAST.lock() {
+        if let Ok(mut first) = FIRST.lock() {
             let message = panic.payload_as_str().unwrap_or("no message");
             let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();
-            *last = Some(format!("{message:?}{place}"));
+            first.get_or_insert_with(|| format!("{message:?}{place}"));
         }
         printing(panic);
     }));
@@ -25,8 +25,8 @@ pub fn caught<T>(run: impl FnOnce() -> Result<T, StageError>) -> Result<T, Stage
     // What was half-changed is not used again: a run that failed is read from disk by the next one.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
         let said = payload.downcast_ref::<&str>().map(ToString::to_string).or_else(|| payload.downcast_ref().cloned());
-        let last = LAST.lock().ok().and_then(|mut last| last.take());
-        Err(StageError::Panicked(last.or(said).unwrap_or_else(|| "a panic without a message".into())))
+        let first = FIRST.lock().ok().and_then(|mut first| first.take());
+        Err(StageError::Panicked(first.or(said).unwrap_or_else(|| "a panic without a message".into())))
     })
 }
 

@@ -216,7 +216,7 @@ mod tests {
         fake(dir.path(), 0.0);
         let found = headline(&Results::load(dir.path()).unwrap());
         assert!(found.result.starts_with("direct raised the score by 4.78 sd (4."), "{}", found.result);
-        assert!(found.result.contains(" at 6.1 nats of a target of 6; offline_512, whose reward model learned from 512 labels, reached 81% of that ("), "{}", found.result);
+        assert!(found.result.contains(" at 6.1 nats of a target of 6; offline_512, whose reward model learned from 512 labels, reached 81% (79 to 84%) of that"), "{}", found.result);
         assert!(found.basis.contains("over 128 held-out queries at seed 1"), "{}", found.basis);
     }
 

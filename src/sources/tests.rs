@@ -53,7 +53,9 @@ fn presets_name_their_sources_and_recorded_labels_the_tasks_own() {
     let wanted: Vec<SourceUse> = needs(&tldr).iter().map(|need| need.used_as).collect();
     assert_eq!(wanted, [SourceUse::Text, SourceUse::Labels]);
     // A path in the spec takes the place of the preset's source, and so does a grammar.
-    let own = spec("task = { preset = \"tldr\", data = { path = \".\" } }\nmodel = { size = \"124M\" }\n");
+    let own = spec(
+        "task = { preset = \"tldr\", data = { path = \".\", format = \"jsonl\" } }\nmodel = { size = \"124M\" }\nlabeler = { kind = \"recorded\" }\n",
+    );
     assert_eq!((own.task.data.source.as_deref(), own.task.data.path.is_some()), (None, true));
     // Who names no task stays with the text that the program makes itself.
     let none = spec("");

@@ -42,7 +42,8 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
         merge(&mut tree, layer);
     }
     let mut missing = kind_defaults(named(&["collect", "schedule"]).as_deref(), named(&["labeler", "kind"]).as_deref());
-    if named(&["labeler", "kind"]).is_some_and(|kind| kind == "recorded") && tree.get(&["labeler", "path"]).is_none() {
+    let recorded = named(&["labeler", "kind"]).is_some_and(|kind| kind == "recorded");
+    if recorded && chosen.is_some() && tree.get(&["labeler", "path"]).is_none() {
         merge(&mut missing, &recorded_default(&preset));
     }
     if tree.get(&["collect", "round_labels"]).is_some() {

@@ -388,7 +388,7 @@ fn cross_field_rules() {
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
         ("model.weights.path = \"/no/such\"", "model.weights.path: there is no file"),
         ("[model.weights]\npath = \"\"\npretrain = {}", "model.weights: both"),
-        ("labeler.kind = \"recorded\"", "labeler.kind: recorded labels need labeler.path"),
+        ("labeler.kind = \"recorded\"", "labeler.kind: recorded labels need labeler.source or labeler.path"),
         ("labeler = { kind = \"recorded\", path = \"/no/such.json\" }", "labeler.path: there is no file or folder"),
         ("labeler.path = \"\"", "labeler.path: belongs to recorded labels, and labeler.kind = \"mock\""),
         ("labeler.format = \"lm_human_preferences\"", "labeler.format: belongs to recorded labels"),

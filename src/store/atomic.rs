@@ -3,9 +3,12 @@
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// What the name of a file that is being written ends with: `.NAME.PID.tmp`.
+/// What the name of a file that is being written ends with: `.NAME.NUMBER.PID.tmp`.
 const TEMPORARY: &str = ".tmp";
+/// Files that this process has begun to write.
+static WRITTEN: AtomicU64 = AtomicU64::new(0);
 /// How deep [`sweep`] looks.
 const DEEPEST: usize = 8;
 
@@ -19,7 +22,10 @@ pub fn write_atomic_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
     let name = path.file_name().ok_or_else(|| io::Error::other("the path has no file name"))?;
-    let temporary = parent.join(format!(".{}.{}{TEMPORARY}", name.to_string_lossy(), std::process::id()));
+    // Threads of one process may write the same file.
+    let number = WRITTEN.fetch_add(1, Ordering::Relaxed);
+    let process = std::process::id();
+    let temporary = parent.join(format!(".{}.{number}.{process}{TEMPORARY}", name.to_string_lossy()));
     let written = File::create(&temporary).and_then(|file| {
         let mut file = BufWriter::with_capacity(1 << 20, file);
         write(&mut file)?;

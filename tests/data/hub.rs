@@ -5,7 +5,7 @@ use runner::data::files;
 use runner::data::formats::{Want, open};
 use runner::data::hub::{Access, Hub, Kind, Token};
 use runner::data::source::DataError;
-use runner::spec::{ColumnsSpec, DataSpec};
+use runner::spec::{ColumnsSpec, DataSpec, TextLines};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -361,7 +361,7 @@ fn answers_that_are_no_hubs_are_refused() {
     let place = Place::new();
     place.hub.commit(DATASET, "main", &[("a.jsonl", ROWS)]);
     place.hub.fault("/api/", 1, Fault::Page);
-    assert!(message(get(&place.client(), "a.jsonl")).contains("its answer is not JSON"));
+    assert!(message(get(&place.client(), "a.jsonl")).contains("its answer is not the list of a repository"));
     place.hub.fault("/api/", 1, Fault::Nowhere);
     assert!(message(get(&place.client(), "a.jsonl")).contains("redirects to no address"));
     place.hub.fault("/resolve/", 1, Fault::Page);
@@ -426,7 +426,7 @@ fn a_data_set_is_read_by_its_splits_and_columns() {
     assert!(found.held_out.expect("the test split")[0].ends_with("data/test-00000-of-00001.parquet"));
     let columns = ColumnsSpec { text: Some("contnet".into()), ..ColumnsSpec::default() };
     let error =
-        open(&found.train[0], found.format, &columns, Want::Documents, None).err().expect("refused").to_string();
+        open(&found.train[0], found.format, &columns, TextLines::default(), Want::Documents).err().expect("refused").to_string();
     assert!(
         error.contains(
             "there is no column \"contnet\" (columns.text); did you mean \"content\"? there are content, summary"

@@ -4,4 +4,6 @@
 mod hub;
 mod local;
 mod run;
+// Files at plain addresses are for tests/full_path.
+#[allow(dead_code)]
 mod stand_in_hub;

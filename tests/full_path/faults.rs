@@ -149,7 +149,7 @@ fn a_mistake_in_sources_toml_says_where() {
         &["a place has 2 of `hf`, `urls` and `path`"],
     );
     refused("[sources.tldr]\nplaces = [{ urls = [\"ftp://x/y\"] }]\n", &["is not an address"]);
-    refused("[sources]\ntldr = \"hf:nobody\"\n", &["is not a name on the hub"]);
+    refused("[sources]\ntldr = \"hf:a/b/c\"\n", &["is not a name on the hub"]);
     refused("[sources]\n", &["there is no source \"tiny\"", "labels/tldr_offline_60k"]);
 }
 

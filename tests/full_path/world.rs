@@ -17,6 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use runner::data::{articles, posts, reviews, storyworld};
 use runner::model::tokenizer::Tokenizer;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
@@ -151,11 +152,17 @@ fn labels(texts: &[String], query: usize, response: usize, end: &str) -> Vec<u8>
 pub struct World {
     pub server: StandInHub,
     pub dir: tempfile::TempDir,
+    labels: BTreeMap<&'static str, Vec<u8>>,
 }
 
 impl World {
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
+    }
+
+    /// The labels of a task as the server has them.
+    pub fn labels(&self, task: &str) -> Vec<u8> {
+        self.labels[task].clone()
     }
 
     /// The program in the world's directory, with caches of its own.
@@ -180,7 +187,7 @@ impl World {
         let openai = "https://openaipublic.blob.core.windows.net";
         let mirrors = format!("sources_version = 1\n[mirrors]\n\"{openai}\" = \"{}/plain\"\n", server.endpoint());
         fs::write(dir.path().join("sources.toml"), mirrors).expect("written");
-        let world = Self { server, dir };
+        let mut world = Self { server, dir, labels: BTreeMap::new() };
         world.put_weights();
         world.put_texts();
         world
@@ -193,7 +200,7 @@ impl World {
         }
     }
 
-    fn put_texts(&self) {
+    fn put_texts(&mut self) {
         let mut rng = ChaCha8Rng::seed_from_u64(1);
         let books = sentences(&mut rng, 600);
         let stories: Vec<String> = (0..64).map(|_| storyworld::passage(&mut rng)).collect();
@@ -242,7 +249,8 @@ impl World {
             };
             serde_json::to_vec(&range.map(row).collect::<Vec<_>>()).expect("JSON")
         };
-        let put = |name: &str, bytes: &[u8]| self.server.plain(&format!("lm-human-preferences/{name}"), bytes);
+        let server = &self.server;
+        let put = |name: &str, bytes: &[u8]| server.plain(&format!("lm-human-preferences/{name}"), bytes);
         put("tldr/train-subset.json", &array(0..200));
         put("tldr/valid-subset.json", &array(200..300));
         let posts: Vec<String> = reddit.iter().map(|d| d.text.clone()).collect();
@@ -254,6 +262,7 @@ impl World {
             ("cnndm", &news, 500, 75, "\n", &["offline_60k", "online_45k"][..]),
         ] {
             let file = labels(texts, query, response, end);
+            self.labels.insert(task, file.clone());
             for name in files {
                 put(&format!("labels/{task}/{name}.json"), &file);
             }

@@ -147,6 +147,7 @@ fn label_files() {
             format: None,
             split: None,
             vocabulary: recorded::GPT2_VOCABULARY,
+            gpt2_ids: true,
             query_length: usize::MAX,
             response_length: usize::MAX,
             encode: &encode,

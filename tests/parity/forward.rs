@@ -1,6 +1,6 @@
 //! Hidden states, logits and log-probabilities, in one pass and through the KV cache.
 
-use super::models::{device, language_model, limit, on_cpu, scalar_model};
+use super::models::{language_model, limit, on_cpu, scalar_model};
 use super::numbers::{Difference, check, facts, get, tensors, uniform};
 use runner::model::sampling::{Sampling, logprobs, sample, to_vec};
 use serde_json::Value;
