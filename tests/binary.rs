@@ -282,12 +282,15 @@ fn a_run_waits_for_a_stage_that_another_makes_and_takes_over_when_that_one_dies(
     first.wait().expect("ended");
     assert!(second.wait().expect("ended").success());
     let log = fs::read_to_string(place.path("b/log.txt")).expect("a log");
-    assert_eq!(log.matches("waiting for ").count(), 1, "it is said once");
+    // Of each stage it is said once; the first runner may have come to another before it was killed.
+    let keys: Vec<&str> = log.lines().filter_map(|line| line.split_once(", which makes ")).map(|(_, key)| key).collect();
+    assert!((1..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{log}");
     assert!(log.contains("going on here"), "{log}");
     let manifest = json(&place.path("b/manifest.json"));
     let waited = manifest["stages"].as_array().expect("stages").iter().filter(|s| s["waited"].is_object());
     let waited: Vec<&Value> = waited.collect();
-    assert!(waited.len() == 1 && waited[0]["waited"]["by"].as_str().is_some_and(|by| by.contains("pid")), "{manifest}");
+    let named = |stage: &&Value| stage["waited"]["by"].as_str().is_some_and(|by| by.contains("pid"));
+    assert!(waited.len() == keys.len() && waited.iter().all(named), "{manifest}");
     // The killed one is not said to run, and is done with what the other has made.
     place.runner().args(["report", "a"]).assert().success();
     assert!(fs::read_to_string(place.path("a/report.html")).expect("a page").contains("interrupted"));

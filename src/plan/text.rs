@@ -1,6 +1,7 @@
 //! A plan for people: the answer in one sentence, then tables.
 
 use super::units::{bytes, count, duration, flops};
+use super::room::Misfit;
 use super::{Plan, RunPlan, StagePlan, State, Totals};
 use std::fmt::Write;
 
@@ -18,7 +19,7 @@ pub fn text(plan: &Plan, all_values: bool) -> String {
     for what in &plan.missing {
         line(&mut out, &format!("missing: {what}"));
     }
-    for misfit in &plan.misfits {
+    for misfit in once_per_member(&plan.misfits) {
         line(&mut out, &format!("no room: {misfit}"));
     }
     about(&mut out, plan);
@@ -30,6 +31,19 @@ pub fn text(plan: &Plan, all_values: bool) -> String {
     unknown(&mut out, plan);
     values(&mut out, plan, all_values);
     out
+}
+
+/// Misfits of a member's seeds, which are alike, as one.
+fn once_per_member(misfits: &[Misfit]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for misfit in misfits {
+        let member = misfit.run.split_once("-seed-").map_or(misfit.run.as_str(), |(member, _)| member);
+        let said = Misfit { run: member.into(), ..misfit.clone() }.to_string();
+        if !found.contains(&said) {
+            found.push(said);
+        }
+    }
+    found
 }
 
 fn line(out: &mut String, text: &str) {

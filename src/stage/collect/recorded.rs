@@ -15,11 +15,15 @@ use std::path::Path;
 /// Recorded entries between two looks for a request to stop.
 const STOP_EVERY: u64 = 1024;
 
-/// `labeler.path`, which a spec with recorded labels has.
+/// `labeler.path`, which a spec with recorded labels has, or gets once its source is here.
 pub fn labels_path(spec: &Spec) -> Result<&Path, StageError> {
     let path = spec.labeler.path.as_deref().filter(|path| !path.is_empty());
-    path.map(Path::new)
-        .ok_or_else(|| StageError::Input("labeler.path: no path is given; recorded labels need one".into()))
+    path.map(Path::new).ok_or_else(|| {
+        StageError::Input(match &spec.labeler.source {
+            Some(name) => format!("labeler.source: {name:?} is not here yet; `runner fetch SPEC` brings it, or a run does"),
+            None => "labeler.path: no path is given; recorded labels need one".into(),
+        })
+    })
 }
 
 pub fn from_files(
