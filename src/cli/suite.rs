@@ -15,7 +15,7 @@ use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
 use crate::suite::files::{MemberRecord, State, counted};
 use crate::suite::load::{Options, member_folder, portable_suite, resolved_toml};
-use crate::suite::{LoadedMember, LoadedSuite, SuiteManifest, SuiteResults, draw};
+use crate::suite::{LoadedSuite, SuiteManifest, SuiteResults, draw};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};

@@ -2,6 +2,7 @@
 
 use super::*;
 use std::error::Error;
+use std::path::Path;
 
 type Outcome = Result<(), Box<dyn Error>>;
 
@@ -383,7 +384,10 @@ fn cross_field_rules() {
         ("task.data.path = \"/dev/null\"", "task.data.path: the format of \"/dev/null\" is not known"),
         ("model.weights.path = \"/no/such\"", "model.weights.path: there is no file"),
         ("[model.weights]\npath = \"\"\npretrain = {}", "model.weights: both"),
-        ("labeler.kind = \"recorded\"", "labeler.kind: recorded labels need labeler.path"),
+        (
+            "task.preset = \"custom\"\nlabeler.kind = \"recorded\"",
+            "labeler.kind: recorded labels need labeler.source or labeler.path",
+        ),
         ("labeler = { kind = \"recorded\", path = \"/no/such.json\" }", "labeler.path: there is no file or folder"),
         ("labeler.path = \"\"", "labeler.path: belongs to recorded labels, and labeler.kind = \"mock\""),
         ("labeler.format = \"lm_human_preferences\"", "labeler.format: belongs to recorded labels"),
