@@ -112,7 +112,7 @@ fn awkward_files_are_refused_with_their_places() {
     let (code, _, error) = status(&fixture("no_such.json"), &[]);
     assert!(code == 2 && error.matches("no_such.json").count() == 1, "{error}");
     let (code, _, error) = status(&fixture("make_labels.py"), &[]);
-    assert!(code == 2 && error.contains("starts with"), "{error}");
+    assert!(code == 2 && error.contains("is this the right file, in the right format?"), "{error}");
     let (code, _, error) = status(&fixture("comparisons.jsonl"), &["--split", "test"]);
     assert!(code == 2 && error.contains("there are train ("), "{error}");
     let (code, _, error) = status(&fixture("sentiment.json"), &["--label-format", "summarize_from_feedback"]);

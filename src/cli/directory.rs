@@ -11,8 +11,9 @@ use std::path::{Path, PathBuf};
 const REFERENCE: &str = "REFERENCE";
 /// Differences that a message lists.
 const MOST_DIFFERENCES: usize = 4;
-/// Files that only a run with something to show has.
-const FINISHED: [&str; 4] = ["evaluation.json", "metrics.jsonl", "samples.jsonl", "answers.jsonl"];
+/// Files that only a run with something to show has, or people who were asked.
+const FINISHED: [&str; 6] =
+    ["evaluation.json", "metrics.jsonl", "samples.jsonl", "answers.jsonl", "items.jsonl", "accuracy.csv"];
 /// What a run writes, and another one may write over.
 const WRITTEN: [&str; 9] =
     ["runs", "members", "models", "labels", "tables", "plots", "tensorboard", "report.html", "manifest.json"];
@@ -162,14 +163,15 @@ fn foreign(out: &Path, name: &str, changed: &[String]) -> String {
     )
 }
 
-/// Whether something in a results directory would be missed: what a run has to show when it ends, or what people said. A
-/// run that waits or was stopped is meant to go on.
+/// Whether something in a directory would be missed: what a run has to show when it ends, or what people said. A run that
+/// waits or was stopped is meant to go on; and what has no manifest of ours may be anything.
 fn has_results(out: &Path) -> bool {
     let state = fs::read(out.join("manifest.json"))
         .ok()
         .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+        .filter(|manifest| manifest["program_version"].is_string())
         .and_then(|manifest| manifest["state"].as_str().map(str::to_string));
-    !matches!(state.as_deref(), None | Some("failed" | "running")) || holds(out, 0)
+    !matches!(state.as_deref(), Some("failed" | "running")) || holds(out, 0)
 }
 
 fn holds(dir: &Path, depth: usize) -> bool {
@@ -206,7 +208,7 @@ mod tests {
     fn there(spec: &str, state: &str) -> std::io::Result<tempfile::TempDir> {
         let dir = tempfile::tempdir()?;
         fs::write(dir.path().join("spec.toml"), spec)?;
-        fs::write(dir.path().join("manifest.json"), format!("{{\"state\": \"{state}\"}}"))?;
+        fs::write(dir.path().join("manifest.json"), format!("{{\"state\": \"{state}\", \"program_version\": \"1\"}}"))?;
         fs::create_dir_all(dir.path().join("models/reference"))?;
         Ok(dir)
     }
@@ -236,6 +238,20 @@ mod tests {
             assert!(code == 2 && message.contains("(policy.episodes: 32 -> 3840)"), "{message}");
             assert_eq!(fs::read_to_string(dir.path().join("spec.toml"))?, old);
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_folder_that_is_no_results_directory_is_left_alone() -> Outcome {
+        let dir = tempfile::tempdir()?;
+        // Somebody's own spec, in the folder that they work in.
+        fs::write(dir.path().join("spec.toml"), "extends = \"base.toml\"\n")?;
+        fs::create_dir(dir.path().join("models"))?;
+        fs::write(dir.path().join("models/years.bin"), "of work")?;
+        assert_eq!(prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).err().map(|(code, _)| code), Some(2));
+        fs::write(dir.path().join("manifest.json"), "{\"state\": \"failed\"}")?;
+        assert_eq!(prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).err().map(|(code, _)| code), Some(2));
+        assert!(dir.path().join("models/years.bin").exists());
         Ok(())
     }
 

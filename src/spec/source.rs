@@ -282,17 +282,17 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Problem>> {
 /// A key that stands twice in a table, and where it stood first: the last line of that table so far that begins with it.
 fn given_twice(text: &str, span: Range<usize>) -> String {
     let key = text.get(span.clone()).unwrap_or_default().trim();
-    // Whole lines before the one that the key stands in.
-    let before = text.get(..span.start).unwrap_or_default().matches('\n').count();
-    let lines: Vec<&str> = text.lines().take(before).collect();
+    let here = text.get(..span.start).unwrap_or_default().matches('\n').count();
+    let lines: Vec<&str> = text.lines().take(here + 1).collect();
+    let is_header = |line: &str| line.trim_start().starts_with('[');
     let begins = |line: &str| {
         let line = line.trim_start().trim_start_matches('[').trim_start();
         line.strip_prefix(key).is_some_and(|rest| rest.trim_start().starts_with(['=', '.', ']']))
     };
     // Of a header, the same one; of a key, one after the last header.
-    let header = text.lines().nth(before).is_some_and(|line| line.trim_start().starts_with('['));
-    let start = lines.iter().rposition(|line| line.trim_start().starts_with('[')).filter(|_| !header).unwrap_or(0);
-    let first = lines.iter().enumerate().skip(start).rfind(|(_, line)| begins(line));
+    let (now, before) = lines.split_last().map_or(("", &lines[..]), |(now, before)| (*now, before));
+    let start = before.iter().rposition(|line| is_header(line)).filter(|_| !is_header(now)).unwrap_or(0);
+    let first = before.iter().enumerate().skip(start).rfind(|(_, line)| begins(line));
     let place = first.map(|(i, _)| format!(": first in line {}", i + 1)).unwrap_or_default();
     format!("{key:?} is given twice{place}")
 }

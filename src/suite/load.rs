@@ -478,3 +478,6 @@ pub fn glance(path: &Path) -> Option<Value> {
     Some(json!({ "name": text("name"), "makes": text("makes"), "description": text("description"),
         "runs": members * seeds }))
 }
+
+#[cfg(test)]
+mod tests;
