@@ -55,7 +55,6 @@ fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let indices: Vec<usize> = (0..w.batch).collect();
     bencher.counter(tokens(&w)).bench(|| {
         gradients(&model, &indices, shard_rows(&device), |model, rows| {
-            let device = model.device();
             let queries: Vec<_> = rows.iter().map(|r| queries[*r].clone()).collect();
             let responses: Vec<_> = rows.iter().map(|r| responses[*r].clone()).collect();
             let hidden = model.hidden(&model.batch(&joined(&queries, &responses)).unwrap());

@@ -30,10 +30,14 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     let preset = chosen.clone().unwrap_or_else(|| "sentiment".into());
     let paper = named(&["follows"]).is_some_and(|follows| follows == "paper");
     let mut tree = defaults();
+    let made_up = named(&["task", "data", "synthetic"]).is_some();
     for mut layer in preset_layers(&preset, paper) {
+        // Whoever names no task gets the numbers of one, on the text that the program makes itself; and to made-up text
+        // belong made-up reviews.
         if chosen.is_none() {
-            // Whoever names no task gets the numbers of one, on the text that the program makes itself.
             layer.remove(&["task", "data"]);
+        }
+        if chosen.is_none() || made_up {
             layer.remove(&["labeler", "reviews"]);
         }
         merge(&mut tree, &layer);
