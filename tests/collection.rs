@@ -434,6 +434,19 @@ fn a_batch_of_another_spec_is_refused() {
     command.assert().code(3);
 }
 
+/// With one directory for all seeds, the second seed's questions were refused as "a batch of other questions".
+#[test]
+fn every_seed_waits_for_people_in_a_directory_of_its_own() {
+    let place = with_people(OFFLINE);
+    let waiting = place.command(&["spec.toml", "--device", "cpu", "--seeds", "1..2"]).assert().code(3);
+    let said = String::from_utf8_lossy(&waiting.get_output().stderr).into_owned();
+    assert!(said.ends_with("2 waiting\n"), "{said}");
+    for seed in 1..=2 {
+        assert!(place.path(&format!("labels-seed-{seed}/round-0001/items.jsonl")).is_file());
+    }
+    assert!(!place.path("labels").exists());
+}
+
 #[test]
 fn several_labelers_are_combined() {
     let place = with_people(OFFLINE);

@@ -24,6 +24,7 @@ truncate_after = 4
 [labeler]
 kind = "simulated"
 simulated = { weight_score = 1.0, weight_copy = 0.0 }
+reviews = { synthetic = "reviews" }
 classifier = { dimensions = { layers = 1, heads = 2, width = 16, context = 64 }, reviews = 200, steps = 10, batch_size = 8 }
 [collect]
 labels = 32
@@ -121,7 +122,8 @@ fn row(table: &Value, task: &str, name: &str) -> Value {
 #[test]
 fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues() {
     let place = Place::new();
-    let first = place.run(&["small.toml"]).code(1);
+    // Weights that are not there are wrong input.
+    let first = place.run(&["small.toml"]).code(2);
     let out = text(&first.get_output().stdout);
     assert!(out.contains("| sentiment | 5k offline against zero-shot |"), "{out}");
     let manifest = place.json("results/small/manifest.json");
@@ -197,6 +199,7 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     assert!(text(&refused.get_output().stderr).contains("there is no profile \"smoke\" in small.toml"));
     let refused = place.run(&["small.toml", "--set", "preference.contexts=4"]).code(2);
     assert!(text(&refused.get_output().stderr).contains("holds results of another suite"));
+    fs::remove_file(place.path("weights/config.json")).expect("removed");
     let plan = place.runner(&["plan", "small.toml", "--device", "cpu"]).assert().success();
     let plan = text(&plan.get_output().stdout);
     // What the broken member would make is not done, and what its weights are is not known.
@@ -220,6 +223,22 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     assert!((total("flops_shared") / shared - 1.0).abs() < 1e-9 && shared > 0.0, "{plan:#}");
     let unknown = |s: &Value| s["state"] == "unknown" && s["key"].is_null() && s["flops"].is_number();
     assert!(stages.iter().any(unknown), "{plan:#}");
+}
+
+#[test]
+fn a_suite_is_made_in_parts_and_the_table_says_what_was_left_out() {
+    let place = Place::new();
+    let said = |arguments: &[&str], code: i32| text(&place.run(arguments).code(code).get_output().stderr);
+    let first = said(&["small.toml", "--members", "five"], 0);
+    assert!(first.contains("small: 1 done, 2 left out"), "{first}");
+    let table = || fs::read_to_string(place.path("results/small/tables/table1_style_preference.md")).expect("a table");
+    assert!(table().contains("Left out by --members or --skip: broken, longer."), "{}", table());
+    // What an earlier time has done stays done, and a failure is counted beside it.
+    let second = said(&["small.toml", "--members", "longer"], 0);
+    assert!(second.contains("small: 2 done, 1 left out"), "{second}");
+    assert!(table().contains("Left out by --members or --skip: broken."), "{}", table());
+    let whole = said(&["small.toml"], 2);
+    assert!(whole.contains("small: 2 done, 1 failed"), "{whole}");
 }
 
 #[test]
