@@ -283,7 +283,8 @@ fn a_run_waits_for_a_stage_that_another_makes_and_takes_over_when_that_one_dies(
     assert!(second.wait().expect("ended").success());
     let log = fs::read_to_string(place.path("b/log.txt")).expect("a log");
     // Of each stage it is said once; the first runner may have come to another before it was killed.
-    let keys: Vec<&str> = log.lines().filter_map(|line| line.split_once(", which makes ")).map(|(_, key)| key).collect();
+    let keys: Vec<&str> =
+        log.lines().filter_map(|line| line.split_once(", which makes ")).map(|(_, key)| key).collect();
     assert!((1..keys.len()).all(|i| !keys[..i].contains(&keys[i])), "{log}");
     assert!(log.contains("going on here"), "{log}");
     let manifest = json(&place.path("b/manifest.json"));

@@ -251,8 +251,7 @@ fn every_printed_command_works() {
             .env("HF_HUB_OFFLINE", "1")
             .env("HF_HOME", dir.path().join("hf"))
             .env("RUNNER_SOURCES", dir.path().join("kept"));
-        let out =
-            command.args(&arguments).write_stdin(math_input(&arguments)).output().expect("it runs");
+        let out = command.args(&arguments).write_stdin(math_input(&arguments)).output().expect("it runs");
         // A comparison may say that something regressed; a wrong command is 2.
         let good = match arguments.first().map(String::as_str) {
             Some("compare") => matches!(out.status.code(), Some(0 | 1)),

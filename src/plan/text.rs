@@ -1,7 +1,7 @@
 //! A plan for people: the answer in one sentence, then tables.
 
-use super::units::{bytes, count, duration, flops};
 use super::room::Misfit;
+use super::units::{bytes, count, duration, flops};
 use super::{Plan, RunPlan, StagePlan, State, Totals};
 use std::fmt::Write;
 

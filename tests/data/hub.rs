@@ -425,8 +425,10 @@ fn a_data_set_is_read_by_its_splits_and_columns() {
     assert!(found.train[0].ends_with("data/train-00000-of-00001.parquet") && found.train.len() == 1);
     assert!(found.held_out.expect("the test split")[0].ends_with("data/test-00000-of-00001.parquet"));
     let columns = ColumnsSpec { text: Some("contnet".into()), ..ColumnsSpec::default() };
-    let error =
-        open(&found.train[0], found.format, &columns, TextLines::default(), Want::Documents).err().expect("refused").to_string();
+    let error = open(&found.train[0], found.format, &columns, TextLines::default(), Want::Documents)
+        .err()
+        .expect("refused")
+        .to_string();
     assert!(
         error.contains(
             "there is no column \"contnet\" (columns.text); did you mean \"content\"? there are content, summary"

@@ -20,7 +20,9 @@ pub fn labels_path(spec: &Spec) -> Result<&Path, StageError> {
     let path = spec.labeler.path.as_deref().filter(|path| !path.is_empty());
     path.map(Path::new).ok_or_else(|| {
         StageError::Input(match &spec.labeler.source {
-            Some(name) => format!("labeler.source: {name:?} is not here yet; `runner fetch SPEC` brings it, or a run does"),
+            Some(name) => {
+                format!("labeler.source: {name:?} is not here yet; `runner fetch SPEC` brings it, or a run does")
+            }
             None => "labeler.path: no path is given; recorded labels need one".into(),
         })
     })
