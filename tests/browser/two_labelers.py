@@ -8,6 +8,7 @@ Exits with 0 if everything is as it should be.
 """
 
 import argparse
+import fcntl
 import json
 import re
 import subprocess
@@ -227,6 +228,10 @@ def made_up_run(folder):
     sample = {"query": "It was late.", "response": " <b>She</b> laughed.", "score": 1.5, "kl": 3.2}
     (run / "samples.jsonl").write_text(json.dumps(sample) + "\n")
     (Path(folder) / "manifest.json").write_text(json.dumps({"state": "running"}))
+    # A run in progress holds the directory's lock; without it, it would count as interrupted.
+    lock = open(Path(folder) / ".lock", "w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
 
 
 def main():
@@ -240,7 +245,7 @@ def main():
         shots.mkdir(parents=True, exist_ok=True)
         directory, results = Path(scratch) / "labels", Path(scratch) / "results"
         batch(directory, "round-0001", with_checks("a", 16))
-        made_up_run(results)
+        lock = made_up_run(results)
         server, page_url, dashboard_url = serve(args.runner, str(directory), "--results", str(results))
         try:
             b = Browser(playwright.chromium.launch(executable_path=args.chromium, args=["--no-sandbox"]), shots)
