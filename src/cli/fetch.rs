@@ -2,7 +2,7 @@
 
 use super::run::start_logging;
 use super::sources::{Row, print_rows};
-use super::{Overrides, chain, print_problems};
+use super::{Overrides, chain, print_problems, signals};
 use crate::data::hub::Hub;
 use crate::sources::{Finder, Need, needs};
 use crate::spec::{self, Spec};
@@ -50,24 +50,21 @@ pub fn fetch(args: &FetchArgs, level: &str) -> i32 {
         let rows: Vec<Row> = needed.iter().map(|need| Row::of_need(need, &looking)).collect();
         return print_rows(&rows, args.format == super::ProblemFormat::Json);
     }
-    let flag = Arc::clone(&stop);
-    let _ = ctrlc::set_handler(move || {
-        if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(4);
-        }
-    });
+    if let Err(e) = signals::listen(Arc::clone(&stop)) {
+        tracing::warn!("Ctrl-C will not be heeded: {e}");
+    }
     let finder = Finder { hub, ..looking };
     let mut code = 0;
     for need in &needed {
-        let row = Row::of_need(need, &finder);
+        let name = need.name();
         match need.bring(&finder) {
-            Ok(place) => eprintln!("{}: here ({place})", row.name),
+            Ok(place) => eprintln!("{}: here ({place})", name),
             Err(e) if stop.load(Ordering::SeqCst) => {
                 eprintln!("stopped: {}; what came is kept, and the same command continues", chain(&e));
                 return 4;
             }
             Err(e) => {
-                eprintln!("error: {}: {}", row.name, chain(&e));
+                eprintln!("error: {}: {}", name, chain(&e));
                 code = code.max(if e.is_wrong_input() { 2 } else { 1 });
             }
         }
@@ -109,9 +106,4 @@ fn variants(path: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Vec<spec::P
         return Ok(loaded.members.iter().flat_map(|member| -> Vec<Spec> { specs(&member.loaded) }).collect());
     }
     spec::load(path, &overrides.options(false)).map(|loaded| specs(&loaded))
-}
-
-/// Whether it is here without asking anybody.
-pub(super) fn is_here(need: &Need, looking: &Finder<'_>) -> Result<String, String> {
-    need.bring(looking).map_err(|e| chain(&e))
 }

@@ -1,7 +1,6 @@
 //! `runner sources`: the catalogue of named sources, and where each would come from here.
 
 use super::chain;
-use super::fetch::is_here;
 use crate::data::hub::Hub;
 use crate::sources::{Finder, Need, Place, Source, SourceUse, Wanted, bytes_of};
 use crate::stage::sources::finder;
@@ -41,15 +40,14 @@ pub struct Row {
 }
 
 impl Row {
-    pub fn of_need(need: &Need, finder: &Finder<'_>) -> Self {
-        let looking =
-            Finder { catalogue: finder.catalogue, folder: finder.folder.clone(), hub: finder.hub.clone().cache_only() };
-        let found = is_here(need, &looking);
-        let of_place = |name: String, place: &Place| Self {
-            name,
+    /// `looking`: a finder whose hub fetches nothing.
+    pub fn of_need(need: &Need, looking: &Finder<'_>) -> Self {
+        let found = need.bring(looking).ok();
+        let of_place = |place: &Place| Self {
+            name: need.name().into(),
             used_as: need.used_as,
-            here: found.is_ok(),
-            place: found.clone().unwrap_or_else(|_| place.describe()),
+            here: found.is_some(),
+            place: found.clone().unwrap_or_else(|| place.describe()),
             places: vec![place.describe()],
             size: None,
             bytes: None,
@@ -61,11 +59,11 @@ impl Row {
         match &need.wanted {
             Wanted::Source(name) => {
                 let source = looking.catalogue.get(name).cloned().unwrap_or_default();
-                let row = of_place(name.clone(), &source.places.first().cloned().unwrap_or_default());
-                Self::of_source(row, name, &source, &looking)
+                let row = of_place(&source.places.first().cloned().unwrap_or_default());
+                Self::of_source(row, name, &source, looking)
             }
-            Wanted::Hub(place) => of_place(place.hf.clone().unwrap_or_default(), place),
-            Wanted::Path(path) => of_place(path.clone(), &Place { path: Some(path.clone()), ..Place::default() }),
+            Wanted::Hub(place) => of_place(place),
+            Wanted::Path(path) => of_place(&Place { path: Some(path.clone()), ..Place::default() }),
         }
     }
 

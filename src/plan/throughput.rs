@@ -5,6 +5,7 @@ use super::work::Work;
 use crate::model::device::{Chosen, is_cpu};
 use crate::model::throughput::Rates;
 use crate::store::atomic::write_atomic;
+use crate::store::user;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -42,9 +43,7 @@ pub struct ThroughputPlan {
 }
 
 fn file() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let caches = set("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")))?;
-    Some(caches.join("runner/throughput.json"))
+    Some(user::cache()?.join("throughput.json"))
 }
 
 /// The name that a device is kept under: another processor, driver or number of threads is another device.

@@ -7,7 +7,7 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use super::files::{Judge, ReportError, number};
+use super::files::{FrontierPoint, Judge, ReportError, number};
 use super::{Results, Run};
 use crate::spec::{Spec, TaskPreset};
 
@@ -228,6 +228,34 @@ pub(crate) fn dashed(
     Ok(())
 }
 
+/// Two standard errors, or nothing where they are not known.
+fn two_errors(point: &FrontierPoint) -> f64 {
+    if point.reward_se.is_finite() { 2.0 * point.reward_se } else { 0.0 }
+}
+
+/// What the band of [`draw_optimum`] covers of the reward's axis.
+pub(crate) fn edges(frontier: &[FrontierPoint]) -> impl Iterator<Item = f64> {
+    frontier.iter().flat_map(|p| [p.reward - two_errors(p), p.reward + two_errors(p)])
+}
+
+/// The best reward at each KL, in a band of two standard errors; nothing where there is no estimate.
+pub(crate) fn draw_optimum(
+    chart: &mut Chart<'_, '_>,
+    frontier: &[FrontierPoint],
+    label: Option<String>,
+    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
+) -> Result<(), ReportError> {
+    if frontier.is_empty() {
+        return Ok(());
+    }
+    let upper = frontier.iter().map(|p| (p.kl, p.reward + two_errors(p)));
+    let lower = frontier.iter().rev().map(|p| (p.kl, p.reward - two_errors(p)));
+    let shape: Points = upper.chain(lower).collect();
+    chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
+    let curve = frontier.iter().map(|p| (p.kl, p.reward)).collect();
+    line(chart, curve, BLACK.stroke_width(2), label, fail)
+}
+
 pub(crate) fn canvas<'a>(
     svg: &'a mut String,
     fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
@@ -351,23 +379,14 @@ fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
         frontier.retain(|p| p.kl <= reach);
     }
     let x = span(points().map(|p| p.0).chain(frontier.iter().map(|p| p.kl)).chain([0.0]));
-    let error = |p: &super::files::FrontierPoint| if p.reward_se.is_finite() { 2.0 * p.reward_se } else { 0.0 };
-    let band = frontier.iter().flat_map(|p| [p.reward - error(p), p.reward + error(p)]);
-    let y = span(points().map(|p| p.1).chain(band));
+    let y = span(points().map(|p| p.1).chain(edges(&frontier)));
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
         let title = results.titled("Score against KL");
         let labels = (title.as_str(), "KL(π, ρ) per response (nats)", judge.axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
-        if !frontier.is_empty() {
-            let upper = frontier.iter().map(|p| (p.kl, p.reward + error(p)));
-            let lower = frontier.iter().rev().map(|p| (p.kl, p.reward - error(p)));
-            let shape: Points = upper.chain(lower).collect();
-            chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
-            let curve = frontier.iter().map(|p| (p.kl, p.reward)).collect();
-            line(&mut chart, curve, BLACK.stroke_width(2), Some("optimum ± 2 SE".to_owned()), &fail)?;
-        }
+        draw_optimum(&mut chart, &frontier, Some("optimum ± 2 SE".to_owned()), &fail)?;
         for (index, (name, path, end)) in runs.into_iter().enumerate() {
             line(&mut chart, path, color(index).stroke_width(2), Some(name.to_owned()), &fail)?;
             let dot = end.map(|at| Circle::new(at, 7, color(index).filled()));

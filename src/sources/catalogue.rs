@@ -5,6 +5,7 @@ use crate::data::hub::{is_repository, is_revision};
 use crate::spec::schema::{Schema, did_you_mean, drop_null};
 use crate::spec::source::{Kind, Node, parse, problem_at, read};
 use crate::spec::{ColumnsSpec, DataFormat, Origin, Problem};
+use crate::store::user::folder_of;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -267,7 +268,7 @@ impl Catalogue {
 /// The user's files that exist: the configuration directory's, the working directory's, `--sources`.
 fn own_files() -> Vec<PathBuf> {
     let home = || std::env::home_dir().map(|home| home.join(".config"));
-    let config = std::env::var_os("XDG_CONFIG_HOME").filter(|dir| !dir.is_empty()).map(PathBuf::from).or_else(home);
+    let config = folder_of("XDG_CONFIG_HOME").or_else(home);
     let found = config.map(|dir| dir.join("runner").join(OWN_NAME)).into_iter().chain([PathBuf::from(OWN_NAME)]);
     // A file that was asked for is read even where it is missing, so that the reader says so.
     found.filter(|path| path.is_file()).chain(GIVEN.get().cloned()).collect()

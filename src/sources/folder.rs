@@ -5,6 +5,7 @@ use super::catalogue::{Place, file_name};
 use crate::data::error::{DataError, file_error};
 use crate::data::hub::{Access, Hub};
 use crate::store::atomic::write_atomic;
+use crate::store::user;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -33,9 +34,7 @@ impl Folder {
     /// # Errors
     /// There is neither RUNNER_SOURCES nor a home directory.
     pub fn from_env() -> Result<Self, DataError> {
-        let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let caches = || variable("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
-        let root = variable("RUNNER_SOURCES").or_else(|| Some(caches()?.join("runner").join("sources")));
+        let root = user::folder_of("RUNNER_SOURCES").or_else(|| Some(user::cache()?.join("sources")));
         root.map(Self::new).ok_or_else(|| {
             DataError::Other("there is no home directory to keep sources in; set RUNNER_SOURCES to a folder".into())
         })

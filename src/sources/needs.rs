@@ -16,6 +16,14 @@ pub struct Need {
 }
 
 impl Need {
+    /// What a person calls it: the source, the repository or the path.
+    pub fn name(&self) -> &str {
+        match &self.wanted {
+            Wanted::Source(name) | Wanted::Path(name) => name,
+            Wanted::Hub(place) => place.hf.as_deref().unwrap_or_default(),
+        }
+    }
+
     /// Where it is, once it is here: fetched, where the finder's hub may.
     ///
     /// # Errors

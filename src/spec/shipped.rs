@@ -2,6 +2,7 @@
 //! named that is not there, the one inside is meant, and unpacked into the user's cache.
 
 use crate::store::atomic::write_atomic;
+use crate::store::user;
 use std::io;
 use std::path::{Component, Path, PathBuf};
 use std::sync::OnceLock;
@@ -53,20 +54,12 @@ pub fn beside(dir: &Path, written: &Path) -> PathBuf {
 
 /// The folder into which all files are unpacked: `runner/specs-HASH` in the user's cache, the same for the same files.
 pub fn folder() -> io::Result<PathBuf> {
-    unpack(&user_cache()?)
-}
-
-fn user_cache() -> io::Result<PathBuf> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let home =
-        set("XDG_CACHE_HOME").or_else(|| set("LOCALAPPDATA")).or_else(|| Some(std::env::home_dir()?.join(".cache")));
-    home.ok_or_else(|| {
-        io::Error::other("there is no home directory to unpack the program's specs into; set XDG_CACHE_HOME")
-    })
+    let none = "there is no home directory to unpack the program's specs into; set XDG_CACHE_HOME";
+    unpack(&user::cache().ok_or_else(|| io::Error::other(none))?)
 }
 
 fn unpack(cache: &Path) -> io::Result<PathBuf> {
-    let dir = cache.join("runner").join(format!("specs-{}", hash()));
+    let dir = cache.join(format!("specs-{}", hash()));
     for (name, bytes) in FILES {
         let path = dir.join(name);
         // A file is written whole or not at all; one of another length was changed by somebody.

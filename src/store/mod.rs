@@ -8,3 +8,4 @@ pub mod chunks;
 pub mod input;
 pub mod lock;
 pub mod seal;
+pub mod user;

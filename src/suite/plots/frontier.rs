@@ -2,7 +2,9 @@
 
 use super::{judge, short};
 use crate::report::files::{FrontierPoint, ReportError};
-use crate::report::plots::{Chart, GREY, Points, canvas_below_legend, chart, color, failed, line, span};
+use crate::report::plots::{
+    Chart, GREY, Points, canvas_below_legend, chart, color, draw_optimum, edges, failed, line, span,
+};
 use crate::suite::paper::{OPTIMUM, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use plotters::prelude::*;
@@ -56,10 +58,6 @@ fn optimum(results: &SuiteResults, reach: f64) -> Vec<FrontierPoint> {
     frontier
 }
 
-fn error(point: &FrontierPoint) -> f64 {
-    if point.reward_se.is_finite() { 2.0 * point.reward_se } else { 0.0 }
-}
-
 /// What stands over the plot, where it covers no point.
 fn names(tracks: &[Track], has_reference: bool) -> Vec<(&str, RGBColor)> {
     let ours = tracks.iter().enumerate().map(|(index, track)| (track.label.as_str(), color(index)));
@@ -100,22 +98,14 @@ pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<Stri
     let reference = results.members.iter().find_map(|m| Some(m.evaluation()?.reference.mean));
     let start = reference.map(|mean| (0.0, mean));
     let x = span(points().chain(theirs()).map(|p| p.0).chain(frontier.iter().map(|p| p.kl)).chain([0.0]));
-    let edges = frontier.iter().flat_map(|p| [p.reward - error(p), p.reward + error(p)]);
-    let y = span(points().chain(theirs()).map(|p| p.1).chain(edges).chain(start.map(|p| p.1)));
+    let y = span(points().chain(theirs()).map(|p| p.1).chain(edges(&frontier)).chain(start.map(|p| p.1)));
     let mut svg = String::new();
     {
         let area = canvas_below_legend(&mut svg, &short(title), &names(&tracks, start.is_some()), &fail)?;
         let labels = ("", "KL(π, ρ) per response (nats)", judge(results).axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
         draw_paper(&mut chart, &tracks, &fail)?;
-        if !frontier.is_empty() {
-            let upper = frontier.iter().map(|p| (p.kl, p.reward + error(p)));
-            let lower = frontier.iter().rev().map(|p| (p.kl, p.reward - error(p)));
-            let shape: Points = upper.chain(lower).collect();
-            chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
-            let curve = frontier.iter().map(|p| (p.kl, p.reward)).collect();
-            line(&mut chart, curve, BLACK.stroke_width(2), None, &fail)?;
-        }
+        draw_optimum(&mut chart, &frontier, None, &fail)?;
         for (index, track) in tracks.iter().enumerate() {
             let path = track.ends.iter().map(|end| end.mean).collect();
             line(&mut chart, path, color(index).stroke_width(2), None, &fail)?;
