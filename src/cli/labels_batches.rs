@@ -8,7 +8,7 @@ use crate::label::batch::append::append_event;
 use crate::label::batch::read::{self, check_labeler};
 use crate::label::batch::status::{BatchesReport, agreement_markdown, agreement_text, inspect};
 use crate::label::batch::{LabelerAction, LabelerEvent};
-use crate::label::serve::{Options, Server};
+use crate::label::serve::{Found, Options, Server};
 use crate::printed::for_terminal;
 use crate::spec::{QualitySpec, did_you_mean};
 use crate::stage::stop::now;
@@ -170,9 +170,9 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
         quality: args.results.as_deref().map(thresholds).unwrap_or_default(),
     };
     let server = Server::open(options).map_err(input)?;
-    let (items, batches, problems) = server.found();
+    let Found { questions, checks, batches, problems } = server.found();
     problems.iter().take(20).for_each(|p| eprintln!("does not count: {}", for_terminal(p)));
-    eprintln!("{items} items in {batches} batches of {}", args.dir.display());
+    eprintln!("{questions} questions and {checks} checks in {batches} batches of {}", args.dir.display());
     if batches == 0 {
         let below = with_batches_below(&args.dir);
         match below.is_empty() {

@@ -189,8 +189,8 @@ fn progress(path: &Path, members: Option<&Vec<Value>>) -> Option<Progress> {
             let dir = member["dir"].as_str()?;
             let progress = Progress::read(&path.join(dir))?;
             let name = dir.rsplit('/').next().unwrap_or(dir);
-            // When the suite will be ready is not known from one member.
-            Some(Progress { stage: format!("{} of {name}", progress.stage), done_by: None, ..progress })
+            // A member says when its suite will be ready.
+            Some(Progress { stage: format!("{} of {name}", progress.stage), ..progress })
         }
         (Some(_), None) => None,
     }

@@ -16,7 +16,7 @@ use crate::report::headline::{Headline, headline};
 use crate::spec::paths::portable_spec;
 use crate::spec::{Loaded, PretrainTokenizer, Spec, load, resolved_toml};
 use crate::stage::context::Context;
-use crate::stage::progress::Progress;
+use crate::stage::progress::{Progress, Timeline};
 use crate::stage::{StageError, experiment, stop};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -195,7 +195,7 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             Job::Spec { loaded, seed } => {
                 let name = results_name(&loaded.spec.name, args.overrides.profile.as_deref(), seed);
                 let out = args.out.clone().unwrap_or_else(|| default_out(&name));
-                let place = Place { out: &out, cache: Cache::beside(&out), quiet: false };
+                let place = Place { out: &out, cache: Cache::beside(&out), quiet: false, timeline: None };
                 let code = run_one(args, &loaded, &place, &chosen, &interrupted).code;
                 of_seeds.extend((seed.is_some() && code == 0).then_some(out));
                 code
@@ -245,6 +245,8 @@ pub(super) struct Place<'a> {
     pub cache: Cache,
     /// Its table is not for standard output: a member's of a suite.
     pub quiet: bool,
+    /// Of the whole of which this run is a part, where it is one.
+    pub timeline: Option<Arc<Mutex<Timeline>>>,
 }
 
 /// How a run ended.
@@ -292,7 +294,10 @@ pub(super) fn run_one(
         records: Mutex::new(Vec::new()),
         sources: Mutex::new(Vec::new()),
         reads: Mutex::new(Vec::new()),
-        timeline: Mutex::new(timeline(&Run::of(loaded, loaded.variants.clone(), None), &chosen.kind())),
+        timeline: place.timeline.clone().unwrap_or_else(|| {
+            let runs = Run::of(loaded, loaded.variants.clone(), None);
+            Arc::new(Mutex::new(timeline(&runs, &chosen.kind())))
+        }),
     };
     let mut manifest = Manifest {
         name: loaded.spec.name.clone(),

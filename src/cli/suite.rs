@@ -6,6 +6,7 @@ use super::run::{Place, RunArgs, check_room, log_to, now, peak_memory, print_tab
 use super::validate::of_suite;
 use super::{Overrides, chain, panics};
 use crate::model::device::Chosen;
+use crate::plan::{Run, timeline};
 use crate::printed::shell_path;
 use crate::report::files::read_json;
 use crate::report::formats::wrapped;
@@ -131,6 +132,9 @@ impl Running<'_> {
     /// Every member at every seed, until somebody stops the line.
     fn members(&mut self, args: &RunArgs, loaded: &LoadedSuite, chosen: &Chosen, interrupted: &Arc<AtomicBool>) {
         let total = loaded.members.len();
+        let runs = loaded.members.iter().flat_map(|m| Run::of(&m.loaded, m.loaded.variants.clone(), None));
+        let timeline = timeline(&runs.collect::<Vec<_>>(), &chosen.kind()).of("suite");
+        let timeline = Arc::new(Mutex::new(timeline));
         for (nth, member) in loaded.members.iter().enumerate() {
             let same = |record: &MemberRecord| record.member == member.name && record.seed == member.seed;
             let Some(i) = self.manifest.members.iter().position(same) else { continue };
@@ -144,9 +148,13 @@ impl Running<'_> {
             self.try_save();
             let out = self.out.join("members").join(&folder);
             // Members share stages with each other and with everything beside the suite.
-            let place = Place { out: &out, cache: Cache::beside(self.out), quiet: true };
+            let cache = Cache::beside(self.out);
+            let place = Place { out: &out, cache, quiet: true, timeline: Some(Arc::clone(&timeline)) };
             let started = Instant::now();
             let ended = run_one(args, &member.loaded, &place, chosen, interrupted);
+            if let Ok(mut timeline) = timeline.lock() {
+                timeline.give_up();
+            }
             let record = &mut self.manifest.members[i];
             record.state = State::of_code(ended.code);
             record.exit_code = Some(ended.code);
@@ -180,7 +188,7 @@ impl Running<'_> {
             records: Mutex::new(Vec::new()),
             sources: Mutex::new(Vec::new()),
             reads: Mutex::new(Vec::new()),
-            timeline: Mutex::default(),
+            timeline: Arc::default(),
         };
         let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(loaded, name, seed));
         self.manifest.questions = ask_all(&context, &results);

@@ -6,8 +6,8 @@
 //! before and after GELU: 1 + 1 + 3 + 1 + 1 + 1 + 4 + 4 = 16 widths. The last block keeps 6 of them for every token and the
 //! rest, with the two that are picked out, at the response's tokens alone. Attention's probabilities are computed again.
 
-use super::fused::head;
 use crate::spec::Dimensions;
+use runner_kernels::head;
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -1,10 +1,11 @@
 //! Adam over named weights, in both of the forms that RLHF implementations use (paper.md section 6).
 
-use super::fused::{self, adam::Step};
+use super::fused;
 use super::gpt2::{Weight, Weights};
 use super::parallel::GradientMap;
 use crate::spec::{AdamForm, AdamSpec};
 use burn::tensor::Tensor;
+use runner_kernels::adam::Step;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 

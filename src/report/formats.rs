@@ -2,6 +2,7 @@
 
 use super::files::{Row, Table};
 use super::tables::{is_number, shown};
+use super::wide::wide;
 use crate::metric::interval::mean;
 
 /// How a table is written.
@@ -61,6 +62,10 @@ fn text(table: &Table) -> String {
 
 /// The table on a screen of `width` characters: a run is named once, and what all rows share is said below.
 pub fn on_screen(table: &Table, width: usize) -> String {
+    if let Some(wide) = wide(table) {
+        let rows: Vec<Vec<String>> = std::iter::once(wide.columns).chain(wide.rows).collect();
+        return format!("{}\n\n{}", table.title, fitted(&rows, width));
+    }
     let shown = shown(table);
     let same = |i: usize| shown.rows.len() > 1 && shown.rows.windows(2).all(|pair| pair[0].get(i) == pair[1].get(i));
     // Run and name say what a row is.
@@ -165,12 +170,22 @@ pub fn markdown(table: &Table) -> String {
     out + &note(table).map_or_else(String::new, |note| format!("\n{note}\n"))
 }
 
-/// A `table` float with a booktabs `tabular`; needs `\usepackage{booktabs}` and a Unicode engine or `inputenc` for ρ and π.
+/// A `table` float with a booktabs `tabular`, models by measures where the table has both; needs `\usepackage{booktabs}` and a Unicode engine or `inputenc` for ρ and π.
 fn latex(table: &Table) -> String {
-    let shown = shown(table);
-    let columns: String = shown.columns.iter().map(|column| if is_number(column) { 'r' } else { 'l' }).collect();
+    let (names, rows, numbers) = match wide(table) {
+        Some(wide) => {
+            let numbers = (0..wide.columns.len()).map(|i| i > 1).collect();
+            (wide.columns, wide.rows, numbers)
+        }
+        None => {
+            let shown = shown(table);
+            let numbers: Vec<bool> = shown.columns.iter().map(|column| is_number(column)).collect();
+            (shown.columns, shown.rows, numbers)
+        }
+    };
+    let columns: String = numbers.into_iter().map(|number| if number { 'r' } else { 'l' }).collect();
     let line = |cells: &[String]| cells.iter().map(|c| latex_text(c)).collect::<Vec<_>>().join(" & ") + " \\\\\n";
-    let body: String = shown.rows.iter().map(|row| line(row)).collect();
+    let body: String = rows.iter().map(|row| line(row)).collect();
     let caption = match note(table) {
         Some(note) => format!("{}. {note}", table.title),
         None => table.title.clone(),
@@ -179,7 +194,7 @@ fn latex(table: &Table) -> String {
         "\\begin{{table}}\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
         latex_text(&caption),
         table.id,
-        line(&shown.columns),
+        line(&names),
     )
 }
 

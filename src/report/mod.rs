@@ -16,6 +16,7 @@ pub mod tensorboard;
 pub(crate) mod text_plots;
 mod text_tables;
 pub(crate) mod theme;
+pub mod wide;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -52,7 +52,7 @@ pub struct Context {
     /// What readers kept and dropped.
     pub reads: Mutex<Vec<ReadReport>>,
     /// What the run still has to do.
-    pub timeline: Mutex<Timeline>,
+    pub timeline: Arc<Mutex<Timeline>>,
 }
 
 #[cfg(test)]
@@ -69,7 +69,7 @@ impl Context {
             records: Mutex::default(),
             sources: Mutex::default(),
             reads: Mutex::default(),
-            timeline: Mutex::default(),
+            timeline: Arc::default(),
         }
     }
 }

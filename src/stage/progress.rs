@@ -39,6 +39,8 @@ enum Step {
 #[derive(Debug, Default)]
 pub struct Timeline {
     steps: Vec<(Planned, Step)>,
+    /// What the time left is of: "run", where nothing else is said.
+    whole: Option<&'static str>,
 }
 
 impl Timeline {
@@ -50,7 +52,18 @@ impl Timeline {
                 steps.push((planned, Step::ToDo));
             }
         }
-        Self { steps }
+        Self { steps, whole: None }
+    }
+
+    /// Names what the time left is of.
+    pub fn of(self, whole: &'static str) -> Self {
+        Self { whole: Some(whole), ..self }
+    }
+
+    /// A run that failed or waits leaves its stage: its time so far says nothing, and nothing of it is left to do now.
+    pub fn give_up(&mut self) {
+        let running = self.steps.iter_mut().filter(|(_, step)| matches!(step, Step::Running(_)));
+        running.for_each(|(_, step)| *step = Step::Done(None));
     }
 
     fn set(&mut self, key: &str, step: Step) {
@@ -187,7 +200,7 @@ impl<'a> Bar<'a> {
         }
     }
 
-    /// "2m 10s left, run 4m, 8.2/s"
+    /// "2m 10s left, run 4m, 8.2/s", or the suite's time in place of the run's.
     fn time(&self, done: u64, total: u64, share: f64) -> String {
         let here = done.saturating_sub(self.first) as f64;
         let speed = here / self.started.elapsed().as_secs_f64().max(1e-9);
@@ -195,7 +208,8 @@ impl<'a> Bar<'a> {
             return String::new();
         }
         let left = short(total.saturating_sub(done) as f64 / speed);
-        let run = self.context.left(share).map_or_else(String::new, |left| format!(", run {}", short(left)));
+        let whole = self.context.timeline.lock().ok().and_then(|timeline| timeline.whole).unwrap_or("run");
+        let run = self.context.left(share).map_or_else(String::new, |left| format!(", {whole} {}", short(left)));
         format!("{left} left{run}, {}", rate(speed))
     }
 
@@ -260,6 +274,7 @@ impl Context {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
 
     fn planned(key: &str, stage: &'static str, work: f64) -> Planned {
         Planned { key: key.into(), stage, work }
@@ -296,6 +311,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_failed_member_left_is_not_waited_for() {
+        let mut timeline = Timeline::new([planned("a", "policy", 100.0), planned("b", "policy", 100.0)]);
+        timeline.steps[0].1 = Step::Running(Instant::now());
+        timeline.give_up();
+        timeline.done("b", Some(10.0));
+        assert_eq!(timeline.left(0.0), None);
+    }
+
+    #[test]
     fn times_and_speeds_are_short() {
         let times = [0.4, 59.0, 130.0, 7500.0, 200_000.0].map(short);
         assert_eq!(times, ["0s", "59s", "2m 10s", "2h 05m", "2d 7h"]);
@@ -308,7 +332,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut context = Context::for_tests(dir.path());
         fs::create_dir_all(&context.out).unwrap();
-        context.timeline = Mutex::new(Timeline::new([planned("a", "policy", 1.0)]));
+        context.timeline = Arc::new(Mutex::new(Timeline::new([planned("a", "policy", 1.0)])));
         context.timeline.lock().unwrap().done("a", Some(1.0));
         let bar = Bar::new(&context, "policy direct", 2, 8);
         bar.add(2, "score 1.00");

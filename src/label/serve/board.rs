@@ -278,6 +278,11 @@ impl Board {
         self.people.iter().filter(|p| p.dropped || !p.history.is_empty()).map(|p| p.name.as_str())
     }
 
+    /// Questions, and checks.
+    pub fn counts(&self) -> (usize, usize) {
+        (self.items.len() - self.checks.len(), self.checks.len())
+    }
+
     pub fn item(&self, index: usize) -> &Outline {
         &self.items[index]
     }

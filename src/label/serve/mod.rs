@@ -98,6 +98,17 @@ pub struct Server {
     address: SocketAddr,
 }
 
+/// What a server found in its directory.
+#[derive(Debug)]
+pub struct Found {
+    pub questions: usize,
+    /// Items that are there to check labelers: gold items and repeats.
+    pub checks: usize,
+    pub batches: usize,
+    /// Of the answers that are there.
+    pub problems: Vec<String>,
+}
+
 impl Server {
     /// Takes the directory's lock, repairs and reads it, and binds the address.
     pub fn open(options: Options) -> Result<Self, LabelError> {
@@ -159,11 +170,11 @@ impl Server {
         }
     }
 
-    /// Items and batches that there are, and the problems of their answers.
-    pub fn found(&self) -> (usize, usize, Vec<String>) {
+    /// What there is to serve.
+    pub fn found(&self) -> Found {
         let board = self.shared.board();
-        let progress = board.progress();
-        (progress.iter().map(|(_, p)| p.items).sum(), progress.len(), board.problems().0.to_vec())
+        let (questions, checks) = board.counts();
+        Found { questions, checks, batches: board.progress().len(), problems: board.problems().0.to_vec() }
     }
 
     /// Serves until `stop` is ready and the last answers are written; requests that are not whole by then get [`GRACE`].

@@ -1,7 +1,7 @@
 //! The fused operations inside a gradient graph: each keeps what its backward pass reads, and computes only the gradients
 //! that somebody asked for.
 
-use super::{CpuOps, adam, attention, elementwise, head, linear};
+use super::CpuOps;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
@@ -9,6 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, Flex};
 use burn_flex::FlexTensor;
+use runner_kernels::{adam, attention, elementwise, head, linear};
 
 #[derive(Debug)]
 struct Gelu;

@@ -2,28 +2,18 @@
 //! they are made of the backend's own operations. Everything here computes the same function on every device: the plain
 //! body of each function is what its fused form is tested against.
 //!
-//! The fused forms are one file per operation beside this one; `autodiff` puts them into gradient graphs; `kernels` and
-//! `product` are the loops. `RUNNER_CPU=portable` turns off what depends on the processor.
+//! The fused forms are in crates/kernels; `autodiff` puts them into gradient graphs.
 
-pub mod adam;
-mod attention;
 mod autodiff;
-mod elementwise;
-pub mod head;
-mod kernels;
-mod linear;
-mod product;
 
 use super::device::is_cpu;
 use super::gpt2::LayerCache;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, Flex, backend_extension};
 use burn::tensor::activation::{log_softmax, sigmoid, softmax};
-use burn::tensor::{Bytes, DType, Int, Shape, Tensor, TensorData};
-use burn_flex::{FlexTensor, Layout};
-
-/// Elements that a thread should have to do before it is worth waking another.
-const PER_THREAD: usize = 1 << 16;
+use burn::tensor::{Int, Tensor, TensorData};
+use burn_flex::FlexTensor;
+use runner_kernels::{adam, attention as attended, elementwise, head, linear as product};
 
 /// GELU with the tanh approximation (GPT-2's).
 pub fn gelu(x: Tensor<2>) -> Tensor<2> {
@@ -294,16 +284,16 @@ impl CpuOps for Flex {
         elementwise::layer_norm(&x, &weight, &bias, epsilon)
     }
     fn fused_linear(x: FlexTensor, w: FlexTensor, b: FlexTensor) -> FlexTensor {
-        linear::forward(&x, &w, &b, None)
+        product::forward(&x, &w, &b, None)
     }
     fn fused_linear_residual(x: FlexTensor, w: FlexTensor, b: FlexTensor, residual: FlexTensor) -> FlexTensor {
-        linear::forward(&x, &w, &b, Some(&residual))
+        product::forward(&x, &w, &b, Some(&residual))
     }
     fn fused_token_logprobs(hidden: FlexTensor, wte: FlexTensor, targets: FlexTensor, scale: f64) -> FlexTensor {
         head::forward(&hidden, &wte, &targets, scale, false).0
     }
     fn fused_attention(qkv: FlexTensor, lengths: FlexTensor, heads: usize) -> FlexTensor {
-        attention::forward(&qkv, &lengths, heads)
+        attended::forward(&qkv, &lengths, heads)
     }
     fn fused_attention_step(
         qkv: FlexTensor,
@@ -312,7 +302,7 @@ impl CpuOps for Flex {
         real: FlexTensor,
         at: usize,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        attention::step(&qkv, keys, values, &real, at)
+        attended::step(&qkv, keys, values, &real, at)
     }
     fn fused_draw(
         hidden: FlexTensor,
@@ -332,33 +322,6 @@ impl CpuOps for Flex {
         let [p, m, v] = adam::step(p, &g, m, v, &step);
         (p, m, v)
     }
-}
-
-/// A tensor's numbers, row-major.
-fn floats(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice::<f32>().unwrap_or_else(|| unreachable!("contiguous tensors of f32 come here"))
-}
-
-fn integers(tensor: &FlexTensor) -> Vec<usize> {
-    let tensor = tensor.to_contiguous();
-    if let Some(values) = tensor.as_slice::<i64>() {
-        return values.iter().map(|v| *v as usize).collect();
-    }
-    let values = tensor.as_slice::<i32>().unwrap_or_else(|| unreachable!("indices are i32 or i64"));
-    values.iter().map(|v| *v as usize).collect()
-}
-
-fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
-}
-
-fn shape(tensor: &FlexTensor) -> Shape {
-    tensor.layout().shape().clone()
-}
-
-/// Rows of `width` in pieces of at least [`PER_THREAD`] elements.
-fn piece(width: usize) -> usize {
-    PER_THREAD.div_ceil(width) * width
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ function batches(found, state) {
   ]);
   $("batches").replaceChildren(table("Progress of each batch", ["batch", "purpose", "update", "items", "answers", "complete", "skipped", "labelers"], rows));
   const [have, wanted] = found.batches.reduce(([h, w], b) => [h + b.progress.have, w + b.progress.wanted], [0, 0]);
-  $("counts").textContent = `${have} of ${wanted} answers, ${found.at_work} at work`;
+  $("counts").textContent = `${have} of ${wanted} answers, checks included; ${found.at_work} at work`;
   const left = wanted - have;
   const rate = found.hours.slice(-2).reduce((a, b) => a + b, 0) / 2;
   const all = state === "done" ? "Every question has its answers, and the run is done." : "Every question has its answers: the run can go on (the same command again).";

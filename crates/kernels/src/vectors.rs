@@ -316,7 +316,7 @@ vectorized! {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+mod tests {
     use super::*;
     use std::cell::Cell;
 

@@ -1,6 +1,6 @@
 //! GELU and layer normalisation on the CPU, in pieces on all threads.
 
-use super::{PER_THREAD, floats, kernels, piece, shape, tensor};
+use crate::{PER_THREAD, floats, piece, shape, tensor, vectors};
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -8,7 +8,7 @@ use rayon::prelude::*;
 pub fn gelu(x: &FlexTensor) -> FlexTensor {
     let x = x.to_contiguous();
     let mut y = vec![0.0; floats(&x).len()];
-    y.par_chunks_mut(PER_THREAD).zip(floats(&x).par_chunks(PER_THREAD)).for_each(|(y, x)| kernels::gelu(x, y));
+    y.par_chunks_mut(PER_THREAD).zip(floats(&x).par_chunks(PER_THREAD)).for_each(|(y, x)| vectors::gelu(x, y));
     tensor(y, shape(&x))
 }
 
@@ -19,7 +19,7 @@ pub fn gelu_backward(x: &FlexTensor, g: &FlexTensor) -> FlexTensor {
     out.par_chunks_mut(PER_THREAD)
         .zip(floats(&x).par_chunks(PER_THREAD))
         .zip(floats(&g).par_chunks(PER_THREAD))
-        .for_each(|((out, x), g)| kernels::gelu_backward(x, g, out));
+        .for_each(|((out, x), g)| vectors::gelu_backward(x, g, out));
     tensor(out, shape(&x))
 }
 
@@ -29,7 +29,7 @@ pub fn layer_norm(x: &FlexTensor, weight: &FlexTensor, bias: &FlexTensor, epsilo
     let mut y = vec![0.0; floats(&x).len()];
     y.par_chunks_mut(piece)
         .zip(floats(&x).par_chunks(piece))
-        .for_each(|(y, x)| kernels::layer_norm(x, floats(&weight), floats(&bias), epsilon as f32, y));
+        .for_each(|(y, x)| vectors::layer_norm(x, floats(&weight), floats(&bias), epsilon as f32, y));
     tensor(y, shape(&x))
 }
 
@@ -49,7 +49,7 @@ pub fn layer_norm_backward(
         .zip(floats(&g).par_chunks(piece(width)))
         .map(|((gx, x), g)| {
             let (mut g_weight, mut g_bias) = (vec![0.0; width], vec![0.0; width]);
-            kernels::layer_norm_backward(x, floats(&weight), g, epsilon as f32, gx, &mut g_weight, &mut g_bias);
+            vectors::layer_norm_backward(x, floats(&weight), g, epsilon as f32, gx, &mut g_weight, &mut g_bias);
             (g_weight, g_bias)
         })
         .collect();

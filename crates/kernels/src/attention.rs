@@ -1,8 +1,8 @@
 //! Causal self-attention on the CPU, one row of the batch per task: its forward pass, its gradient (which computes the
 //! probabilities again instead of keeping them), and the step of cached sampling.
 
-use super::product::{View, Write, multiply};
-use super::{PER_THREAD, floats, integers, kernels, shape, tensor};
+use crate::product::{View, Write, multiply};
+use crate::{PER_THREAD, floats, integers, shape, tensor, vectors};
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -40,7 +40,7 @@ impl Heads {
         let (t, w, d) = (time, self.width, self.head());
         let (q, k) = (View::rows(&qkv[head * d..], 3 * w), View::rows(&qkv[w + head * d..], 3 * w));
         multiply((t, d, t), out, t, q, k.transposed(), Write::Set, false);
-        kernels::causal_softmax(out, t, self.scale());
+        vectors::causal_softmax(out, t, self.scale());
     }
 
     /// One row of the batch: `[time, 3 * width]` -> `[time, width]`.
@@ -68,7 +68,7 @@ impl Heads {
             let g = View::rows(&g[q..], w);
             multiply((t, t, d), &mut out[v..], 3 * w, View::rows(p, t).transposed(), g, Write::Set, false);
             multiply((t, d, t), dp, t, g, wide(v).transposed(), Write::Set, false);
-            kernels::softmax_backward(p, dp, t, self.scale());
+            vectors::softmax_backward(p, dp, t, self.scale());
             let ds = View::rows(dp, t);
             multiply((t, t, d), &mut out[q..], 3 * w, ds, wide(k), Write::Set, false);
             multiply((t, t, d), &mut out[k..], 3 * w, ds.transposed(), wide(q), Write::Set, false);
@@ -154,7 +154,7 @@ pub fn step(
                     values[new..new + d].copy_from_slice(&qkv[2 * width + head * d..][..d]);
                     let (q, out) = (&qkv[head * d..][..d], &mut out[head * d..][..d]);
                     let (keys, values) = (&keys[from..new + d], &values[from..new + d]);
-                    kernels::attend_once(q, keys, values, &real[..=at], (d as f32).powf(-0.5), scores, out);
+                    vectors::attend_once(q, keys, values, &real[..=at], (d as f32).powf(-0.5), scores, out);
                 }
             },
         );

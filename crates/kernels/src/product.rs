@@ -4,7 +4,7 @@
 //! operations only and the product is as fast as the weights can be read; packing them first, as a general product does,
 //! reads and writes them once more. The kernels here read each weight once, in the order in which it lies.
 
-use super::kernels::{Level, level};
+use crate::vectors::{Level, level};
 use rayon::prelude::*;
 
 /// At most so many rows go through the kernels for few rows.

@@ -1,8 +1,8 @@
 //! y = x W + b (+ residual) on the CPU and its gradients. The product is added to rows that hold bias and residual already,
 //! which saves reading and writing the result once more for each.
 
-use super::product::{View, Write, add_product, multiply};
-use super::{floats, kernels, piece, shape, tensor};
+use crate::product::{View, Write, add_product, multiply};
+use crate::{floats, piece, shape, tensor, vectors};
 use burn::tensor::Shape;
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
@@ -57,7 +57,7 @@ pub fn bias_gradient(g: &FlexTensor) -> FlexTensor {
     let outputs = shape(&g)[1];
     let sum = |rows: &[f32]| {
         let mut sum = vec![0.0; outputs];
-        rows.chunks_exact(outputs).for_each(|row| kernels::add(row, &mut sum));
+        rows.chunks_exact(outputs).for_each(|row| vectors::add(row, &mut sum));
         sum
     };
     let parts: Vec<Vec<f32>> = floats(&g).par_chunks(piece(outputs)).map(sum).collect();

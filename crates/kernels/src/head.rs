@@ -5,8 +5,8 @@
 //! at once. Backward, d log p(y) / dz = onehot(y) - p, and each chunk of it gives its rows of dW and its share of dh; its
 //! logits are those of the forward pass if all of them are few, and else computed again.
 
-use super::product::{View, Write, multiply, product_transposed};
-use super::{floats, integers, kernels, tensor};
+use crate::product::{View, Write, multiply, product_transposed};
+use crate::{floats, integers, tensor, vectors};
 use burn::tensor::{Bytes, DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use rayon::prelude::*;
@@ -73,7 +73,7 @@ pub fn forward(
                 for (((softmax, chosen), target), row) in
                     softmax.iter_mut().zip(chosen).zip(targets).zip(chunk.chunks(to - from))
                 {
-                    kernels::extend_softmax(row, scale, &mut softmax.0, &mut softmax.1);
+                    vectors::extend_softmax(row, scale, &mut softmax.0, &mut softmax.1);
                     if (from..to).contains(target) {
                         *chosen = row[target - from];
                     }
@@ -103,7 +103,7 @@ pub fn backward(saved: &Saved, g: &FlexTensor) -> (FlexTensor, FlexTensor) {
         // g · scale · (onehot - p)
         chunk.par_chunks_mut(n).with_min_len(ROWS).enumerate().for_each(|(r, row)| {
             let ((top, sum), g) = (softmax[r], floats(&g)[r] * scale);
-            kernels::scaled_exponentials(row, *scale, top, -g / sum);
+            vectors::scaled_exponentials(row, *scale, top, -g / sum);
             if (from..to).contains(&targets[r]) {
                 row[targets[r] - from] += g;
             }
@@ -132,7 +132,7 @@ pub fn draw(
         .par_chunks_mut(vocab)
         .zip(floats(&uniforms))
         .map(|(row, u)| {
-            let weighted = kernels::weights_of_logits(row, scale as f32);
+            let weighted = vectors::weights_of_logits(row, scale as f32);
             let (token, total) = invert(row, *u);
             // log p = log(e / Σe) of the weights e, of which none is 0; H = log Σe - Σ e z / Σe.
             let (total, log_total) = (total as f32, total.ln() as f32);
@@ -151,7 +151,7 @@ pub fn draw(
 /// The first index up to which the sum of `weights` exceeds u · total, and the total.
 fn invert(weights: &[f32], u: f32) -> (usize, f64) {
     const PART: usize = 512;
-    let parts: Vec<f64> = weights.chunks(PART).map(|part| f64::from(kernels::total(part))).collect();
+    let parts: Vec<f64> = weights.chunks(PART).map(|part| f64::from(vectors::total(part))).collect();
     let total: f64 = parts.iter().sum();
     let threshold = f64::from(u) * total;
     let mut before = 0.0;

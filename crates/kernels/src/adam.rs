@@ -1,6 +1,6 @@
 //! Adam's step on the CPU in one pass over each tensor, in place where nobody else holds it.
 
-use super::{PER_THREAD, floats, kernels, shape, tensor};
+use crate::{PER_THREAD, floats, shape, tensor, vectors};
 use burn_flex::FlexTensor;
 use rayon::prelude::*;
 
@@ -25,7 +25,7 @@ pub fn step(p: FlexTensor, g: &FlexTensor, m: FlexTensor, v: FlexTensor, step: &
         .zip(m.storage_mut::<f32>().par_chunks_mut(PER_THREAD))
         .zip(v.storage_mut::<f32>().par_chunks_mut(PER_THREAD))
         .zip(floats(&g).par_chunks(PER_THREAD))
-        .for_each(|(((p, m), v), g)| kernels::adam(g, beta1, beta2, rate, epsilon, keep, p, m, v));
+        .for_each(|(((p, m), v), g)| vectors::adam(g, beta1, beta2, rate, epsilon, keep, p, m, v));
     [p, m, v]
 }
 
