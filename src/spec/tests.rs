@@ -788,6 +788,23 @@ fn people_answer_each_seed_in_a_directory_of_its_own() -> Outcome {
 }
 
 #[test]
+fn people_answer_a_profile_in_a_directory_of_its_own() -> Outcome {
+    let body = "labeler = { kind = \"human\", batches = \"labels/x/\" }\n[runs.a]\nlabeler.batches = \"labels/y\"\n[runs.b]\npolicy.lr = 1e-5\n\
+                [profile.smoke]\npolicy.lr = 1e-4\n[profile.there]\nlabeler.batches = \"labels/there\"\n";
+    let of = |profile: Option<&str>, set: &[&str]| -> Result<Vec<Option<String>>, Box<dyn std::error::Error>> {
+        let set = set.iter().map(ToString::to_string).collect();
+        let loaded = ok(body, &Options { profile: profile.map(str::to_string), set, ..Options::default() })?;
+        Ok(loaded.variants.iter().map(|(_, spec)| spec.labeler.batches.clone()).collect())
+    };
+    let both = |a: &str, b: &str| vec![Some(a.to_string()), Some(b.to_string())];
+    assert_eq!(of(None, &[])?, both("labels/y", "labels/x/"));
+    assert_eq!(of(Some("smoke"), &[])?, both("labels/y-smoke", "labels/x-smoke"));
+    assert_eq!(of(Some("there"), &[])?, both("labels/y-there", "labels/there"));
+    assert_eq!(of(Some("smoke"), &["labeler.batches=z"])?, both("z", "z"));
+    Ok(())
+}
+
+#[test]
 fn where_files_are_is_no_part_of_what_stages_depend_on() {
     let data = |path: &str| DataSpec { path: Some(path.into()), ..DataSpec::default() };
     assert_eq!(data("/a/books.txt").without_place(), data("../b/other.txt").without_place());

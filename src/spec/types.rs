@@ -571,7 +571,8 @@ pub struct LabelerSpec {
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Human: the directory of batches (docs/batches.md), made where it is missing.
+    /// Human: the directory of batches (docs/batches.md), made where it is missing; in a profile that does not say another one,
+    /// with `-PROFILE` after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
     /// Human: how questions are asked and answers are used.
