@@ -169,7 +169,10 @@ mod tests {
         assert!(possible_kl(-0.556, 0.5, 512).is_err() && possible_kl(-3.0, 0.5, 8).is_err());
         assert!(possible_kl(-0.49, 0.5, 512).is_ok() && possible_kl(-2.0, 4.0, 512).is_ok());
         let message = possible_kl(-3.0, 0.5, 8).unwrap_err().to_string();
-        assert!(message.contains("-3.000 nats over 8 responses") && message.contains("no lower than -2.590"), "{message}");
+        assert!(
+            message.contains("-3.000 nats over 8 responses") && message.contains("no lower than -2.590"),
+            "{message}"
+        );
     }
 
     #[test]
@@ -181,7 +184,13 @@ mod tests {
         let mut kl = |from: &[f64; 6], n: usize| {
             let mut one = || {
                 let mut u: f64 = rng.random();
-                let token = from.iter().position(|p| { u -= p; u < 0.0 }).unwrap_or(5);
+                let token = from
+                    .iter()
+                    .position(|p| {
+                        u -= p;
+                        u < 0.0
+                    })
+                    .unwrap_or(5);
                 (pi[token] / rho[token]).ln()
             };
             (0..20 * n).map(|_| one()).sum::<f64>() / n as f64

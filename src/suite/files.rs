@@ -153,8 +153,7 @@ impl SuiteManifest {
     /// As the file says, but for what it says to be running in a directory that nobody works in: that was killed.
     pub fn now(mut self, dir: &Path) -> Self {
         let all = self.members.iter_mut().map(|m| &mut m.state).chain(self.questions.iter_mut().map(|q| &mut q.state));
-        let running: Vec<&mut State> =
-            all.chain([&mut self.state]).filter(|state| **state == State::Running).collect();
+        let running: Vec<&mut State> = all.chain([&mut self.state]).filter(|state| **state == State::Running).collect();
         if !running.is_empty() && !is_held(dir) {
             running.into_iter().for_each(|state| *state = State::Interrupted);
         }
@@ -191,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_suite_that_was_killed_does_not_run() {
-        let member = |state: &str| serde_json::json!({ "member": "a", "seed": 1, "dir": "members/a-seed-1", "state": state });
+        let member =
+            |state: &str| serde_json::json!({ "member": "a", "seed": 1, "dir": "members/a-seed-1", "state": state });
         let text = serde_json::json!({ "name": "t", "makes": "table5", "state": "running", "program_version": "", "device": "cpu",
             "seeds": [1], "members": [member("done"), member("running"), member("pending")], "started_at": "" });
         let dir = tempfile::tempdir().unwrap();
