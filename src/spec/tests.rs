@@ -701,6 +701,8 @@ fn names_that_are_none_get_one_that_is() {
         let found = problems(body);
         assert!(found[0].contains("is not a name") && found[0].contains(wanted), "{found:?}");
     }
+    let found = problems("[runs.beta0.1]\npolicy.kl.init = 0.1\n");
+    assert!(found[0].contains("for a run \"beta0.1\" write [runs.beta0_1]"), "{found:?}");
 }
 
 #[test]

@@ -114,7 +114,9 @@ fn spec_files() {
         if entry.is_dir() {
             fs::create_dir(&to).expect("made");
             let inside = fs::read_dir(&entry).expect("a folder").map(|entry| entry.expect("an entry").path());
-            inside.for_each(|file| drop(fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("copied")));
+            inside.for_each(|file| {
+                fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("copied");
+            });
             continue;
         }
         let bytes = fs::read(&entry).expect("a file");
@@ -199,8 +201,8 @@ fn label_files() {
 
 /// A batch of one item of three candidates, `r/batch.json` and `r/items.jsonl`.
 fn batch(dir: &Path) {
-    let candidate = |text: &str| json!({ "text": text, "source": "policy" });
-    let item = json!({ "id": "r-0", "query": { "text": "q" }, "candidates": [candidate("x"), candidate("=y"), candidate("z")],
+    let candidate = |text: &str| json!({ "text": text, "ids": [text.len()], "source": "policy" });
+    let item = json!({ "id": "r-0", "query": { "text": "q", "ids": [40] }, "candidates": [candidate("x"), candidate("yy"), candidate("zzz")],
                        "order": [2, 0, 1] });
     let head = json!({ "batch_version": 1, "id": "r", "purpose": "training", "items": 1, "labelers_per_item": 1, "spec": "s",
         "spec_hash": "", "policy_hash": "", "tokenizer_hash": "", "update": 0, "temperature": 0.7, "seed": 1,
@@ -247,23 +249,18 @@ fn imports() {
     let task = |result| json!({ "data": { "item": "r-0" }, "annotations": [annotation(result)] });
     let studio = [json!([task(best.clone())]), json!([task(rank)]), task(best)].map(|v| format!("{v:#}").into_bytes());
     let csv = [
-        "item,query,a,b,c,best,labeler,skip,note\r\nr-0,\"q\r\nq\",x,'=y,z,2,ada,,\r\n",
+        "item,query,a,b,c,best,labeler,skip,note\r\nr-0,\"q\r\nq\",x,yy,zzz,2,ada,,\r\n",
         "item;best;labeler\nr-0;A;ada\n",
     ];
     let csv = csv.map(|text| text.as_bytes().to_vec());
+    let ids = "[{\"query\": [40], \"sample0\": [1],\n \"sample1\": [2],\n \"sample2\": [3],\n \"best\": 1}]\n";
+    let texts = "{\"info\": {\"id\": \"r-0\", \"post\": \"q\"}, \"summaries\": [{\"text\": \"x\"}, {\"text\": \"yy\"}, {\"text\": \"zzz\"}], \
+                 \"choice\": 1, \"worker\": \"ada\", \"batch\": \"r\", \"split\": \"train\"}\n";
     for (kind, format, corpus) in [
         ("Label Studio", exchange::Format::LabelStudio, &studio[..]),
         ("CSV of answers", exchange::Format::Csv, &csv[..]),
-        (
-            "lm_human_preferences to import",
-            exchange::Format::LmHumanPreferences,
-            &corpus(&["tests/fixtures/labels/bom.json"]),
-        ),
-        (
-            "summarize_from_feedback to import",
-            exchange::Format::SummarizeFromFeedback,
-            &corpus(&["tests/fixtures/labels/comparisons.jsonl"]),
-        ),
+        ("lm_human_preferences to import", exchange::Format::LmHumanPreferences, &[ids.into()]),
+        ("summarize_from_feedback to import", exchange::Format::SummarizeFromFeedback, &[texts.into()]),
     ] {
         let options = Importing { labeler: Some("eve".into()), name: Some("fuzz".into()) };
         fuzz(kind, "import", corpus, |path| {
@@ -280,9 +277,18 @@ fn models() {
     fuzz("safetensors", "x.safetensors", &weights, |path| {
         Tensors::open(path).is_ok_and(|tensors| tensors.names().all(|name| tensors.read(name).is_ok()))
     });
-    // Most changes of a whole file hit numbers; these hit the header.
-    let headers: Vec<Vec<u8>> = weights.iter().map(|bytes| bytes[..bytes.len().min(4096)].to_vec()).collect();
-    fuzz("safetensors headers", "x.safetensors", &headers, |path| Tensors::open(path).is_ok());
+    // Most changes of a whole file hit numbers; these hit the header, whose length is right.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("x.safetensors");
+    let length = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let header = [weights[0][8..8 + length(&weights[0])].to_vec()];
+    let numbers = &weights[0][8 + length(&weights[0])..];
+    each_case("safetensors headers", |case| {
+        let header = mutated(&header, case);
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], &header, numbers].concat();
+        fs::write(&path, bytes).expect("written");
+        Tensors::open(&path).is_ok_and(|tensors| tensors.names().all(|name| tensors.read(name).is_ok()))
+    });
     let tokenizers = corpus(&["tests/fixtures/weights/base/tokenizer.json"]);
     fuzz("tokenizer.json", "tokenizer.json", &tokenizers, |path| {
         let loaded = Tokenizer::load(path.parent().expect("a folder"));
@@ -314,14 +320,24 @@ fn results() {
 fn reports() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let from = root("results/quickstart");
-    let files = ["manifest.json", "spec.toml", "runs/direct/evaluation.json", "runs/direct/samples.jsonl"];
+    let files = [
+        "manifest.json",
+        "spec.toml",
+        "runs/direct/evaluation.json",
+        "runs/direct/samples.jsonl",
+        "runs/labels_2k/evaluation.json",
+        "runs/labels_2k/samples.jsonl",
+    ];
     let originals: Vec<Vec<u8>> = files.iter().map(|name| fs::read(from.join(name)).expect("the file")).collect();
     for (name, bytes) in files.iter().zip(&originals) {
         let to = dir.path().join(name);
         fs::create_dir_all(to.parent().expect("a folder")).expect("made");
         fs::write(to, bytes).expect("written");
     }
-    fs::write(dir.path().join("runs/direct/metrics.jsonl"), "{\"objective/kl\": 0.5}\n").expect("written");
+    for run in ["direct", "labels_2k"] {
+        let metrics = dir.path().join("runs").join(run).join("metrics.jsonl");
+        fs::write(metrics, "{\"objective/kl\": 0.5}\n").expect("written");
+    }
     each_case("reports", |case| {
         let which = case as usize % files.len();
         let path = dir.path().join(files[which]);
