@@ -1,8 +1,9 @@
 //! What the program prints. The macros here take the place of the standard ones in the whole crate: those panic where the
 //! reader has gone (`runner plan SPEC | head`, a closed terminal), and a panic in the middle of a run is a run lost.
 
+use crate::printed::for_terminal;
 use std::fmt::Arguments;
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::sync::Mutex;
 
 /// The first reason why something did not reach standard output, a reader who has gone apart.
@@ -20,13 +21,18 @@ macro_rules! eprintln {
     ($($text:tt)*) => { $crate::output::err(format_args!("{}\n", format_args!($($text)*))) };
 }
 
+/// Names, reasons and texts in it may be others': a terminal gets no control characters of theirs, a file gets all.
 pub(crate) fn out(text: Arguments<'_>) {
-    note(std::io::stdout().lock().write_fmt(text));
+    let mut out = std::io::stdout().lock();
+    note(match out.is_terminal() {
+        true => out.write_all(for_terminal(&text.to_string()).as_bytes()),
+        false => out.write_fmt(text),
+    });
 }
 
-/// There is nowhere to say that this failed.
+/// There is nowhere to say that this failed. Whoever keeps it in a file reads it on a terminal later.
 pub(crate) fn err(text: Arguments<'_>) {
-    let _ = std::io::stderr().lock().write_fmt(text);
+    let _ = std::io::stderr().lock().write_all(for_terminal(&text.to_string()).as_bytes());
 }
 
 fn note(result: std::io::Result<()>) {

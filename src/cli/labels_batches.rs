@@ -29,7 +29,8 @@ pub struct ServeArgs {
     /// Results directory of the run: its curve on the dashboard, and the button that stops it
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// The lead's token, to keep addresses over restarts (default: RUNNER_LABELS_TOKEN, else a random one each time)
+    /// The lead's token, to keep addresses over restarts (default: RUNNER_LABELS_TOKEN, which unlike this one nobody else on
+    /// the machine sees in the list of processes; else a random one each time)
     #[arg(long)]
     token: Option<String>,
     /// Minutes for which an item is one labeler's
@@ -165,7 +166,10 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
         dir: args.dir.clone(),
         listen: args.listen,
         results: args.results.clone(),
-        token: args.token.clone().or_else(|| std::env::var("RUNNER_LABELS_TOKEN").ok()),
+        token: args
+            .token
+            .clone()
+            .or_else(|| std::env::var("RUNNER_LABELS_TOKEN").ok().filter(|token| !token.is_empty())),
         lease: Duration::from_secs(60 * args.lease),
         quality: args.results.as_deref().map(thresholds).unwrap_or_default(),
     };

@@ -6,19 +6,18 @@ use crate::report::files::State;
 use crate::report::formats::{fitted, in_columns};
 use crate::spec::shipped;
 use crate::stage::progress::{Progress, short};
+use crate::store::input::read_to_string;
 use crate::store::lock::holder;
 use crate::suite::{FileKind, load::glance};
 use serde_json::Value;
 use std::collections::BTreeMap;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 
 /// Lists `specs/*.toml` and `results/*/manifest.json` below the current directory.
 pub fn ls() -> i32 {
     let width = std::io::stdout().is_terminal().then(screen_width);
-    let text = list(Path::new("."), width);
-    // A closed pipe (`| head`) is no failure.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    print!("{}", list(Path::new("."), width));
     0
 }
 
@@ -130,7 +129,7 @@ struct Found {
 
 impl Found {
     fn read(root: &Path, path: &Path) -> Option<Self> {
-        let text = std::fs::read_to_string(path.join("manifest.json")).ok()?;
+        let text = read_to_string(&path.join("manifest.json")).ok()?;
         let manifest: Value = serde_json::from_str(&text).unwrap_or_default();
         let field = |name: &str| match &manifest[name] {
             Value::Null => "-".to_string(),

@@ -255,7 +255,9 @@ fn man(dir: &std::path::Path) -> i32 {
 
 /// Runs the program; returns its exit code.
 pub fn main() -> i32 {
-    crate::output::finished(command())
+    let code = crate::output::finished(command());
+    crate::model::device::settle();
+    code
 }
 
 fn command() -> i32 {

@@ -13,7 +13,6 @@ use crate::store::cache::Cache;
 use crate::suite::load::resolved_toml;
 use crate::suite::{FileKind, LoadedSuite};
 use clap::{Args, ValueEnum};
-use std::io::Write;
 use std::path::PathBuf;
 
 #[derive(Args)]
@@ -120,8 +119,7 @@ fn print(plan: &Plan, after: &str, args: &PlanArgs) -> Result<i32, String> {
         PlanFormat::Text if after.is_empty() => plan::text::text(plan, args.values),
         PlanFormat::Text => format!("{}\n{after}", plan::text::text(plan, args.values)),
     };
-    // A closed pipe (`| head`) is no failure of the spec.
-    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+    print!("{text}");
     Ok(0)
 }
 

@@ -400,8 +400,7 @@ pub(super) fn print_table(out: &Path, id: &str) {
         true => read_json::<Table>(&path("json")).ok().map(|table| on_screen(&table, screen_width())),
         false => std::fs::read_to_string(path("md")).ok(),
     };
-    // A closed pipe (`| head`) is no failure.
-    let _ = std::io::stdout().lock().write_all(text.unwrap_or_default().as_bytes());
+    print!("{}", text.unwrap_or_default());
 }
 
 /// Characters of a terminal's line, at most what is read easily; 100 where there is no terminal.

@@ -22,6 +22,7 @@ fn wait(runtime: &Runtime, mut requests: Requests, flag: &AtomicBool) {
     loop {
         signalled(runtime.block_on(requests.next()));
         if flag.swap(true, Ordering::SeqCst) {
+            crate::model::device::settle();
             std::process::exit(4);
         }
         eprintln!("finishing the step and saving; ask again (Ctrl-C) to stop at once");

@@ -6,7 +6,6 @@ use crate::sources::{Finder, Need, Place, Source, SourceUse, Wanted, bytes_of};
 use crate::stage::sources::finder;
 use clap::Args;
 use serde::Serialize;
-use std::io::Write;
 
 #[derive(Args)]
 pub struct SourcesArgs {
@@ -109,8 +108,7 @@ pub fn sources(args: &SourcesArgs) -> i32 {
         return print_rows(&rows, json);
     }
     let text: String = rows.iter().map(details).collect::<Vec<_>>().join("\n");
-    // A closed pipe (`| head`) is no failure.
-    let _ = write!(std::io::stdout(), "{text}");
+    print!("{text}");
     0
 }
 
@@ -144,10 +142,9 @@ fn details(row: &Row) -> String {
 
 /// Rows as an aligned table or as JSON; what is to be fetched is added up.
 pub(super) fn print_rows(rows: &[Row], json: bool) -> i32 {
-    let mut out = std::io::stdout().lock();
     if json {
         let text = serde_json::to_string_pretty(rows).unwrap_or_else(|error| format!("[{{\"error\": \"{error}\"}}]"));
-        let _ = writeln!(out, "{text}");
+        println!("{text}");
         return 0;
     }
     let header = ["name", "use", "here", "size", "place", "licence"].map(str::to_string);
@@ -167,15 +164,15 @@ pub(super) fn print_rows(rows: &[Row], json: bool) -> i32 {
     let widths: Vec<usize> = (0..6).map(width).collect();
     for line in &lines {
         let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(out, "{}", padded.join("  ").trim_end());
+        println!("{}", padded.join("  ").trim_end());
     }
     let missing: Vec<&Row> = rows.iter().filter(|row| !row.here).collect();
     let known: u64 = missing.iter().filter_map(|row| row.bytes).sum();
     let unknown = missing.iter().filter(|row| row.bytes.is_none()).count();
     let more = if unknown > 0 { format!(", and {unknown} of unknown size") } else { String::new() };
-    let _ = match missing.len() {
-        0 => writeln!(out, "{} sources, all here", rows.len()),
-        n => writeln!(out, "{} sources, {n} not here: about {:.1} GB{more}", rows.len(), known as f64 / 1e9),
-    };
+    match missing.len() {
+        0 => println!("{} sources, all here", rows.len()),
+        n => println!("{} sources, {n} not here: about {:.1} GB{more}", rows.len(), known as f64 / 1e9),
+    }
     0
 }

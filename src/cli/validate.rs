@@ -1,6 +1,7 @@
 //! `runner validate SPEC...`: everything that can be checked without running, all mistakes of all files at once.
 
 use super::print_remarks;
+use crate::printed::for_terminal;
 use crate::sources;
 use crate::spec::{Options, Problem, load};
 use crate::suite::{self, FileKind, paper};
@@ -30,7 +31,7 @@ fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write
         format!("{lines}{}, {}", count(valid, "spec", " valid"), count(problems.len(), "problem", ""))
     };
     // A closed pipe (`| head`) is no failure of the specs.
-    let _ = writeln!(out, "{text}");
+    let _ = writeln!(out, "{}", for_terminal(&text));
     if problems.is_empty() { 0 } else { 2 }
 }
 

@@ -2,6 +2,14 @@
 
 use super::ModelError;
 use burn::tensor::Device;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, mpsc};
+use std::time::Duration;
+
+/// Devices of this process that work beside it.
+static OPEN: Mutex<Vec<Device>> = Mutex::new(Vec::new());
+/// How long the end of the program waits for one; a lost device never answers.
+const SETTLING: Duration = Duration::from_secs(60);
 
 /// A device and what to call it.
 #[derive(Debug, Clone)]
@@ -101,6 +109,22 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// Waits until no device works any more, before the process ends: a driver that is unloaded under its own threads ends it with
+/// a segmentation fault, and not with its exit code.
+pub fn settle() {
+    for device in OPEN.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default() {
+        let (done, settled) = mpsc::channel();
+        // What failed on the device has been said by whoever needed it.
+        let wait = move || {
+            let _ = catch_unwind(AssertUnwindSafe(|| device.sync()));
+            let _ = done.send(());
+        };
+        if std::thread::Builder::new().name("settle".into()).spawn(wait).is_ok() {
+            let _ = settled.recv_timeout(SETTLING);
+        }
+    }
+}
+
 /// Resolves `auto|cpu|wgpu|wgpu:N`.
 pub fn choose(name: &str) -> Result<Chosen, ModelError> {
     match name {
@@ -141,8 +165,12 @@ fn open_wgpu(index: usize) -> Result<Chosen, ModelError> {
         "Cpu" => DeviceKind::Cpu,
         _ => DeviceKind::DefaultDevice,
     };
+    let device = Device::wgpu(kind);
+    if let Ok(mut open) = OPEN.lock() {
+        open.push(device.clone());
+    }
     Ok(Chosen {
-        device: Device::wgpu(kind),
+        device,
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),
         driver: Some(adapter.driver.clone()),
         largest_buffer: Some(adapter.largest_buffer),

@@ -6,6 +6,7 @@ pub mod device;
 mod disk;
 mod fetch;
 pub mod memory;
+mod reads;
 pub mod room;
 pub mod sizes;
 mod stages;
@@ -16,6 +17,7 @@ pub mod values;
 pub mod work;
 
 pub use fetch::Fetch;
+pub use reads::Read;
 pub use room::Misfit;
 pub use values::Value;
 
@@ -31,6 +33,7 @@ use crate::store::cache::{Cache, Key};
 use crate::suite::LoadedSuite;
 use device::Target;
 use disk::Writer;
+use reads::Reads;
 use schemars::JsonSchema;
 use serde::Serialize;
 use sizes::Model;
@@ -88,6 +91,8 @@ pub struct Plan {
     pub totals: Totals,
     /// What is taken from elsewhere, each once.
     pub fetches: Vec<Fetch>,
+    /// What becomes of the records of files that are here, each source once.
+    pub reads: Vec<Read>,
     /// What keeps the run from starting or its stages from being looked up, each once.
     pub missing: Vec<String>,
     /// Stages that the device has no room for.
@@ -216,6 +221,7 @@ struct Planned {
 pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
     let mut all: Vec<Planned> = Vec::new();
     let (mut run_plans, mut missing, mut fetches, mut misfits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+    let mut reads = Reads::default();
     for (index, run) in runs.iter().enumerate() {
         let model = sizes::reference(&run.spec, run.size_given);
         let mut lacks = Vec::new();
@@ -225,6 +231,7 @@ pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
         add(&mut missing, paths_to_give(&run.spec));
         add(&mut missing, lacks.iter().filter(|l| !l.waits).map(|l| l.why.clone()));
         add(&mut fetches, fetch::fetches(&run.spec));
+        reads.add(&run.spec, &keys, place.cache);
         let mut stages = Vec::new();
         for item in stages::items(&run.spec, &keys) {
             let known = all.iter().position(|planned| planned.key == item.key);
@@ -242,6 +249,7 @@ pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
             add(&mut misfits, room::misfits(run, model, place.target, &left));
         }
     }
+    add(&mut missing, reads.problems);
     let stages: Vec<StagePlan> = all.into_iter().map(|planned| planned.plan).collect();
     let totals = totals(&run_plans, &stages, &fetches);
     Ok(Plan {
@@ -259,6 +267,7 @@ pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
         stages,
         totals,
         fetches,
+        reads: reads.all,
         missing,
         misfits,
         values: Vec::new(),

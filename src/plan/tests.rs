@@ -116,3 +116,50 @@ fn what_people_have_not_answered_comes_after_them() {
     assert!(states[1..].iter().all(|(_, state)| *state == State::AfterPeople), "{states:?}");
     assert_eq!((found.missing.len(), found.totals.unknown), (0, 0));
 }
+
+#[test]
+fn a_plan_counts_what_a_run_would_keep_and_drop() {
+    let dir = tempfile::tempdir().unwrap();
+    let put = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let documents: String = (0..30).map(|i| format!("{{\"text\": \"The cat number {i} sat. It slept.\"}}\n")).collect();
+    let documents = put("docs.jsonl", &documents);
+    let reviews: String = (0..12).map(|i| format!("good {i}\t5\nbad {i}\t1\nso so\t3\n")).collect();
+    let reviews = put("reviews.tsv", &reviews);
+    let label = r#"{"query": [40], "sample0": [1], "sample1": [2], "sample2": [3], "sample3": [4], "best": 1}"#;
+    let labels = put("labels.json", &format!("[{}]", [label; 9].join(",")));
+    let planned_with = |labeler: &str| {
+        let text = format!(
+            r#"
+spec_version = 1
+name = "given"
+model = {{ size = "test", weights = {{ pretrain = {{ tokenizer = "gpt2" }} }} }}
+task = {{ data = {{ path = "{documents}" }}, query_length = 12, query_min_length = 2 }}
+labeler = {labeler}
+collect = {{ labels = 5, held_out = 2 }}
+policy = {{ batch_size = 8, episodes = 8, minibatches = 1 }}
+reward = {{ batch_size = 1 }}
+evaluate = {{ queries = 2, optimum_queries = 2, samples = 2 }}
+"#
+        );
+        planned(&[runs(&text, 1, "a"), runs(&text, 2, "b")].concat(), &here())
+    };
+    let mock = planned_with(&format!("{{ kind = \"mock\", reviews = {{ path = \"{reviews}\" }} }}"));
+    let said: Vec<String> = mock.reads.iter().map(ToString::to_string).collect();
+    // Each source once, whatever the number of runs; in the order in which a run reads them.
+    assert_eq!(said.len(), 4, "{said:#?}");
+    assert_eq!(said[0], "task.data: 30 documents of 1 file, 30 kept");
+    assert!(said[1].starts_with("task: 27 training documents, 27 kept; they give "), "{said:#?}");
+    assert!(said[3].starts_with("labeler.reviews: 36 reviews of 1 file, 24 kept; dropped: 12 of 3 stars"), "{said:#?}");
+    assert!(mock.missing.is_empty() && text::text(&mock, false).contains("\nread\ntask.data: 30 documents"));
+    let recorded = planned_with(&format!("{{ kind = \"recorded\", path = \"{labels}\" }}"));
+    let last = recorded.reads.last().unwrap().to_string();
+    assert!(last.contains("9 labels of 1 file, 7 kept; dropped: 2 not drawn"), "{last}");
+    // What would stop the run is said before it.
+    std::fs::write(dir.path().join("reviews.tsv"), "good\t5\nbad\t1\n").unwrap();
+    let few = planned_with(&format!("{{ kind = \"mock\", reviews = {{ path = \"{reviews}\" }} }}"));
+    assert!(few.missing.iter().any(|m| m.contains("only 1 reviews in the smaller class")), "{:?}", few.missing);
+}

@@ -24,6 +24,7 @@ pub fn text(plan: &Plan, all_values: bool) -> String {
     }
     about(&mut out, plan);
     fetches(&mut out, plan);
+    reads(&mut out, plan);
     match plan.totals.members {
         Some(_) => suite(&mut out, plan),
         None => plan.runs.iter().for_each(|run| stages_of(&mut out, plan, run)),
@@ -177,6 +178,15 @@ fn fetches(out: &mut String, plan: &Plan) {
         vec![f.name.clone(), f.key.clone(), size, state.into(), f.place.clone()]
     });
     table(out, &["source", "for", "size", "", "from"], rows.collect());
+}
+
+/// What is kept of every source's records, and why the rest is dropped.
+fn reads(out: &mut String, plan: &Plan) {
+    if plan.reads.is_empty() {
+        return;
+    }
+    line(out, "\nread");
+    plan.reads.iter().for_each(|read| line(out, &read.to_string()));
 }
 
 fn state(stage: &StagePlan) -> String {

@@ -4,7 +4,7 @@
 //! they cannot read. A last line without its newline is a line still being written, and is left out.
 
 use std::collections::BTreeMap;
-use std::fs;
+
 use std::path::{Path, PathBuf};
 
 use super::measures::Texts;
@@ -479,7 +479,8 @@ pub struct MetricsLine {
 
 /// A file's text; bytes that are not UTF-8 are an error with their line.
 pub fn read_text(path: &Path) -> Result<String, ReportError> {
-    let bytes = fs::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
+    let bytes =
+        crate::store::input::read(path).map_err(|source| ReportError::Read { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|e| {
         let good = e.utf8_error().valid_up_to();
         let line = e.as_bytes().iter().take(good).filter(|b| **b == b'\n').count() + 1;
@@ -542,6 +543,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<(), ReportError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
     fn errors_name_file_and_line() {

@@ -5,6 +5,7 @@ use super::files::number;
 use super::html::{escape, scrolling};
 use super::tables::show;
 use crate::spec::Spec;
+use crate::stage::guards::lowest_kl;
 use serde_json::{Map, Value};
 
 /// A guard's worst update.
@@ -30,7 +31,7 @@ pub fn worst(spec: &Spec, metrics: &[Map<String, Value>]) -> Vec<Worst> {
     let target = crate::spec::KlSchedule::Adaptive == spec.policy.kl.schedule;
     let mut watched = vec![
         ("ratio of the first minibatch from 1", "ppo/ratio_error", 1.0, guards.ratio_tolerance),
-        ("KL below zero, nats", "objective/kl", -1.0, guards.negative_kl),
+        ("KL below zero, nats", "objective/kl", -1.0, -lowest_kl(guards.negative_kl, spec.policy.batch_size)),
     ];
     if target {
         let limit = guards.kl_times_target * spec.policy.kl.target;

@@ -5,7 +5,7 @@
 use super::blame::place;
 use super::check::rules;
 use super::layers::{drop_from_runs, stack};
-use super::paths::{settle, tidy};
+use super::paths::{of_profile, settle, tidy};
 use super::remarks::remarks;
 use super::schema::{array_hint, check, did_you_mean, expected, schema_at, wants_string};
 use super::size::size_is_of_the_weights;
@@ -231,6 +231,7 @@ impl Sheet<'_> {
         if let Some((name, overlay)) = layout.profile.and_then(|name| Some((name, self.files.get(&["profile", name])?)))
         {
             merge(&mut upper, &overlay.overlay(&format!("profile.{name}"), Some(name)));
+            of_profile(&mut upper, name);
         }
         upper.origin = self.files.origin.clone();
         upper.prefix = String::new();

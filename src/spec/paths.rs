@@ -3,7 +3,7 @@
 //! they stand; in a results directory they are written so that they hold wherever the directory goes.
 
 use super::source::{Kind, Node};
-use super::{DataSpec, Loaded, Spec, TaskSpec, expand_home, guess_format};
+use super::{DataSpec, Loaded, Origin, Spec, TaskSpec, expand_home, guess_format};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
@@ -54,6 +54,25 @@ fn walk_node(node: &mut Node, key: &str, change: &mut impl FnMut(&mut String)) {
         Kind::Leaf(Value::String(path)) if is_path(key) => change(path),
         Kind::Leaf(_) => {}
     }
+}
+
+/// People are asked other questions in a profile: where it does not say itself where, in a directory of its own, as its results
+/// have one.
+pub fn of_profile(tree: &mut Node, profile: &str) {
+    fn walk(node: &mut Node, key: &str, profile: &str) {
+        match &mut node.kind {
+            Kind::Table(table) => {
+                table.iter_mut().for_each(|(name, child)| walk(child, &super::source::join(key, name), profile));
+            }
+            Kind::Leaf(Value::String(path)) if plain_key(key) == BATCHES && !path.is_empty() => {
+                if matches!(node.origin, Origin::File { .. }) {
+                    *path = format!("{}-{profile}", path.trim_end_matches('/'));
+                }
+            }
+            Kind::Leaf(_) => {}
+        }
+    }
+    walk(tree, "", profile);
 }
 
 /// Where a path is, that stands in a file of `dir`. What is in neither place stays as it is written: a folder to be made is

@@ -347,6 +347,7 @@ impl Schema {
             .as_ref()
             .map(|(hint, _)| hint.clone())
             .or_else(|| self.elsewhere(key))
+            .or_else(|| dotted_run(path, key))
             .or_else(|| Some(format!("valid keys: {}", known.join(", "))));
         let whole: Vec<String> = path.iter().cloned().chain([key.to_string()]).collect();
         let meant = near.map(|(_, meant)| path.iter().cloned().chain([meant]).collect());
@@ -370,6 +371,18 @@ impl Schema {
         walk(self, &self.value, "", key, &mut places);
         (!places.is_empty() && places.len() <= 3).then(|| format!("did you mean {}?", places.join(" or ")))
     }
+}
+
+/// A number behind the dot of a run's name, such as [runs.beta0.1], is a key of its own in TOML.
+fn dotted_run(path: &[String], key: &str) -> Option<String> {
+    let [.., runs, name] = path else { return None };
+    let is_run = runs == "runs" && key.starts_with(|c: char| c.is_ascii_digit());
+    is_run.then(|| {
+        format!(
+            "in TOML a dot parts keys, and names of runs have none: for a run {:?} write [runs.{name}_{key}]",
+            format!("{name}.{key}")
+        )
+    })
 }
 
 /// Limits in the schema are floats even for whole numbers.

@@ -701,6 +701,8 @@ fn names_that_are_none_get_one_that_is() {
         let found = problems(body);
         assert!(found[0].contains("is not a name") && found[0].contains(wanted), "{found:?}");
     }
+    let found = problems("[runs.beta0.1]\npolicy.kl.init = 0.1\n");
+    assert!(found[0].contains("for a run \"beta0.1\" write [runs.beta0_1]"), "{found:?}");
 }
 
 #[test]
@@ -784,6 +786,23 @@ fn people_answer_each_seed_in_a_directory_of_its_own() -> Outcome {
     let text = resolved_toml(&loaded.spec);
     let again = load_text(&text, &Options::default()).map_err(|problems| format!("{problems:?}\n{text}"))?;
     assert_eq!(again.variants, loaded.variants);
+    Ok(())
+}
+
+#[test]
+fn people_answer_a_profile_in_a_directory_of_its_own() -> Outcome {
+    let body = "labeler = { kind = \"human\", batches = \"labels/x/\" }\n[runs.a]\nlabeler.batches = \"labels/y\"\n[runs.b]\npolicy.lr = 1e-5\n\
+                [profile.smoke]\npolicy.lr = 1e-4\n[profile.there]\nlabeler.batches = \"labels/there\"\n";
+    let of = |profile: Option<&str>, set: &[&str]| -> Result<Vec<Option<String>>, Box<dyn std::error::Error>> {
+        let set = set.iter().map(ToString::to_string).collect();
+        let loaded = ok(body, &Options { profile: profile.map(str::to_string), set, ..Options::default() })?;
+        Ok(loaded.variants.iter().map(|(_, spec)| spec.labeler.batches.clone()).collect())
+    };
+    let both = |a: &str, b: &str| vec![Some(a.to_string()), Some(b.to_string())];
+    assert_eq!(of(None, &[])?, both("labels/y", "labels/x/"));
+    assert_eq!(of(Some("smoke"), &[])?, both("labels/y-smoke", "labels/x-smoke"));
+    assert_eq!(of(Some("there"), &[])?, both("labels/y-there", "labels/there"));
+    assert_eq!(of(Some("smoke"), &["labeler.batches=z"])?, both("z", "z"));
     Ok(())
 }
 

@@ -571,7 +571,8 @@ pub struct LabelerSpec {
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Human: the directory of batches (docs/batches.md), made where it is missing.
+    /// Human: the directory of batches (docs/batches.md), made where it is missing; in a profile that does not say another one,
+    /// with `-PROFILE` after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
     /// Human: how questions are asked and answers are used.
@@ -1088,7 +1089,8 @@ pub struct GuardsSpec {
     /// Stop when the batch's KL exceeds this many times the target (adaptive schedule).
     #[schemars(range(min = 1.0, max = 1000000.0))]
     pub kl_times_target: f64,
-    /// Stop when the batch's KL falls below minus this many nats.
+    /// Stop when the batch's KL falls below minus this many nats; in batches of fewer responses than ln(10⁹) / this, below
+    /// -ln(10⁹) / responses, which chance does once in 10⁹ updates.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub negative_kl: f64,
 }

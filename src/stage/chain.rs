@@ -18,6 +18,7 @@ use crate::report::files::{Accuracy, RoundReport, Rounds};
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The artifacts of one round; those that depend on answers that are not there yet have no key.
@@ -158,6 +159,7 @@ struct Chain<'a> {
     context: &'a Context,
     run: &'a str,
     spec: &'a Spec,
+    upstream: &'a [String],
     inputs: &'a Inputs<'a>,
     labels: Vec<PathBuf>,
     /// π of the round before, and its key.
@@ -180,6 +182,7 @@ pub fn run(
         context,
         run,
         spec,
+        upstream,
         inputs,
         labels: Vec::new(),
         policy: None,
@@ -282,8 +285,26 @@ impl<'a> Chain<'a> {
     }
 
     /// People's answers to all questions of a round, or an error that says how many are missing.
+    /// What was sampled for questions that are not written yet is kept in the results directory, under the name of all that it
+    /// depends on.
     fn ask_people(&self, round: &Round) -> Result<people::Answered, StageError> {
-        self.desk().answers(round, &mut || self.with_asked(round, |asked| asked.all(self.context, self.spec)))
+        let dir = self.run_dir().join("questions");
+        let policy = self.policy.as_ref().map(|(_, key)| key.to_string());
+        let inputs = serde_json::to_string(&(self.spec, self.upstream, policy, round.number))?;
+        let name = format!("questions-{}", &blake3::hash(inputs.as_bytes()).to_hex()[..16]);
+        let found = self.desk().answers(round, &mut || {
+            self.with_asked(round, |asked| {
+                let mut saved = match asked.collected {
+                    Some(_) => self.context.unsaved(),
+                    None => self.context.chunks(&dir, &name)?,
+                };
+                asked.all(self.context, self.spec, &mut saved)
+            })
+        });
+        if matches!(found, Ok(_) | Err(StageError::Waiting { .. })) && dir.exists() {
+            fs::remove_dir_all(&dir).map_err(StageError::io(&dir))?;
+        }
+        found
     }
 
     fn collect(&mut self, round: &Round, key: &Key, answered: Option<&people::Answered>) -> Result<(), StageError> {

@@ -61,7 +61,7 @@ impl Keys {
         let (spec, unpinned) = match sources::cached(spec) {
             Ok(spec) => (spec, None),
             // Labels alone may be missing; then all before them can be looked up.
-            Err(e) => match sources::cached(&without_labels(spec)) {
+            Err(e) => match sources::cached(&sources::without_labels(spec)) {
                 Ok(spec) => (spec, None),
                 Err(_) => (spec.clone(), Some(e)),
             },
@@ -145,13 +145,6 @@ impl Keys {
     }
 }
 
-/// The same spec without a named source of labels.
-fn without_labels(spec: &Spec) -> Spec {
-    let mut spec = spec.clone();
-    spec.labeler.source = None;
-    spec
-}
-
 /// The version in keys that stand for what is missing; no stage has it.
 pub(super) const STAND_IN: u32 = 0;
 
@@ -222,14 +215,12 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
     let corpus = pretrain::corpus(spec)?;
     context.has_read(corpus.report.clone());
     let queries = |documents: &[Document], what: &str| {
-        let mut report = ReadReport::new("task", what);
-        let found = examples(documents, &tokenizer, &spec.task, &mut report)?;
-        report.remark(format!("they give {} queries", found.len()));
+        let (found, report) = queries(spec, documents, what, &tokenizer)?;
         context.has_read(report);
         Ok::<_, StageError>(found)
     };
-    let train = queries(&corpus.train, "training documents")?;
-    let held_out = queries(&corpus.held_out, "held-out documents")?;
+    let train = queries(&corpus.train, TRAINING)?;
+    let held_out = queries(&corpus.held_out, HELD_OUT)?;
     check_sizes(spec, &rho, &train, &held_out)?;
     let supervised = match &keys.supervised {
         Some(key) => {
@@ -251,19 +242,42 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
     Ok(Shared { pretrained, tokenizer, rho, supervised, mock, rule, train, summaries, held_out })
 }
 
+/// What queries are made of, in reports.
+pub const TRAINING: &str = "training documents";
+pub const HELD_OUT: &str = "held-out documents";
+
+/// The queries of documents, and what became of these.
+pub fn queries(
+    spec: &Spec,
+    documents: &[Document],
+    what: &str,
+    tokenizer: &Tokenizer,
+) -> Result<(Vec<Example>, ReadReport), StageError> {
+    let mut report = ReadReport::new("task", what);
+    let found = examples(documents, tokenizer, &spec.task, &mut report)?;
+    report.remark(format!("they give {} queries", found.len()));
+    Ok((found, report))
+}
+
+/// Err: these are fewer queries than the spec needs.
+pub fn check_queries(spec: &Spec, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
+    let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
+    if train.len() >= spec.policy.batch_size && held_out.len() >= needed {
+        return Ok(());
+    }
+    Err(StageError::Input(format!(
+        "task.data gives {} training and {} held-out queries of {}-{} tokens; {} and {needed} are needed: use more text, or lower policy.batch_size and evaluate.queries",
+        train.len(),
+        held_out.len(),
+        spec.task.query_min_length,
+        spec.task.query_length,
+        spec.policy.batch_size
+    )))
+}
+
 /// Enough queries, and room for them in the model's context.
 fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
-    let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
-    if train.len() < spec.policy.batch_size || held_out.len() < needed {
-        return Err(StageError::Input(format!(
-            "task.data gives {} training and {} held-out queries of {}-{} tokens; {} and {needed} are needed: use more text, or lower policy.batch_size and evaluate.queries",
-            train.len(),
-            held_out.len(),
-            spec.task.query_min_length,
-            spec.task.query_length,
-            spec.policy.batch_size
-        )));
-    }
+    check_queries(spec, train, held_out)?;
     let longest = train.first().map_or(0, |e| e.query.len()) + spec.task.response_length;
     let context = rho.dimensions().context;
     if longest > context {
@@ -308,11 +322,19 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's.
-fn direct_scorer(context: &Context, spec: &Spec, s: &Shared, mock: &Scorer) -> Result<Scorer, StageError> {
+/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's. The samples are kept in
+/// `dir`, under the name of the policy that they are for.
+fn direct_scorer(
+    context: &Context,
+    spec: &Spec,
+    s: &Shared,
+    mock: &Scorer,
+    (dir, key): (&Path, &Key),
+) -> Result<Scorer, StageError> {
     let picked = Context::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
-    let responses = collect::sample_each(&mut context.unsaved(), &s.rho, spec, &queries, "normalization samples")?;
+    let mut saved = context.chunks(dir, &format!("normalization-{key}"))?;
+    let responses = collect::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;
     let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.rule.row(q, r)).collect();
     let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
     Ok(Scorer { normalization: fit, ..mock.clone() })
@@ -354,7 +376,8 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
     let mock = s.mock.as_ref();
     let mock =
         mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
-    let scorer = direct_scorer(context, spec, s, mock)?;
+    let kept = context.out.join("runs").join(run).join("normalization");
+    let scorer = direct_scorer(context, spec, s, mock, (&kept, key))?;
     let inputs = policy::Inputs {
         reference: &s.rho,
         scorer: &scorer,
@@ -364,6 +387,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         end_of_text: s.tokenizer.end_of_text(),
     };
     let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
+    std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
     Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
 }
 

@@ -1,6 +1,6 @@
 //! Guards against the authors' own bug (paper section 4.4): a refactor flipped the sign of the reward and of the KL penalty, and
-//! training maximised the worst text all night. Both guards compare what training uses with what it should use, computed another
-//! way; neither knows how the code between is written.
+//! training maximised the worst text all night. The first two guards compare what training uses with what it should use, computed
+//! another way; neither knows how the code between is written. The third knows what a KL from samples can be by chance.
 
 use super::StageError;
 
@@ -12,6 +12,8 @@ const TOLERANCE: f64 = 1e-3;
 /// Standard errors below zero at which an update counts as going the wrong way: by chance once in 30,000 updates that go
 /// nowhere, and healthy updates lie far above zero.
 const WRONG_WAY: f64 = 4.0;
+/// Once in so many updates, at most, a batch's KL falls below [`lowest_kl`] by chance.
+const UPDATES: f64 = 1e9;
 
 /// A known answer, before the first update: at score 1, log π = -1, log ρ = -2 and β = 1/4 the total is 1 - 1/4 (1), and at
 /// score -1 it is -1 - 1/4. π is ρ at first, so that no batch of the first update could show the penalty's sign.
@@ -90,6 +92,27 @@ pub fn right_way(direction: f64, n: usize) -> Result<(), StageError> {
     })
 }
 
+/// How far below zero the KL of a batch of `n` responses may be: `limit` nats, or what chance alone does to a small batch.
+/// Responses y of π have E[ρ(y)/π(y)] = 1, so that the sum S of log π(y) - log ρ(y) over n of them has E[exp(-S)] = 1, and by
+/// Markov's inequality P(S <= -a) <= exp(-a), whatever π and ρ are: the mean S/n is below -ln(10⁹)/n once in 10⁹ updates.
+pub fn lowest_kl(limit: f64, n: usize) -> f64 {
+    -limit.max(UPDATES.ln() / n.max(1) as f64)
+}
+
+/// Err: a batch's KL is lower than π's own samples can make it.
+pub fn possible_kl(kl: f64, limit: f64, n: usize) -> Result<(), StageError> {
+    let lowest = lowest_kl(limit, n);
+    if kl >= lowest {
+        return Ok(());
+    }
+    Err(StageError::Guard {
+        name: "negative_kl",
+        message: format!(
+            "KL is {kl:.3} nats over {n} responses, and chance makes it no lower than {lowest:.3}: sampling and log-probabilities do not belong together"
+        ),
+    })
+}
+
 /// Flips signs on purpose, in tests alone: what the guards are for.
 #[cfg(test)]
 pub mod flip {
@@ -137,5 +160,44 @@ mod tests {
         assert!((direction(&[-0.1, 0.1, -0.3], &rewards, &values).unwrap() + 1.0).abs() < 1e-6);
         assert_eq!(direction(&[0.0; 3], &rewards, &values), None);
         assert!(right_way(-0.1, 512).is_ok() && right_way(-0.5, 512).is_err());
+    }
+
+    #[test]
+    fn noise_of_small_batches_is_no_negative_kl_and_a_mismatch_is() {
+        // Seen in healthy runs with batches of 8 responses.
+        assert!(possible_kl(-0.556, 0.5, 8).is_ok() && possible_kl(-2.5, 0.5, 8).is_ok());
+        assert!(possible_kl(-0.556, 0.5, 512).is_err() && possible_kl(-3.0, 0.5, 8).is_err());
+        assert!(possible_kl(-0.49, 0.5, 512).is_ok() && possible_kl(-2.0, 4.0, 512).is_ok());
+        let message = possible_kl(-3.0, 0.5, 8).unwrap_err().to_string();
+        assert!(
+            message.contains("-3.000 nats over 8 responses") && message.contains("no lower than -2.590"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn samples_of_the_policy_pass_and_samples_of_another_model_do_not() {
+        use rand::{RngExt, SeedableRng};
+        // Two distributions over 6 tokens; responses of 20.
+        let (pi, rho) = ([0.4, 0.2, 0.2, 0.1, 0.05, 0.05], [0.1, 0.1, 0.1, 0.2, 0.25, 0.25f64]);
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
+        let mut kl = |from: &[f64; 6], n: usize| {
+            let mut one = || {
+                let mut u: f64 = rng.random();
+                let token = from
+                    .iter()
+                    .position(|p| {
+                        u -= p;
+                        u < 0.0
+                    })
+                    .unwrap_or(5);
+                (pi[token] / rho[token]).ln()
+            };
+            (0..20 * n).map(|_| one()).sum::<f64>() / n as f64
+        };
+        for n in [1, 2, 8, 64] {
+            assert!((0..2_000).all(|_| possible_kl(kl(&pi, n), 0.5, n).is_ok()), "{n}");
+        }
+        assert!((0..100).all(|_| possible_kl(kl(&rho, 8), 0.5, 8).is_err()));
     }
 }

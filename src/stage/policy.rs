@@ -549,11 +549,8 @@ fn guard(spec: &Spec, kl: f64, statistics: &Line) -> Option<StageError> {
     if let Some(Err(wrong)) = way.map(|way| guards::right_way(way, spec.policy.batch_size)) {
         return Some(wrong);
     }
-    if kl < -g.negative_kl {
-        return stop(
-            "negative_kl",
-            format!("KL is {kl:.3} nats; sampling and log-probabilities do not belong together"),
-        );
+    if let Err(impossible) = guards::possible_kl(kl, g.negative_kl, spec.policy.batch_size) {
+        return Some(impossible);
     }
     if spec.policy.kl.schedule == KlSchedule::Adaptive && kl > g.kl_times_target * spec.policy.kl.target {
         return stop(

@@ -90,6 +90,15 @@ fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
     Ok(weights.path.as_ref().map(|path| (PathBuf::from(path), None)))
 }
 
+/// The tokenizer that a run will have, where it is here already: of weights that are given, or of the artifact of others.
+pub fn tokenizer(spec: &Spec, artifact: &Path) -> Option<Tokenizer> {
+    match &spec.model.weights.pretrain {
+        Some(p) if p.tokenizer == PretrainTokenizer::Gpt2 => Tokenizer::gpt2().ok(),
+        Some(_) => Tokenizer::load(artifact).ok(),
+        None => Tokenizer::load(&given(spec).ok()??.0).ok(),
+    }
+}
+
 /// A file of the model that is given and cannot be used is wrong input, and no failure of the run.
 fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError> {
     result.map_err(|e| match e {

@@ -49,6 +49,13 @@ pub fn cached(spec: &Spec) -> Result<Spec, StageError> {
     Ok(pinned(spec, Hub::from_env()?.cache_only())?.0)
 }
 
+/// The same spec without a named source of labels: they alone may be missing.
+pub fn without_labels(spec: &Spec) -> Spec {
+    let mut spec = spec.clone();
+    spec.labeler.source = None;
+    spec
+}
+
 /// The catalogue as the user's files leave it.
 pub fn finder(hub: Hub) -> Result<Finder<'static>, DataError> {
     let catalogue = Catalogue::current().map_err(|problems| {

@@ -116,7 +116,9 @@ pub fn requested(dir: &Path) -> Option<StopRequest> {
     if !path.exists() {
         return None;
     }
-    let text = std::fs::read(&path).map(|bytes| String::from_utf8_lossy(&bytes).trim().to_string()).unwrap_or_default();
+    let text = crate::store::input::read(&path)
+        .map(|bytes| String::from_utf8_lossy(&bytes).trim().to_string())
+        .unwrap_or_default();
     Some(serde_json::from_str(&text).unwrap_or(StopRequest { by: "the file `stop`".into(), reason: text, at: None }))
 }
 

@@ -23,7 +23,10 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
     let folder = match (&suite.preference.batches, suite.preference.kind) {
         (_, Asked::Simulated) => out.join(ASKED),
         (Some(given), Asked::Human) => PathBuf::from(given),
-        (None, Asked::Human) => Path::new("labels").join(&suite.name),
+        (None, Asked::Human) => {
+            let profile = results.manifest.as_ref().and_then(|m| m.profile.as_ref());
+            Path::new("labels").join(profile.map_or(suite.name.clone(), |profile| format!("{}-{profile}", suite.name)))
+        }
     };
     let asking = Asking { context, suite: &suite.name, settings: &suite.preference, batches: folder };
     match suite.makes {

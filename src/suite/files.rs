@@ -1,8 +1,10 @@
 //! manifest.json of a suite's results directory: which members ran, at which seeds, how it ended, and what waits for people.
 
 use crate::report::files::StageRecord;
+use crate::store::lock::is_held;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::path::Path;
 
 /// Where a member, a question or a whole suite stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -20,6 +22,9 @@ pub enum State {
     /// By `--members` or `--skip`, and without results of an earlier time.
     #[serde(rename = "left out")]
     LeftOut,
+    /// Never in a file: one says `running`, and nobody holds the lock of the suite's directory.
+    #[serde(skip)]
+    Interrupted,
 }
 
 impl State {
@@ -33,6 +38,7 @@ impl State {
             Self::Stopped => "stopped",
             Self::Failed => "failed",
             Self::LeftOut => "left out",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -61,8 +67,16 @@ pub fn worse(first: i32, second: i32) -> i32 {
 
 /// How many ended how: "2 done, 1 waiting, 3 failed".
 pub fn counted(states: &[State]) -> String {
-    let all =
-        [State::Done, State::Waiting, State::Stopped, State::Failed, State::Running, State::Pending, State::LeftOut];
+    let all = [
+        State::Done,
+        State::Waiting,
+        State::Stopped,
+        State::Failed,
+        State::Running,
+        State::Interrupted,
+        State::Pending,
+        State::LeftOut,
+    ];
     let count = |state: State| states.iter().filter(|other| **other == state).count();
     let words: Vec<String> = all
         .into_iter()
@@ -136,6 +150,16 @@ impl SuiteManifest {
         names
     }
 
+    /// As the file says, but for what it says to be running in a directory that nobody works in: that was killed.
+    pub fn now(mut self, dir: &Path) -> Self {
+        let all = self.members.iter_mut().map(|m| &mut m.state).chain(self.questions.iter_mut().map(|q| &mut q.state));
+        let running: Vec<&mut State> = all.chain([&mut self.state]).filter(|state| **state == State::Running).collect();
+        if !running.is_empty() && !is_held(dir) {
+            running.into_iter().for_each(|state| *state = State::Interrupted);
+        }
+        self
+    }
+
     pub fn record(&self, member: &str, seed: u64) -> Option<&MemberRecord> {
         self.members.iter().find(|record| record.member == member && record.seed == seed)
     }
@@ -162,5 +186,21 @@ mod tests {
             counted(&[State::Failed, State::Waiting, State::Failed, State::Done]),
             "1 done, 1 waiting, 2 failed"
         );
+    }
+
+    #[test]
+    fn a_suite_that_was_killed_does_not_run() {
+        let member =
+            |state: &str| serde_json::json!({ "member": "a", "seed": 1, "dir": "members/a-seed-1", "state": state });
+        let text = serde_json::json!({ "name": "t", "makes": "table5", "state": "running", "program_version": "", "device": "cpu",
+            "seeds": [1], "members": [member("done"), member("running"), member("pending")], "started_at": "" });
+        let dir = tempfile::tempdir().unwrap();
+        let states = |dir: &Path| {
+            let manifest = serde_json::from_value::<SuiteManifest>(text.clone()).unwrap().now(dir);
+            (manifest.state, manifest.members.iter().map(|m| m.state).collect::<Vec<_>>())
+        };
+        assert_eq!(states(dir.path()), (State::Interrupted, vec![State::Done, State::Interrupted, State::Pending]));
+        let _lock = crate::store::lock::Lock::acquire(dir.path()).unwrap().unwrap();
+        assert_eq!(states(dir.path()), (State::Running, vec![State::Done, State::Running, State::Pending]));
     }
 }

@@ -29,10 +29,12 @@ fn states(manifest: &SuiteManifest) -> String {
     }
     let others = [
         (State::Running, "running"),
+        (State::Interrupted, "interrupted"),
         (State::Waiting, "waiting for people"),
         (State::Stopped, "stopped"),
         (State::Failed, "failed"),
         (State::Pending, "not begun"),
+        (State::LeftOut, "left out"),
     ];
     let others: Vec<String> = others
         .into_iter()

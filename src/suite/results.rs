@@ -85,8 +85,8 @@ impl SuiteResults {
         })?;
         let (mut missing, mut damaged) = (Vec::new(), Vec::new());
         let path = dir.join("manifest.json");
-        let manifest: Option<SuiteManifest> = match read_json(&path) {
-            Ok(manifest) => Some(manifest),
+        let manifest = match read_json::<SuiteManifest>(&path) {
+            Ok(manifest) => Some(manifest.now(dir)),
             Err(error) => {
                 missing.push(error.to_string());
                 damaged.extend(path.exists().then(|| error.to_string()));

@@ -211,7 +211,8 @@ pub struct Preference {
     #[schemars(range(min = 2, max = 4))]
     pub ways: usize,
     pub kind: Asked,
-    /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite.
+    /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite, `labels/NAME-PROFILE`
+    /// with a profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
     /// Human: labelers who are the authors, whose agreement table 9 reports apart.

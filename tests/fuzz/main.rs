@@ -7,6 +7,7 @@
 //! Without the variable a few hundred cases of each kind run.
 
 mod mutate;
+mod stores;
 
 use mutate::mutated;
 use runner::data::formats::{Want, open};
@@ -17,8 +18,10 @@ use runner::label::recorded::{self, Reading};
 use runner::label::report::LabelsReport;
 use runner::model::tensor_file::Tensors;
 use runner::model::tokenizer::Tokenizer;
-use runner::report::files::{Manifest, read_json, read_metrics};
+use runner::report::Results;
+use runner::report::files::{Evaluation, Manifest, read_json, read_metrics};
 use runner::spec::{ColumnsSpec, DataFormat, TextLines};
+use runner::suite::FileKind;
 use serde_json::json;
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -56,14 +59,26 @@ fn number(variable: &str, otherwise: u64) -> u64 {
 /// Changes files and hands each to a reader, which says whether it took it.
 fn fuzz(kind: &str, name: &str, corpus: &[Vec<u8>], take: impl Fn(&Path) -> bool) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = dir.path().join(name);
+    fuzz_in(dir.path(), kind, name, corpus, take);
+}
+
+/// The same where other files belong to it.
+fn fuzz_in(dir: &Path, kind: &str, name: &str, corpus: &[Vec<u8>], take: impl Fn(&Path) -> bool) {
+    let path = dir.join(name);
     fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+    each_case(kind, |case| {
+        fs::write(&path, mutated(corpus, case)).expect("written");
+        take(&path)
+    });
+}
+
+/// Counts what becomes of cases, each by its number; none may panic or take long.
+fn each_case(kind: &str, take: impl Fn(u64) -> bool) {
     let (first, cases) = (number("RUNNER_FUZZ_FIRST", 0), number("RUNNER_FUZZ_CASES", FEW));
     let (mut taken, mut wrong, mut slowest) = (0, Vec::new(), 0f64);
     for case in first..first + cases {
-        fs::write(&path, mutated(corpus, case)).expect("written");
         let started = Instant::now();
-        match catch_unwind(AssertUnwindSafe(|| take(&path))) {
+        match catch_unwind(AssertUnwindSafe(|| take(case))) {
             Ok(true) => taken += 1,
             Ok(false) => {}
             Err(_) => wrong.push(case),
@@ -89,11 +104,32 @@ fn records(path: &Path, format: DataFormat) -> bool {
     })
 }
 
+/// Specs refer to each other and to the model beside them.
 #[test]
 fn spec_files() {
-    let corpus = corpus(&["specs"]);
-    fuzz("spec files", "spec.toml", &corpus, |path| runner::spec::load(path, &Default::default()).is_ok());
-    fuzz("suite files", "suite.toml", &corpus, |path| runner::suite::load(path, &Default::default()).is_ok());
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (mut specs, mut suites) = (Vec::new(), Vec::new());
+    for entry in fs::read_dir(root("specs")).expect("specs").map(|entry| entry.expect("an entry").path()) {
+        let to = dir.path().join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            fs::create_dir(&to).expect("made");
+            let inside = fs::read_dir(&entry).expect("a folder").map(|entry| entry.expect("an entry").path());
+            inside.for_each(|file| {
+                fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("copied");
+            });
+            continue;
+        }
+        let bytes = fs::read(&entry).expect("a file");
+        fs::write(&to, &bytes).expect("written");
+        match FileKind::of(&entry) {
+            FileKind::Spec if entry.extension().is_some_and(|e| e == "toml") => specs.push(bytes),
+            FileKind::Suite => suites.push(bytes),
+            _ => {}
+        }
+    }
+    let at = dir.path();
+    fuzz_in(at, "spec files", "fuzzed.toml", &specs, |path| runner::spec::load(path, &Default::default()).is_ok());
+    fuzz_in(at, "suite files", "fuzzed.toml", &suites, |path| runner::suite::load(path, &Default::default()).is_ok());
 }
 
 const ROWS: &str = "text,label\r\n\"two\r\nlines, \"\"quoted\"\"\",1\r\nplain,0\r\n,\r\n";
@@ -165,8 +201,8 @@ fn label_files() {
 
 /// A batch of one item of three candidates, `r/batch.json` and `r/items.jsonl`.
 fn batch(dir: &Path) {
-    let candidate = |text: &str| json!({ "text": text, "source": "policy" });
-    let item = json!({ "id": "r-0", "query": { "text": "q" }, "candidates": [candidate("x"), candidate("=y"), candidate("z")],
+    let candidate = |text: &str| json!({ "text": text, "ids": [text.len()], "source": "policy" });
+    let item = json!({ "id": "r-0", "query": { "text": "q", "ids": [40] }, "candidates": [candidate("x"), candidate("yy"), candidate("zzz")],
                        "order": [2, 0, 1] });
     let head = json!({ "batch_version": 1, "id": "r", "purpose": "training", "items": 1, "labelers_per_item": 1, "spec": "s",
         "spec_hash": "", "policy_hash": "", "tokenizer_hash": "", "update": 0, "temperature": 0.7, "seed": 1,
@@ -213,23 +249,18 @@ fn imports() {
     let task = |result| json!({ "data": { "item": "r-0" }, "annotations": [annotation(result)] });
     let studio = [json!([task(best.clone())]), json!([task(rank)]), task(best)].map(|v| format!("{v:#}").into_bytes());
     let csv = [
-        "item,query,a,b,c,best,labeler,skip,note\r\nr-0,\"q\r\nq\",x,'=y,z,2,ada,,\r\n",
+        "item,query,a,b,c,best,labeler,skip,note\r\nr-0,\"q\r\nq\",x,yy,zzz,2,ada,,\r\n",
         "item;best;labeler\nr-0;A;ada\n",
     ];
     let csv = csv.map(|text| text.as_bytes().to_vec());
+    let ids = "[{\"query\": [40], \"sample0\": [1],\n \"sample1\": [2],\n \"sample2\": [3],\n \"best\": 1}]\n";
+    let texts = "{\"info\": {\"id\": \"r-0\", \"post\": \"q\"}, \"summaries\": [{\"text\": \"x\"}, {\"text\": \"yy\"}, {\"text\": \"zzz\"}], \
+                 \"choice\": 1, \"worker\": \"ada\", \"batch\": \"r\", \"split\": \"train\"}\n";
     for (kind, format, corpus) in [
         ("Label Studio", exchange::Format::LabelStudio, &studio[..]),
         ("CSV of answers", exchange::Format::Csv, &csv[..]),
-        (
-            "lm_human_preferences to import",
-            exchange::Format::LmHumanPreferences,
-            &corpus(&["tests/fixtures/labels/bom.json"]),
-        ),
-        (
-            "summarize_from_feedback to import",
-            exchange::Format::SummarizeFromFeedback,
-            &corpus(&["tests/fixtures/labels/comparisons.jsonl"]),
-        ),
+        ("lm_human_preferences to import", exchange::Format::LmHumanPreferences, &[ids.into()]),
+        ("summarize_from_feedback to import", exchange::Format::SummarizeFromFeedback, &[texts.into()]),
     ] {
         let options = Importing { labeler: Some("eve".into()), name: Some("fuzz".into()) };
         fuzz(kind, "import", corpus, |path| {
@@ -246,9 +277,18 @@ fn models() {
     fuzz("safetensors", "x.safetensors", &weights, |path| {
         Tensors::open(path).is_ok_and(|tensors| tensors.names().all(|name| tensors.read(name).is_ok()))
     });
-    // Most changes of a whole file hit numbers; these hit the header.
-    let headers: Vec<Vec<u8>> = weights.iter().map(|bytes| bytes[..bytes.len().min(4096)].to_vec()).collect();
-    fuzz("safetensors headers", "x.safetensors", &headers, |path| Tensors::open(path).is_ok());
+    // Most changes of a whole file hit numbers; these hit the header, whose length is right.
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("x.safetensors");
+    let length = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().expect("eight bytes")) as usize;
+    let header = [weights[0][8..8 + length(&weights[0])].to_vec()];
+    let numbers = &weights[0][8 + length(&weights[0])..];
+    each_case("safetensors headers", |case| {
+        let header = mutated(&header, case);
+        let bytes = [&(header.len() as u64).to_le_bytes()[..], &header, numbers].concat();
+        fs::write(&path, bytes).expect("written");
+        Tensors::open(&path).is_ok_and(|tensors| tensors.names().all(|name| tensors.read(name).is_ok()))
+    });
     let tokenizers = corpus(&["tests/fixtures/weights/base/tokenizer.json"]);
     fuzz("tokenizer.json", "tokenizer.json", &tokenizers, |path| {
         let loaded = Tokenizer::load(path.parent().expect("a folder"));
@@ -271,4 +311,41 @@ fn results() {
     fuzz("manifest.json", "manifest.json", &[text], |path| read_json::<Manifest>(path).is_ok());
     let metrics = b"{\"update\": 1, \"objective/kl\": 0.5}\n{\"update\": 2, \"objective/kl\": null}\n".to_vec();
     fuzz("metrics.jsonl", "metrics.jsonl", &[metrics], |path| read_metrics(path).is_ok());
+    let evaluations = corpus(&["results/quickstart/runs/direct/evaluation.json"]);
+    fuzz("evaluation.json", "evaluation.json", &evaluations, |path| read_json::<Evaluation>(path).is_ok());
+}
+
+/// A whole results directory with one damaged file: it is reported with what is left, and what is damaged is named.
+#[test]
+fn reports() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let from = root("results/quickstart");
+    let files = [
+        "manifest.json",
+        "spec.toml",
+        "runs/direct/evaluation.json",
+        "runs/direct/samples.jsonl",
+        "runs/labels_2k/evaluation.json",
+        "runs/labels_2k/samples.jsonl",
+    ];
+    let originals: Vec<Vec<u8>> = files.iter().map(|name| fs::read(from.join(name)).expect("the file")).collect();
+    for (name, bytes) in files.iter().zip(&originals) {
+        let to = dir.path().join(name);
+        fs::create_dir_all(to.parent().expect("a folder")).expect("made");
+        fs::write(to, bytes).expect("written");
+    }
+    for run in ["direct", "labels_2k"] {
+        let metrics = dir.path().join("runs").join(run).join("metrics.jsonl");
+        fs::write(metrics, "{\"objective/kl\": 0.5}\n").expect("written");
+    }
+    each_case("reports", |case| {
+        let which = case as usize % files.len();
+        let path = dir.path().join(files[which]);
+        fs::write(&path, mutated(&originals[which..=which], case)).expect("written");
+        let results = Results::load(dir.path()).expect("what is there");
+        let tables = runner::report::tables::build(&results);
+        assert!(!tables.is_empty(), "{}", files[which]);
+        fs::write(&path, &originals[which]).expect("written");
+        results.damaged.is_empty()
+    });
 }

@@ -1,7 +1,10 @@
 //! `runner labels serve` as a process: nothing that was acknowledged is lost, nothing counts twice, and only those may in who
 //! should.
 
+mod fuzz;
 mod load;
+#[path = "../fuzz/mutate.rs"]
+mod mutate;
 mod site;
 
 use assert_cmd::cargo::CommandCargoExt;

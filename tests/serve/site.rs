@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// One question of four candidates.
@@ -41,6 +42,7 @@ pub struct Site {
     pub page: String,
     pub dashboard: String,
     pub base: String,
+    said: Arc<Mutex<String>>,
 }
 
 impl Drop for Site {
@@ -67,17 +69,27 @@ impl Site {
         let mut address = || Some(out.next()?.ok()?.split_whitespace().last()?.to_string());
         match (address(), address()) {
             (Some(page), Some(dashboard)) => {
-                // Nobody reads what it says from here on; a full pipe would stop it.
+                // A full pipe would stop it.
                 let error = child.stderr.take().expect("piped");
-                std::thread::spawn(move || BufReader::new(error).lines().for_each(drop));
+                let said = Arc::<Mutex<String>>::default();
+                let into = Arc::clone(&said);
+                std::thread::spawn(move || {
+                    let lines = BufReader::new(error).lines().map_while(Result::ok);
+                    lines.for_each(|line| into.lock().expect("no panic").push_str(&format!("{line}\n")));
+                });
                 let base = page.split("/?").next().unwrap_or(&page).trim_end_matches('/').to_string();
-                Ok(Self { child, page, dashboard, base })
+                Ok(Self { child, page, dashboard, base, said })
             }
             _ => {
                 let output = child.wait_with_output().expect("it ends");
                 Err(format!("{}: {}", output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr)))
             }
         }
+    }
+
+    /// What it wrote to standard error so far.
+    pub fn said(&self) -> String {
+        self.said.lock().expect("no panic").clone()
     }
 
     pub fn kill(&mut self) {

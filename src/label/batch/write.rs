@@ -181,7 +181,7 @@ pub fn other_questions(batch: &Batch, spec: &str, seed: u64) -> String {
 /// The batch in a directory and its items; `None` where there is none, or one that was never finished.
 pub fn existing(at: &Path) -> Result<Option<(Batch, Vec<Item>)>, LabelError> {
     let path = at.join("batch.json");
-    let text = match std::fs::read_to_string(&path) {
+    let text = match crate::store::input::read_to_string(&path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(LabelError::file(&path, e)),
@@ -193,7 +193,7 @@ pub fn existing(at: &Path) -> Result<Option<(Batch, Vec<Item>)>, LabelError> {
 
 /// One JSON value per line.
 pub fn lines<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>, LabelError> {
-    let text = std::fs::read_to_string(path).map_err(|e| LabelError::file(path, e))?;
+    let text = crate::store::input::read_to_string(path).map_err(|e| LabelError::file(path, e))?;
     let parse = |(i, line): (usize, &str)| {
         serde_json::from_str(line).map_err(|e| LabelError::Place {
             path: path.into(),

@@ -250,7 +250,7 @@ fn add(path: &Path, mut found: Vec<Found>, mut report: ReadReport) -> Result<Imp
     // Answers without a time keep their places before those with one.
     found.sort_by_key(|found| time(&found.answer));
 
-    let mut text = match std::fs::read_to_string(path) {
+    let mut text = match crate::store::input::read_to_string(path) {
         Ok(text) => text,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => String::new(),
         Err(e) => return Err(LabelError::file(path, e)),

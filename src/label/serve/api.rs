@@ -17,6 +17,8 @@ use std::time::Instant;
 
 /// Longest note and reason in characters.
 const LONGEST_TEXT: usize = 4000;
+/// After one of any number there would be none to change it by.
+const LAST_REVISION: u32 = 1_000_000;
 /// A clock that was set while an item was shown: more seconds than this between it and the steady clock.
 const CLOCK: f64 = 2.0;
 
@@ -139,7 +141,7 @@ fn show(board: std::sync::MutexGuard<'_, Board>, labeler: u32, index: usize, sta
             "instructions": batch.instructions_version,
             "query": item.query.text,
             "candidates": in_order(&item),
-            "revision": given.map_or(0, |g| g.revision + 1),
+            "revision": given.map_or(0, |g| g.revision.saturating_add(1)),
             "answer": answer,
         },
     })))
@@ -224,6 +226,9 @@ fn accepted(shared: &Shared, labeler: u32, said: &Said) -> Result<Option<(usize,
     };
     if said.confidence.is_some_and(|c| !(0.0..=1.0).contains(&c)) {
         return Err(wrong("confidence is from 0 to 1"));
+    }
+    if said.revision > LAST_REVISION {
+        return Err(wrong(format!("an answer can be changed {LAST_REVISION} times")));
     }
     match board.standing(labeler, index, best, said.revision) {
         Standing::New => {}

@@ -10,12 +10,12 @@ use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::report::files;
 use crate::spec::did_you_mean;
 use crate::stage::stop::{Asked, StopRequest, ask, now, requested};
+use crate::store::input;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
 use axum::http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
-use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError};
@@ -165,7 +165,7 @@ pub async fn run(State(shared): State<Arc<Shared>>) -> Reply {
 }
 
 fn watch(dir: &Path) -> Value {
-    let manifest = std::fs::read(dir.join("manifest.json")).ok();
+    let manifest = input::read(&dir.join("manifest.json")).ok();
     let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let state = manifest.and_then(|m| serde_json::from_value::<files::State>(m["state"].clone()).ok());
     let state = state.map(|state| state.now(dir).word());
@@ -188,7 +188,7 @@ fn watch(dir: &Path) -> Value {
 
 /// (episodes, score, KL) of at most [`POINTS`] updates, the last included.
 fn curve(path: &Path) -> Vec<[Option<f64>; 3]> {
-    let Ok(file) = File::open(path) else { return Vec::new() };
+    let Ok(file) = input::open(path) else { return Vec::new() };
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     let values = lines.filter_map(|line| serde_json::from_str::<Map<String, Value>>(&line).ok());
     let number = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_f64);
@@ -203,7 +203,7 @@ fn curve(path: &Path) -> Vec<[Option<f64>; 3]> {
 /// The last whole lines of samples.jsonl.
 fn samples(run: &Path) -> Vec<Value> {
     let tail = || -> std::io::Result<String> {
-        let mut file = File::open(run.join("samples.jsonl"))?;
+        let mut file = input::open(&run.join("samples.jsonl"))?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();

@@ -121,7 +121,8 @@ impl Server {
         if let Some(token) = &options.token
             && (token.len() < SHORTEST_TOKEN || !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b)))
         {
-            let message = format!("--token: {SHORTEST_TOKEN} or more letters, digits, - and _ are needed");
+            let message =
+                format!("--token or RUNNER_LABELS_TOKEN: {SHORTEST_TOKEN} or more letters, digits, - and _ are needed");
             return Err(LabelError::Unusable(message));
         }
         let appender = Appender::open(&options.dir)?;

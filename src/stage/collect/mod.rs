@@ -9,6 +9,7 @@ mod recorded;
 mod samples;
 
 pub use programs::Simulation;
+pub use recorded::count as count_recorded;
 pub use samples::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all, sample_each};
 
 use super::StageError;

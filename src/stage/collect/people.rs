@@ -21,6 +21,7 @@ use crate::stage::scoring::Rule;
 use crate::stage::stop::now;
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
+use crate::store::input::read_to_string;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -434,7 +435,7 @@ fn gold(human: &HumanSpec) -> Result<Vec<Item>, StageError> {
 
 fn instructions(spec: &Spec, human: &HumanSpec) -> Result<String, StageError> {
     match human.instructions.as_deref().filter(|path| !path.is_empty()) {
-        Some(path) => std::fs::read_to_string(path).map_err(StageError::io(path)),
+        Some(path) => read_to_string(Path::new(path)).map_err(StageError::io(path)),
         None => Ok(built_in(spec.task.preset).to_string()),
     }
 }

@@ -1,5 +1,8 @@
 //! Recorded labels of people: read from files, drawn at random by the seed.
 
+use crate::data::queries::QueryFormat;
+use crate::data::read_report::ReadReport;
+use crate::label::Label;
 use crate::label::draw::Draw;
 use crate::label::recorded::{self, QueryOf, Reading};
 use crate::label::report::LabelsReport;
@@ -35,7 +38,48 @@ pub fn from_files(
     query_of: QueryOf<'_>,
     dir: &Path,
 ) -> Result<(), StageError> {
-    let path = labels_path(spec)?;
+    let (labels, held_out) = (spec.collect.labels, spec.collect.held_out);
+    let mut draw = Draw::new(labels + held_out);
+    let mut report = read(spec, tokenizer, query_of, &mut |label| {
+        let rank = Context::seed(spec.seed, &format!("recorded label {:?}", label.query));
+        draw.add(rank, label);
+        if draw.seen().is_multiple_of(STOP_EVERY) {
+            context.check_stop(draw.seen() as usize, Kept::Stages)
+        } else {
+            Ok(())
+        }
+    })?;
+    let drawn = draw.finish();
+    keep_read(dir, &drawn_of(spec, &report)?)?;
+    let known = shared_queries(&drawn[..labels], &drawn[labels..]);
+    report.training = Some(labels as u64);
+    report.held_out = Some(held_out as u64);
+    report.held_out_with_known_query = Some(known as u64);
+    tracing::info!("recorded labels:\n{}", report.text().trim_end());
+    let file = dir.join("labels.jsonl");
+    let lines = |out: &mut std::io::BufWriter<std::fs::File>| {
+        drawn.iter().try_for_each(|label| writeln!(out, "{}", serde_json::to_string(label)?))
+    };
+    write_atomic_with(&file, lines).map_err(StageError::io(file))?;
+    let file = dir.join("labels_report.json");
+    let text = serde_json::to_string_pretty(&report)?;
+    write_atomic(&file, format!("{text}\n").as_bytes()).map_err(StageError::io(file))
+}
+
+/// What a run would read, before it does.
+pub fn count(spec: &Spec, tokenizer: &Tokenizer) -> Result<ReadReport, StageError> {
+    let format = QueryFormat::new(&spec.task, tokenizer)?;
+    let query_of = &|document: &str| format.bare_query(document, tokenizer);
+    drawn_of(spec, &read(spec, tokenizer, query_of, &mut |_| Ok(()))?)
+}
+
+/// Hands over every usable label of the spec's files. Err: they cannot be used.
+fn read(
+    spec: &Spec,
+    tokenizer: &Tokenizer,
+    query_of: QueryOf<'_>,
+    each: &mut dyn FnMut(Label) -> Result<(), StageError>,
+) -> Result<LabelsReport, StageError> {
     let reading = Reading {
         format: spec.labeler.format,
         split: spec.labeler.split.as_deref(),
@@ -47,39 +91,22 @@ pub fn from_files(
         query_of,
         around: (&spec.task.query_prefix, &spec.task.query_suffix),
     };
-    let (labels, held_out) = (spec.collect.labels, spec.collect.held_out);
     let mut report = LabelsReport::default();
-    let mut draw = Draw::new(labels + held_out);
-    recorded::read(path, &reading, &mut report, &mut |label| {
-        let rank = Context::seed(spec.seed, &format!("recorded label {:?}", label.query));
-        draw.add(rank, label);
-        if draw.seen().is_multiple_of(STOP_EVERY) {
-            context.check_stop(draw.seen() as usize, Kept::Stages)
-        } else {
-            Ok(())
-        }
-    })?;
+    recorded::read(labels_path(spec)?, &reading, &mut report, each)?;
     report.check()?;
-    let drawn = draw.finish();
-    if drawn.len() < labels + held_out {
-        return Err(too_few(path, &report, labels, held_out));
-    }
-    let known = shared_queries(&drawn[..labels], &drawn[labels..]);
-    report.training = Some(labels as u64);
-    report.held_out = Some(held_out as u64);
-    report.held_out_with_known_query = Some(known as u64);
+    Ok(report)
+}
+
+/// What becomes of the labels that were read. Err: there are fewer than the spec needs.
+fn drawn_of(spec: &Spec, report: &LabelsReport) -> Result<ReadReport, StageError> {
+    let (labels, held_out) = (spec.collect.labels, spec.collect.held_out);
     let mut read = report.read_report("labeler.path")?;
-    read.drop_kept("not drawn for collect.labels and collect.held_out", read.kept.saturating_sub(drawn.len() as u64));
-    keep_read(dir, &read)?;
-    tracing::info!("recorded labels:\n{}", report.text().trim_end());
-    let file = dir.join("labels.jsonl");
-    let lines = |out: &mut std::io::BufWriter<std::fs::File>| {
-        drawn.iter().try_for_each(|label| writeln!(out, "{}", serde_json::to_string(label)?))
-    };
-    write_atomic_with(&file, lines).map_err(StageError::io(file))?;
-    let file = dir.join("labels_report.json");
-    let text = serde_json::to_string_pretty(&report)?;
-    write_atomic(&file, format!("{text}\n").as_bytes()).map_err(StageError::io(file))
+    let rest = read.kept.checked_sub((labels + held_out) as u64);
+    let rest = rest.ok_or_else(|| {
+        too_few(Path::new(spec.labeler.path.as_deref().unwrap_or_default()), report, labels, held_out)
+    })?;
+    read.drop_kept("not drawn for collect.labels and collect.held_out", rest);
+    Ok(read)
 }
 
 fn too_few(path: &Path, report: &LabelsReport, labels: usize, held_out: usize) -> StageError {

@@ -235,12 +235,12 @@ impl Asked<'_> {
     }
 
     /// All of them.
-    pub fn all(&self, context: &Context, spec: &Spec) -> Result<Vec<Comparison>, StageError> {
+    pub fn all(&self, context: &Context, spec: &Spec, saved: &mut Saved<'_>) -> Result<Vec<Comparison>, StageError> {
         let mut all = Vec::new();
         self.each(
             context,
             spec,
-            &mut context.unsaved(),
+            saved,
             |_| Ok(()),
             |chunk, ()| {
                 all.extend(chunk);
