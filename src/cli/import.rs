@@ -104,7 +104,9 @@ fn say(imported: &Imported, to: &Path) {
     );
     let next = match imported.kind {
         Kind::RewardModel => format!("[reward] path = {:?}", to.display().to_string()),
-        Kind::Policy => format!("[policy] path = {:?}, or runner sample --model {}", to.display().to_string(), to.display()),
+        Kind::Policy => {
+            format!("[policy] path = {:?}, or runner sample --model {}", to.display().to_string(), to.display())
+        }
         Kind::LanguageModel => format!("[model] weights = {{ path = {:?} }}", to.display().to_string()),
     };
     eprintln!("next: {next}");

@@ -92,10 +92,12 @@ impl Bundle {
         };
         let shards = Self::header(&index, &header)?;
         let mut entries = BTreeMap::new();
-        for (key, value) in pairs {
+        // Behind a byte 0 are the parts of partitioned tensors, which have an entry of their own.
+        for (key, value) in pairs.filter(|(key, _)| key.first() != Some(&0)) {
             let name = String::from_utf8(key).map_err(|_| damaged("a tensor's name is not UTF-8"))?;
             let tensor = |message: &str| TensorflowError::tensor(&index, &name, message);
-            let entry = entry(&value).ok_or_else(|| tensor("has an entry that cannot be read; fetch the file again"))?;
+            let entry =
+                entry(&value).ok_or_else(|| tensor("has an entry that cannot be read; fetch the file again"))?;
             if entry.shard >= shards && !entry.partitioned {
                 return Err(tensor(&format!("is in shard {}, and there are {shards}", entry.shard)));
             }

@@ -26,7 +26,10 @@ const LARGEST_TEXT: u64 = 64 << 20;
 pub enum Vocabulary {
     /// GPT-2's own, which the program has inside.
     Gpt2,
-    Files { encoder: PathBuf, merges: PathBuf },
+    Files {
+        encoder: PathBuf,
+        merges: PathBuf,
+    },
 }
 
 /// An opened checkpoint and what is known about its models.
@@ -54,13 +57,28 @@ impl Checkpoint {
         }
         let hparams_path = beside(&prefix, HPARAMS).ok_or_else(|| {
             let place = folder(&prefix).join(HPARAMS);
-            TensorflowError::file(place, "is not there, nor in the folder above; without it nobody knows how many heads \
-                                          the model has")
+            TensorflowError::file(
+                place,
+                "is not there, nor in the folder above; without it nobody knows how many heads \
+                                          the model has",
+            )
         })?;
         let hparams = json(&hparams_path)?;
         let (dimensions, vocab) = parse(&hparams).map_err(|message| TensorflowError::file(&hparams_path, message))?;
         let vocabulary = vocabulary(&prefix, vocab)?;
         Ok(Self { bundle, dimensions, vocab, hparams, vocabulary })
+    }
+}
+
+/// Folders in which a directory's checkpoints are looked for.
+const FOLDERS: [&str; 4] = ["", "checkpoints", "policy", "policy/checkpoints"];
+
+/// Whether a path is a TensorFlow checkpoint, or a directory of some, and no model directory of ours.
+pub fn is_checkpoint(path: &Path) -> bool {
+    let holds = |sub: &&str| path.join(sub).join(STATE).is_file() || !indexes(&path.join(sub)).is_empty();
+    match path.is_dir() {
+        true => !path.join("config.json").exists() && FOLDERS.iter().any(|sub| holds(&sub)),
+        false => with_ending(&without_ending(path), ".index").is_file(),
     }
 }
 
@@ -91,7 +109,7 @@ fn locate(path: &Path) -> Result<PathBuf, TensorflowError> {
     if !path.is_dir() {
         return Ok(without_ending(path));
     }
-    let folders: Vec<PathBuf> = ["", "checkpoints", "policy", "policy/checkpoints"].map(|sub| path.join(sub)).into();
+    let folders: Vec<PathBuf> = FOLDERS.iter().map(|sub| path.join(sub)).collect();
     for dir in &folders {
         let state = dir.join(STATE);
         if state.is_file() {
@@ -161,7 +179,9 @@ pub(super) fn state_name(text: &str) -> Option<String> {
 fn parse(hparams: &Value) -> Result<(Dimensions, usize), String> {
     let number = |key: &str, most: u64| {
         let found = hparams[key].as_u64().filter(|n| (1..=most).contains(n));
-        found.map(|n| n as usize).ok_or_else(|| format!("`{key}` is {}; expected a whole number from 1 to {most}", hparams[key]))
+        found
+            .map(|n| n as usize)
+            .ok_or_else(|| format!("`{key}` is {}; expected a whole number from 1 to {most}", hparams[key]))
     };
     let dimensions = Dimensions {
         layers: number("n_layer", 200)?,
@@ -220,7 +240,9 @@ mod tests {
     fn hparams_that_make_no_model_are_refused_by_their_key() {
         let good = json!({ "n_vocab": 27, "n_ctx": 8, "n_embd": 7, "n_head": 1, "n_layer": 2, "embd_pdrop": 0.1 });
         assert!(parse(&good).is_ok());
-        for (key, value) in [("n_head", json!(2)), ("n_layer", json!(0)), ("n_ctx", json!("8")), ("n_vocab", Value::Null)] {
+        for (key, value) in
+            [("n_head", json!(2)), ("n_layer", json!(0)), ("n_ctx", json!("8")), ("n_vocab", Value::Null)]
+        {
             let mut bad = good.clone();
             bad[key] = value;
             assert!(parse(&bad).is_err_and(|message| message.contains(key)), "{key}");

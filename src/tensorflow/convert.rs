@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// What a scope of a checkpoint holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -75,7 +75,8 @@ pub fn import(checkpoint: &Checkpoint, scope: Option<&str>, to: &Path) -> Result
     if !is_new {
         return Err(TensorflowError::file(to, "is there already and not empty; name a new directory with --to"));
     }
-    let scalar: Vec<Name> = trunk.iter().map(|n| Name { ours: format!("transformer.{}", n.ours), ..n.clone() }).collect();
+    let scalar: Vec<Name> =
+        trunk.iter().map(|n| Name { ours: format!("transformer.{}", n.ours), ..n.clone() }).collect();
     let scalar: Vec<Name> = scalar.into_iter().chain(head).collect();
     let weights = to.join("model.safetensors");
     match kind {
@@ -106,6 +107,43 @@ pub fn import(checkpoint: &Checkpoint, scope: Option<&str>, to: &Path) -> Result
     let config = Config { dimensions: d, vocab, layer_norm_epsilon: LAYER_NORM_EPSILON, tied: true };
     write_config(to, &config, of, tokenizer.end_of_text())?;
     Ok(imported)
+}
+
+/// Version of what [`import`] writes.
+const VERSION: u32 = 1;
+
+/// The model of a checkpoint in a folder of imported ones, by its index and its settings: imported once.
+///
+/// # Errors
+/// Those of [`Checkpoint::open`] and [`import`].
+pub fn imported(from: &Path, scope: Option<&str>, folder: &Path) -> Result<PathBuf, TensorflowError> {
+    let checkpoint = Checkpoint::open(from)?;
+    let index = checkpoint.bundle.index();
+    let index = std::fs::read(&index).map_err(|e| TensorflowError::file(&index, e))?;
+    let hash = |path: &Path| std::fs::read(path).map(|bytes| blake3::hash(&bytes).to_hex().to_string()).ok();
+    let vocabulary = match &checkpoint.vocabulary {
+        Vocabulary::Gpt2 => None,
+        Vocabulary::Files { encoder, merges } => Some((hash(encoder), hash(merges))),
+    };
+    let inputs = json!([VERSION, blake3::hash(&index).to_hex().as_str(), checkpoint.hparams, scope, vocabulary]);
+    let name = blake3::hash(inputs.to_string().as_bytes()).to_hex()[..16].to_string();
+    let to = folder.join(&name);
+    if to.join("config.json").is_file() {
+        return Ok(to);
+    }
+    tracing::info!("importing {}", checkpoint.bundle.prefix().display());
+    // Of this process alone until it is whole.
+    let own = folder.join(format!(".{name}.{}", std::process::id()));
+    let _ = std::fs::remove_dir_all(&own);
+    let made = import(&checkpoint, scope, &own);
+    let moved = made.and_then(|_| {
+        std::fs::rename(&own, &to).or_else(|source| match to.join("config.json").is_file() {
+            true => Ok(()),
+            false => Err(TensorflowError::Write { path: to.clone(), source }),
+        })
+    });
+    let _ = std::fs::remove_dir_all(&own);
+    moved.map(|()| to)
 }
 
 /// Scopes and how many tensors of them stay behind: other models, Adam's moments and counters.
@@ -148,7 +186,7 @@ impl From<TensorflowError> for Failure {
 
 impl From<io::Error> for Failure {
     fn from(source: io::Error) -> Self {
-        Self(TensorflowError::Write { path: std::path::PathBuf::new(), source })
+        Self(TensorflowError::Write { path: PathBuf::new(), source })
     }
 }
 

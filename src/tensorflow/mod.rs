@@ -20,8 +20,8 @@ mod table;
 mod wire;
 
 pub use bundle::{Bundle, Entry};
-pub use checkpoint::Checkpoint;
-pub use convert::{Imported, Kind, import};
+pub use checkpoint::{Checkpoint, is_checkpoint};
+pub use convert::{Imported, Kind, import, imported};
 pub use crc32c::{crc32c, masked};
 pub use download::download;
 pub use names::shown as shown_scope;
@@ -58,6 +58,14 @@ impl TensorflowError {
     }
     fn tensor(path: impl Into<PathBuf>, tensor: &str, message: impl Into<String>) -> Self {
         Self::Tensor { path: path.into(), tensor: tensor.into(), message: message.into() }
+    }
+    /// For those who look up named sources.
+    pub fn into_data(self) -> DataError {
+        match self {
+            Self::Data(error) => error,
+            Self::Write { .. } => DataError::Fetch { what: "import".into(), message: self.to_string() },
+            other => DataError::Other(other.to_string()),
+        }
     }
     /// Whether the input is to blame, rather than the network or the disk.
     pub fn is_wrong_input(&self) -> bool {

@@ -29,7 +29,10 @@ pub struct Name {
 /// All scopes in which there is a model, GPT-2's own as an empty name.
 pub fn scopes(bundle: &Bundle) -> Vec<String> {
     let before = bundle.names().filter_map(|name| name.strip_suffix("model/wte"));
-    before.filter_map(|scope| if scope.is_empty() { Some("") } else { scope.strip_suffix('/') }).map(Into::into).collect()
+    before
+        .filter_map(|scope| if scope.is_empty() { Some("") } else { scope.strip_suffix('/') })
+        .map(Into::into)
+        .collect()
 }
 
 /// A scope as a person names it: `policy`, `reward_model/`, `policy/model`, `model` for GPT-2's own.
@@ -104,14 +107,19 @@ pub fn transformer(d: &Dimensions, vocab: usize) -> Vec<Name> {
         name("wpe".into(), "wpe.weight".into(), &[d.context, w]),
     ];
     let norm = |theirs: String, ours: String| {
-        [("g", "weight"), ("b", "bias")].map(|(g, weight)| name(format!("{theirs}/{g}"), format!("{ours}.{weight}"), &[w]))
+        [("g", "weight"), ("b", "bias")]
+            .map(|(g, weight)| name(format!("{theirs}/{g}"), format!("{ours}.{weight}"), &[w]))
     };
     for layer in 0..d.layers {
         for part in ["ln_1", "ln_2"] {
             all.extend(norm(format!("h{layer}/{part}"), format!("h.{layer}.{part}")));
         }
-        let linear =
-            [("attn", "c_attn", w, 3 * w), ("attn", "c_proj", w, w), ("mlp", "c_fc", w, 4 * w), ("mlp", "c_proj", 4 * w, w)];
+        let linear = [
+            ("attn", "c_attn", w, 3 * w),
+            ("attn", "c_proj", w, w),
+            ("mlp", "c_fc", w, 4 * w),
+            ("mlp", "c_proj", 4 * w, w),
+        ];
         for (block, part, input, output) in linear {
             let (theirs, ours) = (format!("h{layer}/{block}/{part}"), format!("h.{layer}.{block}.{part}"));
             let weight = name(format!("{theirs}/w"), format!("{ours}.weight"), &[input, output]);
@@ -202,13 +210,10 @@ mod tests {
 
     #[test]
     fn scopes_are_named_as_people_do() {
-        assert_eq!(["policy", "reward_model/", "policy/model", "model", "/a/b/"].map(plain), [
-            "policy",
-            "reward_model",
-            "policy",
-            "",
-            "a/b"
-        ]);
+        assert_eq!(
+            ["policy", "reward_model/", "policy/model", "model", "/a/b/"].map(plain),
+            ["policy", "reward_model", "policy", "", "a/b"]
+        );
         assert!(is_slot("policy/model/wte/adam_1") && !is_slot("policy/model/wte"));
     }
 }

@@ -79,12 +79,7 @@ fn place(bytes: &[u8]) -> Option<((u64, u64), &[u8])> {
 }
 
 /// The entries of the block at a place; `left`: bytes of entries that are still believed.
-fn block(
-    path: &Path,
-    body: &[u8],
-    (at, size): (u64, u64),
-    left: &mut usize,
-) -> Result<Vec<Pair>, TensorflowError> {
+fn block(path: &Path, body: &[u8], (at, size): (u64, u64), left: &mut usize) -> Result<Vec<Pair>, TensorflowError> {
     let broken = |message: &str| TensorflowError::block(path, at, format!("{message}; fetch the file again"));
     let outside = || broken("lies outside the file: truncated or damaged");
     let from = usize::try_from(at).map_err(|_| outside())?;
