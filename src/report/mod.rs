@@ -197,7 +197,10 @@ impl Results {
     /// Whether any run's labels come from simulated labelers: whatever shows its numbers says so.
     pub fn simulated(&self) -> bool {
         let of = |table: &toml::Table| {
-            table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str) == Some("simulated")
+            // Where r is given, nobody is asked for labels.
+            let given = table.get("reward").is_some_and(|r| r.get("source").or(r.get("path")).is_some());
+            let kind = table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str);
+            kind == Some("simulated") && !given
         };
         let spec: Option<toml::Table> = self.spec.as_ref().and_then(|text| text.parse().ok());
         let runs = |spec: &toml::Table| {
@@ -230,7 +233,8 @@ pub(crate) fn unlike_the_paper(spec: &Spec) -> Vec<String> {
         (false, None) => Some("a model of another size".to_owned()),
     };
     let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
-    let labelers = (spec.labeler.kind == LabelerKind::Simulated).then(|| "simulated labelers".to_owned());
+    let labelers = (spec.labeler.kind == LabelerKind::Simulated && !spec.reward.is_given())
+        .then(|| "simulated labelers".to_owned());
     [text, model, labelers].into_iter().flatten().collect()
 }
 

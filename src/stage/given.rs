@@ -127,6 +127,14 @@ pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<O
     Ok(Some(Scorer { model, normalization }))
 }
 
+/// A reward model of a results directory, whose tokens are known to be right.
+pub fn load_reward(context: &Context, dir: &Path) -> Result<Scorer, StageError> {
+    let path = dir.join(REWARD);
+    let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
+    let Scale { normalization } = serde_json::from_str(&text)?;
+    Ok(Scorer { model: load_scalar(dir, &context.device)?, normalization })
+}
+
 /// The given π.
 pub fn policy(context: &Context, spec: &Spec, tokenizer: &Tokenizer, rho: &Gpt2) -> Result<Option<Gpt2>, StageError> {
     let Some(dir) = policy_dir(spec) else { return Ok(None) };

@@ -54,9 +54,11 @@ pub fn read(path: &Path) -> Result<Vec<Pair>, TensorflowError> {
         return Err(whole("does not end as an index of TensorFlow's does: truncated, or another file".into()));
     }
     let damaged = || whole("its footer is damaged; fetch the file again".into());
-    let (_, rest) = place(places).ok_or_else(damaged)?;
+    let (meta, rest) = place(places).ok_or_else(damaged)?;
     let (index, _) = place(rest).ok_or_else(damaged)?;
     let (mut all, mut left) = (Vec::new(), LARGEST as usize);
+    // Nothing stands in it; that it is whole says something of the file.
+    block(path, body, meta, &mut left)?;
     for (_, value) in block(path, body, index, &mut left)? {
         let (at, _) = place(&value)
             .ok_or_else(|| TensorflowError::block(path, index.0, "names no block; fetch the file again"))?;
