@@ -37,8 +37,13 @@ pub fn download(to: &Path, fetch: &Fetch<'_>) -> Result<(), TensorflowError> {
             "does not name a checkpoint (model_checkpoint_path: \"..\"); delete it to fetch it again",
         )
     })?;
-    get(&format!("{sub}{name}.index"))?;
-    let bundle = Bundle::open(&to.join(format!("{sub}{name}")))?;
+    let index = get(&format!("{sub}{name}.index"))?;
+    let opened = Bundle::open(&to.join(format!("{sub}{name}")));
+    if opened.is_err() {
+        // So that the same command fetches it anew.
+        let _ = std::fs::remove_file(&index);
+    }
+    let bundle = opened?;
     for ending in bundle.shard_endings() {
         get(&format!("{sub}{name}{ending}"))?;
     }
