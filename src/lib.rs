@@ -21,3 +21,4 @@ pub mod spec;
 pub mod stage;
 pub mod store;
 pub mod suite;
+pub mod tensorflow;

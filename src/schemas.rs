@@ -15,6 +15,7 @@ use crate::stage::reward::Summary;
 use crate::stage::stop::StopRecord;
 use crate::suite::asked::agreement::Agreed;
 use crate::suite::asked::comparison::Compared;
+use crate::suite::asked::scores::Scored;
 use crate::suite::{SuiteManifest, suite_schema};
 use serde_json::Value;
 use std::path::Path;
@@ -27,6 +28,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("sources.schema.json", sources_schema()),
         ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
         ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
+        ("scored.schema.json", schemars::schema_for!(Scored).to_value()),
         ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),
         ("manifest.schema.json", schemars::schema_for!(Manifest).to_value()),
         ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),

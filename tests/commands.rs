@@ -13,11 +13,14 @@ struct Printed {
 }
 
 /// Commands that are not run here, by how they begin, and why.
-const NOT_RUN: [(&str, &str); 15] = [
+const NOT_RUN: [(&str, &str); 18] = [
     ("runner [", "is how a command is written"),
     ("runner labels status DIR", "needs batches: tests/serve"),
     ("runner sample --format json", "a part of a command"),
     ("runner fetch specs/tldr_60k_offline.toml", "fetches: tests/full_path; with --dry-run it is run"),
+    ("runner import tensorflow FROM", "is how it is written"),
+    ("runner import tensorflow DIR", "is how it is written"),
+    ("runner import tensorflow https", "fetches: tests/full_path/released.rs"),
     ("runner labels serve", "serves until it is stopped: tests/serve"),
     ("runner doctor", "computes for a minute; .ci/run runs it"),
     ("runner labels drop", "needs answers of people: tests/serve and tests/browser"),

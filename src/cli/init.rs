@@ -87,7 +87,7 @@ fn starting_keys(spec: &Spec) -> Vec<(&'static str, Keys)> {
     }
     let collect = ("labels", spec.collect.labels.to_string(), "comparisons that the reward model learns from");
     tables.push(("collect", vec![collect]));
-    if spec.collect.schedule.has_rl() {
+    if spec.has_rl() {
         let p = &spec.policy;
         tables.push((
             "policy",

@@ -6,6 +6,7 @@ pub mod compare;
 pub mod directory;
 pub mod doctor;
 pub mod fetch;
+pub mod import;
 pub mod init;
 pub mod labels;
 pub mod labels_batches;
@@ -101,6 +102,11 @@ enum Command {
     Init(init::InitArgs),
     /// Bring everything that runs of these specs take from outside: texts, weights, reviews, labels
     Fetch(fetch::FetchArgs),
+    /// Models of other programs' formats as model directories of ours
+    Import {
+        #[command(subcommand)]
+        command: import::ImportCommand,
+    },
     /// The named sources that specs use, and where each would come from here
     Sources(sources::SourcesArgs),
     /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
@@ -137,6 +143,7 @@ impl Command {
                 | Self::Validate { .. }
                 | Self::Plan { .. }
                 | Self::Fetch(_)
+                | Self::Import { .. }
                 | Self::Sources(_)
                 | Self::Report(_)
         )
@@ -300,6 +307,7 @@ fn command() -> i32 {
         Command::Stop(args) => stop::stop(&args),
         Command::Init(args) => init::init(&args),
         Command::Fetch(args) => fetch::fetch(&args, level),
+        Command::Import { command } => import::import(&command, level),
         Command::Sources(args) => sources::sources(&args),
         Command::Ls => ls::ls(),
         Command::Doctor => doctor::doctor(),

@@ -118,6 +118,7 @@ fn word(used_as: SourceUse) -> &'static str {
         SourceUse::Reviews => "reviews",
         SourceUse::Labels => "labels",
         SourceUse::Model => "model",
+        SourceUse::RewardModel => "reward model",
     }
 }
 

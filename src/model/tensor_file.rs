@@ -317,13 +317,30 @@ fn read_index(path: &Path) -> Result<BTreeMap<String, String>, ModelError> {
     map.iter().map(entry).collect()
 }
 
+/// Takes the next numbers of a tensor that is being written.
+pub type Sink<'a> = dyn FnMut(&[f32]) -> io::Result<()> + 'a;
+
 /// Writes named tensors as one float32 safetensors file, atomically, fetching one at a time from its device.
 pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Weight>) -> Result<(), ModelError> {
+    let shapes = tensors.iter().map(|(name, weight)| (name.clone(), weight.shape())).collect();
+    let written = write_pieces(path, &shapes, &mut |name, sink| {
+        let Some(weight) = tensors.get(name) else { return Ok(()) };
+        sink(&to_vec(weight.clone().inner().flatten()).map_err(io::Error::other)?)
+    });
+    written.map_err(|e| ModelError::file(path, e))
+}
+
+/// Writes tensors of these shapes as one float32 safetensors file, atomically; `each` gives a tensor's numbers to the sink,
+/// in any number of pieces. Nothing is left behind where it fails, or gives too few or too many.
+pub fn write_pieces(
+    path: &Path,
+    shapes: &BTreeMap<String, Vec<usize>>,
+    each: &mut dyn FnMut(&str, &mut Sink<'_>) -> io::Result<()>,
+) -> io::Result<()> {
     let mut header = Map::new();
     header.insert("__metadata__".into(), json!({ "format": "pt" }));
     let mut at = 0;
-    for (name, weight) in tensors {
-        let shape = weight.shape();
+    for (name, shape) in shapes {
         let end = at + 4 * shape.iter().product::<usize>();
         header.insert(name.clone(), json!({ "dtype": "F32", "shape": shape, "data_offsets": [at, end] }));
         at = end;
@@ -331,17 +348,23 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Weight>) -> Result<
     let mut header = Value::Object(header).to_string();
     // Tensors start at a multiple of 8 bytes.
     header.push_str(&" ".repeat(header.len().next_multiple_of(8) - header.len()));
-    let written = write_atomic_with(path, |file| {
+    write_atomic_with(path, |file| {
         file.write_all(&(header.len() as u64).to_le_bytes())?;
         file.write_all(header.as_bytes())?;
-        for weight in tensors.values() {
-            let values = to_vec(weight.clone().inner().flatten()).map_err(io::Error::other)?;
-            for piece in values.chunks(PIECE / 4) {
-                let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
-                file.write_all(&bytes)?;
+        for (name, shape) in shapes {
+            let mut left = shape.iter().product::<usize>();
+            each(name, &mut |values| {
+                left = left.checked_sub(values.len()).ok_or_else(|| io::Error::other("too many numbers"))?;
+                for piece in values.chunks(PIECE / 4) {
+                    let bytes: Vec<u8> = piece.iter().flat_map(|v| v.to_le_bytes()).collect();
+                    file.write_all(&bytes)?;
+                }
+                Ok(())
+            })?;
+            if left > 0 {
+                return Err(io::Error::other(format!("tensor `{name}` has {left} numbers too few")));
             }
         }
         Ok(())
-    });
-    written.map_err(|e| ModelError::file(path, e))
+    })
 }

@@ -137,6 +137,18 @@ impl Tokenizer {
         Self::from_json(&value, end_of_text, at)
     }
 
+    /// Of the files that GPT-2's own code reads (encoder.json and vocab.bpe there), end of text being `<|endoftext|>`.
+    ///
+    /// # Errors
+    /// Files that cannot be read, or have no end of text.
+    pub fn of_vocabulary_files(vocabulary: &Path, merges: &Path) -> Result<Self, ModelError> {
+        let value = tokenizer_json::from_vocabulary_files(vocabulary, merges)?;
+        let ids = tokenizer_json::tokens_of(&value).map_err(|message| ModelError::file(vocabulary, message))?;
+        let end_of_text = ids.get(END_OF_TEXT).and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok());
+        let missing = || ModelError::file(vocabulary, format!("has no token {END_OF_TEXT:?}, which ends a text"));
+        Self::from_json(&value, end_of_text.ok_or_else(missing)?, vocabulary)
+    }
+
     /// tokenizer.json, or vocab.json and merges.txt; nothing where there are none.
     fn own_files(dir: &Path) -> Vec<PathBuf> {
         let existing = |names: &[&str]| {

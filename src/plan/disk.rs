@@ -6,7 +6,7 @@ use super::sizes::Model;
 use crate::model::memory::Shape;
 use crate::spec::Spec;
 use crate::stage::collect::CANDIDATES;
-use crate::stage::rounds::{Round, learns_reward, rounds, updates};
+use crate::stage::rounds::{Round, has_reward_model, rounds, updates};
 use crate::store::checkpoint;
 
 /// Weights and two moments.
@@ -80,8 +80,8 @@ impl Writer<'_> {
     /// What a run adds to its results directory: π, with its value head a second time where it was trained, r, labels
     /// and metrics.
     pub fn results(&self) -> f64 {
-        let rl = self.spec.collect.schedule.has_rl();
-        let models = if rl { 2.0 } else { 1.0 } + if learns_reward(self.spec) { 1.0 } else { 0.0 };
+        let rl = self.spec.has_rl();
+        let models = if rl { 2.0 } else { 1.0 } + if has_reward_model(self.spec) { 1.0 } else { 0.0 };
         let labels: f64 = rounds(self.spec).iter().map(|round| self.labels(round).kept).sum();
         let lines = if rl { updates(self.spec) as f64 * METRICS } else { 0.0 };
         models * self.model.bytes() + labels + lines

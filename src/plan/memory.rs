@@ -12,7 +12,7 @@ use crate::model::memory::{Memory, SHARD_ROWS, Shape};
 use crate::model::sampling::SAMPLING_ROWS;
 use crate::spec::{CollectSchedule, Spec, SupervisedOn};
 use crate::stage::collect::CANDIDATES;
-use crate::stage::rounds::learns_reward;
+use crate::stage::rounds::has_reward_model;
 use crate::stage::scoring::ROWS;
 use crate::stage::supervised::GPU_ROWS;
 
@@ -170,7 +170,7 @@ impl<'a> Gauge<'a> {
 
     fn classifier_bytes(&self) -> f64 {
         let labeler = &self.spec.labeler;
-        if !labeler.has_classifier() {
+        if !self.spec.has_classifier() {
             return 0.0;
         }
         let dimensions = labeler.classifier.dimensions;
@@ -253,7 +253,7 @@ impl<'a> Gauge<'a> {
             head: true,
             dropout: false,
         };
-        let frozen = if learns_reward(self.spec) { 2.0 } else { 1.0 };
+        let frozen = if has_reward_model(self.spec) { 2.0 } else { 1.0 };
         let training = self.training(&shape, rows);
         let mut rollout = self
             .sampling(p.batch_size, 1, 1)
@@ -266,7 +266,7 @@ impl<'a> Gauge<'a> {
     /// ρ, π and their judges; the optimum's samples of one query share one cache, on the CPU a query for each thread.
     pub fn evaluate(&self) -> Peak {
         let e = &self.spec.evaluate;
-        let judges = if learns_reward(self.spec) { self.model.bytes() } else { 0.0 } + self.classifier_bytes();
+        let judges = if has_reward_model(self.spec) { self.model.bytes() } else { 0.0 } + self.classifier_bytes();
         let optimum = self.sampling(e.optimum_samples, e.optimum_samples, e.optimum_queries);
         let responses = self.sampling(ROWS.min(e.queries), 1, 1);
         let pass = self.passes(e.queries, ROWS, self.lengths.whole());

@@ -304,7 +304,7 @@ pub fn timeline(runs: &[Run], device_kind: &str) -> Timeline {
 /// Files of the user that the spec leaves open, or that cannot be used.
 fn paths_to_give(spec: &Spec) -> Vec<String> {
     let mut data = vec![(&spec.task.data, Want::Documents)];
-    if spec.labeler.has_classifier() {
+    if spec.has_classifier() {
         data.push((&spec.labeler.reviews, Want::Reviews));
     }
     let given = data.into_iter().filter(|(source, _)| source.path.is_some());

@@ -6,7 +6,7 @@ use super::sizes::{Model, is_given, reference};
 use super::stages::items;
 use super::units::bytes;
 use super::{Run, units};
-use crate::spec::{CollectSchedule, Spec, SupervisedOn};
+use crate::spec::{Spec, SupervisedOn};
 use crate::stage::experiment::Keys;
 use crate::stage::rounds::{learns_reward, rounds};
 use crate::store::cache::Cache;
@@ -116,13 +116,13 @@ fn peaks(spec: &Spec, model: &Model, hardware: Hardware) -> Vec<(&'static str, P
     if spec.supervised.on != SupervisedOn::Nothing {
         all.push(("supervised", gauge.supervised()));
     }
-    if spec.labeler.has_classifier() {
+    if spec.has_classifier() {
         all.push(("classifier", gauge.classifier()));
     }
     if learns_reward(spec) {
         all.extend([("labels", gauge.labels(round)), ("reward", gauge.reward(round))]);
     }
-    if spec.collect.schedule != CollectSchedule::None {
+    if spec.has_rl() {
         all.push(("policy", gauge.policy()));
     }
     all.push(("evaluate", gauge.evaluate()));

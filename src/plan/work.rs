@@ -6,7 +6,7 @@ use super::sizes::Model;
 use crate::model::flops::{body, head};
 use crate::spec::{LabelerKind, Spec};
 use crate::stage::collect::CANDIDATES;
-use crate::stage::rounds::{Round, wanted};
+use crate::stage::rounds::{Round, has_reward_model, wanted};
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -111,7 +111,7 @@ impl<'a> Counter<'a> {
     /// One score under r_s; nothing where there is none.
     fn mock_score(&self) -> f64 {
         let labeler = &self.spec.labeler;
-        if labeler.has_classifier() { body(&labeler.classifier.dimensions, 0, self.lengths.scored) } else { 0.0 }
+        if self.spec.has_classifier() { body(&labeler.classifier.dimensions, 0, self.lengths.scored) } else { 0.0 }
     }
 
     /// Reading weights and measuring their perplexity on 256 rows of 64 tokens.
@@ -169,7 +169,7 @@ impl<'a> Counter<'a> {
     /// PPO updates `from..to`: sampling, ρ's pass, scores, and each epoch's forward and backward; with online
     /// collection what is sampled to be asked.
     pub fn policy(&self, from: usize, to: usize, online: bool) -> Work {
-        let (p, direct) = (&self.spec.policy, !crate::stage::rounds::learns_reward(self.spec));
+        let (p, direct) = (&self.spec.policy, !has_reward_model(self.spec));
         let score = if direct { self.mock_score() } else { self.reward_score() };
         let episode = self
             .samples(1)
@@ -182,7 +182,7 @@ impl<'a> Counter<'a> {
     /// Held-out queries under ρ and π, their scores, and many samples of ρ for the closed-form optimum.
     pub fn evaluate(&self) -> Work {
         let e = &self.spec.evaluate;
-        let learns = crate::stage::rounds::learns_reward(self.spec);
+        let learns = has_reward_model(self.spec);
         let (reward, mock) = (if learns { self.reward_score() } else { 0.0 }, self.mock_score());
         let judge = if mock > 0.0 { mock } else { reward };
         let query = self.samples(1).times(2.0).plus(forward(self.logprobs() + 2.0 * (judge + mock + reward)));

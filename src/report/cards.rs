@@ -29,7 +29,16 @@ pub fn side_by_side(results: &Results) -> String {
         let alone = runs.len() == 1;
         let policies: String = sides
             .iter()
-            .map(|(run, s)| policy_side(&if alone { "π".to_owned() } else { format!("π of {run}") }, s))
+            .map(|(run, s)| {
+                policy_side(
+                    &if alone {
+                        super::with_origin("π", results.origin_of(run).as_deref())
+                    } else {
+                        format!("π of {}", results.shown_name(run))
+                    },
+                    s,
+                )
+            })
             .collect();
         cards += &card(sample, &policies);
     }

@@ -350,6 +350,9 @@ pub struct Row {
     pub paper: Option<f64>,
     pub paper_note: String,
     pub verdict: String,
+    /// Of models that were not trained here: "authors' release".
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<String>,
 }
 
 /// tables/NAME.json.

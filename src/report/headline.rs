@@ -21,7 +21,9 @@ pub struct Headline {
 
 /// The headline of a results directory of one spec.
 pub fn headline(results: &Results) -> Headline {
-    let evaluated: Vec<(&str, &Evaluation)> = results.evaluations().collect();
+    let shown: Vec<(String, &Evaluation)> =
+        results.evaluations().map(|(run, e)| (results.shown_name(run), e)).collect();
+    let evaluated: Vec<(&str, &Evaluation)> = shown.iter().map(|(run, e)| (run.as_str(), *e)).collect();
     let numbers = numbers(&evaluated, results.simulated());
     let result = match (unfinished(results), numbers) {
         // Names of runs stay as they are.

@@ -56,6 +56,11 @@ pub struct Results {
     pub damaged: Vec<String>,
 }
 
+/// A run's name with where its models are from.
+pub fn with_origin(run: &str, origin: Option<&str>) -> String {
+    origin.map_or_else(|| run.to_owned(), |origin| format!("{run} ({origin})"))
+}
+
 /// What a directory lacks, as it is found out.
 #[derive(Default)]
 struct Gaps {
@@ -88,7 +93,7 @@ impl Results {
         for name in names {
             let home = dir.join("runs").join(&name);
             // Only what a finished run must have is missed: most have no rounds, and some no RL.
-            let (done, rl) = (results.is_done(), results.spec_of(&name).is_none_or(|s| s.collect.schedule.has_rl()));
+            let (done, rl) = (results.is_done(), results.spec_of(&name).is_none_or(|s| s.has_rl()));
             let due = |due: bool, file: &str| home.join(file).exists() || due;
             let run = Run {
                 metrics: match due(done && rl, "metrics.jsonl") {
@@ -128,6 +133,27 @@ impl Results {
         };
         let Gaps { missing, damaged } = missing;
         Ok(Self { stops, missing, damaged, ..results })
+    }
+
+    /// What a reader has to know of a run's models that were not trained here: "authors' release".
+    pub fn origin_of(&self, run: &str) -> Option<String> {
+        self.spec_of(run)?.origin()
+    }
+
+    /// The same of all runs.
+    pub fn origin(&self) -> Option<String> {
+        let mut all: Vec<String> = Vec::new();
+        for origin in self.runs.iter().filter_map(|run| self.origin_of(&run.name)) {
+            if !all.contains(&origin) {
+                all.push(origin);
+            }
+        }
+        (!all.is_empty()).then(|| all.join("; "))
+    }
+
+    /// A run's name, with what [`Results::origin_of`] says.
+    pub fn shown_name(&self, run: &str) -> String {
+        with_origin(run, self.origin_of(run).as_deref())
     }
 
     /// Whether the directory should hold everything; without a manifest nobody knows better.
@@ -172,7 +198,10 @@ impl Results {
     /// Whether any run's labels come from simulated labelers: whatever shows its numbers says so.
     pub fn simulated(&self) -> bool {
         let of = |table: &toml::Table| {
-            table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str) == Some("simulated")
+            // Where r is given, nobody is asked for labels.
+            let given = table.get("reward").is_some_and(|r| r.get("source").or(r.get("path")).is_some());
+            let kind = table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str);
+            kind == Some("simulated") && !given
         };
         let spec: Option<toml::Table> = self.spec.as_ref().and_then(|text| text.parse().ok());
         let runs = |spec: &toml::Table| {
@@ -184,7 +213,9 @@ impl Results {
 
     /// A title, with a word about simulated labelers where it is due.
     pub fn titled(&self, title: &str) -> String {
-        if self.simulated() { format!("{title} (simulated labelers)") } else { title.to_owned() }
+        let simulated = self.simulated().then(|| "simulated labelers".to_owned());
+        let words: Vec<String> = self.origin().into_iter().chain(simulated).collect();
+        if words.is_empty() { title.to_owned() } else { format!("{title} ({})", words.join("; ")) }
     }
 
     /// Evaluations that could be read, in the order of the runs.
@@ -203,7 +234,8 @@ pub(crate) fn unlike_the_paper(spec: &Spec) -> Vec<String> {
         (false, None) => Some("a model of another size".to_owned()),
     };
     let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
-    let labelers = (spec.labeler.kind == LabelerKind::Simulated).then(|| "simulated labelers".to_owned());
+    let labelers = (spec.labeler.kind == LabelerKind::Simulated && !spec.reward.is_given())
+        .then(|| "simulated labelers".to_owned());
     [text, model, labelers].into_iter().flatten().collect()
 }
 

@@ -69,7 +69,7 @@ pub const ALL: [Plot; 5] = [
 
 /// RL draws a path.
 fn trains(spec: &Spec) -> bool {
-    spec.collect.schedule.has_rl()
+    spec.has_rl()
 }
 
 /// Responses are summaries of their queries.

@@ -35,6 +35,7 @@ pub fn build(results: &Results) -> Vec<Table> {
     tables.extend(text_tables::build(results, &seeds));
     for table in &mut tables {
         table.title = results.titled(&table.title);
+        table.rows.iter_mut().for_each(|row| row.origin = results.origin_of(&row.run));
     }
     tables
 }
@@ -66,6 +67,7 @@ pub(crate) fn row(
         paper: None,
         paper_note: NOT_RECORDED.to_owned(),
         verdict: verdict.to_owned(),
+        origin: None,
     }
 }
 
@@ -240,7 +242,7 @@ fn cells(row: &Row) -> Vec<String> {
         (None, note) => note.to_owned(),
     };
     vec![
-        row.run.clone(),
+        super::with_origin(&row.run, row.origin.as_deref()),
         row.name.clone(),
         show(row.value),
         interval,

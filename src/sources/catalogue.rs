@@ -31,8 +31,10 @@ pub enum SourceUse {
     Reviews,
     /// A file of recorded human labels: `labeler`.
     Labels,
-    /// A model directory: `model.weights`.
+    /// A model directory: `model.weights`, `policy.source`.
     Model,
+    /// A reward model's directory: `reward.source`.
+    RewardModel,
 }
 
 impl SourceUse {
@@ -43,6 +45,7 @@ impl SourceUse {
             Self::Reviews => "labeler.reviews",
             Self::Labels => "labeler",
             Self::Model => "model.weights",
+            Self::RewardModel => "reward",
         }
     }
 }
@@ -81,7 +84,7 @@ pub struct Source {
     pub places: Vec<Place>,
 }
 
-/// One place of a source: exactly one of `hf`, `urls` and `path`.
+/// One place of a source: exactly one of `hf`, `urls`, `tensorflow` and `path`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Place {
@@ -94,6 +97,10 @@ pub struct Place {
     /// Files at plain addresses, without credentials.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
+    /// Address of a directory with a TensorFlow checkpoint in the layout of the authors' released models; its files are fetched
+    /// one by one, and the model is imported.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tensorflow: Option<String>,
     /// One more, for evaluation alone.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub held_out_url: Option<String>,
@@ -132,7 +139,7 @@ impl Place {
             let held_out = self.held_out_files.as_ref().map(|files| format!(", {files}")).unwrap_or_default();
             return format!("hf:{repository}{files}{held_out}");
         }
-        match &self.path {
+        match self.path.as_ref().or(self.tensorflow.as_ref()) {
             Some(path) => path.clone(),
             None => self.addresses().cloned().collect::<Vec<_>>().join(", "),
         }
@@ -355,8 +362,7 @@ fn write_out(node: &mut Node) {
 fn mistakes(source: &Source, known: Option<&Source>) -> Vec<(&'static str, String, String)> {
     let mut found = Vec::new();
     if source.used_as.is_none() && known.is_none() {
-        let hint =
-            "say use = \"text\", \"reviews\", \"labels\" or \"model\", or take a name that `runner sources` lists";
+        let hint = "say use = \"text\", \"reviews\", \"labels\", \"model\" or \"reward_model\", or take a name that `runner sources` lists";
         found.push(("", "is a new name, and nothing says what it is for".into(), hint.into()));
     }
     if source.places.is_empty() && known.is_none_or(|known| known.places.is_empty()) {
@@ -369,17 +375,23 @@ fn mistakes(source: &Source, known: Option<&Source>) -> Vec<(&'static str, Strin
 }
 
 fn mistake_of_place(place: &Place) -> Option<(String, String)> {
-    let given =
-        [place.hf.is_some(), !place.urls.is_empty(), place.path.is_some()].iter().filter(|given| **given).count();
+    let given = [place.hf.is_some(), !place.urls.is_empty(), place.path.is_some(), place.tensorflow.is_some()];
+    let given = given.iter().filter(|given| **given).count();
     let refuse = |message: String, hint: &str| Some((message, hint.to_string()));
     if given != 1 {
-        return refuse(format!("a place has {given} of `hf`, `urls` and `path`"), "give exactly one");
+        return refuse(format!("a place has {given} of `hf`, `urls`, `tensorflow` and `path`"), "give exactly one");
     }
     if let Some(name) = place.hf.as_ref().filter(|name| !is_repository(name)) {
         return refuse(format!("{name:?} is not a name on the hub"), "it has the form owner/name");
     }
     if let Some(revision) = place.revision.as_ref().filter(|r| place.hf.is_none() || !is_revision(r)) {
         return refuse(format!("{revision:?} is no branch, tag or commit of an `hf`"), "remove it, or name one");
+    }
+    if let Some(url) = place.tensorflow.as_ref().filter(|url| !is_directory_address(url)) {
+        return refuse(
+            format!("{url:?} is not the address of a directory"),
+            "it starts with https://, without ? and #",
+        );
     }
     if place.held_out_url.is_some() && place.urls.is_empty() {
         return refuse("held_out_url goes with urls".into(), "use held_out_files for a folder or data set");
@@ -398,6 +410,11 @@ fn mistake_of_place(place: &Place) -> Option<(String, String)> {
         );
     }
     mistake_of_addresses(place)
+}
+
+fn is_directory_address(url: &str) -> bool {
+    let is_address = url.starts_with("https://") || url.starts_with("http://");
+    is_address && !url.contains(['?', '#']) && !url.chars().any(char::is_whitespace)
 }
 
 fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
@@ -419,7 +436,7 @@ fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
         }
         names.push(name);
     }
-    if let Some(name) = place.sha256.keys().find(|name| !names.contains(&name.as_str())) {
+    if let Some(name) = place.sha256.keys().find(|name| place.tensorflow.is_none() && !names.contains(&name.as_str())) {
         return refuse(
             format!("sha256 names {name:?}, which no address ends with"),
             "use the last part of the address",

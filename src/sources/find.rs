@@ -8,6 +8,7 @@ use crate::data::files::{self, matches};
 use crate::data::formats::Want;
 use crate::data::hub::{Access, Hub, Kind};
 use crate::spec::{DataSpec, WeightsSpec};
+use crate::tensorflow::{TensorflowError, download, imported, is_checkpoint};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
@@ -41,6 +42,28 @@ impl Finder<'_> {
     /// As for [`Finder::data`].
     pub fn weights(&self, name: &str) -> Result<Located<WeightsSpec>, DataError> {
         self.first(name, SourceUse::Model, &|place, hub| self.weights_at(name, place, hub))
+    }
+
+    /// A model or a reward model, as the path of a directory that is read.
+    ///
+    /// # Errors
+    /// As for [`Finder::data`].
+    pub fn model(&self, name: &str, used_as: SourceUse) -> Result<Located<String>, DataError> {
+        self.first(name, used_as, &|place, hub| self.model_at(name, used_as, place, hub))
+    }
+
+    /// A model directory as it is, or what a TensorFlow checkpoint is imported as.
+    ///
+    /// # Errors
+    /// A checkpoint that cannot be read.
+    pub fn readable(&self, path: String, used_as: SourceUse) -> Result<String, DataError> {
+        let from = Path::new(&path);
+        if !is_checkpoint(from) {
+            return Ok(path);
+        }
+        let scope = (used_as == SourceUse::RewardModel).then_some("reward_model");
+        let imported = imported(from, scope, &self.folder.of("imported")).map_err(TensorflowError::into_data)?;
+        Ok(imported.to_string_lossy().into_owned())
     }
 
     /// A label file, or a folder of them.
@@ -93,7 +116,9 @@ impl Finder<'_> {
 
     /// Files that a person put in the source's folder, where no address fills it.
     fn by_hand(&self, name: &str, places: &[Place]) -> Option<Place> {
-        if places.iter().any(|place| !place.urls.is_empty()) || !self.folder.has_files(name) {
+        if places.iter().any(|place| !place.urls.is_empty() || place.tensorflow.is_some())
+            || !self.folder.has_files(name)
+        {
             return None;
         }
         let last = |pattern: &Option<String>| pattern.as_ref().map(|p| p.rsplit('/').next().unwrap_or(p).to_string());
@@ -119,7 +144,7 @@ impl Finder<'_> {
             Access::Offline(variable) => format!("{variable} is set, so nothing is fetched; "),
         };
         let own = match used_as {
-            SourceUse::Model => "a model directory",
+            SourceUse::Model | SourceUse::RewardModel => "a model directory",
             _ => "a file or folder",
         };
         let reasons = refused.join("; ");
@@ -189,8 +214,35 @@ impl Finder<'_> {
             let (_, commit) = hub.model(repository, place.revision.as_deref())?;
             return Ok(WeightsSpec { hf: Some(repository.clone()), revision: Some(commit), ..none });
         }
-        self.addresses(name, place, hub)?;
-        Ok(WeightsSpec { path: Some(self.folder.of(name).to_string_lossy().into_owned()), ..none })
+        Ok(WeightsSpec { path: Some(self.model_at(name, SourceUse::Model, place, hub)?), ..none })
+    }
+
+    fn model_at(&self, name: &str, used_as: SourceUse, place: &Place, hub: &Hub) -> Result<String, DataError> {
+        if let Some(path) = &place.path {
+            return there(path).and_then(|path| self.readable(path, used_as));
+        }
+        if let Some(repository) = &place.hf {
+            let (dir, _) = hub.model(repository, place.revision.as_deref())?;
+            return Ok(dir.to_string_lossy().into_owned());
+        }
+        let folder = self.folder.of(name);
+        match &place.tensorflow {
+            Some(address) => self.checkpoint(name, address.trim_end_matches('/'), place, hub)?,
+            None => {
+                self.addresses(name, place, hub)?;
+            }
+        }
+        self.readable(folder.to_string_lossy().into_owned(), used_as)
+    }
+
+    /// The files of a checkpoint, in the folder of its source as they are at its address.
+    fn checkpoint(&self, name: &str, address: &str, place: &Place, hub: &Hub) -> Result<(), DataError> {
+        let fetch = |file: &str, _: &Path| {
+            let url = format!("{address}/{file}");
+            let below = file.rsplit_once('/').map_or_else(|| name.to_string(), |(sub, _)| format!("{name}/{sub}"));
+            self.folder.file(&below, &url, &self.catalogue.mirrored(&url), place, hub)
+        };
+        download(&self.folder.of(name), &fetch).map_err(TensorflowError::into_data)
     }
 
     fn labels_at(&self, name: &str, place: &Place, hub: &Hub) -> Result<PathBuf, DataError> {

@@ -35,6 +35,7 @@ impl Need {
                 let found = finder.weights(name)?;
                 Ok(path(&found.what.path, &found.what.hf))
             }
+            (Wanted::Source(name), SourceUse::RewardModel) => Ok(finder.model(name, SourceUse::RewardModel)?.what),
             (Wanted::Source(name), SourceUse::Labels) => Ok(finder.labels(name)?.what.display().to_string()),
             (Wanted::Source(name), used_as) => {
                 let found = finder.data(name, want_of(used_as), None)?;
@@ -101,7 +102,15 @@ pub fn needs(spec: &Spec) -> Vec<Need> {
         _ => None,
     };
     all.extend(wanted.map(|wanted| Need { used_as: SourceUse::Model, wanted }));
-    let reviews = spec.labeler.has_classifier().then_some((SourceUse::Reviews, &spec.labeler.reviews));
+    let given = [
+        (SourceUse::RewardModel, &spec.reward.source, &spec.reward.path),
+        (SourceUse::Model, &spec.policy.source, &spec.policy.path),
+    ];
+    for (used_as, source, path) in given {
+        let wanted = source.clone().map(Wanted::Source).or(path.clone().map(Wanted::Path));
+        all.extend(wanted.map(|wanted| Need { used_as, wanted }));
+    }
+    let reviews = spec.has_classifier().then_some((SourceUse::Reviews, &spec.labeler.reviews));
     for (used_as, data) in [(SourceUse::Text, &spec.task.data)].into_iter().chain(reviews) {
         let wanted = match (&data.source, &data.hf, &data.path) {
             (Some(name), _, _) => Some(Wanted::Source(name.clone())),
@@ -111,7 +120,7 @@ pub fn needs(spec: &Spec) -> Vec<Need> {
         };
         all.extend(wanted.map(|wanted| Need { used_as, wanted }));
     }
-    if spec.labeler.kind == LabelerKind::Recorded {
+    if spec.labeler.kind == LabelerKind::Recorded && !spec.reward.is_given() {
         let wanted = match (&spec.labeler.source, &spec.labeler.path) {
             (Some(name), _) => Some(Wanted::Source(name.clone())),
             (_, Some(path)) => Some(Wanted::Path(path.clone())),

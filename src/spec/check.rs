@@ -49,11 +49,11 @@ pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     ];
     let task = data_rules(&TASK_DATA, &spec.task.data, options);
     // Only r_s reads reviews.
-    let reviews =
-        if spec.labeler.has_classifier() { data_rules(&REVIEWS, &spec.labeler.reviews, options) } else { Vec::new() };
+    let reviews = if spec.has_classifier() { data_rules(&REVIEWS, &spec.labeler.reviews, options) } else { Vec::new() };
     let recorded = recorded_rules(spec, options);
     let labels = super::check_labels::rules(spec, options);
-    sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).chain(labels).collect()
+    let given = super::given::rules(spec, options);
+    sizes.into_iter().flatten().chain(task).chain(reviews).chain(recorded).chain(labels).chain(given).collect()
 }
 
 fn episodes_fill_batches(spec: &Spec) -> Option<Finding> {
@@ -109,7 +109,7 @@ fn query_and_response_fit_model(spec: &Spec) -> Option<Finding> {
 fn query_and_response_fit_classifier(spec: &Spec) -> Option<Finding> {
     let (query, response) = (spec.task.query_length, spec.task.response_length);
     let context = spec.labeler.classifier.dimensions.context;
-    if !spec.labeler.has_classifier() || query + response <= context {
+    if !spec.has_classifier() || query + response <= context {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.context", "task.query_length", "task.response_length"];
@@ -158,7 +158,7 @@ fn model_width_divides(spec: &Spec) -> Option<Finding> {
 
 fn classifier_width_divides(spec: &Spec) -> Option<Finding> {
     let Dimensions { width, heads, .. } = spec.labeler.classifier.dimensions;
-    if !spec.labeler.has_classifier() || heads == 0 || width % heads == 0 {
+    if !spec.has_classifier() || heads == 0 || width % heads == 0 {
         return None;
     }
     let keys = ["labeler.classifier.dimensions.width", "labeler.classifier.dimensions.heads"];
@@ -177,6 +177,7 @@ fn sequence_fits_context(spec: &Spec) -> Option<Finding> {
 fn labels_fill_a_batch(spec: &Spec) -> Option<Finding> {
     let (batch, labels) = (spec.reward.batch_size, spec.collect.labels);
     let no_reward = match spec.collect.schedule {
+        _ if spec.reward.is_given() => true,
         CollectSchedule::Direct => true,
         CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => false,
         CollectSchedule::None => spec.labeler.kind == LabelerKind::Mock,
@@ -308,7 +309,7 @@ fn weights_are_a_known_source(spec: &Spec) -> Option<Finding> {
 
 /// A source has a name that the catalogue knows, and is for the part of the spec that asks for it. Mistakes of a user's own
 /// sources.toml are reported by the command itself.
-fn source_is_known(key: &'static str, name: &str, wanted: SourceUse) -> Option<Finding> {
+pub(super) fn source_is_known(key: &'static str, name: &str, wanted: SourceUse) -> Option<Finding> {
     let (message, hint) = Catalogue::current().ok()?.refusal(name, wanted)?;
     hinted(&[key], message, hint)
 }

@@ -5,6 +5,7 @@ mod blame;
 mod changed;
 mod check;
 mod check_labels;
+mod given;
 mod layers;
 mod load;
 pub mod paths;

@@ -8,11 +8,13 @@ use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
 /// Keys of a spec that name files or folders.
-const OF_SPECS: [&str; 7] = [
+const OF_SPECS: [&str; 9] = [
     "model.weights.path",
     "task.data.path",
     "labeler.path",
     "labeler.reviews.path",
+    "reward.path",
+    "policy.path",
     "labeler.human.gold",
     "labeler.human.instructions",
     BATCHES,

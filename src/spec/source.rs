@@ -123,7 +123,7 @@ pub fn join(path: &str, key: &str) -> String {
 }
 
 /// Keys that say the same thing in different ways: setting the first in a higher layer drops the others of lower ones.
-const REPLACES: [(&[&str], &str, &[&str]); 14] = [
+const REPLACES: [(&[&str], &str, &[&str]); 16] = [
     (&["model.weights"], "source", &["pretrain", "path", "hf", "revision"]),
     (&["model.weights"], "path", &["source", "pretrain", "hf", "revision"]),
     (&["model.weights"], "hf", &["source", "pretrain", "path", "revision"]),
@@ -142,6 +142,8 @@ const REPLACES: [(&[&str], &str, &[&str]); 14] = [
     ),
     (&["labeler"], "source", &["path"]),
     (&["labeler"], "path", &["source"]),
+    (&["reward", "policy"], "source", &["path"]),
+    (&["reward", "policy"], "path", &["source"]),
     (&["model"], "size", &["dimensions"]),
     // For β, `horizon` in a higher layer drops a lower `gain`.
     (&["policy.kl"], "horizon", &["gain"]),

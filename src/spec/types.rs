@@ -879,6 +879,13 @@ impl Default for AdamSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardSpec {
+    /// A named source of a reward model that is given instead of trained, such as `released/sentiment/reward_model`: no labels
+    /// are asked for, and no r_s is trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The same by a directory: `models/reward` of a run, what `runner import` wrote, or a TensorFlow checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Decays linearly to 0 over the one epoch.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub lr: f64,
@@ -901,6 +908,8 @@ pub struct RewardSpec {
 impl Default for RewardSpec {
     fn default() -> Self {
         Self {
+            source: None,
+            path: None,
             lr: 5e-5,
             batch_size: 32,
             epochs: 1,
@@ -917,6 +926,12 @@ impl Default for RewardSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySpec {
+    /// A named source of a policy that is given instead of trained, such as `released/sentiment/policy`: it is evaluated beside ρ.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// The same by a directory: `models/policy` of a run, what `runner import` wrote, or a TensorFlow checkpoint's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
     /// Episodes in all; a multiple of `batch_size`.
     #[schemars(range(min = 1, max = 1000000000))]
     pub episodes: usize,
@@ -959,6 +974,8 @@ pub struct PolicySpec {
 impl Default for PolicySpec {
     fn default() -> Self {
         Self {
+            source: None,
+            path: None,
             episodes: 1_000_448,
             batch_size: 512,
             minibatches: 1,

@@ -58,7 +58,7 @@ impl<'a> Links<'a> {
         let upstream: Vec<String> = self.upstream.iter().cloned().chain([reward.to_string()]).collect();
         let schedule = self.spec.collect.schedule;
         let policy = match schedule {
-            _ if !schedule.has_rl() => None,
+            _ if !self.spec.has_rl() => None,
             CollectSchedule::Batched | CollectSchedule::Online => {
                 Some(policy::round_key(self.spec, round, &upstream, self.policy.as_ref())?)
             }

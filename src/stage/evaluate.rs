@@ -94,7 +94,8 @@ fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir:
     let (reference_scores, scores) = (scores_of(judging, &reference)?, scores_of(judging, &responses)?);
     let missing = responses.iter().filter(|r| rule.cut(r).is_none()).count();
     let reference_moments = moments(&reference_scores);
-    let learned = !matches!(spec.collect.schedule, CollectSchedule::Direct | CollectSchedule::None);
+    let learned =
+        spec.reward.is_given() || !matches!(spec.collect.schedule, CollectSchedule::Direct | CollectSchedule::None);
     let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..rule.cut(r).unwrap_or(r.len())]);
     let texts = |all: &[Vec<u32>]| all.iter().map(|r| Ok(shown(r)?)).collect::<Result<Vec<String>, StageError>>();
     let (reference_texts, texts) = (texts(&reference)?, texts(&responses)?);
@@ -111,9 +112,8 @@ fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir:
         run: run.into(),
         schedule: spec.collect.schedule.word().into(),
         labels: inputs.labels.filter(|_| learned),
-        episodes: if spec.collect.schedule.has_rl() { spec.policy.episodes as u64 } else { 0 },
-        kl_target: (spec.collect.schedule.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive)
-            .then_some(spec.policy.kl.target),
+        episodes: if spec.has_rl() { spec.policy.episodes as u64 } else { 0 },
+        kl_target: (spec.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive).then_some(spec.policy.kl.target),
         n: queries.len(),
         judge,
         reference: reference_moments,

@@ -7,7 +7,7 @@ use super::context::Context;
 use super::policy::Segment;
 use super::rounds::learns_reward;
 use super::scoring::{Rule, Scorer, raw_scores};
-use super::{classifier, collect, evaluate, policy, pretrain, sources, supervised};
+use super::{classifier, collect, evaluate, given, policy, pretrain, sources, supervised};
 use crate::data::queries::{Example, Query, examples};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
@@ -34,10 +34,32 @@ pub struct Keys {
     pub upstream: Vec<String>,
     /// Labels, reward model and policy of each round; direct mode has no rounds.
     pub rounds: Vec<RoundKeys>,
-    /// Of direct mode, which has a policy without rounds.
+    /// Without rounds: of direct mode, and under a reward model that is given.
     pub policy: Option<Key>,
+    /// Content of a reward model and a policy that are given; no artifacts.
+    pub given: Given,
     /// None while people's answers are missing on which it depends.
     pub evaluate: Option<Key>,
+}
+
+/// What is given instead of trained.
+#[derive(Debug, Clone, Default)]
+pub struct Given {
+    pub reward: Option<Key>,
+    pub policy: Option<Key>,
+}
+
+impl Given {
+    fn new(spec: &Spec) -> Result<Self, StageError> {
+        Ok(Self { reward: given::reward_key(spec)?, policy: given::policy_key(spec)? })
+    }
+
+    /// Stands for what is not here yet.
+    fn stand_in(spec: &Spec) -> Result<Self, serde_json::Error> {
+        let reward = spec.reward.is_given().then(|| Key::new("given_reward", STAND_IN, &spec.reward)).transpose()?;
+        let policy = spec.policy.is_given().then(|| Key::new("given_policy", STAND_IN, &spec.policy)).transpose()?;
+        Ok(Self { reward, policy })
+    }
 }
 
 /// The keys of a spec's rounds, by those of ρ and r_s.
@@ -48,11 +70,12 @@ impl Keys {
         // What the hub has is named by its commit, as in a run.
         let spec = &sources::cached(spec)?;
         let pretrained = pretrain::key(spec, device_kind)?;
-        let classifier = match spec.labeler.has_classifier() {
+        let classifier = match spec.has_classifier() {
             true => Some(classifier::key(spec, &pretrained)?),
             false => None,
         };
-        Self::from_roots(spec, run, (pretrained, classifier), &|upstream| chain::keys(spec, upstream))
+        let roots = (pretrained, classifier, Given::new(spec)?);
+        Self::from_roots(spec, run, roots, &|upstream| chain::keys(spec, upstream))
     }
 
     /// The same before everything is here: a stage whose files or answers are missing has a key that stands for it, the same
@@ -80,22 +103,26 @@ impl Keys {
             let length = spec.task.query_length + spec.task.response_length;
             Key::new("classifier", STAND_IN, &(&l.reviews, &l.classifier, length, pretrained.to_string(), spec.seed))
         };
-        let classifier = match spec.labeler.has_classifier() {
+        let classifier = match spec.has_classifier() {
             // What a name stands for is not known, and so not what r_s learns from.
             true if !known => Some(stand_in()?),
             true => Some(or_stand_in(("classifier", 0), classifier::key(spec, &pretrained), lacks, stand_in)?),
             false => None,
         };
+        let given = Given::new(spec).or_else(|e| {
+            lacks.push(Lack { stage: "import", round: 0, why: e.to_string(), waits: false });
+            Given::stand_in(spec)
+        })?;
         let lacks = std::cell::RefCell::new(lacks);
         let rounds = |upstream: &[String]| chain::planned(spec, upstream, &mut lacks.borrow_mut());
-        Self::from_roots(spec, run, (pretrained, classifier), &rounds)
+        Self::from_roots(spec, run, (pretrained, classifier, given), &rounds)
     }
 
     /// From ρ and r_s on, keys follow from the spec. `rounds`: the keys of its rounds, by ρ and r_s.
     fn from_roots(
         spec: &Spec,
         run: &str,
-        (pretrained, classifier): (Key, Option<Key>),
+        (pretrained, classifier, given): (Key, Option<Key>, Given),
         rounds: RoundsOf<'_>,
     ) -> Result<Self, StageError> {
         let supervised = supervised::key(spec, &pretrained)?;
@@ -105,11 +132,15 @@ impl Keys {
         let upstream: Vec<String> =
             [Some(reference), classifier.as_ref()].into_iter().flatten().map(Key::to_string).collect();
         let rounds = rounds(&upstream)?;
-        let policy = match rl && !learns_reward(spec) {
-            true => Some(policy::key(spec, &with(&upstream, format!("direct {:?}", spec.reward)))?),
+        let scorer = match &given.reward {
+            Some(key) => key.to_string(),
+            None => format!("direct {}", serde_json::to_string(&spec.reward)?),
+        };
+        let policy = match spec.has_rl() && !learns_reward(spec) {
+            true => Some(policy::key(spec, &with(&upstream, scorer))?),
             false => None,
         };
-        let mut keys = Self { pretrained, supervised, classifier, upstream, rounds, policy, evaluate: None };
+        let mut keys = Self { pretrained, supervised, classifier, upstream, rounds, policy, given, evaluate: None };
         keys.evaluate = keys.evaluation(spec, run, keys.rounds.last())?;
         Ok(keys)
     }
@@ -123,10 +154,12 @@ impl Keys {
         let upstream = match self.policy.as_ref().or(last.and_then(|round| round.policy.as_ref())) {
             Some(policy) => vec![policy.to_string()],
             None => {
-                let scorer = last.and_then(|round| round.reward.as_ref());
-                let scorer = scorer.map_or_else(|| format!("direct {:?}", spec.reward), Key::to_string);
+                let scorer = last.and_then(|round| round.reward.as_ref()).or(self.given.reward.as_ref());
+                let direct = || Ok(format!("direct {}", serde_json::to_string(&spec.reward)?));
+                let scorer = scorer.map_or_else(direct, |key| Ok::<_, StageError>(key.to_string()))?;
                 let supervised = self.supervised.as_ref().map(Key::to_string).unwrap_or_default();
-                with(&with(&self.upstream, scorer), supervised)
+                let upstream = with(&with(&self.upstream, scorer), supervised);
+                self.given.policy.as_ref().map_or_else(|| upstream.clone(), |key| with(&upstream, key.to_string()))
             }
         };
         Ok(Some(evaluate::key(spec, run, &upstream)?))
@@ -262,16 +295,17 @@ pub fn queries(
 /// Err: these are fewer queries than the spec needs.
 pub fn check_queries(spec: &Spec, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
     let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
-    if train.len() >= spec.policy.batch_size && held_out.len() >= needed {
+    // A policy that is given needs no training.
+    let for_training = if spec.policy.is_given() { 1 } else { spec.policy.batch_size };
+    if train.len() >= for_training && held_out.len() >= needed {
         return Ok(());
     }
     Err(StageError::Input(format!(
-        "task.data gives {} training and {} held-out queries of {}-{} tokens; {} and {needed} are needed: use more text, or lower policy.batch_size and evaluate.queries",
+        "task.data gives {} training and {} held-out queries of {}-{} tokens; {for_training} and {needed} are needed: use more text, or lower policy.batch_size and evaluate.queries",
         train.len(),
         held_out.len(),
         spec.task.query_min_length,
-        spec.task.query_length,
-        spec.policy.batch_size
+        spec.task.query_length
     )))
 }
 
@@ -351,6 +385,8 @@ struct Trained {
     labels: Option<u64>,
     /// Directory of π, where there is RL.
     policy: Option<PathBuf>,
+    /// The policy, where it is given.
+    given: Option<Gpt2>,
     /// Keys of the last round.
     last: Option<RoundKeys>,
 }
@@ -370,18 +406,32 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         };
         let chain::Trained { scorer, accuracy, policy, labels, last } =
             chain::run(context, run, spec, &keys.upstream, &inputs)?;
-        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
+        let given = given::policy(context, spec, &s.tokenizer, &s.rho)?;
+        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, given, last: Some(last) });
     }
-    let Some(key) = &keys.policy else { return Ok(Trained::default()) };
-    let mock = s.mock.as_ref();
-    let mock =
-        mock.ok_or_else(|| StageError::Input("there is nothing to optimise: no reward model and no r_s".into()))?;
-    let kept = context.out.join("runs").join(run).join("normalization");
-    let scorer = direct_scorer(context, spec, s, mock, (&kept, key))?;
+    let scorer = given::reward(context, spec, &s.tokenizer)?;
+    if let Some(scorer) = &scorer {
+        let dir = context.out.join("runs").join(run).join("models/reward");
+        given::publish_reward(scorer, &s.tokenizer, &dir)?;
+    }
+    let Some(key) = &keys.policy else {
+        let given = given::policy(context, spec, &s.tokenizer, &s.rho)?;
+        return Ok(Trained { scorer, given, ..Trained::default() });
+    };
+    let scorer = match (scorer, &s.mock) {
+        (Some(given), _) => given,
+        (None, Some(mock)) => {
+            let kept = context.out.join("runs").join(run).join("normalization");
+            direct_scorer(context, spec, s, mock, (&kept, key))?
+        }
+        (None, None) => {
+            return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
+        }
+    };
     let inputs = policy::Inputs {
         reference: &s.rho,
         scorer: &scorer,
-        mock: Some(mock),
+        mock: s.mock.as_ref(),
         rule: &s.rule,
         queries: &s.train,
         end_of_text: s.tokenizer.end_of_text(),
@@ -394,9 +444,13 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
 fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<(), StageError> {
     let run_dir = context.out.join("runs").join(run);
     let trained = train(context, run, spec, keys, s)?;
-    let policy = match &trained.policy {
-        Some(dir) => publish_policy(context, run, s, dir)?,
-        None => {
+    let policy = match (&trained.policy, &trained.given) {
+        (_, Some(given)) => {
+            given::publish_policy(given, &s.tokenizer, &run_dir.join("models/policy"))?;
+            given.clone()
+        }
+        (Some(dir), None) => publish_policy(context, run, s, dir)?,
+        (None, None) => {
             let dir = s.supervised.as_ref().unwrap_or(&s.pretrained);
             publish_model(dir, &run_dir.join("models/policy"))?;
             load_gpt2(dir, &context.device)?

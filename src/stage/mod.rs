@@ -7,6 +7,7 @@ pub mod collect;
 pub mod context;
 pub mod evaluate;
 pub mod experiment;
+pub mod given;
 pub mod guards;
 pub mod measures;
 pub mod policy;

@@ -38,6 +38,9 @@ pub fn updates(spec: &Spec) -> usize {
 
 /// Whether labels are read or collected, and a reward model learns from them.
 pub fn learns_reward(spec: &Spec) -> bool {
+    if spec.reward.is_given() {
+        return false;
+    }
     match spec.collect.schedule {
         CollectSchedule::Direct => false,
         CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => true,
@@ -46,7 +49,12 @@ pub fn learns_reward(spec: &Spec) -> bool {
     }
 }
 
-/// The rounds of a spec, in order; none in direct mode.
+/// Whether there is a reward model of ρ's kind, learned or given.
+pub fn has_reward_model(spec: &Spec) -> bool {
+    spec.reward.is_given() || learns_reward(spec)
+}
+
+/// The rounds of a spec, in order; none in direct mode, or where r is given.
 pub fn rounds(spec: &Spec) -> Vec<Round> {
     let (labels, updates) = (spec.collect.labels, updates(spec));
     match spec.collect.schedule {

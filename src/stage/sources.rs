@@ -9,8 +9,9 @@ use crate::data::files;
 use crate::data::hub::Hub;
 use crate::data::source::Want;
 use crate::report::files::SourceRecord;
-use crate::sources::{Catalogue, Finder, Folder, Place};
+use crate::sources::{Catalogue, Finder, Folder, Place, SourceUse};
 use crate::spec::{LabelerKind, Spec};
+use crate::tensorflow::is_checkpoint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -68,15 +69,21 @@ fn is_from_outside(spec: &Spec) -> bool {
     let (weights, text, reviews) = (&spec.model.weights, &spec.task.data, &spec.labeler.reviews);
     let hub = [&weights.hf, &text.hf, &reviews.hf];
     let named = [&weights.source, &text.source, &reviews.source, &spec.labeler.source];
-    hub.into_iter().chain(named).any(Option::is_some)
+    let models = [&spec.reward.source, &spec.policy.source];
+    let is_foreign = |path: &&Option<String>| path.as_ref().is_some_and(|path| is_checkpoint(Path::new(path)));
+    hub.into_iter().chain(named).chain(models).any(Option::is_some)
+        || [&weights.path, &spec.reward.path, &spec.policy.path].iter().any(is_foreign)
 }
 
 fn pinned(spec: &Spec, hub: Hub) -> Result<(Spec, Vec<SourceRecord>), StageError> {
     let (mut spec, mut records) = (spec.clone(), Vec::new());
     let finder = finder(hub.clone())?;
     records.extend(pin_weights(&mut spec, &finder)?);
+    let (reward, policy) = (&mut spec.reward, &mut spec.policy);
+    records.extend(pin_model(&mut reward.source, &mut reward.path, &finder, SourceUse::RewardModel)?);
+    records.extend(pin_model(&mut policy.source, &mut policy.path, &finder, SourceUse::Model)?);
     records.extend(pin_data(&mut spec, &finder, Want::Documents)?);
-    if spec.labeler.has_classifier() {
+    if spec.has_classifier() {
         records.extend(pin_data(&mut spec, &finder, Want::Reviews)?);
     }
     if let (LabelerKind::Recorded, Some(name)) = (spec.labeler.kind, spec.labeler.source.take()) {
@@ -97,6 +104,7 @@ fn pin_weights(spec: &mut Spec, finder: &Finder<'_>) -> Result<Option<SourceReco
         record = Some(of_source(&name, &found.place));
         *weights = found.what;
     }
+    weights.path = weights.path.take().map(|path| finder.readable(path, SourceUse::Model)).transpose()?;
     if let Some(repository) = &weights.hf {
         let (_, commit) = finder.hub.model(repository, weights.revision.as_deref())?;
         weights.revision = Some(commit.clone());
@@ -104,6 +112,24 @@ fn pin_weights(spec: &mut Spec, finder: &Finder<'_>) -> Result<Option<SourceReco
         (found.repository, found.commit) = (Some(repository.clone()), Some(commit));
     }
     Ok(record.map(|record| SourceRecord { key: "model.weights".into(), ..record }))
+}
+
+/// A reward model or a policy that is given.
+fn pin_model(
+    source: &mut Option<String>,
+    path: &mut Option<String>,
+    finder: &Finder<'_>,
+    used_as: SourceUse,
+) -> Result<Option<SourceRecord>, StageError> {
+    let key = if used_as == SourceUse::RewardModel { "reward" } else { "policy" };
+    let mut record = None;
+    if let Some(name) = source.take() {
+        let found = finder.model(&name, used_as)?;
+        record = Some(SourceRecord { key: key.into(), ..of_source(&name, &found.place) });
+        *path = Some(found.what);
+    }
+    *path = path.take().map(|path| finder.readable(path, used_as)).transpose()?;
+    Ok(record)
 }
 
 fn pin_data(spec: &mut Spec, finder: &Finder<'_>, want: Want) -> Result<Option<SourceRecord>, StageError> {

@@ -3,7 +3,7 @@
 
 use super::asked::comparison::{Compared, Side, compare, writer_of};
 use super::asked::writers::Desk;
-use super::asked::{Asking, Standing, accuracy, agreement, question_id};
+use super::asked::{Asking, Standing, accuracy, agreement, question_id, scores};
 use super::files::{QuestionRecord, State};
 use super::results::{MemberResults, SuiteResults};
 use super::types::{Asked, Baseline, Comparison, Makes};
@@ -33,6 +33,13 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
         Makes::Table1StylePreference | Makes::Table5SummaryPreference | Makes::Figure4WinRateByLabels => {
             let pairs = suite.comparisons.iter().flat_map(|c| suite.seeds.iter().map(move |seed| (c, *seed)));
             pairs.map(|(c, seed)| comparison(&asking, results, c, seed)).collect()
+        }
+        Makes::ReleasedModels => {
+            let tasks = results.tasks();
+            let scored = tasks.iter().flat_map(|task| suite.seeds.iter().map(move |seed| (task, *seed)));
+            let scored: Vec<_> = scored.map(|(task, seed)| scored_by_all(&asking, results, task, seed)).collect();
+            let pairs = suite.comparisons.iter().flat_map(|c| suite.seeds.iter().map(move |seed| (c, *seed)));
+            scored.into_iter().chain(pairs.map(|(c, seed)| comparison(&asking, results, c, seed))).collect()
         }
         Makes::Table9Agreement => {
             let members = results.members.iter().filter(|m| !m.left_out);
@@ -91,6 +98,27 @@ fn comparison(asking: &Asking<'_>, results: &SuiteResults, c: &Comparison, seed:
         }
     }
     record(&id, Some(seed), compared(asking, results, c, &found))
+}
+
+/// Every member's texts of a task, and ρ's, under every member's reward model.
+fn scored_by_all(asking: &Asking<'_>, results: &SuiteResults, task: &str, seed: u64) -> QuestionRecord {
+    let id = question_id(&[task, "scores"], seed);
+    let of_task = |m: &&MemberResults| m.seed == seed && !m.left_out && m.task().as_deref() == Some(task);
+    let members: Vec<&MemberResults> = results.members.iter().filter(of_task).collect();
+    if let Some(missing) = members.iter().find(|m| m.missing.is_some()) {
+        return kept(
+            &id,
+            Some(seed),
+            format!("{} is missing: {}", missing.name, missing.missing.clone().unwrap_or_default()),
+        );
+    }
+    let score = || {
+        let open = |m: &&MemberResults| open(asking, m, asking.settings.contexts);
+        let desks = members.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        save(&results.dir, &id, &scores::score(&id, task, seed, &desks)?)?;
+        Ok(Standing::Answered)
+    };
+    record(&id, Some(seed), score())
 }
 
 fn compared(

@@ -62,7 +62,7 @@ fn samples(results: &SuiteResults) -> String {
         }
         out += &format!(
             "<h2>Samples: {}</h2>\n<p class=\"soft\">The first {} of {}, not chosen; {}</p>\n",
-            escape(&results.titled(&member.label)),
+            escape(&results.titled(&results.label(&member.name))),
             samples.len().min(SHOWN),
             samples.len(),
             link(member)

@@ -2,14 +2,15 @@
 
 use super::asked::agreement::Agreed;
 use super::asked::comparison::Compared;
+use super::asked::scores::Scored;
 use super::asked::writers::task_word;
 use super::files::{State, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
-use super::types::{Asked, Baseline, Member, Suite};
+use super::types::{Asked, Baseline, Makes, Member, Suite};
 use crate::report::files::{Evaluation, ReportError, read_json, read_text};
 use crate::report::measures::{Texts, Writer};
-use crate::report::{Results, Run};
+use crate::report::{Results, Run, with_origin};
 use crate::spec::{self, LabelerKind, Spec};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -67,6 +68,7 @@ pub struct SuiteResults {
     pub members: Vec<MemberResults>,
     pub compared: Vec<Compared>,
     pub agreed: Vec<Agreed>,
+    pub scored: Vec<Scored>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
     /// Of it, what is there and cannot be read.
@@ -106,12 +108,15 @@ impl SuiteResults {
         let mut unread = Vec::new();
         let compared = asked(dir, &mut unread, |c: &Compared| !c.a.is_empty());
         unread.clear();
+        unread.clear();
+        let scored = asked(dir, &mut unread, |s: &Scored| !s.cells.is_empty());
+        unread.clear();
         let agreed = asked(dir, &mut unread, |a: &Agreed| !a.member.is_empty());
         missing.extend(unread.clone());
         damaged.extend(unread);
         let of_manifest = manifest.iter().flat_map(|m| &m.questions);
         missing.extend(of_manifest.filter_map(|q| Some(format!("{}: {}", q.id, q.message.as_ref()?))));
-        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, missing, damaged })
+        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, scored, missing, damaged })
     }
 
     /// The same with specs as they are meant now, whose paths can be found from where the program runs.
@@ -154,7 +159,7 @@ impl SuiteResults {
     /// What makes this another setting than the paper's; nothing where it is the paper's.
     pub fn unlike_the_paper(&self) -> Vec<String> {
         let mut words = self.unlike_study();
-        if words.is_empty() {
+        if words.is_empty() && self.suite.makes != Makes::ReleasedModels {
             // What is left is smaller: another model, other numbers.
             let fine =
                 self.members.iter().filter_map(|m| Some(unlike(m.spec()?, self.suite.makes, &m.label))).flatten();
@@ -181,10 +186,13 @@ impl SuiteResults {
         add(specs().any(|s| s.task.data.synthetic.is_some()), "synthetic text".into());
         add(specs().any(|s| s.model.weights.pretrain.is_some()), "a small model made here".into());
         let asks = self.suite.makes.asks() && self.suite.preference.kind == Asked::Simulated;
-        add(asks || specs().any(|s| s.labeler.kind == LabelerKind::Simulated), "simulated labelers".into());
+        add(
+            asks || specs().any(|s| s.labeler.kind == LabelerKind::Simulated && !s.reward.is_given()),
+            "simulated labelers".into(),
+        );
         // r_s answers for people where the paper had people: everywhere but in the mock study.
         let study = self.suite.makes.is_mock_study();
-        let stands_in = |s: &Spec| s.labeler.kind == LabelerKind::Mock && !study;
+        let stands_in = |s: &Spec| s.labeler.kind == LabelerKind::Mock && !s.reward.is_given() && !study;
         let named = |m: &MemberResults| m.label.contains("mock");
         add(self.members.iter().any(|m| m.spec().is_some_and(stands_in) && !named(m)), "mock labels".into());
         words
@@ -220,11 +228,15 @@ impl SuiteResults {
         }
     }
 
-    /// A comparison's name of a writer, as the paper's tables have it.
+    /// A comparison's name of a writer, as the paper's tables have it, and where its model is from if it was not trained here.
     pub fn label(&self, writer: &str) -> String {
         match Baseline::of(writer) {
             Some(Baseline::Summaries) => "reference summary".into(),
-            _ => self.suite.label(writer),
+            _ => {
+                let spec = self.members.iter().find(|m| m.name == writer).and_then(MemberResults::spec);
+                let (label, origin) = (self.suite.label(writer), spec.and_then(Spec::origin));
+                with_origin(&label, origin.filter(|origin| !label.contains(origin.as_str())).as_deref())
+            }
         }
     }
 }

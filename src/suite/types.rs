@@ -71,6 +71,9 @@ pub enum Makes {
     Figure5Novelty,
     /// Where summaries copy from (figures 6 and 7).
     Figure6CopiedFrom,
+    /// The authors' released models beside ours: scores under each other's reward models, KL, texts, preference. No table
+    /// of the paper.
+    ReleasedModels,
 }
 
 impl Makes {
@@ -89,12 +92,14 @@ impl Makes {
             Self::Figure4WinRateByLabels => "figure4_win_rate_by_labels",
             Self::Figure5Novelty => "figure5_novelty",
             Self::Figure6CopiedFrom => "figure6_copied_from",
+            Self::ReleasedModels => "released_models",
         }
     }
 
     /// Whether models are compared by their readers' preference.
     pub fn compares(self) -> bool {
-        matches!(self, Self::Table1StylePreference | Self::Table5SummaryPreference | Self::Figure4WinRateByLabels)
+        use Makes::{Figure4WinRateByLabels, ReleasedModels, Table1StylePreference, Table5SummaryPreference};
+        matches!(self, Table1StylePreference | Table5SummaryPreference | Figure4WinRateByLabels | ReleasedModels)
     }
 
     /// Whether the paper had r_s in people's place too.

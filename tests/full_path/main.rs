@@ -5,6 +5,10 @@
 #[allow(dead_code)]
 mod stand_in_hub;
 
+#[path = "../data/tensorflow_bundle.rs"]
+mod tensorflow_bundle;
+
 mod faults;
+mod released;
 mod specs;
 mod world;

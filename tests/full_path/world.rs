@@ -4,9 +4,11 @@
 //! - books: BookCorpus's converted Parquet files, one tokenised sentence per row
 //! - TL;DR: JSON arrays of objects with `content`, `summary` and more
 //! - CNN/Daily Mail, reviews: Parquet files of the hub's data sets
+//! - the authors' models: TensorFlow checkpoints of the same GPT-2, with the released code's names and layout
 //! - labels: the authors' JSON arrays of GPT-2 token ids with 50259 as padding, on both places
 
 use super::stand_in_hub::StandInHub;
+use super::tensorflow_bundle::{Variable, bundle};
 use assert_cmd::Command;
 use parquet::data_type::{ByteArray, ByteArrayType, Int64Type};
 use parquet::file::properties::WriterProperties;
@@ -16,6 +18,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use runner::data::{articles, posts, reviews, storyworld};
 use runner::model::tokenizer::Tokenizer;
+use safetensors::SafeTensors;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fs;
@@ -115,6 +118,46 @@ fn model() -> &'static [(String, Vec<u8>)] {
     })
 }
 
+/// The model's variables by the released code's names, all weights times a factor.
+fn trunk(prefix: &str, factor: f32) -> Vec<Variable> {
+    let (_, bytes) = model().iter().find(|(name, _)| name == "model.safetensors").expect("weights");
+    let file = SafeTensors::deserialize(bytes).expect("safetensors");
+    let theirs = |name: &str| {
+        let name = name.replace(".attn.", "/attn/").replace(".mlp.", "/mlp/").replace(".ln_", "/ln_");
+        let (name, part) = name.rsplit_once('.').expect("a weight");
+        let norm = name.contains("ln_");
+        let part = match (part, norm) {
+            ("bias", _) => "/b",
+            (_, true) => "/g",
+            _ if name == "wte" || name == "wpe" => "",
+            _ => "/w",
+        };
+        format!("{prefix}{}{part}", name.replace("h.", "h"))
+    };
+    let variable = |(name, view): (&str, safetensors::tensor::TensorView<'_>)| {
+        let values = view.data().chunks_exact(4).map(|c| factor * f32::from_le_bytes([c[0], c[1], c[2], c[3]]));
+        let is_linear = view.shape().len() == 2 && !name.starts_with('w');
+        let shape = if is_linear { [&[1], view.shape()].concat() } else { view.shape().to_vec() };
+        (theirs(name), shape, values.collect())
+    };
+    file.iter().map(variable).collect()
+}
+
+/// A checkpoint as train_policy.py or train_reward.py leaves it: the model with its head, another one, counters.
+fn released(scope: &str, factor: f32) -> Vec<Variable> {
+    let mut all = trunk(&format!("{scope}/model/"), factor);
+    let head = if scope == "policy" { "value" } else { "reward" };
+    all.push((format!("{scope}/model/heads/{head}/w"), vec![16], (0..16).map(|i| (i as f32 - 7.5) / 8.0).collect()));
+    all.push((format!("{scope}/model/heads/{head}/b"), vec![], vec![0.25]));
+    all.push(("ref_policy/model/wte".into(), vec![1, 1], vec![0.0]));
+    all.push((format!("{scope}/model/ln_f/g/adam"), vec![16], vec![0.0; 16]));
+    if scope == "reward_model" {
+        all.push(("reward_model/reward_norm/gain".into(), vec![], vec![2.0]));
+        all.push(("reward_model/reward_norm/bias".into(), vec![], vec![-0.5]));
+    }
+    all
+}
+
 fn name_of(path: &Path) -> String {
     path.file_name().expect("a name").to_string_lossy().into_owned()
 }
@@ -189,6 +232,7 @@ impl World {
         fs::write(dir.path().join("sources.toml"), mirrors).expect("written");
         let mut world = Self { server, dir, labels: BTreeMap::new() };
         world.put_weights();
+        world.put_released();
         world.put_texts();
         world
     }
@@ -198,6 +242,29 @@ impl World {
         for name in ["gpt2", "gpt2-large"] {
             self.server.commit(&format!("models/openai-community/{name}"), "main", &files);
         }
+    }
+
+    /// `runs/TASK/policy`, `runs/TASK/reward_model` and GPT-2's own, under the addresses that `specs/sources.toml` has.
+    fn put_released(&self) {
+        let hparams = json!({ "n_vocab": 50_257, "n_ctx": 1024, "n_embd": 16, "n_head": 2, "n_layer": 2 }).to_string();
+        let put = |at: &str, below: &str, name: &str, variables: Vec<Variable>| {
+            let (index, data) = bundle(variables);
+            let put = |file: &str, bytes: &[u8]| self.server.plain(&format!("{at}/{file}"), bytes);
+            put("hparams.json", hparams.as_bytes());
+            put(&format!("{below}checkpoint"), format!("model_checkpoint_path: \"{name}\"\n").as_bytes());
+            put(&format!("{below}{name}.index"), &index);
+            put(&format!("{below}{name}.data-00000-of-00001"), &data);
+        };
+        for (i, task) in ["sentiment", "descriptiveness", "tldr", "cnndm"].into_iter().enumerate() {
+            let runs = format!("lm-human-preferences/runs/{task}");
+            for (kind, scope, name) in
+                [("policy", "policy", "model.ckpt-1954"), ("reward_model", "reward_model", "model.ckpt")]
+            {
+                put(&format!("{runs}/{kind}"), "checkpoints/", name, released(scope, 1.0 + 0.1 * i as f32));
+                self.server.plain(&format!("{runs}/{kind}/encoding"), b"\"main\"");
+            }
+        }
+        put("gpt-2/models/124M", "", "model.ckpt", trunk("model/", 1.0));
     }
 
     fn put_texts(&mut self) {

@@ -12,7 +12,7 @@ mod write;
 
 use super::files::{Evaluation, ReportError};
 use super::formats::Format;
-use super::{Results, Run};
+use super::{Results, Run, with_origin};
 use metrics::Sides;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -163,7 +163,8 @@ fn experiments(sides: &[Side]) -> Vec<Vec<&Side>> {
 }
 
 fn names(group: &[&Side]) -> String {
-    group.iter().map(|side| side.dir.display().to_string()).collect::<Vec<_>>().join(", ")
+    let one = |side: &&Side| with_origin(&side.dir.display().to_string(), side.results.origin().as_deref());
+    group.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 /// Two experiments, each of one directory or of several seeds.
@@ -176,7 +177,8 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
         return Err(refuse(why));
     }
     let same_queries = !over_seeds && !under(&spec, "task") && a[0].seed() == b[0].seed();
-    let same_scale = !under(&spec, "labeler");
+    let same_reward = !under(&spec, "reward.source") && !under(&spec, "reward.path");
+    let same_scale = !under(&spec, "labeler") && same_reward;
     let mut notes = Vec::new();
     if !same_queries && !over_seeds {
         notes.push(
@@ -186,7 +188,10 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
     if over_seeds && (a.len() == 1 || b.len() == 1) {
         notes.push("one side has a single seed: its spread is not known, and neither are the intervals".to_owned());
     }
-    if !same_scale {
+    if !same_reward {
+        notes.push("the reward models differ: scores are on different scales and are not compared".to_owned());
+    }
+    if under(&spec, "labeler") {
         notes.push("the labeler sections differ: scores are on different scales and are not compared".to_owned());
     }
     let sides = Sides { same_queries, same_scale, tolerance };
@@ -208,7 +213,13 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
             ));
         }
         if !of_a.is_empty() && !of_b.is_empty() {
-            metrics.extend(metrics::differences(&run.name, &of_a, &of_b, sides));
+            let origin = |side: &str, group: &[&Side]| {
+                group[0].results.origin_of(&run.name).map(|origin| format!("{side}: {origin}"))
+            };
+            let origins: Vec<String> = [origin("A", a), origin("B", b)].into_iter().flatten().collect();
+            let origins = (!origins.is_empty()).then(|| origins.join(", "));
+            let shown = with_origin(&run.name, origins.as_deref());
+            metrics.extend(metrics::differences(&shown, &of_a, &of_b, sides));
         }
     }
     for run in b[0].results.runs.iter().filter(|r| !a[0].results.runs.iter().any(|x| x.name == r.name)) {

@@ -7,6 +7,7 @@ pub mod agreement;
 pub mod answers;
 pub mod comparison;
 pub mod judges;
+pub mod scores;
 pub mod writers;
 
 use super::types::Asked;

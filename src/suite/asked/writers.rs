@@ -40,6 +40,14 @@ pub struct Desk<'a> {
     pub sources: Vec<String>,
 }
 
+/// A member's reward model, and how it reads texts.
+pub struct Judge {
+    pub member: String,
+    scorer: Scorer,
+    hash: String,
+    rule: Rule,
+}
+
 /// Whose texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writer {
@@ -165,6 +173,48 @@ impl<'a> Desk<'a> {
         Ok(Some(Scorer { model: load_scalar(&dir, &self.context.device)?, normalization }))
     }
 
+    /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
+    fn rows(&self, candidates: &[Vec<Candidate>], rule: &Rule) -> Vec<Query> {
+        let length = self.spec.task.response_length;
+        let of = |(example, row): (&Example, &Vec<Candidate>)| {
+            let query = rule.scored_query(&self.rule.bare(&example.query));
+            let row = row.iter().map(|candidate| {
+                let ids = (0..length).map(|i| candidate.response.ids.get(i).copied());
+                query.iter().copied().chain(ids).collect()
+            });
+            row.collect::<Vec<Query>>()
+        };
+        self.examples.iter().zip(candidates).flat_map(of).collect()
+    }
+
+    /// The member's reward model, learned or given; none where its results have none.
+    pub fn reward_model(&self) -> Result<Option<Judge>, StageError> {
+        let dir = self.dir.join("runs").join(&self.run).join("models/reward");
+        if !dir.join("config.json").is_file() {
+            return Ok(None);
+        }
+        let scorer = crate::stage::given::load_reward(self.context, &dir)?;
+        let weights = dir.join("model.safetensors");
+        let hash = hash_file(&weights).map_err(StageError::io(weights))?;
+        Ok(Some(Judge { member: self.member.clone(), scorer, hash, rule: self.rule.clone() }))
+    }
+
+    /// Normalised scores of one text per query under a reward model, without the missing-token rule; cached.
+    pub fn scored(&self, writer: Writer, source: &str, judge: &Judge) -> Result<Vec<f32>, StageError> {
+        let rows = self.rows(&self.texts(writer, source, 1)?, &judge.rule);
+        let normalization = judge.scorer.normalization;
+        let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
+        let made = self.context.artifact(Some(&self.member), &key, |work| {
+            let raw = crate::stage::scoring::raw_scores(&judge.scorer.model, &rows)?;
+            let scores: Vec<f32> = raw.into_iter().map(|score| normalization.apply(score)).collect();
+            let path = work.dir.join("scores.json");
+            write_atomic(&path, serde_json::to_string(&scores)?.as_bytes()).map_err(StageError::io(path))
+        })?;
+        let path = made.join("scores.json");
+        let text = std::fs::read_to_string(&path).map_err(StageError::io(path))?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
     /// r_s of every candidate, `[queries][candidates]`; zeros where nobody asks for it.
     pub fn scores(&self, candidates: &[Vec<Candidate>], wanted: bool) -> Result<Vec<Vec<f32>>, StageError> {
         if !wanted {
@@ -177,25 +227,7 @@ impl<'a> Desk<'a> {
                 self.spec.labeler.kind.word()
             ))
         })?;
-        // r_s reads as many tokens as it was made for.
-        let length = self.spec.task.response_length;
-        let (mut queries, mut responses) = (Vec::new(), Vec::new());
-        for (example, row) in self.examples.iter().zip(candidates) {
-            for candidate in row {
-                queries.push(example.query.clone());
-                let ids = &candidate.response.ids;
-                responses.push(ids[..ids.len().min(length)].to_vec());
-            }
-        }
-        let padded: Vec<Vec<Option<u32>>> = queries
-            .iter()
-            .zip(&responses)
-            .map(|(query, response)| {
-                let ids = (0..length).map(|i| response.get(i).copied());
-                self.rule.scored_query(&self.rule.bare(query)).into_iter().chain(ids).collect()
-            })
-            .collect();
-        let all = crate::stage::scoring::raw_scores(&scorer.model, &padded)?;
+        let all = crate::stage::scoring::raw_scores(&scorer.model, &self.rows(candidates, &self.rule))?;
         let mut rest = all.into_iter();
         Ok(candidates.iter().map(|row| rest.by_ref().take(row.len()).collect()).collect())
     }

@@ -69,7 +69,7 @@ pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<Drawn>, Repo
                 );
             }
         }
-        Makes::Table7CopiedStart | Makes::Table8Accuracy | Makes::Table9Agreement => {}
+        Makes::Table7CopiedStart | Makes::Table8Accuracy | Makes::Table9Agreement | Makes::ReleasedModels => {}
     }
     Ok(drawn)
 }

@@ -2,6 +2,7 @@
 //! recorded, and a verdict; what is missing has a row that says why.
 
 mod people;
+mod released;
 mod scores;
 mod texts;
 mod win_rate;
@@ -29,6 +30,7 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
         Makes::Figure5Novelty => texts::novelty(results),
         Makes::Table7CopiedStart => texts::copied_start(results),
         Makes::Figure6CopiedFrom => texts::copied_from(results),
+        Makes::ReleasedModels => released::build(results),
     };
     let unlike = results.unlike_the_paper();
     for table in &mut tables {

@@ -14,6 +14,17 @@ use crate::suite::verdict::{Middle, Ours};
 const EVEN: Middle<'_> = Middle { ours: 50.0, paper: 50.0, name: "50%" };
 
 pub fn build(results: &SuiteResults) -> Vec<Table> {
+    let makes = results.suite.makes;
+    let title = match makes {
+        Makes::Table1StylePreference => "Table 1: preference, stylistic continuation",
+        Makes::Figure4WinRateByLabels => "Figure 4: preference by number of offline labels",
+        _ => "Table 5: preference, summarization",
+    };
+    preferences(results, makes.word(), &format!("{title}, % for the first-named"))
+}
+
+/// All comparisons of a suite, and what is behind them.
+pub fn preferences(results: &SuiteResults, id: &str, title: &str) -> Vec<Table> {
     let (mut rates, mut details) = (Vec::new(), Vec::new());
     for comparison in &results.suite.comparisons {
         let found: Vec<&Compared> = results
@@ -30,14 +41,7 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
         rates.push(rate(&names, &found));
         details.extend(detail(&names, &found));
     }
-    let makes = results.suite.makes;
-    let title = match makes {
-        Makes::Table1StylePreference => "Table 1: preference, stylistic continuation",
-        Makes::Figure4WinRateByLabels => "Figure 4: preference by number of offline labels",
-        _ => "Table 5: preference, summarization",
-    };
-    let title = format!("{title}, % for the first-named");
-    let mut tables = vec![made(makes.word(), &title, "task", rates)];
+    let mut tables = vec![made(id, title, "task", rates)];
     if !details.is_empty() {
         tables.push(made("preference", "Preference in detail: labelers' agreement, copying, ties", "task", details));
     }

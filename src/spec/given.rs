@@ -1,0 +1,155 @@
+//! Reward models and policies that are given instead of trained: what a spec with them still does, what they are called, and
+//! the rules between their keys and others.
+
+use super::Options;
+use super::check::{Finding, finding, hinted, path_is_there, source_is_known};
+use super::types::{CollectSchedule, PolicySpec, RewardSpec, Spec};
+use crate::sources::SourceUse;
+
+/// Names of the authors' models begin with this (specs/sources.toml).
+const RELEASED: &str = "released/";
+/// What reports call them.
+pub const AUTHORS: &str = "authors' release";
+
+impl RewardSpec {
+    /// Whether r is given instead of trained.
+    pub fn is_given(&self) -> bool {
+        self.source.is_some() || self.path.is_some()
+    }
+}
+
+impl PolicySpec {
+    /// Whether π is given instead of trained.
+    pub fn is_given(&self) -> bool {
+        self.source.is_some() || self.path.is_some()
+    }
+}
+
+fn is_released(source: Option<&String>) -> bool {
+    source.is_some_and(|name| name.starts_with(RELEASED))
+}
+
+impl Spec {
+    /// Whether r_s is trained: not where the reward model is given, which needs no labels.
+    pub fn has_classifier(&self) -> bool {
+        !self.reward.is_given() && self.labeler.has_classifier()
+    }
+
+    /// Whether PPO trains π.
+    pub fn has_rl(&self) -> bool {
+        self.collect.schedule.has_rl() && !self.policy.is_given()
+    }
+
+    /// What a reader has to know of models that were not trained here, beside the run's name; nothing where all were.
+    pub fn origin(&self) -> Option<String> {
+        let of = |given: bool, source: Option<&String>, authors: &str, other: &str| {
+            given.then(|| if is_released(source) { authors } else { other }.to_string())
+        };
+        let weights = self.model.weights.source.as_ref().filter(|name| name.ends_with("/policy"));
+        let words = [
+            of(self.policy.is_given(), self.policy.source.as_ref(), AUTHORS, "given policy"),
+            of(is_released(weights), weights, "on top of the authors' release", ""),
+            of(self.reward.is_given(), self.reward.source.as_ref(), "r: authors' release", "r: given"),
+        ];
+        let words: Vec<String> = words.into_iter().flatten().collect();
+        (!words.is_empty()).then(|| words.join("; "))
+    }
+}
+
+/// Every rule on models that are given.
+pub(super) fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
+    let (r, p) = (&spec.reward, &spec.policy);
+    let known = |key, name: &Option<String>, used_as| source_is_known(key, name.as_deref()?, used_as);
+    let there = |key, path: &Option<String>| path_is_there(key, path.as_deref()?, options);
+    [
+        one_of("reward.source", "reward.path", r.source.is_some() && r.path.is_some()),
+        one_of("policy.source", "policy.path", p.source.is_some() && p.path.is_some()),
+        known("reward.source", &r.source, SourceUse::RewardModel),
+        known("policy.source", &p.source, SourceUse::Model),
+        there("reward.path", &r.path),
+        there("policy.path", &p.path),
+        given_reward_needs_no_labels(spec),
+        given_policy_is_not_asked(spec),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn one_of(source: &'static str, path: &'static str, both: bool) -> Option<Finding> {
+    if both { finding(&[source, path], "both `source` and `path` are given; keep one".into()) } else { None }
+}
+
+/// The default schedule stands in every spec, and collects nothing where r is given; the others mean something else.
+fn given_reward_needs_no_labels(spec: &Spec) -> Option<Finding> {
+    use CollectSchedule::{Batched, Direct, Online};
+    if !spec.reward.is_given() || !matches!(spec.collect.schedule, Batched | Direct | Online) {
+        return None;
+    }
+    hinted(
+        &["collect.schedule", "reward.source", "reward.path"],
+        format!(
+            "the reward model is given, and nothing is collected; {:?} would train one",
+            spec.collect.schedule.word()
+        ),
+        "remove the schedule, or the given reward model".into(),
+    )
+}
+
+/// Later rounds ask about samples of a π that is trained.
+fn given_policy_is_not_asked(spec: &Spec) -> Option<Finding> {
+    use CollectSchedule::{Batched, Online};
+    if !spec.policy.is_given() || !matches!(spec.collect.schedule, Batched | Online) {
+        return None;
+    }
+    hinted(
+        &["collect.schedule", "policy.source", "policy.path"],
+        format!("the policy is given, and {:?} collects labels while one is trained", spec.collect.schedule.word()),
+        "take schedule = \"offline\", or \"none\"".into(),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::{Value, json};
+
+    fn spec(more: Value) -> Spec {
+        let mut value = json!({ "spec_version": 1, "name": "t" });
+        more.as_object().into_iter().flatten().for_each(|(key, v)| value[key] = v.clone());
+        serde_json::from_value(value).expect("a spec")
+    }
+
+    fn found(more: Value) -> Vec<&'static str> {
+        rules(&spec(more), &Options::default()).iter().map(|finding| finding.keys[0]).collect()
+    }
+
+    #[test]
+    fn a_given_reward_model_needs_no_labeler_and_a_given_policy_no_rl() {
+        let given = spec(json!({ "reward": { "source": "released/sentiment/reward_model" } }));
+        assert!(!given.has_classifier() && given.has_rl() && given.labeler.has_classifier());
+        assert_eq!(given.origin().as_deref(), Some("r: authors' release"));
+        let both = spec(json!({ "reward": { "path": "r" }, "policy": { "source": "released/sentiment/policy" } }));
+        assert!(!both.has_rl());
+        assert_eq!(both.origin().as_deref(), Some("authors' release; r: given"));
+        assert_eq!(spec(json!({})).origin(), None);
+    }
+
+    #[test]
+    fn what_contradicts_a_given_model_is_found_at_its_key() {
+        assert_eq!(found(json!({})), Vec::<&str>::new());
+        assert_eq!(found(json!({ "reward": { "source": "released/tldr/reward_model" } })), Vec::<&str>::new());
+        assert_eq!(found(json!({ "reward": { "source": "released/tldr/policy" } })), ["reward.source"]);
+        assert_eq!(found(json!({ "policy": { "source": "released/tdlr/policy" } })), ["policy.source"]);
+        assert_eq!(found(json!({ "reward": { "path": "/nowhere" } })), ["reward.path"]);
+        let both = json!({ "source": "released/tldr/policy", "path": "/" });
+        assert_eq!(found(json!({ "policy": both })), ["policy.source"]);
+        for schedule in ["direct", "batched", "online"] {
+            let given =
+                json!({ "reward": { "source": "released/tldr/reward_model" }, "collect": { "schedule": schedule } });
+            assert_eq!(found(given), ["collect.schedule"], "{schedule}");
+        }
+        let asked = json!({ "policy": { "source": "released/tldr/policy" }, "collect": { "schedule": "online" } });
+        assert_eq!(found(asked), ["collect.schedule"]);
+    }
+}

@@ -1,0 +1,164 @@
+//! A reward model or a policy that is given instead of trained: a directory of ours, or an imported one of the authors'
+//! (`reward.path`, `policy.path`; sources.rs has put paths in the place of names). It is read where it is, whatever its layout
+//! and number type, and a copy goes into the results.
+
+use super::StageError;
+use super::context::Context;
+use super::scoring::Scorer;
+use crate::model::ModelError;
+use crate::model::config::read_config;
+use crate::model::gpt2::{Gpt2, ScalarModel};
+use crate::model::tensor_file::weight_files;
+use crate::model::tokenizer::Tokenizer;
+use crate::model::vocabulary::fitted;
+use crate::model::weights::{load_gpt2, load_scalar, save_gpt2, save_scalar};
+use crate::rlhf::reward::Normalization;
+use crate::spec::Spec;
+use crate::store::atomic::{hash_file, write_atomic};
+use crate::store::cache::Key;
+use crate::store::input;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::path::{Path, PathBuf};
+
+const VERSION: u32 = 1;
+/// Beside the weights of a reward model: its normalisation, and in ours how it was trained.
+const REWARD: &str = "reward.json";
+
+/// What of reward.json every reward model has.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Scale {
+    normalization: Normalization,
+}
+
+/// A message that names the key which gave the directory.
+fn wrong(key: &str, message: impl std::fmt::Display) -> StageError {
+    StageError::Input(format!("{key}: {message}"))
+}
+
+/// Files that cannot be used are wrong input, and no failure of the run.
+fn readable<T>(key: &str, result: Result<T, ModelError>) -> Result<T, StageError> {
+    result.map_err(|e| match e {
+        ModelError::File { .. } | ModelError::Tensor { .. } => wrong(key, e),
+        other => other.into(),
+    })
+}
+
+/// The given r's directory, once it is here.
+pub fn reward_dir(spec: &Spec) -> Option<PathBuf> {
+    spec.reward.path.as_ref().map(PathBuf::from)
+}
+
+/// The given π's directory, once it is here.
+pub fn policy_dir(spec: &Spec) -> Option<PathBuf> {
+    spec.policy.path.as_ref().map(PathBuf::from)
+}
+
+/// What depends on the given r: its content. None where r is not given.
+pub fn reward_key(spec: &Spec) -> Result<Option<Key>, StageError> {
+    if !spec.reward.is_given() {
+        return Ok(None);
+    }
+    let dir = reward_dir(spec).ok_or_else(|| wrong("reward.source", "has not been looked up"))?;
+    let formatted = spec.reward.formatted_queries;
+    Ok(Some(Key::new("given_reward", VERSION, &(content("reward.path", &dir, &[REWARD])?, formatted))?))
+}
+
+/// What depends on the given π: its content. None where π is not given.
+pub fn policy_key(spec: &Spec) -> Result<Option<Key>, StageError> {
+    if !spec.policy.is_given() {
+        return Ok(None);
+    }
+    let dir = policy_dir(spec).ok_or_else(|| wrong("policy.source", "has not been looked up"))?;
+    Ok(Some(Key::new("given_policy", VERSION, &content("policy.path", &dir, &[])?)?))
+}
+
+/// Hashes of all files of a model that are read.
+fn content(key: &str, dir: &Path, more: &[&str]) -> Result<Vec<String>, StageError> {
+    readable(key, read_config(dir))?;
+    let mut files = readable(key, weight_files(dir))?;
+    files.push(dir.join("config.json"));
+    files.extend(Tokenizer::files(dir));
+    files.extend(more.iter().map(|name| dir.join(name)));
+    files.iter().map(|file| hash_file(file).map_err(|e| wrong(key, format!("{}: {e}", file.display())))).collect()
+}
+
+/// Both vocabularies are ρ's: ids mean the same to all models.
+fn same_tokens(key: &str, dir: &Path, tokenizer: &Tokenizer) -> Result<(), StageError> {
+    let own = readable(key, Tokenizer::load(dir))?;
+    let other = |message: String| {
+        Err(wrong(
+            key,
+            format!("{} has other tokens than ρ ({message}): its numbers would mean nothing", dir.display()),
+        ))
+    };
+    let (theirs, ours) = (own.vocab(), tokenizer.vocab());
+    if theirs != ours {
+        return other(format!("{theirs}, and ρ has {ours}"));
+    }
+    for id in 0..ours as u32 {
+        let (theirs, ours) = (own.decode(&[id])?, tokenizer.decode(&[id])?);
+        if theirs != ours {
+            return other(format!("{id} is {theirs:?}, and of ρ {ours:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// The given r with its normalisation.
+pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<Option<Scorer>, StageError> {
+    let Some(dir) = reward_dir(spec) else { return Ok(None) };
+    let key = "reward.path";
+    same_tokens(key, &dir, tokenizer)?;
+    let path = dir.join(REWARD);
+    let text = input::read_to_string(&path).map_err(|e| {
+        let hint = "write {\"normalization\": {\"gain\": 1.0, \"bias\": 0.0}} for one that has none";
+        wrong(key, format!("{}: {e}; {hint}", path.display()))
+    })?;
+    let Scale { normalization } =
+        serde_json::from_str(&text).map_err(|e| wrong(key, format!("{}: {e}", path.display())))?;
+    let ScalarModel { trunk, head } = readable(key, load_scalar(&dir, &context.device))?;
+    let model = ScalarModel { trunk: readable(key, fitted(trunk, tokenizer))?, head };
+    let (needed, room) = (spec.task.query_length + spec.task.response_length, model.trunk.dimensions().context);
+    if needed > room {
+        let message = format!("query and response need {needed} positions; {} has {room}", dir.display());
+        return Err(wrong(key, message));
+    }
+    Ok(Some(Scorer { model, normalization }))
+}
+
+/// A reward model of a results directory, whose tokens are known to be right.
+pub fn load_reward(context: &Context, dir: &Path) -> Result<Scorer, StageError> {
+    let path = dir.join(REWARD);
+    let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
+    let Scale { normalization } = serde_json::from_str(&text)?;
+    Ok(Scorer { model: load_scalar(dir, &context.device)?, normalization })
+}
+
+/// The given π.
+pub fn policy(context: &Context, spec: &Spec, tokenizer: &Tokenizer, rho: &Gpt2) -> Result<Option<Gpt2>, StageError> {
+    let Some(dir) = policy_dir(spec) else { return Ok(None) };
+    let key = "policy.path";
+    same_tokens(key, &dir, tokenizer)?;
+    let model = readable(key, fitted(readable(key, load_gpt2(&dir, &context.device))?, tokenizer))?;
+    let (room, needed) = (model.dimensions().context, rho.dimensions().context);
+    if room < needed {
+        tracing::warn!("{key}: {} has a context of {room} tokens, ρ of {needed}", dir.display());
+    }
+    Ok(Some(model))
+}
+
+/// A copy of r in the results, as a trained one is there.
+pub fn publish_reward(scorer: &Scorer, tokenizer: &Tokenizer, dir: &Path) -> Result<(), StageError> {
+    save_scalar(dir, &scorer.model, tokenizer.end_of_text())?;
+    tokenizer.save(dir)?;
+    let path = dir.join(REWARD);
+    let text = format!("{:#}\n", json!(Scale { normalization: scorer.normalization }));
+    write_atomic(&path, text.as_bytes()).map_err(StageError::io(path))
+}
+
+/// A copy of π in the results.
+pub fn publish_policy(model: &Gpt2, tokenizer: &Tokenizer, dir: &Path) -> Result<(), StageError> {
+    save_gpt2(dir, model, tokenizer.end_of_text())?;
+    Ok(tokenizer.save(dir)?)
+}
