@@ -166,6 +166,13 @@ fn each_record(
             }
             (None, Some(now)) => {
                 tracing::debug!("{}: columns {}", path.display(), describe(&now));
+                if !now.beside.is_empty() {
+                    report.remark(format!(
+                        "read by {}, and not by {} (columns of the spec would say otherwise)",
+                        describe(&now),
+                        list(&now.beside, MOST_IGNORED)
+                    ));
+                }
                 seen = Some((now, path));
             }
             _ => {}
@@ -320,7 +327,7 @@ fn resolve(spec: &DataSpec, want: Want) -> Result<Option<Files>, DataError> {
 }
 
 /// Changes when files are read otherwise than before, so that what was made of them is made again.
-const READING: &str = "reading 2";
+const READING: &str = "reading 3";
 
 /// Documents of a grammar that stand for all of it in a cache key.
 const FINGERPRINTED: usize = 256;

@@ -4,6 +4,7 @@ use super::files::{Row, Table};
 use super::tables::{is_number, shown};
 use super::wide::wide;
 use crate::metric::interval::mean;
+use crate::printed::spreadsheet_cell;
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -233,20 +234,22 @@ fn csv(table: &Table) -> String {
 
 fn csv_cells(table: &Table, row: &Row) -> Vec<String> {
     let number = |v: Option<f64>| v.map_or_else(String::new, |v| v.to_string());
+    // Names are a suite's, or people's.
+    let text = |text: &str| spreadsheet_cell(text).into_owned();
     let seeds: Vec<String> = row.seeds.iter().map(u64::to_string).collect();
     vec![
         table.id.clone(),
-        row.run.clone(),
-        row.name.clone(),
-        row.metric.clone(),
+        text(&row.run),
+        text(&row.name),
+        text(&row.metric),
         number(row.value),
         number(row.low),
         number(row.high),
         row.n.to_string(),
         seeds.join(" "),
         number(row.paper),
-        row.paper_note.clone(),
-        row.verdict.clone(),
+        text(&row.paper_note),
+        text(&row.verdict),
     ]
 }
 
@@ -293,6 +296,12 @@ mod tests {
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((&rows[0][2], &rows[0][4], &rows[0][5], &rows[0][11]), ("a|b, \"50%\" of ρ_x", "1.5", "", "x\ny"));
+    }
+
+    #[test]
+    fn a_name_is_no_formula_in_a_spreadsheet_and_a_negative_number_is_one() {
+        let text = csv(&table("t", "T", vec![row("=1+1", "r", "m", (-0.5, -1.0, 2.0), 3, &[1], "")]));
+        assert!(text.contains(",'=1+1,") && text.contains(",-0.5,-1,2,"), "{text}");
     }
 
     #[test]

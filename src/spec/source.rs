@@ -269,6 +269,9 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Problem>> {
             let (line, column) = position(text, span.start);
             let message = match error.message() {
                 "duplicate key" => given_twice(text, span),
+                said if said.starts_with("invalid boolean") || said.starts_with("string values must be quoted") => {
+                    no_value(text.get(span.start..).unwrap_or_default())
+                }
                 other => format!("not TOML: {}", other.replace('\n', ", ")),
             };
             Problem { file: Some(file.to_path_buf()), line, column, path: String::new(), message, hint: None }
@@ -279,6 +282,15 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Problem>> {
         *out = convert_table(table.get_ref(), "", &origin, &mut problems);
     }
     if problems.is_empty() { Ok(node) } else { Err(problems) }
+}
+
+/// A word where a value is expected, at the start of `rest`: the parser takes what begins with f or t for a boolean.
+fn no_value(rest: &str) -> String {
+    let word = rest.split(|c: char| c.is_whitespace() || ",]}#".contains(c)).next().unwrap_or_default();
+    match word.to_ascii_lowercase().as_str() {
+        small @ ("true" | "false") => format!("not TOML: {word:?} is no value; write {small}"),
+        _ => format!("not TOML: {word} is no value; text stands in quotes: {word:?}"),
+    }
 }
 
 /// A key that stands twice in a table, and where it stood first: the last line of that table so far that begins with it.

@@ -682,6 +682,18 @@ fn arguments_that_cannot_be_read_say_what_to_write() {
 }
 
 #[test]
+fn a_word_without_quotes_is_no_boolean() {
+    for (value, wanted) in [
+        ("fast", "fast is no value; text stands in quotes: \"fast\""),
+        ("True", "write true"),
+        ("gpt2", "quotes: \"gpt2\""),
+    ] {
+        let found = problems(&format!("[policy]\nlr = {value}\n"));
+        assert!(found.len() == 1 && found[0].starts_with("x.toml:4:6: ") && found[0].contains(wanted), "{found:?}");
+    }
+}
+
+#[test]
 fn a_key_given_twice_is_named_with_its_first_place() {
     for (body, wanted) in [
         ("[policy]\nlr = 1e-3\nepochs = 2\nlr = 2e-3\n", "x.toml:6:1: \"lr\" is given twice: first in line 4"),

@@ -2,6 +2,7 @@
 //! two specs that share a stage do the work once, and a finished stage is never done again.
 
 use super::atomic::{hash_file, sweep, sync_directory, write_atomic, write_atomic_with};
+use super::input;
 use super::lock::{Holder, Lock, holder_at};
 use crate::model::tensor_file::Tensors;
 use serde::de::IgnoredAny;
@@ -198,11 +199,12 @@ fn state(dir: &Path, key: &Key) -> io::Result<Found> {
     if fs::symlink_metadata(dir).is_err() {
         return Ok(Found::Nothing);
     }
-    // A missing file, or a folder or dangling link in its place, is damage; a disk that does not answer is not.
+    // A missing file, or a folder, pipe or dangling link in its place, is damage; a disk that does not answer is not.
     let missing = |e: &io::Error| {
-        matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::IsADirectory | io::ErrorKind::NotADirectory)
+        use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
+        matches!(e.kind(), NotFound | IsADirectory | NotADirectory | InvalidData)
     };
-    let seal = match fs::read(dir.join(SEAL)) {
+    let seal = match input::read(&dir.join(SEAL)) {
         Ok(bytes) => bytes,
         Err(e) if missing(&e) => return Ok(Found::Damaged(format!("has no {SEAL}"))),
         Err(e) => return Err(e),

@@ -41,7 +41,7 @@ impl Part {
             return Err(damaged(format!("{:?} is no file's name", self.file)));
         }
         let path = dir.join(&self.file);
-        let file = File::open(&path).map_err(|e| damaged(format!("{}: {e}", path.display())))?;
+        let file = super::input::open(&path).map_err(|e| damaged(format!("{}: {e}", path.display())))?;
         let length = file.metadata()?.len();
         if length < self.bytes || (!self.grows && length > self.bytes) {
             return Err(damaged(format!("{} has {length} bytes and had {}", path.display(), self.bytes)));
@@ -83,8 +83,7 @@ pub fn write<T: Serialize>(path: &Path, value: &T, parts: Vec<Part>) -> io::Resu
 /// Why it, or one of its parts, is not what was written.
 pub fn read<T: Serialize + DeserializeOwned>(path: &Path) -> io::Result<(T, Vec<Part>)> {
     let dir = path.parent().unwrap_or(Path::new("."));
-    let mut text = Vec::new();
-    File::open(path)?.read_to_end(&mut text)?;
+    let text = super::input::read(path)?;
     let named = |message: String| damaged(format!("{}: {message}", path.display()));
     let sealed: Sealed<T> = serde_json::from_slice(&text).map_err(|e| named(e.to_string()))?;
     if hash(&sealed.value, &sealed.parts)? != sealed.blake3 {

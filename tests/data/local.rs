@@ -55,6 +55,16 @@ fn gzip(content: &str) -> Vec<u8> {
     encoder.finish().expect("packed")
 }
 
+#[cfg(unix)]
+#[test]
+fn a_pipe_among_the_files_is_refused_and_not_waited_for() {
+    let place = Place::new();
+    let documents: String = (0..40).map(|i| format!("{{\"text\": \"Text number {i} is here.\"}}\n")).collect();
+    place.write("data/a.jsonl", documents);
+    assert!(std::process::Command::new("mkfifo").arg(place.path("data/b.jsonl")).status().expect("made").success());
+    place.refused(&["task.data.path=data"], &["b.jsonl", "is a pipe or device"]);
+}
+
 #[test]
 fn every_format_gives_the_same_documents() {
     let place = Place::new();

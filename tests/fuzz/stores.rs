@@ -38,11 +38,15 @@ fn restore(dir: &Path, files: &Files) {
     }
 }
 
-/// Changes one of some files, or removes it.
+/// Changes one of some files, removes it, or puts a folder in its place.
 fn damage(files: &[(&PathBuf, &Vec<u8>)], case: u64) {
     let (path, bytes) = files[case as usize % files.len()];
     match case % 17 {
         16 => fs::remove_file(path).expect("removed"),
+        15 => {
+            fs::remove_file(path).expect("removed");
+            fs::create_dir(path).expect("made");
+        }
         _ => fs::write(path, mutated(std::slice::from_ref(bytes), case)).expect("written"),
     }
 }

@@ -33,6 +33,8 @@ pub struct Names {
     pub text: String,
     pub summary: Option<String>,
     pub label: Option<String>,
+    /// Others that are there and go by such names too.
+    pub beside: Vec<String>,
 }
 
 impl Names {
@@ -60,17 +62,21 @@ impl Names {
                 )
             })
         };
-        Ok(Self {
-            text: required("text", &columns.text, &TEXT)?,
-            summary: match want {
-                Want::Documents => find("summary", &columns.summary, &SUMMARY)?,
-                Want::Reviews => None,
-            },
-            label: match want {
-                Want::Documents => None,
-                Want::Reviews => Some(required("label", &columns.label, &LABEL)?),
-            },
-        })
+        let text = required("text", &columns.text, &TEXT)?;
+        let (summary, label) = match want {
+            Want::Documents => (find("summary", &columns.summary, &SUMMARY)?, None),
+            Want::Reviews => (None, Some(required("label", &columns.label, &LABEL)?)),
+        };
+        let open = [
+            (&TEXT[..], columns.text.is_none()),
+            (&SUMMARY[..], columns.summary.is_none() && want == Want::Documents),
+            (&LABEL[..], columns.label.is_none() && want == Want::Reviews),
+        ];
+        let read = [Some(&text), summary.as_ref(), label.as_ref()];
+        let known = open.into_iter().filter(|(_, open)| *open).flat_map(|(known, _)| known).copied();
+        let beside = known.filter(|name| has(name) && !read.iter().flatten().any(|read| read == name));
+        let beside = beside.map(str::to_string).collect();
+        Ok(Self { text, summary, label, beside })
     }
 
     /// Whether the first line of a TSV names columns rather than being data.

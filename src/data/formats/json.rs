@@ -200,6 +200,11 @@ impl<'de> Visitor<'de> for Only<'_> {
         let mut object = Map::new();
         while let Some(Key(key)) = access.next_key()? {
             if self.0.contains(&key.as_ref()) {
+                if object.contains_key(key.as_ref()) {
+                    return Err(Error::custom(format!(
+                        "the key {key:?} is there twice, and which one is meant is not known"
+                    )));
+                }
                 object.insert(key.into_owned(), access.next_value()?);
             } else {
                 access.next_value::<IgnoredAny>()?;
@@ -253,6 +258,12 @@ impl Parser {
     fn record(&mut self, text: &str) -> Result<Record, Wrong> {
         self.tally.read();
         match strict(text, self.rule.as_ref()) {
+            Ok(value) if self.rule.is_none() => {
+                let record = self.of_value(value)?;
+                // By the rule that it has made.
+                strict(text, self.rule.as_ref()).map_err(|e| explained(&e, self.remedy))?;
+                Ok(record)
+            }
             Ok(value) => self.of_value(value),
             Err(e) => match loose::parse(text) {
                 Some(found) => self.of_loose(found, &e),

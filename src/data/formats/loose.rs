@@ -104,9 +104,11 @@ impl Parser<'_> {
             if !self.take(b':') {
                 return None;
             }
+            let twice = object.contains_key(&key);
             self.path.push(key);
             let value = self.value(depth + 1)?;
-            if matches!(value, Readable::No) {
+            // Of two, which one is meant is not known.
+            if matches!(value, Readable::No) || twice {
                 self.unreadable.push(self.path.join("."));
             }
             let key = self.path.pop()?;

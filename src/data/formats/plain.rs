@@ -29,7 +29,7 @@ pub fn open(path: &Path, lines: TextLines, want: Want) -> Result<Reader, DataErr
     Ok(reader)
 }
 
-/// Reads one UTF-8 text file; CRLF becomes LF.
+/// Reads one UTF-8 text file; CRLF, and CR alone, become LF.
 pub fn read_text(path: &Path) -> Result<String, DataError> {
     let mut bytes = Vec::new();
     open_text(path)
@@ -45,7 +45,7 @@ pub fn read_text(path: &Path) -> Result<String, DataError> {
     if text.trim().is_empty() {
         return Err(file_error(path, "is empty"));
     }
-    Ok(text.replace("\r\n", "\n"))
+    Ok(text.replace("\r\n", "\n").replace('\r', "\n"))
 }
 
 /// Paragraphs, each as one line: the text between blank lines, or every line. A line of white space is a blank one.
@@ -76,6 +76,14 @@ mod tests {
         let wrapped = |text| paragraphs(text, TextLines::Wrapped);
         assert_eq!(wrapped("one\n two \n \nthree\n\t\u{a0}\n\nfour"), ["one two", "three", "four"]);
         assert_eq!(wrapped("\n \none  two\r\n\r\nthree\n"), ["one two", "three"]);
+    }
+
+    #[test]
+    fn lines_of_old_machines_are_lines() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("book.txt");
+        std::fs::write(&path, "one\rtwo\r\rthree\r\nfour\r\n\r\nfive").unwrap();
+        assert_eq!(paragraphs(&read_text(&path).unwrap(), TextLines::Wrapped), ["one two", "three four", "five"]);
     }
 
     #[test]

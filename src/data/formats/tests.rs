@@ -248,6 +248,33 @@ fn keys_that_are_not_read_do_not_matter() {
 }
 
 #[test]
+fn of_two_values_of_a_key_none_is_taken_for_the_one_that_is_meant() {
+    let of = |content: &str| message("x.jsonl", content.as_bytes(), &ColumnsSpec::default(), Want::Documents);
+    let twice = "the key \"text\" is there twice";
+    assert!(of("{\"text\": \"a\"}\n{\"text\": \"b\", \"text\": \"c\"}\n").contains(twice));
+    assert!(of("{\"text\": \"b\", \"text\": \"c\"}\n").contains(twice), "the first record too");
+    assert!(of("{\"text\": \"a\"}\n{\"x\": NaN, \"text\": \"b\", \"text\": \"c\"}\n").starts_with("x.jsonl:2:"));
+    // What nobody reads may be there as often as it likes.
+    assert_eq!(parsed("x.jsonl", "{\"x\": 1, \"x\": 2, \"text\": \"a\"}\n", Want::Documents).len(), 1);
+}
+
+#[test]
+fn other_columns_that_could_have_been_meant_are_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("x.csv");
+    std::fs::write(&path, "text,body,rating,label\na,b,5,1\n").unwrap();
+    let names = |columns: &ColumnsSpec| {
+        let reader = open(&path, DataFormat::Csv, columns, TextLines::Wrapped, Want::Reviews).unwrap();
+        let names = reader.names.clone().unwrap();
+        (names.text, names.label.unwrap(), names.beside)
+    };
+    let (text, label, beside) = names(&ColumnsSpec::default());
+    assert_eq!((&*text, &*label, beside), ("text", "label", vec!["body".to_string(), "rating".into()]));
+    let (text, label, beside) = names(&columns("body", None, Some("rating")));
+    assert_eq!((&*text, &*label, beside), ("body", "rating", Vec::new()));
+}
+
+#[test]
 fn python_dictionaries_are_read() {
     let lines =
         "{'reviewText': \"It's good\", 'overall': 5.0, 'helpful': [0, 1]}\n{'reviewText': 'no', 'overall': 1.0}\n";

@@ -291,3 +291,64 @@ pub fn request(
 pub fn read_requests(dir: &Path) -> Result<Vec<Comparison>, StageError> {
     Ok(crate::report::files::read_jsonl(&dir.join("requests.jsonl"))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::ModelSize;
+    use crate::stage::rounds::rounds;
+    use std::sync::atomic::Ordering;
+
+    #[test]
+    fn questions_that_were_sampled_before_a_stop_are_not_sampled_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let context = Context::for_tests(dir.path());
+        let value = serde_json::json!({
+            "spec_version": 1, "name": "t", "model": { "size": "test" },
+            "task": { "query_length": 6, "response_length": 4, "truncate_after": 2, "temperature": 1.0 },
+            "collect": { "labels": 2 * CHUNK, "held_out": CHUNK / 2 },
+        });
+        let spec: Spec = serde_json::from_value(value).unwrap();
+        let queries: Vec<Query> = (0..64u32).map(|i| (0..6).map(|t| Some((i * 7 + t * 3) % 60)).collect()).collect();
+        let rule = Rule {
+            truncates: vec![true; 61],
+            after: 2,
+            missing_score: -1.0,
+            prefix: Vec::new(),
+            suffix: Vec::new(),
+            formatted: true,
+            query_length: 6,
+        };
+        let model = Gpt2::init(&ModelSize::Test.dimensions(), 61, 3, &context.device);
+        let asked = Asked {
+            round: rounds(&spec)[0],
+            model: &model,
+            update: 0,
+            rule: &rule,
+            queries: &queries,
+            collected: None,
+        };
+        let whole = asked.all(&context, &spec, &mut context.unsaved()).unwrap();
+        let stopped = {
+            let mut saved = context.chunks(dir.path(), "questions").unwrap();
+            asked.each(
+                &context,
+                &spec,
+                &mut saved,
+                |_| Ok(()),
+                |_, ()| {
+                    context.interrupted.store(true, Ordering::SeqCst);
+                    Ok(())
+                },
+            )
+        };
+        assert!(matches!(stopped, Err(StageError::Stopped { update: 1, .. })), "{stopped:?}");
+        context.interrupted.store(false, Ordering::SeqCst);
+        let path = dir.path().join("checkpoints/questions.chunks");
+        let kept = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(kept.lines().count(), 1);
+        let again = asked.all(&context, &spec, &mut context.chunks(dir.path(), "questions").unwrap()).unwrap();
+        assert_eq!(again, whole);
+        assert!(std::fs::read_to_string(&path).unwrap().starts_with(&kept));
+    }
+}
