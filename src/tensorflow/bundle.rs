@@ -234,7 +234,10 @@ impl Bundle {
             left -= now as u64;
         }
         if masked(sum) != entry.crc {
-            return Err(wrong("has another check sum than was written: damaged; delete the file and fetch it again".into()).into());
+            return Err(wrong(
+                "has another check sum than was written: damaged; delete the file and fetch it again".into(),
+            )
+            .into());
         }
         Ok(())
     }
