@@ -94,9 +94,9 @@ fn an_imported_model_holds_the_checkpoints_numbers() {
     let bundle = Bundle::open(&prefix("runs/test/policy")).expect("a checkpoint");
     let (dir, kind) = imported(&fixtures().join("runs/test/policy"), None).expect("imported");
     assert_eq!(kind, Kind::Policy);
-    let model = load_gpt2(dir.path(), &cpu()).expect("a model");
+    let model = load_gpt2(dir.path(), &cpu().device).expect("a model");
     let ours = |weight: burn::tensor::Tensor<2>| {
-        let n = weight.dims().iter().product();
+        let n: usize = weight.dims().iter().product();
         to_vec(weight.reshape([n])).expect("numbers")
     };
     let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect::<Vec<_>>();
@@ -107,14 +107,14 @@ fn an_imported_model_holds_the_checkpoints_numbers() {
     // The other models of the same checkpoint, by name.
     let (reference, kind) = imported(&fixtures().join("runs/test/policy"), Some("ref_policy")).expect("imported");
     assert_eq!(kind, Kind::Policy);
-    let reference = load_gpt2(reference.path(), &cpu()).expect("a model");
+    let reference = load_gpt2(reference.path(), &cpu().device).expect("a model");
     assert_eq!(bits(ours(reference.wte.clone())), theirs("ref_policy/model/wte"));
     assert_eq!(imported(&prefix("runs/test/policy"), Some("reward_model/")).expect("imported").1, Kind::RewardModel);
     // Half the precision is exact in 32 bits; shards and Snappy change nothing.
     for name in ["half", "bfloat16", "snappy", "sharded", "gpt2"] {
         let (dir, kind) = imported(&fixtures().join(name), None).expect(name);
         assert_eq!(kind, Kind::LanguageModel);
-        let wpe = load_gpt2(dir.path(), &cpu()).expect(name).wpe;
+        let wpe = load_gpt2(dir.path(), &cpu().device).expect(name).wpe;
         assert_eq!(bits(ours(wpe)), bits(Bundle::open(&prefix(name)).expect(name).read("model/wpe").expect(name)));
     }
 }
@@ -148,7 +148,7 @@ fn forward(what: &str, policy: &Path, reward: Option<&Path>, case: &Value) {
     let responses: Vec<Vec<u32>> =
         all.iter().map(|row| row[query..].iter().map(|t| t.expect("a token")).collect()).collect();
     let (dir, _) = imported(policy, None).expect("a policy");
-    let model = load_gpt2(dir.path(), &cpu()).expect("a model");
+    let model = load_gpt2(dir.path(), &cpu().device).expect("a model");
     let found = logprobs(&model, &queries, &responses, expected()["temperature"].as_f64().expect("a temperature"));
     largest_difference(&format!("{what} logprobs"), &found.expect("logprobs").concat(), &case["logprobs"]);
     if case["values"].is_array() {
@@ -156,7 +156,7 @@ fn forward(what: &str, policy: &Path, reward: Option<&Path>, case: &Value) {
         fs::copy(dir.path().join("config.json"), with_head.path().join("config.json")).expect("copied");
         let weights = dir.path().join("with_value_head.safetensors");
         fs::copy(weights, with_head.path().join("model.safetensors")).expect("copied");
-        let scalar = load_scalar(with_head.path(), &cpu()).expect("a policy with its value head");
+        let scalar = load_scalar(with_head.path(), &cpu().device).expect("a policy with its value head");
         let batch = scalar.trunk.batch(&all).expect("a batch");
         let [n, time, width] = scalar.trunk.hidden(&batch).dims();
         let hidden = scalar.trunk.hidden(&batch).slice([0..n, query - 1..time - 1, 0..width]);
@@ -166,7 +166,7 @@ fn forward(what: &str, policy: &Path, reward: Option<&Path>, case: &Value) {
     if let Some(reward) = reward {
         let (dir, kind) = imported(reward, None).expect("a reward model");
         assert_eq!(kind, Kind::RewardModel);
-        let model = load_scalar(dir.path(), &cpu()).expect("a reward model");
+        let model = load_scalar(dir.path(), &cpu().device).expect("a reward model");
         let text = fs::read_to_string(dir.path().join("reward.json")).expect("its normalisation");
         let scale: Value = serde_json::from_str(&text).expect("JSON");
         let scale: Normalization = serde_json::from_value(scale["normalization"].clone()).expect("a normalisation");

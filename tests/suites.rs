@@ -421,5 +421,5 @@ fn every_smoke_profile_is_self_contained() {
             assert!(spec.policy.episodes <= 20_000, "{name}");
         }
     }
-    assert!(found > 120 && suites == 12, "{found} runs, {suites} suites");
+    assert!(found > 120 && suites == 13, "{found} runs, {suites} suites");
 }

@@ -6,6 +6,7 @@ use crate::model::config::read_config;
 use crate::model::memory::Shape;
 use crate::spec::{Dimensions, ModelSize, PretrainTokenizer, Spec, WeightsSpec};
 use crate::stage::sources::finder;
+use crate::tensorflow::{Checkpoint, is_checkpoint};
 use std::path::Path;
 
 /// GPT-2's tokens.
@@ -56,6 +57,11 @@ pub fn is_given(spec: &Spec) -> bool {
 /// itself.
 pub fn reference(spec: &Spec, size_given: bool) -> Result<Model, String> {
     let weights = &located(&spec.model.weights);
+    if let Some(path) = weights.path.as_ref().filter(|path| is_checkpoint(Path::new(path))) {
+        let checkpoint = Checkpoint::open(Path::new(path)).map_err(|e| format!("the size of ρ is not known: {e}"))?;
+        let (dimensions, vocab) = (checkpoint.dimensions, checkpoint.vocab);
+        return Ok(Model { dimensions, vocab, from: "as its hparams.json says".into() });
+    }
     if let Some(path) = &weights.path {
         return match read_config(Path::new(path)) {
             Ok(config) => {
@@ -96,6 +102,8 @@ fn located(weights: &WeightsSpec) -> WeightsSpec {
     }
     let first = finder.catalogue.get(name).and_then(|source| source.places.iter().find(|place| place.hf.is_some()));
     let (hf, revision) = first.map_or((None, None), |place| (place.hf.clone(), place.revision.clone()));
+    // All models of the authors' are of one size.
+    let hf = hf.or_else(|| name.starts_with("released/").then(|| "openai-community/gpt2".into()));
     WeightsSpec { hf: hf.or(Some(name.clone())), revision, ..unknown }
 }
 
@@ -139,6 +147,11 @@ mod tests {
         let unknown = spec(json!({ "weights": { "hf": "somebody/their-gpt2" } }));
         let why = reference(&unknown, false).unwrap_err();
         assert!(why.contains("somebody/their-gpt2") && why.contains("model.size"), "{why}");
+        let released = spec(json!({ "weights": { "source": "released/tldr/policy" } }));
+        assert_eq!(reference(&released, false).unwrap().parameters(), 124_439_808.0);
+        let smoke = concat!(env!("CARGO_MANIFEST_DIR"), "/specs/released_smoke/gpt2");
+        let checkpoint = reference(&spec(json!({ "weights": { "path": smoke } })), false).unwrap();
+        assert_eq!((checkpoint.vocab, checkpoint.dimensions.width), (384, 16));
         let said = spec(json!({ "size": "355M", "weights": { "hf": "somebody/their-gpt2" } }));
         assert_eq!(reference(&said, true).unwrap().parameters(), 354_823_168.0);
         let nowhere = spec(json!({ "weights": { "path": "nowhere" } }));

@@ -138,7 +138,7 @@ impl Judge {
 pub struct Evaluation {
     pub run: String,
     /// "direct" (PPO on the mock score itself), "offline", "batched" or "online" (a reward model from labels, trained once
-    /// or in rounds) or "none" (no RL).
+    /// or in rounds), "given" (a reward model that is given) or "none" (no RL).
     pub schedule: String,
     #[serde(default)]
     pub labels: Option<u64>,

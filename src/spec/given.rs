@@ -40,6 +40,15 @@ impl Spec {
         self.collect.schedule.has_rl() && !self.policy.is_given()
     }
 
+    /// How π came to be, for reports: the schedule, "given" under a reward model that is given, "none" without RL.
+    pub fn schedule_word(&self) -> &'static str {
+        match (self.has_rl(), self.reward.is_given()) {
+            (false, _) => CollectSchedule::None.word(),
+            (true, true) => "given",
+            (true, false) => self.collect.schedule.word(),
+        }
+    }
+
     /// What a reader has to know of models that were not trained here, beside the run's name; nothing where all were.
     pub fn origin(&self) -> Option<String> {
         let of = |given: bool, source: Option<&String>, authors: &str, other: &str| {

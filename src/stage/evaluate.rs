@@ -110,7 +110,7 @@ fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir:
     let measured = held.measure(models, inputs.tokenizer)?;
     let evaluation = Evaluation {
         run: run.into(),
-        schedule: spec.collect.schedule.word().into(),
+        schedule: spec.schedule_word().into(),
         labels: inputs.labels.filter(|_| learned),
         episodes: if spec.has_rl() { spec.policy.episodes as u64 } else { 0 },
         kl_target: (spec.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive).then_some(spec.policy.kl.target),

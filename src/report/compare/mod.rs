@@ -167,6 +167,14 @@ fn names(group: &[&Side]) -> String {
     group.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
+/// A run's name, with where each side's models are from that were not trained here.
+fn shown_run(run: &str, a: &[&Side], b: &[&Side]) -> String {
+    let of =
+        |(side, group): (&str, &[&Side])| group[0].results.origin_of(run).map(|origin| format!("{side}: {origin}"));
+    let origins: Vec<String> = [("A", a), ("B", b)].into_iter().filter_map(of).collect();
+    with_origin(run, (!origins.is_empty()).then(|| origins.join(", ")).as_deref())
+}
+
 /// Two experiments, each of one directory or of several seeds.
 fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
     let over_seeds = a.len() > 1 || b.len() > 1;
@@ -213,12 +221,7 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
             ));
         }
         if !of_a.is_empty() && !of_b.is_empty() {
-            let origin = |side: &str, group: &[&Side]| {
-                group[0].results.origin_of(&run.name).map(|origin| format!("{side}: {origin}"))
-            };
-            let origins: Vec<String> = [origin("A", a), origin("B", b)].into_iter().flatten().collect();
-            let origins = (!origins.is_empty()).then(|| origins.join(", "));
-            let shown = with_origin(&run.name, origins.as_deref());
+            let shown = shown_run(&run.name, a, b);
             metrics.extend(metrics::differences(&shown, &of_a, &of_b, sides));
         }
     }
