@@ -418,12 +418,10 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         let given = given::policy(context, spec, &s.tokenizer, &s.rho)?;
         return Ok(Trained { scorer, given, ..Trained::default() });
     };
+    let kept = context.out.join("runs").join(run).join("normalization");
     let scorer = match (scorer, &s.mock) {
         (Some(given), _) => given,
-        (None, Some(mock)) => {
-            let kept = context.out.join("runs").join(run).join("normalization");
-            direct_scorer(context, spec, s, mock, (&kept, key))?
-        }
+        (None, Some(mock)) => direct_scorer(context, spec, s, mock, (&kept, key))?,
         (None, None) => {
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }
@@ -437,7 +435,9 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         end_of_text: s.tokenizer.end_of_text(),
     };
     let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
-    std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
+    if kept.is_dir() {
+        std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
+    }
     Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
 }
 
