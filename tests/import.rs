@@ -320,5 +320,7 @@ fn the_suite_of_released_models_scores_what_is_given() {
     let home = out.join("members/sentiment_authors-seed-1");
     let scores = fs::read_to_string(home.join("tables/scores.md")).expect("a table");
     assert!(scores.contains("| main (given policy; r: given) | score under r of π |"), "{scores}");
-    assert!(!home.join("runs/main/metrics.jsonl").exists() && home.join("runs/main/models/reward/reward.json").exists());
+    assert!(
+        !home.join("runs/main/metrics.jsonl").exists() && home.join("runs/main/models/reward/reward.json").exists()
+    );
 }
