@@ -297,3 +297,30 @@ fn the_command_writes_a_model_that_other_commands_read_and_overwrites_nothing() 
     runner(&["sample", "--model", &model.display().to_string(), "--prompt", "The dog", "--device", "cpu"]).success();
     runner(&["import", "tensorflow", "tests/fixtures/tensorflow/foreign", "--to", "/nowhere/x"]).code(2);
 }
+
+/// The part of specs/released_models.toml that trains nothing, on models of the released form that stand in for the authors'.
+#[test]
+fn the_suite_of_released_models_scores_what_is_given() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut command = Command::cargo_bin("runner").expect("the program");
+    command.current_dir(root()).env("RUNNER_CACHE", dir.path().join("cache")).env_remove("RUST_LOG");
+    command.env("RUNNER_SOURCES", dir.path().join("sources")).env("HF_HUB_OFFLINE", "1");
+    let out = dir.path().join("out");
+    let members = ["--members", "sentiment_authors,tldr_authors", "--device", "cpu", "--no-progress", "--out"];
+    command.args(["specs/released_models.toml", "--profile", "smoke"]).args(members).arg(&out).assert().success();
+    let table = fs::read_to_string(out.join("tables/released_models.md")).expect("the table");
+    for words in [
+        "| sentiment | zero-shot: score under r of stand-in for the authors' release (given policy) |",
+        "| tldr | stand-in for the authors' release (given policy): KL(π, ρ) per response, nats |",
+        "| tldr | stand-in for the authors' release (given policy): words in copied spans of 4 or more, % |",
+        "left out",
+    ] {
+        assert!(table.contains(words), "{words}: {table}");
+    }
+    let home = out.join("members/sentiment_authors-seed-1");
+    let scores = fs::read_to_string(home.join("tables/scores.md")).expect("a table");
+    assert!(scores.contains("| main (given policy; r: given) | score under r of π |"), "{scores}");
+    assert!(
+        !home.join("runs/main/metrics.jsonl").exists() && home.join("runs/main/models/reward/reward.json").exists()
+    );
+}

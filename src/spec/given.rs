@@ -51,17 +51,23 @@ impl Spec {
 
     /// What a reader has to know of models that were not trained here, beside the run's name; nothing where all were.
     pub fn origin(&self) -> Option<String> {
-        let of = |given: bool, source: Option<&String>, authors: &str, other: &str| {
-            given.then(|| if is_released(source) { authors } else { other }.to_string())
-        };
-        let weights = self.model.weights.source.as_ref().filter(|name| name.ends_with("/policy"));
-        let words = [
-            of(self.policy.is_given(), self.policy.source.as_ref(), AUTHORS, "given policy"),
-            of(is_released(weights), weights, "on top of the authors' release", ""),
-            of(self.reward.is_given(), self.reward.source.as_ref(), "r: authors' release", "r: given"),
-        ];
-        let words: Vec<String> = words.into_iter().flatten().collect();
+        let r = self.reward.is_given().then(|| match is_released(self.reward.source.as_ref()) {
+            true => format!("r: {AUTHORS}"),
+            false => "r: given".into(),
+        });
+        let words: Vec<String> = self.policy_origin().into_iter().chain(r).collect();
         (!words.is_empty()).then(|| words.join("; "))
+    }
+
+    /// The same of π alone.
+    pub fn policy_origin(&self) -> Option<String> {
+        let weights = self.model.weights.source.as_ref().filter(|name| name.ends_with("/policy"));
+        match (self.policy.is_given(), is_released(self.policy.source.as_ref()), is_released(weights)) {
+            (true, true, _) => Some(AUTHORS.into()),
+            (true, false, _) => Some("given policy".into()),
+            (false, _, true) => Some(format!("on top of the {AUTHORS}")),
+            (false, _, false) => None,
+        }
     }
 }
 

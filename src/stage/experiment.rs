@@ -110,7 +110,8 @@ impl Keys {
             false => None,
         };
         let given = Given::new(spec).or_else(|e| {
-            lacks.push(Lack { stage: "import", round: 0, why: e.to_string(), waits: false });
+            // Where a name could not be looked up, that has been said.
+            lacks.extend(known.then(|| Lack { stage: "import", round: 0, why: e.to_string(), waits: false }));
             Given::stand_in(spec)
         })?;
         let lacks = std::cell::RefCell::new(lacks);

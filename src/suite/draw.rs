@@ -1,6 +1,8 @@
 //! (Re)draws a suite's tables/, plots/ and report.html from what its directory holds.
 
 use super::results::SuiteResults;
+use super::table::RELEASED_PREFERENCE;
+use super::types::Makes;
 use super::{page, plots, table};
 use crate::report::files::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use crate::report::formats::{Format, write};
@@ -56,11 +58,11 @@ pub fn notes(results: &SuiteResults, id: &str) -> Vec<String> {
     }
     let makes = results.suite.makes;
     let interval = match id {
-        _ if id == makes.word() && makes.compares() => {
+        _ if id == makes.word() && makes.compares() && makes != Makes::ReleasedModels || id == RELEASED_PREFERENCE => {
             "Intervals are 95%: the wider of Wilson's over items and a bootstrap over contexts."
         }
         "preference" => "Intervals are 95%.",
-        _ if makes.asks() => "Intervals are 95%.",
+        _ if makes.asks() && makes != Makes::ReleasedModels => "Intervals are 95%.",
         _ if results.suite.seeds.len() > 1 => {
             "Intervals are 95%: of the spread between seeds where there are several, over held-out queries where there is one."
         }

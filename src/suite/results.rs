@@ -234,7 +234,7 @@ impl SuiteResults {
             Some(Baseline::Summaries) => "reference summary".into(),
             _ => {
                 let spec = self.members.iter().find(|m| m.name == writer).and_then(MemberResults::spec);
-                let (label, origin) = (self.suite.label(writer), spec.and_then(Spec::origin));
+                let (label, origin) = (self.suite.label(writer), spec.and_then(Spec::policy_origin));
                 with_origin(&label, origin.filter(|origin| !label.contains(origin.as_str())).as_deref())
             }
         }

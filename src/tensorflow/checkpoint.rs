@@ -77,7 +77,7 @@ const FOLDERS: [&str; 4] = ["", "checkpoints", "policy", "policy/checkpoints"];
 pub fn is_checkpoint(path: &Path) -> bool {
     let holds = |sub: &&str| path.join(sub).join(STATE).is_file() || !indexes(&path.join(sub)).is_empty();
     match path.is_dir() {
-        true => !path.join("config.json").exists() && FOLDERS.iter().any(|sub| holds(&sub)),
+        true => !path.join("config.json").exists() && FOLDERS.iter().any(holds),
         false => with_ending(&without_ending(path), ".index").is_file(),
     }
 }

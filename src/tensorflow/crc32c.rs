@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn pieces_make_the_whole() {
-        let bytes: Vec<u8> = (0..1000u32).map(|i| (i * 37 >> 3) as u8).collect();
+        let bytes: Vec<u8> = (0..1000u32).map(|i| ((i * 37) >> 3) as u8).collect();
         for cut in [0, 1, 7, 8, 9, 500, 999, 1000] {
             assert_eq!(crc32c(crc32c(0, &bytes[..cut]), &bytes[cut..]), crc32c(0, &bytes), "{cut}");
         }

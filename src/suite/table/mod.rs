@@ -7,6 +7,8 @@ mod scores;
 mod texts;
 mod win_rate;
 
+pub use released::PREFERENCE as RELEASED_PREFERENCE;
+
 use super::paper::{Grade, Value};
 use super::results::SuiteResults;
 use super::setting::NOT_THE_PAPERS;

@@ -9,6 +9,9 @@ use crate::suite::asked::scores::ZERO_SHOT;
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::Ours;
 
+/// The table of comparisons.
+pub const PREFERENCE: &str = "released_preference";
+
 /// The scores first, then preference in detail.
 pub fn build(results: &SuiteResults) -> Vec<Table> {
     let mut rows = Vec::new();
@@ -18,7 +21,7 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
     }
     let title = "The authors' released models and ours: scores under each reward model, KL and texts";
     let mut tables = vec![made(results.suite.makes.word(), title, "task", rows)];
-    tables.extend(win_rate::preferences(results, "released_preference", "Preference, % for the first-named"));
+    tables.extend(win_rate::preferences(results, PREFERENCE, "Preference, % for the first-named"));
     tables
 }
 
