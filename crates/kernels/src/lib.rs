@@ -19,7 +19,7 @@ use burn_flex::{FlexTensor, Layout};
 const PER_THREAD: usize = 1 << 16;
 
 /// A tensor's numbers, row-major.
-fn floats(tensor: &FlexTensor) -> &[f32] {
+pub fn floats(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().unwrap_or_else(|| unreachable!("contiguous tensors of f32 come here"))
 }
 
@@ -32,7 +32,8 @@ fn integers(tensor: &FlexTensor) -> Vec<usize> {
     values.iter().map(|v| *v as usize).collect()
 }
 
-fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
+/// A contiguous tensor of f32.
+pub fn tensor(values: Vec<f32>, shape: Shape) -> FlexTensor {
     FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape), DType::F32)
 }
 

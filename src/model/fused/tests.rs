@@ -3,8 +3,9 @@
 use super::*;
 use crate::model::device::largest_difference;
 use crate::model::sampling::to_vec;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Shape, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
+use runner_kernels::{floats, tensor};
 
 /// Random numbers in [-2, 2).
 fn random<const D: usize>(shape: [usize; D], seed: u64) -> Tensor<D> {
