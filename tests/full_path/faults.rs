@@ -146,7 +146,7 @@ fn a_mistake_in_sources_toml_says_where() {
     refused("[sources]\nmine = \"x\"\n", &["sources.toml:3:1", "is a new name, and nothing says what it is for"]);
     refused(
         "[sources.tldr]\nplaces = [{ hf = \"a/b\", path = \"x\" }]\n",
-        &["a place has 2 of `hf`, `urls` and `path`"],
+        &["a place has 2 of `hf`, `urls`, `tensorflow` and `path`"],
     );
     refused("[sources.tldr]\nplaces = [{ urls = [\"ftp://x/y\"] }]\n", &["is not an address"]);
     refused("[sources]\ntldr = \"hf:a/b/c\"\n", &["is not a name on the hub"]);
