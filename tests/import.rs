@@ -313,7 +313,7 @@ fn the_suite_of_released_models_scores_what_is_given() {
         "| sentiment | zero-shot: score under r of stand-in for the authors' release (given policy) |",
         "| tldr | stand-in for the authors' release (given policy): KL(π, ρ) per response, nats |",
         "| tldr | stand-in for the authors' release (given policy): words in copied spans of 4 or more, % |",
-        "left out",
+        "Left out by --members",
     ] {
         assert!(table.contains(words), "{words}: {table}");
     }

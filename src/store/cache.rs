@@ -201,8 +201,8 @@ fn state(dir: &Path, key: &Key) -> io::Result<Found> {
     }
     // A missing file, or a folder, pipe or dangling link in its place, is damage; a disk that does not answer is not.
     let missing = |e: &io::Error| {
-        use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound};
-        matches!(e.kind(), NotFound | IsADirectory | NotADirectory | InvalidData)
+        use io::ErrorKind::{InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
+        matches!(e.kind(), NotFound | IsADirectory | NotADirectory | InvalidData | InvalidFilename | InvalidInput)
     };
     let seal = match input::read(&dir.join(SEAL)) {
         Ok(bytes) => bytes,
