@@ -104,7 +104,20 @@ fn records(path: &Path, format: DataFormat) -> bool {
     })
 }
 
-/// Specs refer to each other and to the model beside them.
+/// A folder with all that is in it.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir(to).expect("made");
+    for entry in fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry").path()) {
+        let to = to.join(entry.file_name().expect("a name"));
+        if entry.is_dir() {
+            copy(&entry, &to);
+        } else {
+            fs::copy(&entry, &to).expect("copied");
+        }
+    }
+}
+
+/// Specs refer to each other and to the models beside them.
 #[test]
 fn spec_files() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -112,11 +125,7 @@ fn spec_files() {
     for entry in fs::read_dir(root("specs")).expect("specs").map(|entry| entry.expect("an entry").path()) {
         let to = dir.path().join(entry.file_name().expect("a name"));
         if entry.is_dir() {
-            fs::create_dir(&to).expect("made");
-            let inside = fs::read_dir(&entry).expect("a folder").map(|entry| entry.expect("an entry").path());
-            inside.for_each(|file| {
-                fs::copy(&file, to.join(file.file_name().expect("a name"))).expect("copied");
-            });
+            copy(&entry, &to);
             continue;
         }
         let bytes = fs::read(&entry).expect("a file");
