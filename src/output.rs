@@ -25,7 +25,8 @@ macro_rules! eprintln {
 pub(crate) fn out(text: Arguments<'_>) {
     let mut out = std::io::stdout().lock();
     note(match out.is_terminal() {
-        true => out.write_all(for_terminal(&text.to_string()).as_bytes()),
+        // Lines of CSV end with both.
+        true => out.write_all(for_terminal(&text.to_string().replace("\r\n", "\n")).as_bytes()),
         false => out.write_fmt(text),
     });
 }

@@ -199,7 +199,8 @@ fn state(dir: &Path, key: &Key) -> io::Result<Found> {
     if fs::symlink_metadata(dir).is_err() {
         return Ok(Found::Nothing);
     }
-    // A missing file, or a folder, pipe or dangling link in its place, is damage; a disk that does not answer is not.
+    // A missing file, a folder, pipe or dangling link in its place, or a seal that names what no file can be called, is damage; a
+    // disk that does not answer is not.
     let missing = |e: &io::Error| {
         use io::ErrorKind::{InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
         matches!(e.kind(), NotFound | IsADirectory | NotADirectory | InvalidData | InvalidFilename | InvalidInput)
@@ -336,5 +337,26 @@ mod tests {
             assert!(!cache.has_begun(&key()) && !cache.has(&key()), "the next try begins anew");
         }
         make(&cache);
+    }
+
+    #[test]
+    fn a_seal_that_names_no_file_is_damage_and_heals() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        for name in ["x".repeat(400), "a\0b".into(), "..".into()] {
+            let made = work(&cache);
+            fs::write(made.dir.join("a.json"), "{}").unwrap();
+            let made = cache.finish(&key(), made, 1.0).unwrap();
+            let seal = fs::read_to_string(made.join(SEAL)).unwrap();
+            let mut seal: serde_json::Value = serde_json::from_str(&seal).unwrap();
+            seal["files"][&name] = "0".into();
+            fs::write(made.join(SEAL), seal.to_string()).unwrap();
+            assert_eq!(cache.find(&key()).unwrap(), None, "{name:?}");
+            let again = work(&cache);
+            fs::write(again.dir.join("a.json"), "{}").unwrap();
+            let again = cache.finish(&key(), again, 1.0).unwrap();
+            assert!(cache.find(&key()).unwrap().is_some());
+            fs::remove_dir_all(again).unwrap();
+        }
     }
 }
