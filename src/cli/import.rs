@@ -4,7 +4,8 @@
 use super::{chain, signals, start_screen_log};
 use crate::data::error::DataError;
 use crate::data::hub::{Access, Hub, safe_name};
-use crate::sources::{Catalogue, Folder};
+use crate::printed::shell_path;
+use crate::sources::{Catalogue, Folder, is_address};
 use crate::tensorflow::{Checkpoint, Imported, Kind, TensorflowError, download, import as convert};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
@@ -58,8 +59,7 @@ pub fn import(command: &ImportCommand, level: &str) -> i32 {
 }
 
 fn run(args: &TensorflowArgs, stop: &Arc<AtomicBool>) -> Result<Imported, TensorflowError> {
-    let is_address = args.from.starts_with("https://") || args.from.starts_with("http://");
-    let from = match is_address {
+    let from = match is_address(&args.from) {
         true => fetched(args, stop)?,
         false => PathBuf::from(&args.from),
     };
@@ -102,12 +102,11 @@ fn say(imported: &Imported, to: &Path) {
         imported.tensors,
         imported.parameters
     );
+    let path = toml::Value::from(to.to_string_lossy().into_owned());
     let next = match imported.kind {
-        Kind::RewardModel => format!("[reward] path = {:?}", to.display().to_string()),
-        Kind::Policy => {
-            format!("[policy] path = {:?}, or runner sample --model {}", to.display().to_string(), to.display())
-        }
-        Kind::LanguageModel => format!("[model] weights = {{ path = {:?} }}", to.display().to_string()),
+        Kind::RewardModel => format!("[reward] path = {path}"),
+        Kind::Policy => format!("[policy] path = {path}, or runner sample --model {}", shell_path(to)),
+        Kind::LanguageModel => format!("[model] weights = {{ path = {path} }}"),
     };
     eprintln!("next: {next}");
 }

@@ -13,6 +13,7 @@ use crate::report::formats::wrapped;
 use crate::spec::{Loaded, Spec};
 use crate::stage::StageError;
 use crate::stage::context::Context;
+use crate::stage::progress::Timeline;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
@@ -132,9 +133,9 @@ impl Running<'_> {
     /// Every member at every seed, until somebody stops the line.
     fn members(&mut self, args: &RunArgs, loaded: &LoadedSuite, chosen: &Chosen, interrupted: &Arc<AtomicBool>) {
         let total = loaded.members.len();
-        let runs = loaded.members.iter().flat_map(|m| Run::of(&m.loaded, m.loaded.variants.clone(), None));
-        let timeline = timeline(&runs.collect::<Vec<_>>(), &chosen.kind()).of("suite");
-        let timeline = Arc::new(Mutex::new(timeline));
+        let runs = loaded.members.iter().map(|m| Run::of(&m.loaded, m.loaded.variants.clone(), None));
+        let each: Vec<Timeline> = runs.map(|runs| timeline(&runs, &chosen.kind())).collect();
+        let timeline = Arc::new(Mutex::new(Timeline::of_all(&each, "suite")));
         for (nth, member) in loaded.members.iter().enumerate() {
             let same = |record: &MemberRecord| record.member == member.name && record.seed == member.seed;
             let Some(i) = self.manifest.members.iter().position(same) else { continue };
@@ -152,8 +153,8 @@ impl Running<'_> {
             let place = Place { out: &out, cache, quiet: true, timeline: Some(Arc::clone(&timeline)) };
             let started = Instant::now();
             let ended = run_one(args, &member.loaded, &place, chosen, interrupted);
-            if let Ok(mut timeline) = timeline.lock() {
-                timeline.give_up();
+            if let (Ok(mut timeline), Some(member)) = (timeline.lock(), each.get(nth)) {
+                timeline.give_up(member);
             }
             let record = &mut self.manifest.members[i];
             record.state = State::of_code(ended.code);

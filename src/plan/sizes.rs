@@ -4,7 +4,7 @@
 use crate::data::hub::{Hub, Kind};
 use crate::model::config::read_config;
 use crate::model::memory::Shape;
-use crate::spec::{Dimensions, ModelSize, PretrainTokenizer, Spec, WeightsSpec};
+use crate::spec::{Dimensions, ModelSize, PretrainTokenizer, Spec, WeightsSpec, is_released};
 use crate::stage::sources::finder;
 use crate::tensorflow::{Checkpoint, is_checkpoint};
 use std::path::Path;
@@ -103,7 +103,7 @@ fn located(weights: &WeightsSpec) -> WeightsSpec {
     let first = finder.catalogue.get(name).and_then(|source| source.places.iter().find(|place| place.hf.is_some()));
     let (hf, revision) = first.map_or((None, None), |place| (place.hf.clone(), place.revision.clone()));
     // All models of the authors' are of one size.
-    let hf = hf.or_else(|| name.starts_with("released/").then(|| "openai-community/gpt2".into()));
+    let hf = hf.or_else(|| is_released(name).then(|| "openai-community/gpt2".into()));
     WeightsSpec { hf: hf.or(Some(name.clone())), revision, ..unknown }
 }
 

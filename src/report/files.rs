@@ -4,7 +4,6 @@
 //! they cannot read. A last line without its newline is a line still being written, and is left out.
 
 use std::collections::BTreeMap;
-
 use std::path::{Path, PathBuf};
 
 use super::measures::Texts;

@@ -1,7 +1,7 @@
 //! Tables for pasting: GitHub Markdown, LaTeX (booktabs), CSV (RFC 4180), and plain text in columns.
 
 use super::files::{Row, Table};
-use super::tables::{is_number, shown};
+use super::tables::shown;
 use super::wide::wide;
 use crate::metric::interval::mean;
 use crate::printed::spreadsheet_cell;
@@ -171,22 +171,13 @@ pub fn markdown(table: &Table) -> String {
     out + &note(table).map_or_else(String::new, |note| format!("\n{note}\n"))
 }
 
-/// A `table` float with a booktabs `tabular`, models by measures where the table has both; needs `\usepackage{booktabs}` and a Unicode engine or `inputenc` for ρ and π.
+/// A `table` float with a booktabs `tabular`, models by measures where the table has both. Needs `\usepackage{booktabs}` and a
+/// Unicode engine or `inputenc` for ρ and π.
 fn latex(table: &Table) -> String {
-    let (names, rows, numbers) = match wide(table) {
-        Some(wide) => {
-            let numbers = (0..wide.columns.len()).map(|i| i > 1).collect();
-            (wide.columns, wide.rows, numbers)
-        }
-        None => {
-            let shown = shown(table);
-            let numbers: Vec<bool> = shown.columns.iter().map(|column| is_number(column)).collect();
-            (shown.columns, shown.rows, numbers)
-        }
-    };
-    let columns: String = numbers.into_iter().map(|number| if number { 'r' } else { 'l' }).collect();
+    let shown = wide(table).unwrap_or_else(|| shown(table));
+    let columns: String = shown.numbers.iter().map(|number| if *number { 'r' } else { 'l' }).collect();
     let line = |cells: &[String]| cells.iter().map(|c| latex_text(c)).collect::<Vec<_>>().join(" & ") + " \\\\\n";
-    let body: String = rows.iter().map(|row| line(row)).collect();
+    let body: String = shown.rows.iter().map(|row| line(row)).collect();
     let caption = match note(table) {
         Some(note) => format!("{}. {note}", table.title),
         None => table.title.clone(),
@@ -195,7 +186,7 @@ fn latex(table: &Table) -> String {
         "\\begin{{table}}\n\\caption{{{}}}\n\\label{{tab:{}}}\n\\begin{{tabular}}{{{columns}}}\n\\toprule\n{}\\midrule\n{body}\\bottomrule\n\\end{{tabular}}\n\\end{{table}}\n",
         latex_text(&caption),
         table.id,
-        line(&names),
+        line(&shown.columns),
     )
 }
 

@@ -3,7 +3,7 @@
 use super::files::Table;
 use super::headline::{Headline, headline};
 use super::plots::Plot;
-use super::tables::{is_number, shown};
+use super::tables::{Shown, shown};
 use super::wide::wide;
 use super::{Manifest, Results, cards, guards};
 
@@ -174,31 +174,25 @@ fn state(m: &Manifest) -> String {
 
 pub(crate) fn html_table(table: &Table) -> String {
     let note = if table.rows.is_empty() { "<p class=\"soft\">No run has been evaluated yet.</p>\n" } else { "" };
-    let shown = shown(table);
-    let numbers: Vec<bool> = shown.columns.iter().map(|column| is_number(column)).collect();
-    let long = cells(&table.title, &shown.columns, &shown.rows, &numbers);
+    let long = cells(&table.title, &shown(table));
     let body = match wide(table) {
-        Some(wide) => {
-            let numbers: Vec<bool> = (0..wide.columns.len()).map(|i| i > 1).collect();
-            format!(
-                "{}<details><summary>Each number with its interval, n, seeds and verdict</summary>{long}</details>\n",
-                cells(&table.title, &wide.columns, &wide.rows, &numbers)
-            )
-        }
+        Some(wide) => format!(
+            "{}<details><summary>Each number with its interval, n, seeds and verdict</summary>{long}</details>\n",
+            cells(&table.title, &wide)
+        ),
         None => long,
     };
     format!("<h2>{}</h2>\n{body}{note}", escape(&table.title))
 }
 
-/// `numbers`: which columns are.
-fn cells(title: &str, columns: &[String], rows: &[Vec<String>], numbers: &[bool]) -> String {
-    let class = |i: usize| if numbers.get(i) == Some(&true) { " class=\"n\"" } else { "" };
+fn cells(title: &str, shown: &Shown) -> String {
+    let class = |i: usize| if shown.numbers.get(i) == Some(&true) { " class=\"n\"" } else { "" };
     let line = |cells: &[String], tag: &str| {
         let cell = |(i, cell): (usize, &String)| format!("<{tag}{}>{}</{tag}>", class(i), escape(cell));
         format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
     };
-    let body: String = rows.iter().map(|row| line(row, "td")).collect();
-    scrolling(title, &line(columns, "th"), &body)
+    let body: String = shown.rows.iter().map(|row| line(row, "td")).collect();
+    scrolling(title, &line(&shown.columns, "th"), &body)
 }
 
 /// A table that scrolls sideways where the page is narrow, and says so; by keyboard too.

@@ -198,16 +198,19 @@ pub fn show(value: Option<f64>) -> String {
 }
 
 /// A table as readers see it.
+#[derive(Debug, PartialEq)]
 pub struct Shown {
     pub columns: Vec<String>,
     pub rows: Vec<Vec<String>>,
+    /// Which columns hold numbers.
+    pub numbers: Vec<bool>,
 }
 
 /// Columns that hold numbers, which stand at the right. The paper's may hold a remark.
 const NUMBERS: [&str; 3] = ["value", "95% interval", "n"];
 
 /// Whether a column holds numbers.
-pub fn is_number(column: &str) -> bool {
+fn is_number(column: &str) -> bool {
     NUMBERS.contains(&column)
 }
 
@@ -222,7 +225,9 @@ pub fn shown(table: &Table) -> Shown {
     if let (true, Some(seeds)) = (one_each, columns.iter_mut().find(|column| *column == "seeds")) {
         "seed".clone_into(seeds);
     }
-    Shown { columns: kept(columns), rows: table.rows.iter().map(|row| kept(cells(row))).collect() }
+    let columns: Vec<String> = kept(columns);
+    let numbers = columns.iter().map(|column| is_number(column)).collect();
+    Shown { columns, rows: table.rows.iter().map(|row| kept(cells(row))).collect(), numbers }
 }
 
 /// The place of the paper's values among the columns.

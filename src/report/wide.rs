@@ -2,18 +2,11 @@
 //! long tables have a row for each number; rows named `MODEL: MEASURE` can be folded.
 
 use super::files::{Row, Table};
-use super::tables::show;
+use super::tables::{Shown, show};
 
-/// Cells of text, ready to be set.
-#[derive(Debug, PartialEq)]
-pub struct Wide {
-    /// The first two name the task (or run) and the model; the others are numbers.
-    pub columns: Vec<String>,
-    pub rows: Vec<Vec<String>>,
-}
-
-/// None where the rows are not several models by several measures.
-pub fn wide(table: &Table) -> Option<Wide> {
+/// The first two columns name the task (or run) and the model; the others are numbers. None where the rows are not several models
+/// by several measures.
+pub fn wide(table: &Table) -> Option<Shown> {
     let named: Option<Vec<(&str, &str, &Row)>> =
         table.rows.iter().map(|row| row.name.rsplit_once(": ").map(|(model, measure)| (model, measure, row))).collect();
     let named = named?;
@@ -39,7 +32,9 @@ pub fn wide(table: &Table) -> Option<Wide> {
     }
     let first = table.columns.first().cloned().unwrap_or_default();
     let columns = [first, "model".to_owned()].into_iter().chain(measures.into_iter().map(str::to_owned));
-    Some(Wide { columns: columns.collect(), rows })
+    let columns: Vec<String> = columns.collect();
+    let numbers = (0..columns.len()).map(|i| i > 1).collect();
+    Some(Shown { columns, rows, numbers })
 }
 
 fn ours(row: &Row) -> Option<String> {

@@ -350,7 +350,7 @@ fn write_out(node: &mut Node) {
         if let Kind::Leaf(Value::String(text)) = &source.kind {
             let place = match text.strip_prefix("hf:") {
                 Some(repository) => json!({ "hf": repository }),
-                None if text.starts_with("http://") || text.starts_with("https://") => json!({ "urls": [text] }),
+                None if is_address(text) => json!({ "urls": [text] }),
                 None => json!({ "path": text }),
             };
             *source = Node::from_json(&json!({ "places": [place] }), &source.origin);
@@ -412,9 +412,13 @@ fn mistake_of_place(place: &Place) -> Option<(String, String)> {
     mistake_of_addresses(place)
 }
 
+/// Whether a text is an address rather than a path.
+pub fn is_address(text: &str) -> bool {
+    text.starts_with("https://") || text.starts_with("http://")
+}
+
 fn is_directory_address(url: &str) -> bool {
-    let is_address = url.starts_with("https://") || url.starts_with("http://");
-    is_address && !url.contains(['?', '#']) && !url.chars().any(char::is_whitespace)
+    is_address(url) && !url.contains(['?', '#']) && !url.chars().any(char::is_whitespace)
 }
 
 fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
@@ -422,7 +426,7 @@ fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
     let mut names: Vec<&str> = Vec::new();
     for url in place.addresses() {
         let name = file_name(url);
-        if !(url.starts_with("https://") || url.starts_with("http://")) || url.chars().any(char::is_whitespace) {
+        if !is_address(url) || url.chars().any(char::is_whitespace) {
             return refuse(format!("{url:?} is not an address"), "it starts with https://");
         }
         if name.is_empty() || name.starts_with('.') || !crate::data::hub::safe_name(name) {

@@ -14,7 +14,7 @@ mod needs;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Catalogue, Place, Source, SourceUse, bytes_of, check_file, sources_schema, use_file};
+pub use catalogue::{Catalogue, Place, Source, SourceUse, bytes_of, check_file, is_address, sources_schema, use_file};
 pub use find::{Finder, Located};
 pub use folder::Folder;
 pub use needs::{Need, Wanted, needs};

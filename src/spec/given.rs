@@ -9,7 +9,7 @@ use crate::sources::SourceUse;
 /// Names of the authors' models begin with this (specs/sources.toml).
 const RELEASED: &str = "released/";
 /// What reports call them.
-pub const AUTHORS: &str = "authors' release";
+const AUTHORS: &str = "authors' release";
 
 impl RewardSpec {
     /// Whether r is given instead of trained.
@@ -25,8 +25,9 @@ impl PolicySpec {
     }
 }
 
-fn is_released(source: Option<&String>) -> bool {
-    source.is_some_and(|name| name.starts_with(RELEASED))
+/// Whether a named source is a model of the authors'.
+pub fn is_released(source: &str) -> bool {
+    source.starts_with(RELEASED)
 }
 
 impl Spec {
@@ -51,7 +52,7 @@ impl Spec {
 
     /// What a reader has to know of models that were not trained here, beside the run's name; nothing where all were.
     pub fn origin(&self) -> Option<String> {
-        let r = self.reward.is_given().then(|| match is_released(self.reward.source.as_ref()) {
+        let r = self.reward.is_given().then(|| match self.reward.source.as_deref().is_some_and(is_released) {
             true => format!("r: {AUTHORS}"),
             false => "r: given".into(),
         });
@@ -61,8 +62,9 @@ impl Spec {
 
     /// The same of π alone.
     pub fn policy_origin(&self) -> Option<String> {
-        let weights = self.model.weights.source.as_ref().filter(|name| name.ends_with("/policy"));
-        match (self.policy.is_given(), is_released(self.policy.source.as_ref()), is_released(weights)) {
+        let weights = self.model.weights.source.as_deref().filter(|name| name.ends_with("/policy"));
+        let released = |source: Option<&str>| source.is_some_and(is_released);
+        match (self.policy.is_given(), released(self.policy.source.as_deref()), released(weights)) {
             (true, true, _) => Some(AUTHORS.into()),
             (true, false, _) => Some("given policy".into()),
             (false, _, true) => Some(format!("on top of the {AUTHORS}")),

@@ -375,7 +375,7 @@ impl<'a> Chain<'a> {
         };
         let trained = reward::run(self.context, self.run, self.spec, key, &inputs)?;
         let model_dir = self.run_dir().join("models/reward");
-        for file in ["config.json", "model.safetensors", "reward.json"] {
+        for file in ["config.json", "model.safetensors", reward::FILE] {
             let to = model_dir.join(file);
             publish(&trained.join(file), &to).map_err(StageError::io(to))?;
         }

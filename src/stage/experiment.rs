@@ -386,8 +386,6 @@ struct Trained {
     labels: Option<u64>,
     /// Directory of π, where there is RL.
     policy: Option<PathBuf>,
-    /// The policy, where it is given.
-    given: Option<Gpt2>,
     /// Keys of the last round.
     last: Option<RoundKeys>,
 }
@@ -407,18 +405,14 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         };
         let chain::Trained { scorer, accuracy, policy, labels, last } =
             chain::run(context, run, spec, &keys.upstream, &inputs)?;
-        let given = given::policy(context, spec, &s.tokenizer, &s.rho)?;
-        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, given, last: Some(last) });
+        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
     }
     let scorer = given::reward(context, spec, &s.tokenizer)?;
     if let Some(scorer) = &scorer {
         let dir = context.out.join("runs").join(run).join("models/reward");
         given::publish_reward(scorer, &s.tokenizer, &dir)?;
     }
-    let Some(key) = &keys.policy else {
-        let given = given::policy(context, spec, &s.tokenizer, &s.rho)?;
-        return Ok(Trained { scorer, given, ..Trained::default() });
-    };
+    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let kept = context.out.join("runs").join(run).join("normalization");
     let scorer = match (scorer, &s.mock) {
         (Some(given), _) => given,
@@ -445,10 +439,10 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
 fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<(), StageError> {
     let run_dir = context.out.join("runs").join(run);
     let trained = train(context, run, spec, keys, s)?;
-    let policy = match (&trained.policy, &trained.given) {
+    let policy = match (&trained.policy, given::policy(context, spec, &s.tokenizer, &s.rho)?) {
         (_, Some(given)) => {
-            given::publish_policy(given, &s.tokenizer, &run_dir.join("models/policy"))?;
-            given.clone()
+            given::publish_policy(&given, &s.tokenizer, &run_dir.join("models/policy"))?;
+            given
         }
         (Some(dir), None) => publish_policy(context, run, s, dir)?,
         (None, None) => {

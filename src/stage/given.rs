@@ -2,13 +2,11 @@
 //! (`reward.path`, `policy.path`; sources.rs has put paths in the place of names). It is read where it is, whatever its layout
 //! and number type, and a copy goes into the results.
 
-use super::StageError;
 use super::context::Context;
 use super::scoring::Scorer;
+use super::{StageError, pretrain, reward};
 use crate::model::ModelError;
-use crate::model::config::read_config;
 use crate::model::gpt2::{Gpt2, ScalarModel};
-use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2, save_scalar};
@@ -22,8 +20,6 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
-/// Beside the weights of a reward model: its normalisation, and in ours how it was trained.
-const REWARD: &str = "reward.json";
 
 /// What of reward.json every reward model has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,9 +34,9 @@ fn wrong(key: &str, message: impl std::fmt::Display) -> StageError {
 
 /// Files that cannot be used are wrong input, and no failure of the run.
 fn readable<T>(key: &str, result: Result<T, ModelError>) -> Result<T, StageError> {
-    result.map_err(|e| match e {
-        ModelError::File { .. } | ModelError::Tensor { .. } => wrong(key, e),
-        other => other.into(),
+    pretrain::readable(result).map_err(|e| match e {
+        StageError::Input(message) => wrong(key, message),
+        other => other,
     })
 }
 
@@ -61,7 +57,7 @@ pub fn reward_key(spec: &Spec) -> Result<Option<Key>, StageError> {
     }
     let dir = reward_dir(spec).ok_or_else(|| wrong("reward.source", "has not been looked up"))?;
     let formatted = spec.reward.formatted_queries;
-    Ok(Some(Key::new("given_reward", VERSION, &(content("reward.path", &dir, &[REWARD])?, formatted))?))
+    Ok(Some(Key::new("given_reward", VERSION, &(content("reward.path", &dir, &[reward::FILE])?, formatted))?))
 }
 
 /// What depends on the given π: its content. None where π is not given.
@@ -75,10 +71,7 @@ pub fn policy_key(spec: &Spec) -> Result<Option<Key>, StageError> {
 
 /// Hashes of all files of a model that are read.
 fn content(key: &str, dir: &Path, more: &[&str]) -> Result<Vec<String>, StageError> {
-    readable(key, read_config(dir))?;
-    let mut files = readable(key, weight_files(dir))?;
-    files.push(dir.join("config.json"));
-    files.extend(Tokenizer::files(dir));
+    let mut files = readable(key, pretrain::files(dir))?;
     files.extend(more.iter().map(|name| dir.join(name)));
     files.iter().map(|file| hash_file(file).map_err(|e| wrong(key, format!("{}: {e}", file.display())))).collect()
 }
@@ -110,7 +103,7 @@ pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<O
     let Some(dir) = reward_dir(spec) else { return Ok(None) };
     let key = "reward.path";
     same_tokens(key, &dir, tokenizer)?;
-    let path = dir.join(REWARD);
+    let path = dir.join(reward::FILE);
     let text = input::read_to_string(&path).map_err(|e| {
         let hint = "write {\"normalization\": {\"gain\": 1.0, \"bias\": 0.0}} for one that has none";
         wrong(key, format!("{}: {e}; {hint}", path.display()))
@@ -129,9 +122,7 @@ pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<O
 
 /// A reward model of a results directory, whose tokens are known to be right.
 pub fn load_reward(context: &Context, dir: &Path) -> Result<Scorer, StageError> {
-    let path = dir.join(REWARD);
-    let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
-    let Scale { normalization } = serde_json::from_str(&text)?;
+    let Scale { normalization } = reward::read_beside(dir)?;
     Ok(Scorer { model: load_scalar(dir, &context.device)?, normalization })
 }
 
@@ -152,7 +143,7 @@ pub fn policy(context: &Context, spec: &Spec, tokenizer: &Tokenizer, rho: &Gpt2)
 pub fn publish_reward(scorer: &Scorer, tokenizer: &Tokenizer, dir: &Path) -> Result<(), StageError> {
     save_scalar(dir, &scorer.model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;
-    let path = dir.join(REWARD);
+    let path = dir.join(reward::FILE);
     let text = format!("{:#}\n", json!(Scale { normalization: scorer.normalization }));
     write_atomic(&path, text.as_bytes()).map_err(StageError::io(path))
 }

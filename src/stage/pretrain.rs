@@ -100,11 +100,20 @@ pub fn tokenizer(spec: &Spec, artifact: &Path) -> Option<Tokenizer> {
 }
 
 /// A file of the model that is given and cannot be used is wrong input, and no failure of the run.
-fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError> {
+pub(super) fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError> {
     result.map_err(|e| match e {
         ModelError::File { .. } | ModelError::Tensor { .. } => StageError::Input(e.to_string()),
         other => other.into(),
     })
+}
+
+/// All files of a model directory that are read.
+pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
+    read_config(dir)?;
+    let mut files = weight_files(dir)?;
+    files.push(dir.join("config.json"));
+    files.extend(Tokenizer::files(dir));
+    Ok(files)
 }
 
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
@@ -113,10 +122,7 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     // Where files are does not matter, only what is in them.
     let task = spec.task.without_place();
     if let Some((dir, commit)) = given(spec)? {
-        readable(read_config(&dir))?;
-        let mut files = readable(weight_files(&dir))?;
-        files.push(dir.join("config.json"));
-        files.extend(Tokenizer::files(&dir));
+        let files = readable(files(&dir))?;
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
         return Ok(Key::new("import", VERSION, &(hashes, commit, &task.data, content, device_kind))?);
     }

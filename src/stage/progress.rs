@@ -55,15 +55,21 @@ impl Timeline {
         Self { steps, whole: None }
     }
 
-    /// Names what the time left is of.
-    pub fn of(self, whole: &'static str) -> Self {
-        Self { whole: Some(whole), ..self }
+    /// Runs one after the other; `whole` names what the time left is of.
+    pub fn of_all(runs: &[Self], whole: &'static str) -> Self {
+        let planned = runs.iter().flat_map(|run| run.steps.iter().map(|(planned, _)| planned.clone()));
+        Self { whole: Some(whole), ..Self::new(planned) }
     }
 
-    /// A run that failed or waits leaves its stage: its time so far says nothing, and nothing of it is left to do now.
-    pub fn give_up(&mut self) {
-        let running = self.steps.iter_mut().filter(|(_, step)| matches!(step, Step::Running(_)));
-        running.for_each(|(_, step)| *step = Step::Done(None));
+    /// A run that failed or waits does no more: its time so far says nothing, and nothing of it is left to do now. A stage that a
+    /// later run shares counts again when that one begins it.
+    pub fn give_up(&mut self, run: &Self) {
+        for (planned, step) in &mut self.steps {
+            let is_open = !matches!(step, Step::Done(_));
+            if is_open && run.steps.iter().any(|(of_run, _)| of_run.key == planned.key) {
+                *step = Step::Done(None);
+            }
+        }
     }
 
     fn set(&mut self, key: &str, step: Step) {
@@ -312,9 +318,10 @@ mod tests {
 
     #[test]
     fn what_a_failed_member_left_is_not_waited_for() {
-        let mut timeline = Timeline::new([planned("a", "policy", 100.0), planned("b", "policy", 100.0)]);
+        let failed = Timeline::new([planned("a", "policy", 100.0), planned("c", "evaluate", 100.0)]);
+        let mut timeline = Timeline::of_all(&[failed, Timeline::new([planned("b", "policy", 100.0)])], "suite");
         timeline.steps[0].1 = Step::Running(Instant::now());
-        timeline.give_up();
+        timeline.give_up(&Timeline::new([planned("a", "policy", 100.0), planned("c", "evaluate", 100.0)]));
         timeline.done("b", Some(10.0));
         assert_eq!(timeline.left(0.0), None);
     }

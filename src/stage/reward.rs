@@ -22,6 +22,7 @@ use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -29,7 +30,10 @@ const VERSION: u32 = 2;
 /// Of the rounds after the first.
 const ROUNDS: u32 = 1;
 
-/// reward.json beside the weights.
+/// Beside the weights of a reward model.
+pub const FILE: &str = "reward.json";
+
+/// reward.json.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct Summary {
     pub normalization: Normalization,
@@ -78,11 +82,15 @@ pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs
 
 /// Loads r with its normalisation.
 pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, Summary), StageError> {
-    let path = dir.join("reward.json");
-    let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
-    let summary: Summary =
-        serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", path.display())))?;
+    let summary: Summary = read_beside(dir)?;
     Ok((Scorer { model: load_scalar(dir, &context.device)?, normalization: summary.normalization }, summary))
+}
+
+/// What [`FILE`] says beside a reward model's weights.
+pub fn read_beside<T: DeserializeOwned>(dir: &Path) -> Result<T, StageError> {
+    let path = dir.join(FILE);
+    let text = std::fs::read_to_string(&path).map_err(StageError::io(&path))?;
+    serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", path.display())))
 }
 
 fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
@@ -137,7 +145,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         labels: counts_labels(spec).then_some(labels.len() as u64),
         before,
     };
-    let path = dir.join("reward.json");
+    let path = dir.join(FILE);
     let text = serde_json::to_string_pretty(&summary).map_err(|e| StageError::Input(e.to_string()))?;
     write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
 }

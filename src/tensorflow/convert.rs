@@ -10,7 +10,7 @@ use crate::model::gpt2::LAYER_NORM_EPSILON;
 use crate::model::tensor_file::write_pieces;
 use crate::model::tokenizer::Tokenizer;
 use crate::rlhf::reward::Normalization;
-use crate::store::atomic::write_atomic;
+use crate::store::atomic::{hash_file, write_atomic};
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -119,13 +119,13 @@ const VERSION: u32 = 1;
 pub fn imported(from: &Path, scope: Option<&str>, folder: &Path) -> Result<PathBuf, TensorflowError> {
     let checkpoint = Checkpoint::open(from)?;
     let index = checkpoint.bundle.index();
-    let index = std::fs::read(&index).map_err(|e| TensorflowError::file(&index, e))?;
-    let hash = |path: &Path| std::fs::read(path).map(|bytes| blake3::hash(&bytes).to_hex().to_string()).ok();
+    let index = hash_file(&index).map_err(|e| TensorflowError::file(&index, e))?;
+    let hash = |path: &Path| hash_file(path).ok();
     let vocabulary = match &checkpoint.vocabulary {
         Vocabulary::Gpt2 => None,
         Vocabulary::Files { encoder, merges } => Some((hash(encoder), hash(merges))),
     };
-    let inputs = json!([VERSION, blake3::hash(&index).to_hex().as_str(), checkpoint.hparams, scope, vocabulary]);
+    let inputs = json!([VERSION, index, checkpoint.hparams, scope, vocabulary]);
     let name = blake3::hash(inputs.to_string().as_bytes()).to_hex()[..16].to_string();
     let to = folder.join(&name);
     if to.join("config.json").is_file() {

@@ -19,6 +19,8 @@ use crate::stage::{StageError, classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::suite::types::Baseline;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
@@ -153,13 +155,24 @@ impl<'a> Desk<'a> {
         let inputs =
             (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
         let key = Key::new("responses", VERSION, &inputs)?;
-        let made = self.context.artifact(Some(&self.member), &key, |work| {
+        self.kept(&key, "responses.json", || {
             let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
-            let responses = sample_all(&model, &self.spec, &queries, k, &purpose)?;
-            let path = work.dir.join("responses.json");
-            write_atomic(&path, serde_json::to_string(&responses)?.as_bytes()).map_err(StageError::io(path))
+            sample_all(&model, &self.spec, &queries, k, &purpose)
+        })
+    }
+
+    /// An artifact of one file: read from the cache, or made.
+    fn kept<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &Key,
+        file: &str,
+        make: impl FnOnce() -> Result<T, StageError>,
+    ) -> Result<T, StageError> {
+        let made = self.context.artifact(Some(&self.member), key, |work| {
+            let path = work.dir.join(file);
+            write_atomic(&path, serde_json::to_string(&make()?)?.as_bytes()).map_err(StageError::io(path))
         })?;
-        let path = made.join("responses.json");
+        let path = made.join(file);
         let text = std::fs::read_to_string(&path).map_err(StageError::io(path))?;
         Ok(serde_json::from_str(&text)?)
     }
@@ -204,15 +217,10 @@ impl<'a> Desk<'a> {
         let rows = self.rows(&self.texts(writer, source, 1)?, &judge.rule);
         let normalization = judge.scorer.normalization;
         let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
-        let made = self.context.artifact(Some(&self.member), &key, |work| {
+        self.kept(&key, "scores.json", || {
             let raw = crate::stage::scoring::raw_scores(&judge.scorer.model, &rows)?;
-            let scores: Vec<f32> = raw.into_iter().map(|score| normalization.apply(score)).collect();
-            let path = work.dir.join("scores.json");
-            write_atomic(&path, serde_json::to_string(&scores)?.as_bytes()).map_err(StageError::io(path))
-        })?;
-        let path = made.join("scores.json");
-        let text = std::fs::read_to_string(&path).map_err(StageError::io(path))?;
-        Ok(serde_json::from_str(&text)?)
+            Ok(raw.into_iter().map(|score| normalization.apply(score)).collect())
+        })
     }
 
     /// r_s of every candidate, `[queries][candidates]`; zeros where nobody asks for it.
