@@ -2,8 +2,9 @@
 
 use super::run::start_logging;
 use super::sources::{Row, print_rows};
-use super::{Overrides, chain, print_problems, signals};
+use super::{Overrides, chain, print_problems};
 use crate::data::hub::Hub;
+use crate::run::signals;
 use crate::sources::{Finder, Need, needs};
 use crate::spec::{self, Spec};
 use crate::stage::sources::finder;
@@ -102,7 +103,7 @@ fn needed(specs: &[PathBuf], overrides: &Overrides) -> Result<Vec<Need>, i32> {
 fn variants(path: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Vec<spec::Problem>> {
     let specs = |loaded: &spec::Loaded| loaded.variants.iter().map(|(_, spec)| spec.clone()).collect();
     if FileKind::of(path) == FileKind::Suite {
-        let loaded = suite::load(path, &super::suite::options(overrides, None, false))?;
+        let loaded = suite::load(path, &suite::load::Options::of(&overrides.options(false)))?;
         return Ok(loaded.members.iter().flat_map(|member| -> Vec<Spec> { specs(&member.loaded) }).collect());
     }
     spec::load(path, &overrides.options(false)).map(|loaded| specs(&loaded))

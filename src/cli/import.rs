@@ -1,11 +1,13 @@
 //! `runner import tensorflow DIR|PREFIX|URL --to DIR`: a model of a TensorFlow checkpoint (the authors' released ones, the
 //! original GPT-2) as a model directory.
 
-use super::{chain, signals, start_screen_log};
+use super::{chain, start_screen_log};
 use crate::data::error::DataError;
-use crate::data::hub::{Access, Hub, safe_name};
+use crate::data::hub::{Access, Hub};
 use crate::printed::shell_path;
+use crate::run::signals;
 use crate::sources::{Catalogue, Folder, is_address};
+use crate::spec::names::safe_name;
 use crate::tensorflow::{Checkpoint, Imported, Kind, TensorflowError, download, import as convert};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};

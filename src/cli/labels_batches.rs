@@ -10,8 +10,8 @@ use crate::label::batch::status::{BatchesReport, agreement_markdown, agreement_t
 use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::label::serve::{Found, Options, Server};
 use crate::printed::for_terminal;
+use crate::results::stops::now;
 use crate::spec::{QualitySpec, did_you_mean};
-use crate::stage::stop::now;
 use clap::{Args, ValueEnum};
 use std::collections::BTreeSet;
 use std::io::Write;

@@ -2,10 +2,11 @@
 //! the results here with their state.
 
 use super::run::screen_width;
-use crate::report::files::State;
 use crate::report::formats::{fitted, in_columns};
+use crate::results::Progress;
+use crate::results::State;
 use crate::spec::shipped;
-use crate::stage::progress::{Progress, short};
+use crate::stage::progress::short;
 use crate::store::input::read_to_string;
 use crate::store::lock::holder;
 use crate::suite::{FileKind, load::glance};

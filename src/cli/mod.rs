@@ -3,7 +3,6 @@
 //! people, 4 stopped.
 
 pub mod compare;
-pub mod directory;
 pub mod doctor;
 pub mod fetch;
 pub mod import;
@@ -15,16 +14,13 @@ pub mod logprobs;
 pub mod ls;
 pub mod math;
 pub mod model;
-mod panics;
 pub mod plan;
 pub mod report;
 pub mod run;
 pub mod sample;
 pub mod schema;
-mod signals;
 pub mod sources;
 pub mod stop;
-pub mod suite;
 pub mod validate;
 
 use crate::model::memory::keep_freed_memory;
@@ -201,16 +197,7 @@ pub fn print_remarks(remarks: &[Problem]) {
 
 /// An error with its causes, on one line, for a terminal: it may quote what a file has in it.
 pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        let more = e.to_string();
-        if !text.contains(&more) {
-            text = format!("{text}: {more}");
-        }
-        cause = e.source();
-    }
-    for_terminal(&text).into_owned()
+    for_terminal(&crate::run::chain(error)).into_owned()
 }
 
 /// What commands without a log file of their own have to say while they work.

@@ -1,12 +1,14 @@
 //! What the commands on a model directory share: opening it on a device, and their errors as exit codes.
 
-use super::run::ready_device;
+use super::chain;
 use crate::data::error::list;
+use crate::model::ModelError;
 use crate::model::config::read_config;
 use crate::model::gpt2::Gpt2;
 use crate::model::weights::load_gpt2;
 use crate::output::reader_gone;
 use crate::printed::for_terminal;
+use crate::run::ready_device;
 use serde::Serialize;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -42,9 +44,9 @@ pub fn open(dir: &Path, device: &str) -> Result<Gpt2, Failure> {
     if let Some(message) = not_a_model(dir) {
         return Err(Failure::Input(format!("--model {}: {message}", dir.display())));
     }
-    let chosen = ready_device(device).map_err(|message| match message.contains("is not a device") {
-        true => Failure::Input(message),
-        false => Failure::Run(message),
+    let chosen = ready_device(device).map_err(|e| match e {
+        ModelError::Input(message) => Failure::Input(message),
+        e => Failure::Run(chain(&e)),
     })?;
     if let Ok(config) = read_config(dir) {
         chosen.check_room(config.vocab, config.dimensions.width).map_err(|e| Failure::Run(e.to_string()))?;

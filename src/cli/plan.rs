@@ -1,13 +1,11 @@
 //! `runner plan`: what a spec or suite will take; src/plan computes, this prints.
 
-use super::directory::{default_out, results_name};
-use super::validate::of_suite;
 use super::{Overrides, chain, print_problems};
-use crate::model::device::Chosen;
 use crate::plan::device::Target;
 use crate::plan::throughput::Throughput;
 use crate::plan::units::parse_bytes;
 use crate::plan::{self, Place, Plan, Run};
+use crate::run::place::{default_out, results_name};
 use crate::spec::{Loaded, load};
 use crate::store::cache::Cache;
 use crate::suite::load::resolved_toml;
@@ -74,7 +72,8 @@ pub fn plan(args: &PlanArgs) -> i32 {
 fn planned(args: &PlanArgs) -> Result<i32, String> {
     let options = args.overrides.options(false);
     let loaded = match FileKind::of(&args.spec) {
-        FileKind::Suite => crate::suite::load(&args.spec, &of_suite(&options)).map(|s| Planned::Suite(Box::new(s))),
+        FileKind::Suite => crate::suite::load(&args.spec, &crate::suite::load::Options::of(&options))
+            .map(|s| Planned::Suite(Box::new(s))),
         FileKind::Spec => load(&args.spec, &options).map(|s| Planned::Spec(Box::new(s))),
         FileKind::Paper | FileKind::Sources => {
             return Err(format!("{} is no spec and no suite; there is nothing to run", args.spec.display()));
@@ -145,10 +144,4 @@ fn asked(loaded: &LoadedSuite) -> String {
         p.contexts,
         p.labelers
     )
-}
-
-/// Refuses a spec that the device has no room for, naming what makes it fit.
-pub(super) fn room(loaded: &[&Loaded], cache: &Cache, chosen: &Chosen, memory: Option<u64>) -> Result<(), String> {
-    let runs: Vec<Run> = loaded.iter().flat_map(|loaded| runs(loaded, None)).collect();
-    plan::room::check(&runs, cache, &Target::of(chosen, memory))
 }

@@ -1,8 +1,9 @@
 //! `runner report`: draws a results directory's tables, plots and page again, or prints its tables for pasting.
 
-use crate::report::files::{ReportError, Table};
+use crate::report;
 use crate::report::formats::{Format, write};
-use crate::report::{self, Results};
+use crate::results::Results;
+use crate::results::{ResultsError, Table};
 use crate::suite::results::SuiteResults;
 use crate::suite::{draw, table};
 use clap::Args;
@@ -51,7 +52,7 @@ pub fn report(args: &ReportArgs) -> i32 {
     if code == 0 && !damaged.is_empty() { 1 } else { code }
 }
 
-fn failed(error: &ReportError, code: i32) -> i32 {
+fn failed(error: &ResultsError, code: i32) -> i32 {
     eprintln!("error: {}", super::chain(error));
     code
 }
@@ -61,7 +62,7 @@ fn is_suite(dir: &Path) -> bool {
 }
 
 /// All tables of a directory as it is now, and the damaged files that they lack.
-fn tables(dir: &Path) -> Result<(Vec<Table>, Vec<String>), ReportError> {
+fn tables(dir: &Path) -> Result<(Vec<Table>, Vec<String>), ResultsError> {
     if is_suite(dir) {
         let results = SuiteResults::load(dir)?;
         return Ok((table::build(&results), results.damaged));
@@ -71,12 +72,12 @@ fn tables(dir: &Path) -> Result<(Vec<Table>, Vec<String>), ReportError> {
 }
 
 /// All, or the one that is named.
-fn chosen(tables: Vec<Table>, name: Option<&str>) -> Result<Vec<Table>, ReportError> {
+fn chosen(tables: Vec<Table>, name: Option<&str>) -> Result<Vec<Table>, ResultsError> {
     let Some(name) = name else { return Ok(tables) };
     let names: Vec<String> = tables.iter().map(|table| table.id.clone()).collect();
     let found: Vec<Table> = tables.into_iter().filter(|table| table.id == name).collect();
     match found.is_empty() {
-        true => Err(ReportError::Usage(format!("there is no table {name:?}; there are {}", names.join(", ")))),
+        true => Err(ResultsError::Usage(format!("there is no table {name:?}; there are {}", names.join(", ")))),
         false => Ok(found),
     }
 }

@@ -7,7 +7,7 @@ use crate::model::sampling::{Sampled, Sampling, logprobs, sample as draw};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
 use crate::printed::for_terminal;
-use crate::stage::context::Context;
+use crate::random;
 use clap::{Args, ValueEnum};
 use rand::RngExt;
 use serde::Serialize;
@@ -123,7 +123,7 @@ fn samples(model: &Gpt2, args: &SampleArgs, query: &[u32], first: usize, count: 
     let length = args.length as usize;
     let mut uniforms = vec![vec![0.0; count]; length];
     for row in 0..count {
-        let mut stream = Context::stream(args.seed, "sample", (first + row) as u64);
+        let mut stream = random::stream(args.seed, "sample", (first + row) as u64);
         uniforms.iter_mut().for_each(|step| step[row] = stream.random::<f32>());
     }
     let queries = [query.iter().map(|t| Some(*t)).collect::<Vec<_>>()];

@@ -2,7 +2,7 @@
 
 use super::labels_batches::user;
 use super::model::{Failure, exit_code};
-use crate::stage::stop::{Asked, StopRequest, ask, now, requested, stop_file};
+use crate::results::stops::{Asked, StopRequest, ask, now, requested, stop_file};
 use crate::store::lock::is_held;
 use clap::Args;
 use std::path::PathBuf;

@@ -44,22 +44,9 @@ fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
             }
             Err(problems) => problems,
         },
-        FileKind::Suite => suite::load(path, &of_suite(options)).err().unwrap_or_default(),
+        FileKind::Suite => suite::load(path, &suite::load::Options::of(options)).err().unwrap_or_default(),
         FileKind::Paper => paper::check(path),
         FileKind::Sources => sources::check_file(path),
-    }
-}
-
-/// The command line as a suite takes it.
-pub fn of_suite(options: &Options) -> suite::load::Options {
-    suite::load::Options {
-        set: options.set.clone(),
-        profile: options.profile.clone(),
-        seeds: options.seed.map(|seed| vec![seed]),
-        check_files: options.check_files,
-        for_run: options.for_run,
-        all_profiles: options.all_profiles,
-        selection: options.selection.clone(),
     }
 }
 

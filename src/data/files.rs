@@ -2,11 +2,11 @@
 //! are for evaluation alone; and in what format each is.
 
 use super::error::{DataError, file_error, list};
-use super::formats::{Want, format_of};
+use super::formats::Want;
 use super::hub::{Hub, Kind};
+use crate::spec::names::{ending, format_of, is_about_data, one_format, shown};
 use crate::spec::{DataFormat, DataSpec};
 use std::collections::BTreeMap;
-use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 /// File names in a message.
@@ -99,17 +99,6 @@ fn local(spec: &DataSpec, path: &Path) -> Result<Files, DataError> {
     Ok(Files { ignored, ..files(join(chosen.train), chosen.held_out.map(join), format)? })
 }
 
-/// A file name for people and patterns: bytes that are no UTF-8 as `\xHH`, so that different names stay different.
-fn shown(name: &OsStr) -> String {
-    name.as_encoded_bytes()
-        .utf8_chunks()
-        .flat_map(|chunk| {
-            let invalid = chunk.invalid().iter().map(|byte| format!("\\x{byte:02X}"));
-            std::iter::once(chunk.valid().to_string()).chain(invalid)
-        })
-        .collect()
-}
-
 /// What is in a folder.
 #[derive(Debug, Default)]
 struct Folder {
@@ -154,41 +143,6 @@ impl Folder {
     }
 }
 
-/// Whether a file is about the data rather than of it.
-fn is_about_data(name: &str) -> bool {
-    let name = name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
-    let stem = name.split('.').next().unwrap_or(&name);
-    ABOUT_DATA.contains(&name.as_str()) || (name.ends_with(".txt") && ABOUT_STEMS.contains(&stem))
-}
-
-/// The one format of a folder's data files, given by their names. A folder without any is one of text, which says what it
-/// lacks. Err: there are several.
-fn one_format(names: &[String]) -> Result<DataFormat, String> {
-    let mut formats: Vec<(DataFormat, &String)> = Vec::new();
-    for name in names.iter().filter(|name| !is_about_data(name)) {
-        if let Some(format) = format_of(name)
-            && formats.iter().all(|(known, _)| *known != format)
-        {
-            formats.push((format, name));
-        }
-    }
-    match formats[..] {
-        [] => Ok(names.iter().find_map(|name| format_of(name)).unwrap_or(DataFormat::Text)),
-        [(format, _)] => Ok(format),
-        [(format, first), (_, second), ..] => Err(format!(
-            "holds files of several formats, {first} and {second}; choose with files = \"*{}\" or format = \"{}\"",
-            ending(format),
-            format.word()
-        )),
-    }
-}
-
-/// The one format of the files in a folder; `None` where there are several.
-pub fn folder_format(dir: &Path) -> Option<DataFormat> {
-    let names: Vec<String> = Folder::read(dir, 0).unwrap_or_default().files.into_keys().collect();
-    one_format(&names).ok()
-}
-
 /// What `files` and `held_out_files` name; without `files`, all files of the format. A file that is held out is never
 /// trained on.
 fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Result<Chosen, String> {
@@ -219,23 +173,6 @@ fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Resu
         });
     }
     Ok(Chosen { train, held_out })
-}
-
-fn ending(format: DataFormat) -> &'static str {
-    match format {
-        DataFormat::Text => ".txt",
-        DataFormat::Tsv => ".tsv",
-        DataFormat::Csv => ".csv",
-        DataFormat::Jsonl => ".jsonl",
-        DataFormat::Json => ".json",
-        DataFormat::Parquet => ".parquet",
-        DataFormat::Stories => ".story",
-    }
-}
-
-/// Whether a pattern stays inside its folder.
-pub fn safe_pattern(pattern: &str) -> bool {
-    !pattern.is_empty() && !pattern.starts_with('/') && pattern.split('/').all(|part| part != "..")
 }
 
 /// Whether a name is what a pattern says: `*` is any run of characters and `?` one, neither of them a `/`.
@@ -300,9 +237,6 @@ fn from_hub(spec: &DataSpec, repo: &str, want: Want, hub: &Hub) -> Result<Files,
 /// Formats that a data set is read in, the first that it has.
 const PREFERRED: [DataFormat; 6] =
     [DataFormat::Parquet, DataFormat::Jsonl, DataFormat::Json, DataFormat::Csv, DataFormat::Tsv, DataFormat::Text];
-/// Files about a data set rather than of it, and texts of these names.
-const ABOUT_DATA: [&str; 3] = ["dataset_infos.json", "dataset_info.json", "state.json"];
-const ABOUT_STEMS: [&str; 7] = ["readme", "license", "licence", "copying", "notice", "changelog", "citation"];
 
 const TRAIN: &[&str] = &["train", "training"];
 const VALIDATION: &[&str] = &["validation", "valid", "val", "dev"];
@@ -435,6 +369,7 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn files_whose_names_are_not_utf8_are_read() {
+        use std::ffi::OsStr;
         use std::os::unix::ffi::OsStrExt;
         let dir = tempfile::tempdir().unwrap();
         for name in [b"caf\xe9.jsonl".as_slice(), b"caf\xe8.jsonl", b"b.jsonl"] {
@@ -460,7 +395,7 @@ mod tests {
         add("book.txt");
         let error = local(&DataSpec::default(), dir.path()).unwrap_err().to_string();
         assert!(error.contains("holds files of several formats, book.txt and train.jsonl; choose with"), "{error}");
-        assert_eq!(folder_format(dir.path()), None);
+        assert_eq!(crate::spec::names::folder_format(dir.path()), None);
     }
 
     #[test]

@@ -219,7 +219,7 @@ pub(super) fn parse_entry(format: LabelFormat, bytes: &[u8]) -> Result<Raw, Malf
 
 /// Whether a file of a folder holds labels by its name.
 fn is_label_file(name: &str) -> bool {
-    matches!(crate::data::formats::format_of(name), Some(DataFormat::Json | DataFormat::Jsonl))
+    matches!(crate::spec::names::format_of(name), Some(DataFormat::Json | DataFormat::Jsonl))
 }
 
 /// The label file, or the .json and .jsonl files of a folder in name order.

@@ -3,37 +3,13 @@
 //! Everything here is a pure function of its arguments. The bootstraps draw from their own splitmix64 stream, so
 //! the same numbers and seed give the same interval on every machine. All intervals are two-sided 95%.
 
+use crate::random::SplitMix64;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 
 /// The 97.5% point of the standard normal.
 const Z: f64 = 1.959_963_984_540_054;
 /// Resamples of a bootstrap.
 const RESAMPLES: usize = 2000;
-
-/// Deterministic 64-bit generator (Steele, Lea and Flood 2014); enough for resampling, never used for training.
-#[derive(Debug, Clone)]
-pub struct SplitMix64(u64);
-
-impl SplitMix64 {
-    /// A stream that depends on the seed alone.
-    pub fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    /// A whole number below `n` (multiply-shift; its bias is below n / 2^64). 0 when `n` is 0.
-    pub fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
-    }
-}
 
 /// Wilson's 95% score interval of a share. Without observations nothing is known: (0, 1).
 pub fn wilson(wins: u64, n: u64) -> (f64, f64) {

@@ -5,7 +5,8 @@
 //! Wilson's over items and a percentile bootstrap over contexts, which are resampled whole: items of one context (at
 //! several seeds) are not independent.
 
-use super::interval::{SplitMix64, percentile, wilson};
+use super::interval::{percentile, wilson};
+use crate::random::SplitMix64;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;

@@ -139,7 +139,7 @@ pub fn choose(name: &str) -> Result<Chosen, ModelError> {
         }
         other => match other.strip_prefix("wgpu:").and_then(|n| n.parse().ok()) {
             Some(index) => open_wgpu(index),
-            None => Err(ModelError::Device(format!(
+            None => Err(ModelError::Input(format!(
                 "`{other}` is not a device; use auto, cpu, wgpu or wgpu:N (see `runner doctor`)"
             ))),
         },

@@ -14,8 +14,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// LayerNorm epsilon of the released code.
-pub const LAYER_NORM_EPSILON: f64 = 1e-5;
+pub use crate::spec::config::LAYER_NORM_EPSILON;
 /// Added to the attention scores of masked positions.
 const MASKED: f32 = -1e9;
 

@@ -269,7 +269,7 @@ impl Classes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::interval::SplitMix64;
+    use crate::random::SplitMix64;
     use regex::Regex;
 
     /// GPT-2's pattern cut by the regex crate; its `\s+(?!\S)`, which that crate cannot have, by hand.

@@ -1,5 +1,6 @@
 //! GPT-2 in burn: the transformer, its scalar heads, sampling, weights on disk, tokenizer and devices.
 
+pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod flops;

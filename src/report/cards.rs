@@ -1,10 +1,10 @@
 //! Samples on a page: a query, and beside each other what ρ and π make of it, with scores; what is copied is marked.
 
 use super::Results;
-use super::files::Sample;
 use super::html::escape;
 use super::tables::show;
 use crate::metric::copying::{SPAN_WORDS, marked};
+use crate::results::Sample;
 
 /// Samples shown per run: the first ones of the file, not chosen.
 const SHOWN: usize = 8;
@@ -32,7 +32,7 @@ pub fn side_by_side(results: &Results) -> String {
             .map(|(run, s)| {
                 policy_side(
                     &if alone {
-                        super::with_origin("π", results.origin_of(run).as_deref())
+                        crate::results::with_origin("π", results.origin_of(run).as_deref())
                     } else {
                         format!("π of {}", results.shown_name(run))
                     },
@@ -141,7 +141,7 @@ mod tests {
             response: response.into(),
             ..Sample::default()
         };
-        let run = |name: &str, samples| super::super::Run { name: name.into(), samples, ..Default::default() };
+        let run = |name: &str, samples| crate::results::Run { name: name.into(), samples, ..Default::default() };
         let runs =
             vec![run("a", vec![of(" One", " x"), of("Two", "y")]), run("b", vec![of(" One", "z"), of("Three", "w")])];
         let page = side_by_side(&Results { runs, ..Results::default() });

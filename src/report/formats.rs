@@ -1,10 +1,10 @@
 //! Tables for pasting: GitHub Markdown, LaTeX (booktabs), CSV (RFC 4180), and plain text in columns.
 
-use super::files::{Row, Table};
 use super::tables::shown;
 use super::wide::wide;
 use crate::metric::interval::mean;
 use crate::printed::spreadsheet_cell;
+use crate::results::{Row, Table};
 
 /// How a table is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

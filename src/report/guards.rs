@@ -1,9 +1,9 @@
 //! What the guards of a run saw: the worst value of each over all updates beside its limit, and who or what stopped the run.
 
 use super::Results;
-use super::files::number;
 use super::html::{escape, scrolling};
 use super::tables::show;
+use crate::results::number;
 use crate::spec::Spec;
 use crate::stage::guards::lowest_kl;
 use serde_json::{Map, Value};

@@ -2,10 +2,10 @@
 //! scores too; where there is no result, it says why.
 
 use super::Results;
-use super::files::{Evaluation, Judge, State};
-use super::measures::{RougeMeans, Writer};
 use super::tables::{gain, held_its_target, share_of};
-use crate::stage::stop::{StopKind, StopRecord};
+use crate::results::stops::{StopKind, StopRecord};
+use crate::results::{Evaluation, Judge, State};
+use crate::results::{RougeMeans, Writer};
 
 /// Runs that the sentence names; the table has all.
 const NAMED: usize = 4;

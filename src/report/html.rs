@@ -1,11 +1,12 @@
 //! report.html: one file without outside references, for phones and dark rooms too; all text is escaped.
 
-use super::files::Table;
 use super::headline::{Headline, headline};
 use super::plots::Plot;
 use super::tables::{Shown, shown};
 use super::wide::wide;
-use super::{Manifest, Results, cards, guards};
+use super::{cards, guards};
+use crate::results::Table;
+use crate::results::{Manifest, Results};
 
 /// Plots on the first screen.
 const FIRST: usize = 2;

@@ -1,291 +1,36 @@
-//! Reports of a results directory: tables, plots, the HTML page, TensorBoard events, comparison of two directories.
+//! Reports of a results directory: tables, plots, the HTML page, comparison of two directories.
 
 pub(crate) mod cards;
 pub mod compare;
-pub mod files;
 pub mod formats;
 pub mod guards;
 pub mod headline;
 pub mod html;
-pub mod measures;
 mod outside;
 pub mod plots;
 mod round_tables;
 pub mod tables;
-pub mod tensorboard;
 pub(crate) mod text_plots;
 mod text_tables;
 pub(crate) mod theme;
 pub mod wide;
 
-use std::fs;
-use std::path::{Path, PathBuf};
-
-use serde_json::{Map, Value};
-
-use crate::spec::{LabelerKind, Spec};
-use crate::stage::stop::StopRecord;
-use files::State;
+use crate::results::{Results, ResultsError, Table, write_atomic};
 use formats::Format;
-
-pub use files::{Evaluation, Manifest, ReportError, Rounds, Sample, Table};
-
-/// Everything of one run that could be read.
-#[derive(Debug, Clone, Default)]
-pub struct Run {
-    pub name: String,
-    pub metrics: Vec<Map<String, Value>>,
-    pub samples: Vec<Sample>,
-    pub evaluation: Option<Evaluation>,
-    /// Of batched and online collection.
-    pub rounds: Option<Rounds>,
-}
-
-/// Everything of a results directory that could be read, and what could not.
-#[derive(Debug, Clone, Default)]
-pub struct Results {
-    pub dir: PathBuf,
-    pub spec: Option<String>,
-    pub manifest: Option<Manifest>,
-    pub runs: Vec<Run>,
-    /// Who or what stopped a run here.
-    pub stops: Vec<StopRecord>,
-    /// What is absent or unreadable, in words.
-    pub missing: Vec<String>,
-    /// Of it, what is there and cannot be read, or should be there and is not: numbers that every table leaves out.
-    pub damaged: Vec<String>,
-}
-
-/// A run's name with where its models are from.
-pub fn with_origin(run: &str, origin: Option<&str>) -> String {
-    origin.map_or_else(|| run.to_owned(), |origin| format!("{run} ({origin})"))
-}
-
-/// What a directory lacks, as it is found out.
-#[derive(Default)]
-struct Gaps {
-    missing: Vec<String>,
-    damaged: Vec<String>,
-}
-
-impl Gaps {
-    fn damaged(&mut self, what: String) {
-        self.missing.push(what.clone());
-        self.damaged.push(what);
-    }
-}
-
-impl Results {
-    /// Reads what exists; only a directory that is not there at all is an error.
-    pub fn load(dir: &Path) -> Result<Self, ReportError> {
-        if !dir.is_dir() {
-            let message = "there is no such directory".to_owned();
-            return Err(ReportError::NotResults { path: dir.to_owned(), message });
-        }
-        let mut missing = Gaps::default();
-        let spec = keep(dir, &dir.join("spec.toml"), files::read_text, &mut missing);
-        let mut manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), files::read_json, &mut missing);
-        if let Some(manifest) = &mut manifest {
-            manifest.state = manifest.state.now(dir);
-        }
-        let names = run_names(dir, manifest.as_ref());
-        let mut results = Self { dir: dir.to_owned(), spec, manifest, ..Self::default() };
-        for name in names {
-            let home = dir.join("runs").join(&name);
-            // Only what a finished run must have is missed: most have no rounds, and some no RL.
-            let (done, rl) = (results.is_done(), results.spec_of(&name).is_none_or(|s| s.has_rl()));
-            let due = |due: bool, file: &str| home.join(file).exists() || due;
-            let run = Run {
-                metrics: match due(done && rl, "metrics.jsonl") {
-                    true => keep(dir, &home.join("metrics.jsonl"), files::read_metrics, &mut missing),
-                    false => None,
-                }
-                .unwrap_or_default(),
-                samples: match due(done, "samples.jsonl") {
-                    true => keep(dir, &home.join("samples.jsonl"), files::read_jsonl, &mut missing),
-                    false => None,
-                }
-                .unwrap_or_default(),
-                evaluation: match due(done, "evaluation.json") {
-                    true => keep(dir, &home.join("evaluation.json"), files::read_json, &mut missing),
-                    false => None,
-                },
-                rounds: match due(false, "rounds.json") {
-                    true => keep(dir, &home.join("rounds.json"), files::read_json, &mut missing),
-                    false => None,
-                },
-                name,
-            };
-            results.runs.push(run);
-        }
-        if results.runs.is_empty() && results.is_done() {
-            missing.missing.push("runs/ holds no run".to_owned());
-        }
-        if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
-            let lost = results.runs.iter().map(|run| format!("runs/{}/evaluation.json", run.name));
-            let lost: Vec<String> = lost.filter(|path| !dir.join(path).exists()).collect();
-            missing.damaged.extend(lost.into_iter().map(|path| format!("{path} is not there, and the run is done")));
-        }
-        let stops = dir.join("stops.jsonl");
-        let stops = match stops.exists() {
-            true => keep(dir, &stops, files::read_jsonl, &mut missing).unwrap_or_default(),
-            false => Vec::new(),
-        };
-        let Gaps { missing, damaged } = missing;
-        Ok(Self { stops, missing, damaged, ..results })
-    }
-
-    /// What a reader has to know of a run's models that were not trained here: "authors' release".
-    pub fn origin_of(&self, run: &str) -> Option<String> {
-        self.spec_of(run)?.origin()
-    }
-
-    /// The same of all runs.
-    pub fn origin(&self) -> Option<String> {
-        let mut all: Vec<String> = Vec::new();
-        for origin in self.runs.iter().filter_map(|run| self.origin_of(&run.name)) {
-            if !all.contains(&origin) {
-                all.push(origin);
-            }
-        }
-        (!all.is_empty()).then(|| all.join("; "))
-    }
-
-    /// A run's name, with what [`Results::origin_of`] says.
-    pub fn shown_name(&self, run: &str) -> String {
-        with_origin(run, self.origin_of(run).as_deref())
-    }
-
-    /// Whether the directory should hold everything; without a manifest nobody knows better.
-    fn is_done(&self) -> bool {
-        self.manifest.as_ref().is_none_or(|m| m.state == State::Done)
-    }
-
-    /// The specs of the runs that can be read.
-    fn specs(&self) -> impl Iterator<Item = Spec> {
-        self.runs.iter().filter_map(|run| self.spec_of(&run.name))
-    }
-
-    /// In what the runs are not the paper's, in words; none where they are, or where no spec can be read.
-    pub fn unlike_the_paper(&self) -> Option<String> {
-        let mut words: Vec<String> = Vec::new();
-        for spec in self.specs() {
-            for word in unlike_the_paper(&spec) {
-                if !words.contains(&word) {
-                    words.push(word);
-                }
-            }
-        }
-        (!words.is_empty()).then(|| words.join(", "))
-    }
-
-    /// Seeds of the manifest.
-    pub fn seeds(&self) -> Vec<u64> {
-        self.manifest.as_ref().map(|m| m.seeds.clone()).unwrap_or_default()
-    }
-
-    /// The spec of one run, with what its `[runs.NAME]` table changes; none where spec.toml cannot be read.
-    pub fn spec_of(&self, run: &str) -> Option<Spec> {
-        let mut table: toml::Table = self.spec.as_ref()?.parse().ok()?;
-        if let Some(toml::Value::Table(mut runs)) = table.remove("runs")
-            && let Some(toml::Value::Table(changes)) = runs.remove(run)
-        {
-            overlay(&mut table, changes);
-        }
-        toml::Value::Table(table).try_into().ok()
-    }
-
-    /// Whether any run's labels come from simulated labelers: whatever shows its numbers says so.
-    pub fn simulated(&self) -> bool {
-        let of = |table: &toml::Table| {
-            // Where r is given, nobody is asked for labels.
-            let given = table.get("reward").is_some_and(|r| r.get("source").or(r.get("path")).is_some());
-            let kind = table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str);
-            kind == Some("simulated") && !given
-        };
-        let spec: Option<toml::Table> = self.spec.as_ref().and_then(|text| text.parse().ok());
-        let runs = |spec: &toml::Table| {
-            let runs = spec.get("runs").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-            runs.values().filter_map(toml::Value::as_table).any(of)
-        };
-        spec.is_some_and(|spec| of(&spec) || runs(&spec)) || self.evaluations().any(|(_, e)| e.simulated.is_some())
-    }
-
-    /// A title, with a word about simulated labelers where it is due.
-    pub fn titled(&self, title: &str) -> String {
-        let simulated = self.simulated().then(|| "simulated labelers".to_owned());
-        let words: Vec<String> = self.origin().into_iter().chain(simulated).collect();
-        if words.is_empty() { title.to_owned() } else { format!("{title} ({})", words.join("; ")) }
-    }
-
-    /// Evaluations that could be read, in the order of the runs.
-    pub fn evaluations(&self) -> impl Iterator<Item = (&str, &Evaluation)> {
-        self.runs.iter().filter_map(|run| Some((run.name.as_str(), run.evaluation.as_ref()?)))
-    }
-}
-
-/// In what a run is not the paper's, in words. The mock labeler is the paper's own in its mock study.
-pub(crate) fn unlike_the_paper(spec: &Spec) -> Vec<String> {
-    let size = serde_json::to_value(spec.model.size).ok().and_then(|size| size.as_str().map(str::to_owned));
-    let model = match (spec.model.weights.pretrain.is_some(), size.as_deref()) {
-        (true, _) => Some("a small model made here".to_owned()),
-        (false, Some("774M")) => None,
-        (false, Some(size)) => Some(format!("a model of size {size}")),
-        (false, None) => Some("a model of another size".to_owned()),
-    };
-    let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
-    let labelers = (spec.labeler.kind == LabelerKind::Simulated && !spec.reward.is_given())
-        .then(|| "simulated labelers".to_owned());
-    [text, model, labelers].into_iter().flatten().collect()
-}
-
-/// Lays `above` over `below`: tables merge, anything else replaces.
-fn overlay(below: &mut toml::Table, above: toml::Table) {
-    for (key, value) in above {
-        match (below.get_mut(&key), value) {
-            (Some(toml::Value::Table(old)), toml::Value::Table(new)) => overlay(old, new),
-            (_, value) => drop(below.insert(key, value)),
-        }
-    }
-}
-
-fn keep<T>(dir: &Path, path: &Path, read: impl Fn(&Path) -> Result<T, ReportError>, missing: &mut Gaps) -> Option<T> {
-    if !path.exists() {
-        missing.missing.push(format!("{} is not there", path.strip_prefix(dir).unwrap_or(path).display()));
-        return None;
-    }
-    read(path).map_err(|e| missing.damaged(e.to_string())).ok()
-}
-
-/// Runs in the manifest's order, then those only found on disk, by name.
-fn run_names(dir: &Path, manifest: Option<&Manifest>) -> Vec<String> {
-    let mut names: Vec<String> = manifest.map(|m| m.runs.clone()).unwrap_or_default();
-    // A name is a folder name: one that leads elsewhere is not read.
-    names.retain(|name| !name.is_empty() && name != "." && name != ".." && !name.contains(['/', '\\']));
-    let mut found: Vec<String> = fs::read_dir(dir.join("runs"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter(|entry| entry.path().is_dir())
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .filter(|name| !names.contains(name))
-        .collect();
-    found.sort();
-    names.extend(found);
-    names
-}
+use std::fs;
+use std::path::Path;
 
 /// tables/ID.json, .md, .tex and .csv.
-pub fn write_table(dir: &Path, table: &Table) -> Result<(), ReportError> {
+pub fn write_table(dir: &Path, table: &Table) -> Result<(), ResultsError> {
     let kinds = [("json", Format::Json), ("md", Format::Markdown), ("tex", Format::Latex), ("csv", Format::Csv)];
     kinds.iter().try_for_each(|(ending, format)| {
         let path = dir.join(format!("tables/{}.{ending}", table.id));
-        files::write_atomic(&path, formats::write(table, *format).as_bytes())
+        write_atomic(&path, formats::write(table, *format).as_bytes())
     })
 }
 
 /// (Re)writes tables/, plots/ and report.html of a results directory from what it holds.
-pub fn draw(dir: &Path) -> Result<(), ReportError> {
+pub fn draw(dir: &Path) -> Result<(), ResultsError> {
     let mut results = Results::load(dir)?;
     let tables = tables::build(&results);
     tables.iter().try_for_each(|table| write_table(dir, table))?;
@@ -295,7 +40,7 @@ pub fn draw(dir: &Path) -> Result<(), ReportError> {
         match (plot.draw)(&results)? {
             Some(svg) => {
                 let svg = theme::themed(&svg);
-                files::write_atomic(&path, svg.as_bytes())?;
+                write_atomic(&path, svg.as_bytes())?;
                 drawn.push((plot, svg));
             }
             None => {
@@ -304,23 +49,24 @@ pub fn draw(dir: &Path) -> Result<(), ReportError> {
                 }
                 // A plot of data that are gone would be a lie.
                 if path.exists() {
-                    fs::remove_file(&path).map_err(|source| ReportError::Write { path, source })?;
+                    fs::remove_file(&path).map_err(|source| ResultsError::Write { path, source })?;
                 }
             }
         }
     }
     let page = html::page(&results, &tables, &drawn);
-    files::write_atomic(&dir.join("report.html"), page.as_bytes())
+    write_atomic(&dir.join("report.html"), page.as_bytes())
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use serde_json::json;
+    use crate::results::State;
+    use serde_json::{Value, json};
 
     /// A results directory with two invented runs; `shift` moves the direct policy's scores.
     pub(crate) fn fake(dir: &Path, shift: f64) {
-        let put = |name: &str, text: String| files::write_atomic(&dir.join(name), text.as_bytes()).unwrap();
+        let put = |name: &str, text: String| write_atomic(&dir.join(name), text.as_bytes()).unwrap();
         put(
             "spec.toml",
             "spec_version = 1\nname = \"fake\"\nseed = 1\n\n[task]\npreset = \"sentiment\"\n\n[policy]\nlr = 1e-4\n"
@@ -331,7 +77,7 @@ pub(crate) mod tests {
             "stages": [{"run": null, "stage": "pretrain", "key": "0123456789abcdef", "seconds": 61.5, "cached": false}],
             "peak_memory_bytes": 734003200}).to_string());
         for (run, top) in [("direct", 4.0 + shift), ("offline_512", 3.2)] {
-            let mut rng = crate::metric::interval::SplitMix64::new(top.to_bits());
+            let mut rng = crate::random::SplitMix64::new(top.to_bits());
             let mut noise = || (0..12).map(|_| rng.below(1000) as f64 / 1000.0).sum::<f64>() - 6.0;
             let mut lines = String::new();
             for update in 1..=100 {
@@ -367,7 +113,7 @@ pub(crate) mod tests {
 
     /// Two invented summarization runs, `a` of simulated labelers.
     pub(crate) fn fake_summaries(dir: &Path) {
-        let put = |name: &str, text: String| files::write_atomic(&dir.join(name), text.as_bytes()).unwrap();
+        let put = |name: &str, text: String| write_atomic(&dir.join(name), text.as_bytes()).unwrap();
         let mean = |m: f64| json!({"mean": m, "low": m - 0.05, "high": m + 0.05, "n": 50});
         let texts = |writer: &str, new: f64| {
             let rouge = json!({"rouge1": mean(0.4), "rouge2": mean(0.2), "rougeL": mean(0.3), "mean": mean(0.3)});
@@ -431,8 +177,8 @@ pub(crate) mod tests {
             let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
             assert!(svg.starts_with("<svg") && svg.contains("offline_512"), "{plot}");
         }
-        let table: Table = files::read_json(&dir.join("tables/scores.json")).unwrap();
-        assert!(table.rows.iter().all(|row| row.paper.is_none() && row.paper_note == files::NOT_RECORDED));
+        let table: Table = crate::results::read_json(&dir.join("tables/scores.json")).unwrap();
+        assert!(table.rows.iter().all(|row| row.paper.is_none() && row.paper_note == crate::results::NOT_RECORDED));
         let before = page;
         draw(dir).unwrap();
         assert_eq!(before, fs::read_to_string(dir.join("report.html")).unwrap());

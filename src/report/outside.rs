@@ -1,9 +1,9 @@
 //! Another group's runs of the authors' released code, beside runs here that follow it. Their numbers are not the paper's, and
 //! stand in a column of their own.
 
-use super::files::{Row, Table, read_json};
 use super::tables::{at_the_end, row, show, table};
-use super::{Results, Run};
+use crate::results::{Results, Run};
+use crate::results::{Row, Table, read_json};
 use crate::spec::{CollectSchedule, Follows, LabelerKind, ModelSize, Spec, changed_from_preset};
 use serde::Deserialize;
 use std::sync::OnceLock;

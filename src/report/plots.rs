@@ -7,8 +7,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use super::files::{FrontierPoint, Judge, ReportError, number};
-use super::{Results, Run};
+use crate::results::{FrontierPoint, Judge, ResultsError, number};
+use crate::results::{Results, Run};
 use crate::spec::{Spec, TaskPreset};
 
 /// A plot: its file name, what it shows, and how to draw it (`None` without data).
@@ -19,7 +19,7 @@ pub struct Plot {
     pub caption: &'static str,
     /// Whether a finished run of the spec must have it.
     pub due: fn(&Spec) -> bool,
-    pub draw: fn(&Results) -> Result<Option<String>, ReportError>,
+    pub draw: fn(&Results) -> Result<Option<String>, ResultsError>,
 }
 
 /// Every plot of a report, in its order.
@@ -100,9 +100,9 @@ pub(crate) fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
 }
 
-pub(crate) fn failed(name: &str) -> impl Fn(&dyn std::fmt::Display) -> ReportError {
+pub(crate) fn failed(name: &str) -> impl Fn(&dyn std::fmt::Display) -> ResultsError {
     let name = name.to_owned();
-    move |e| ReportError::Plot { name: name.clone(), message: e.to_string() }
+    move |e| ResultsError::Plot { name: name.clone(), message: e.to_string() }
 }
 
 pub(crate) fn column(run: &Run, x: &str, y: &str) -> Points {
@@ -144,8 +144,8 @@ pub(crate) fn chart<'a, 'b>(
     labels: (&str, &str, &str),
     x: Range<f64>,
     y: Range<f64>,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<Chart<'a, 'b>, ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<Chart<'a, 'b>, ResultsError> {
     chart_with(area, labels, x, y, 8, fail)
 }
 
@@ -156,8 +156,8 @@ pub(crate) fn chart_with<'a, 'b>(
     x: Range<f64>,
     y: Range<f64>,
     ticks: usize,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<Chart<'a, 'b>, ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<Chart<'a, 'b>, ResultsError> {
     let mut builder = ChartBuilder::on(area);
     builder.margin(12).margin_right(24).x_label_area_size(56).y_label_area_size(78);
     if !title.is_empty() {
@@ -184,8 +184,8 @@ pub(crate) fn chart_with<'a, 'b>(
 pub(crate) fn legend<'a, 'b: 'a>(
     chart: &mut Chart<'a, 'b>,
     place: SeriesLabelPosition,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<(), ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<(), ResultsError> {
     chart
         .configure_series_labels()
         .position(place)
@@ -203,8 +203,8 @@ pub(crate) fn line(
     points: Points,
     style: ShapeStyle,
     label: Option<String>,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<(), ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<(), ResultsError> {
     let series = chart.draw_series(LineSeries::new(points, style)).map_err(|e| fail(&e))?;
     if let Some(label) = label {
         series.label(label).legend(move |(x, y)| PathElement::new(vec![(x, y), (x + 22, y)], style));
@@ -217,8 +217,8 @@ pub(crate) fn dashed(
     points: Points,
     style: ShapeStyle,
     label: String,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<(), ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<(), ResultsError> {
     let series = DashedLineSeries::new(points, 8, 6, style);
     chart
         .draw_series(series)
@@ -243,8 +243,8 @@ pub(crate) fn draw_optimum(
     chart: &mut Chart<'_, '_>,
     frontier: &[FrontierPoint],
     label: Option<String>,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<(), ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<(), ResultsError> {
     if frontier.is_empty() {
         return Ok(());
     }
@@ -258,16 +258,16 @@ pub(crate) fn draw_optimum(
 
 pub(crate) fn canvas<'a>(
     svg: &'a mut String,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<Area<'a>, ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<Area<'a>, ResultsError> {
     sized_canvas(svg, SIZE, fail)
 }
 
 fn sized_canvas<'a>(
     svg: &'a mut String,
     size: (u32, u32),
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<Area<'a>, ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<Area<'a>, ResultsError> {
     let area = SVGBackend::with_string(svg, size).into_drawing_area();
     area.fill(&WHITE).map_err(|e| fail(&e))?;
     Ok(area)
@@ -279,8 +279,8 @@ pub(crate) fn canvas_below_legend<'a>(
     svg: &'a mut String,
     title: &str,
     names: &[(&str, RGBColor)],
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<Area<'a>, ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<Area<'a>, ResultsError> {
     const LINE: i32 = 24;
     // Letters are about 8 pixels wide; a name has its swatch before it and a gap behind it.
     let width = |name: &str| 42 + 8 * i32::try_from(name.chars().count()).unwrap_or(i32::MAX / 16);
@@ -310,7 +310,7 @@ fn judge(results: &Results) -> Judge {
     if judged && !results.runs.iter().any(mock) { Judge::Reward } else { Judge::Mock }
 }
 
-fn figure2(results: &Results) -> Result<Option<String>, ReportError> {
+fn figure2(results: &Results) -> Result<Option<String>, ResultsError> {
     let fail = failed("figure2");
     let judge = judge(results);
     let runs: Vec<(&str, Points)> = results
@@ -347,7 +347,7 @@ fn figure2(results: &Results) -> Result<Option<String>, ReportError> {
     Ok(Some(svg))
 }
 
-fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
+fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
     let fail = failed("figure3");
     let judge = judge(results);
     // The frontier is of the judge's score and ρ, which the runs share; the direct run's is taken first.
@@ -400,7 +400,7 @@ fn figure3(results: &Results) -> Result<Option<String>, ReportError> {
     Ok(Some(svg))
 }
 
-fn kl(results: &Results) -> Result<Option<String>, ReportError> {
+fn kl(results: &Results) -> Result<Option<String>, ResultsError> {
     let fail = failed("kl");
     let pick =
         |key: &str| -> Vec<Points> { results.runs.iter().map(|run| column(run, "elapsed/episodes", key)).collect() };

@@ -1,13 +1,13 @@
 //! The table of rounds: how well r agreed with labels each time it was trained (batched and online collection).
 
-use super::Results;
-use super::files::{Accuracy, RoundReport, Row, Table};
 use super::tables::{row, table};
 use crate::metric::interval::wilson;
+use crate::results::Results;
+use crate::results::{Accuracy, RoundReport, Row, Table};
 
 /// None where no run has rounds.
 pub fn build(results: &Results, seeds: &[u64]) -> Option<Table> {
-    let of = |run: &super::Run| -> Vec<Row> {
+    let of = |run: &crate::results::Run| -> Vec<Row> {
         let rounds = run.rounds.iter().flat_map(|rounds| &rounds.rounds);
         rounds.flat_map(|round| rows(&run.name, round, seeds)).collect()
     };

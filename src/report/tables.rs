@@ -1,8 +1,9 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
-use super::files::{Evaluation, Judge, NOT_RECORDED, Row, SECONDARY, SECONDARY_MARK, Table, number};
-use super::{Results, Run, outside, round_tables, text_tables};
+use super::{outside, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
+use crate::results::{Evaluation, Judge, NOT_RECORDED, Row, SECONDARY, SECONDARY_MARK, Table, number};
+use crate::results::{Results, Run};
 
 /// A KL within this share of its target counts as held.
 const KL_TOLERANCE: f64 = 0.25;
@@ -247,7 +248,7 @@ fn cells(row: &Row) -> Vec<String> {
         (None, note) => note.to_owned(),
     };
     vec![
-        super::with_origin(&row.run, row.origin.as_deref()),
+        crate::results::with_origin(&row.run, row.origin.as_deref()),
         row.name.clone(),
         show(row.value),
         interval,

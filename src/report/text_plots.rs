@@ -4,9 +4,9 @@ use plotters::element::Rectangle;
 use plotters::prelude::*;
 
 use super::Results;
-use super::files::ReportError;
-use super::measures::{Estimate, Texts, Writer};
 use super::plots::{GREY, Points, canvas, canvas_below_legend, chart, chart_with, color, failed, legend, line, span};
+use crate::results::ResultsError;
+use crate::results::{Estimate, Texts, Writer};
 
 /// What is drawn of one writer, with its name and colour: grey for what is no model's.
 pub(crate) struct Series {
@@ -70,12 +70,12 @@ fn series(results: &Results) -> Vec<Series> {
 }
 
 /// Figure 5.
-pub fn novelty(results: &Results) -> Result<Option<String>, ReportError> {
+pub fn novelty(results: &Results) -> Result<Option<String>, ResultsError> {
     draw_novelty(&results.titled("What is new in summaries"), &series(results))
 }
 
 /// Bars of any writers.
-pub(crate) fn draw_novelty(title: &str, all: &[Series]) -> Result<Option<String>, ReportError> {
+pub(crate) fn draw_novelty(title: &str, all: &[Series]) -> Result<Option<String>, ResultsError> {
     let fail = failed("novelty");
     if all.is_empty() {
         return Ok(None);
@@ -121,12 +121,12 @@ fn below() -> plotters::style::text_anchor::Pos {
 }
 
 /// Figures 6 and 7.
-pub fn positions(results: &Results) -> Result<Option<String>, ReportError> {
+pub fn positions(results: &Results) -> Result<Option<String>, ResultsError> {
     draw_positions(&results.titled("Where summaries copy from"), series(results))
 }
 
 /// Lines of any writers.
-pub(crate) fn draw_positions(title: &str, all: Vec<Series>) -> Result<Option<String>, ReportError> {
+pub(crate) fn draw_positions(title: &str, all: Vec<Series>) -> Result<Option<String>, ResultsError> {
     let fail = failed("copied_from");
     // Lead-3 is from the start by definition, and would press all others flat.
     let all: Vec<Series> = all.into_iter().filter(|s| s.writer != Writer::Lead3).collect();

@@ -2,11 +2,11 @@
 //! lead-3, of the reference summaries or of ρ that two runs share stands there once, under the first of them.
 
 use super::Results;
-use super::files::{Row, Table};
-use super::measures::{Estimate, Texts, Writer};
 use super::tables::{row, table};
-use crate::label::simulated::Share;
 use crate::metric::interval::wilson;
+use crate::results::Share;
+use crate::results::{Estimate, Texts, Writer};
+use crate::results::{Row, Table};
 
 /// The tables that there is something to say in.
 pub fn build(results: &Results, seeds: &[u64]) -> Vec<Table> {
@@ -131,7 +131,7 @@ fn percentage(share: Share) -> (f64, f64, f64) {
     (100.0 * share.count as f64 / share.n.max(1) as f64, 100.0 * low, 100.0 * high)
 }
 
-fn labeler_rows(run: &str, s: &crate::label::simulated::SimulatedReport, seeds: &[u64]) -> Vec<Row> {
+fn labeler_rows(run: &str, s: &crate::results::SimulatedReport, seeds: &[u64]) -> Vec<Row> {
     let one = |name: &str, metric: &str, value: (f64, f64, f64), n: u64| {
         let verdict = "simulated labelers, not people";
         row(name, run, metric, value, n, seeds, verdict)

@@ -5,7 +5,31 @@
 //! E[∇ log π] = 0. α follows the paper's own controller of β (section 2.2) with the sign turned round: too little entropy
 //! raises it.
 
-use crate::spec::EntropySpec;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// A bonus in every token's reward, α (-log π): the variant of table 10 that has it in place of the KL penalty (for which
+/// `kl = { schedule = "constant", init = 0.0 }`).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct EntropySpec {
+    /// α at the start.
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub init: f64,
+    /// Wanted entropy in nats per response, to which α is adapted. Without it, α is constant.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub target: Option<f64>,
+    /// α ← α (1 + gain · e) per batch, e = clip((target - entropy) / target, -0.2, 0.2).
+    #[schemars(range(min = 0.0, max = 5.0))]
+    pub gain: f64,
+}
+
+impl Default for EntropySpec {
+    fn default() -> Self {
+        Self { init: 0.01, target: None, gain: 0.1 }
+    }
+}
 
 /// Adds -α logprob to every token's reward. Both `[rows][response]`.
 pub fn add_bonus(rewards: &mut [Vec<f32>], logprobs: &[Vec<f32>], coefficient: f64) {

@@ -1,6 +1,47 @@
 //! The KL coefficient β over training (paper section 2.2; released code: train_policy.py, AdaptiveKLController).
 
-use crate::spec::{KlSchedule, KlSpec};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How β changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KlSchedule {
+    Constant,
+    /// Log-space proportional control towards `target`.
+    Adaptive,
+    /// From `init` to `end`, linearly in episodes.
+    Linear,
+}
+
+/// The KL coefficient β (paper section 2.2).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct KlSpec {
+    pub schedule: KlSchedule,
+    /// β at the start.
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub init: f64,
+    /// Adaptive: wanted KL in nats per response.
+    #[schemars(range(min = 0.000001, max = 1000000.0))]
+    pub target: f64,
+    /// Adaptive, the paper's form: β ← β (1 + gain · e) per batch. Replaces `horizon`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0.0, max = 5.0))]
+    pub gain: Option<f64>,
+    /// Adaptive, the released code's form: β ← β (1 + e · batch_size / horizon) per batch.
+    #[schemars(range(min = 1.0, max = 1000000000000.0))]
+    pub horizon: f64,
+    /// Linear: β at the end.
+    #[schemars(range(min = 0.0, max = 1000000.0))]
+    pub end: f64,
+}
+
+impl Default for KlSpec {
+    fn default() -> Self {
+        Self { schedule: KlSchedule::Adaptive, init: 0.15, target: 6.0, gain: None, horizon: 10_000.0, end: 0.0 }
+    }
+}
 
 /// β after a batch. `kl`: the batch's mean summed (logprob - ref_logprob); `episodes`: batch size;
 /// `progress`: fraction of all episodes done after this batch (for the linear schedule).

@@ -114,7 +114,7 @@ mod tests {
     fn losses_by_hand() {
         let device = burn::tensor::Device::flex();
         let vector = |v: &[f32]| Tensor::<1>::from_floats(v, &device);
-        let number = |t: Tensor<1>| crate::model::sampling::to_vec(t).unwrap()[0];
+        let number = |t: Tensor<1>| t.into_data().try_to_vec::<f32>().unwrap()[0];
         assert_eq!(number(rating_loss(vector(&[1.0, 2.0]), vector(&[2.0, 0.0]))), 2.5);
         let rewards = Tensor::<2>::from_floats([[1.0, 3.0], [0.0, -1.0]], &device);
         // Predicted 2 and -1 where 1 and 1 are wanted: (1 + 4) / 2.

@@ -1,12 +1,12 @@
 //! From the name of a source to files on this machine. Places are tried in their order, those that are here already
 //! first; only then is anything fetched, and where all places fail, each says why.
 
-use super::catalogue::{Catalogue, Place, SourceUse, file_name};
 use super::folder::Folder;
 use crate::data::error::{DataError, file_error};
 use crate::data::files::{self, matches};
 use crate::data::formats::Want;
 use crate::data::hub::{Access, Hub, Kind};
+use crate::spec::catalogue::{Catalogue, Place, SourceUse, file_name};
 use crate::spec::{DataSpec, WeightsSpec};
 use crate::tensorflow::{TensorflowError, download, imported, is_checkpoint};
 use std::path::{Path, PathBuf};

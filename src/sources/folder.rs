@@ -1,9 +1,9 @@
 //! The folder of named sources: what came from plain addresses, and what a person put there by hand.
 //! `FOLDER/NAME/FILE`, and beside a fetched file `.FILE.source.json`, which says where it came from.
 
-use super::catalogue::{Place, file_name};
 use crate::data::error::{DataError, file_error};
 use crate::data::hub::{Access, Hub};
+use crate::spec::catalogue::{Place, file_name};
 use crate::store::atomic::write_atomic;
 use crate::store::user;
 use serde::{Deserialize, Serialize};

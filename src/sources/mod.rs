@@ -2,19 +2,20 @@
 //! of them is found. `specs/sources.toml` is the catalogue that ships with the program; a `sources.toml` of the user's
 //! replaces places by name, so that one small file serves all specs on a machine with its own copies or without a network.
 //!
-//! - `catalogue.rs`: the file format, the layers of files, and their checks
+//! - `../spec/catalogue.rs`: the file format, the layers of files, and their checks
 //! - `folder.rs`: where files from plain addresses are kept, and where a person may put them by hand
 //! - `find.rs`: from a name to files on this machine, fetched where that is allowed
 //! - `needs.rs`: what a spec takes from outside
 
-mod catalogue;
 mod find;
 mod folder;
 mod needs;
 #[cfg(test)]
 mod tests;
 
-pub use catalogue::{Catalogue, Place, Source, SourceUse, bytes_of, check_file, is_address, sources_schema, use_file};
+pub use crate::spec::catalogue::{
+    Catalogue, Place, Source, SourceUse, bytes_of, check_file, is_address, sources_schema, use_file,
+};
 pub use find::{Finder, Located};
 pub use folder::Folder;
 pub use needs::{Need, Wanted, needs};

@@ -1,10 +1,10 @@
 //! What a spec takes from outside: the texts, reviews, labels and weights that a run of it would look for.
 
-use super::catalogue::{Place, SourceUse};
 use super::find::Finder;
 use crate::data::error::DataError;
 use crate::data::files;
 use crate::data::formats::Want;
+use crate::spec::catalogue::{Place, SourceUse};
 use crate::spec::{DataSpec, LabelerKind, Spec};
 use std::path::Path;
 

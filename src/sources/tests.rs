@@ -1,5 +1,5 @@
-use super::catalogue::file_name;
 use super::*;
+use crate::spec::catalogue::file_name;
 use crate::spec::{Options, load};
 use std::path::PathBuf;
 

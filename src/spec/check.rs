@@ -1,11 +1,9 @@
 //! Rules between keys, which a schema cannot say; one small function each. A finding names every key it depends on.
 
 use super::Options;
+use super::catalogue::{Catalogue, SourceUse};
+use super::names::{folder_format, format_of, is_repository, is_revision, safe_pattern};
 use super::types::*;
-use crate::data::files::{folder_format, safe_pattern};
-use crate::data::formats::format_of;
-use crate::data::hub::{is_repository, is_revision};
-use crate::sources::{Catalogue, SourceUse};
 use std::path::Path;
 
 /// A broken rule; `keys` are all the keys it reads, the likeliest culprit first.

@@ -2,9 +2,9 @@
 //! the rules between their keys and others.
 
 use super::Options;
+use super::catalogue::SourceUse;
 use super::check::{Finding, finding, hinted, path_is_there, source_is_known};
 use super::types::{CollectSchedule, PolicySpec, RewardSpec, Spec};
-use crate::sources::SourceUse;
 
 /// Names of the authors' models begin with this (specs/sources.toml).
 const RELEASED: &str = "released/";

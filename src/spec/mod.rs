@@ -2,12 +2,15 @@
 //! every mistake reported at once with its place, and the JSON Schema that editors use.
 
 mod blame;
+pub mod catalogue;
 mod changed;
 mod check;
 mod check_labels;
+pub mod config;
 mod given;
 mod layers;
 mod load;
+pub mod names;
 pub mod paths;
 mod remarks;
 mod renamed;

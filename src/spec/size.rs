@@ -1,9 +1,9 @@
 //! Weights that are given bring their own size: a spec that says none gets theirs, and one that says another is refused.
 
 use super::check::Finding;
+use super::config::read_config;
 use super::source::{Kind, Node};
 use super::{Dimensions, ModelSize, Origin, Spec, WeightsSpec};
-use crate::model::config::read_config;
 use serde_json::{Value, json};
 use std::path::Path;
 

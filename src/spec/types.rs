@@ -4,6 +4,8 @@
 //! `schemas/spec.schema.json`, and `runner validate` checks files against that schema. Defaults are the
 //! paper's (or its released code's, where the paper is silent); presets and files replace them.
 
+pub use crate::rlhf::entropy::EntropySpec;
+pub use crate::rlhf::kl::{KlSchedule, KlSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -992,69 +994,6 @@ impl Default for PolicySpec {
             kl: KlSpec::default(),
             entropy: None,
         }
-    }
-}
-
-/// A bonus in every token's reward, α (-log π): the variant of table 10 that has it in place of the KL penalty (for which
-/// `kl = { schedule = "constant", init = 0.0 }`).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct EntropySpec {
-    /// α at the start.
-    #[schemars(range(min = 0.0, max = 1000000.0))]
-    pub init: f64,
-    /// Wanted entropy in nats per response, to which α is adapted. Without it, α is constant.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.000001, max = 1000000.0))]
-    pub target: Option<f64>,
-    /// α ← α (1 + gain · e) per batch, e = clip((target - entropy) / target, -0.2, 0.2).
-    #[schemars(range(min = 0.0, max = 5.0))]
-    pub gain: f64,
-}
-
-impl Default for EntropySpec {
-    fn default() -> Self {
-        Self { init: 0.01, target: None, gain: 0.1 }
-    }
-}
-
-/// How β changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum KlSchedule {
-    Constant,
-    /// Log-space proportional control towards `target`.
-    Adaptive,
-    /// From `init` to `end`, linearly in episodes.
-    Linear,
-}
-
-/// The KL coefficient β (paper section 2.2).
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct KlSpec {
-    pub schedule: KlSchedule,
-    /// β at the start.
-    #[schemars(range(min = 0.0, max = 1000000.0))]
-    pub init: f64,
-    /// Adaptive: wanted KL in nats per response.
-    #[schemars(range(min = 0.000001, max = 1000000.0))]
-    pub target: f64,
-    /// Adaptive, the paper's form: β ← β (1 + gain · e) per batch. Replaces `horizon`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0.0, max = 5.0))]
-    pub gain: Option<f64>,
-    /// Adaptive, the released code's form: β ← β (1 + e · batch_size / horizon) per batch.
-    #[schemars(range(min = 1.0, max = 1000000000000.0))]
-    pub horizon: f64,
-    /// Linear: β at the end.
-    #[schemars(range(min = 0.0, max = 1000000.0))]
-    pub end: f64,
-}
-
-impl Default for KlSpec {
-    fn default() -> Self {
-        Self { schedule: KlSchedule::Adaptive, init: 0.15, target: 6.0, gain: None, horizon: 10_000.0, end: 0.0 }
     }
 }
 

@@ -14,7 +14,7 @@ use crate::data::queries::{Query, QueryFormat};
 use crate::label::human::HumanReport;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::report::files::{Accuracy, RoundReport, Rounds};
+use crate::results::{Accuracy, RoundReport, Rounds};
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};

@@ -13,6 +13,7 @@ use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::save_scalar;
+use crate::random;
 use crate::spec::{AdamForm, AdamSpec, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
@@ -73,7 +74,7 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
     for (i, r) in rows.into_iter().enumerate() {
         if i % HELD_OUT == 0 { held_out.push(r) } else { train.push(r) }
     }
-    let seed = |what| Context::seed(spec.seed, what);
+    let seed = |what| random::number(spec.seed, what);
     let width = c.dimensions.width;
     let model = ScalarModel {
         trunk: Gpt2::init(&c.dimensions, tokenizer.vocab(), seed("classifier init"), &context.device),
@@ -88,7 +89,7 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
         lr_key: "labeler.classifier.lr",
     };
     let (model, _) = training.run(model, &context.device, |step, model, adam| {
-        let picked = Context::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
+        let picked = random::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
         let (gradients, losses) = gradients(&model, &picked, shard_rows(&context.device), |model, picked| {
             let device = model.trunk.device();
             let batch: Vec<Query> = picked.iter().map(|i| train[*i].0.clone()).collect();

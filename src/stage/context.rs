@@ -1,17 +1,17 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
 use super::progress::{Bar, Timeline, short};
-use super::{Kept, StageError, stop};
+use super::{Kept, StageError, signal};
 use crate::data::read_report::ReadReport;
-use crate::report::files::{SourceRecord, StageRecord, Waited, read_json};
+use crate::model::device::Chosen;
+use crate::model::tensor_file::Tensors;
+use crate::results::stops;
+use crate::results::{SourceRecord, StageRecord, Waited, read_json};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
 use crate::store::lock::Holder;
 use burn::tensor::Device;
-use rand::SeedableRng;
-use rand::seq::SliceRandom;
-use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;
@@ -33,6 +33,14 @@ pub fn keep_read(dir: &Path, report: &ReadReport) -> Result<(), StageError> {
     let path = dir.join(READ_REPORT);
     let text = serde_json::to_string_pretty(report)?;
     write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// Whether a stage's file can be read back: weights are the only kind that the cache does not know.
+fn opens(path: &Path) -> Result<(), String> {
+    match path.extension().is_some_and(|ending| ending == "safetensors") {
+        true => Tensors::open(path).map(drop).map_err(|e| e.to_string()),
+        false => Ok(()),
+    }
 }
 
 /// Shared by the stages of one invocation.
@@ -60,11 +68,21 @@ impl Context {
     /// On the CPU, with a cache and results of its own in `dir`.
     pub fn for_tests(dir: &Path) -> Self {
         Self {
-            device: Device::flex(),
-            device_kind: "cpu".into(),
-            cache: Cache::new(dir.join("cache")),
-            out: dir.join("out"),
             progress: false,
+            ..Self::new(&crate::model::device::cpu(), Cache::new(dir.join("cache")), &dir.join("out"))
+        }
+    }
+}
+
+impl Context {
+    /// For the stages of a run into `out`, of which nothing is planned.
+    pub fn new(chosen: &Chosen, cache: Cache, out: &Path) -> Self {
+        Self {
+            device: chosen.device.clone(),
+            device_kind: chosen.kind(),
+            cache,
+            out: out.to_path_buf(),
+            progress: true,
             interrupted: Arc::default(),
             records: Mutex::default(),
             sources: Mutex::default(),
@@ -72,9 +90,7 @@ impl Context {
             timeline: Arc::default(),
         }
     }
-}
 
-impl Context {
     /// Takes a reader's report into the log and the manifest; runs of one spec share most of them.
     pub fn has_read(&self, report: ReadReport) {
         if let Ok(mut all) = self.reads.lock()
@@ -94,34 +110,6 @@ impl Context {
         Ok(())
     }
 
-    /// A random stream that depends on nothing but its name: resuming needs no saved generator state.
-    pub fn stream(seed: u64, purpose: &str, step: u64) -> ChaCha8Rng {
-        ChaCha8Rng::from_seed(*blake3::hash(format!("{seed}/{purpose}/{step}").as_bytes()).as_bytes())
-    }
-
-    /// A number from the stream, for functions that take a seed.
-    pub fn seed(seed: u64, purpose: &str) -> u64 {
-        u64::from_le_bytes(
-            blake3::hash(format!("{seed}/{purpose}").as_bytes()).as_bytes()[..8].try_into().unwrap_or([0; 8]),
-        )
-    }
-
-    /// Rows `start..start + count` of an endless sequence of shuffled epochs over `0..n`.
-    pub fn shuffled(seed: u64, purpose: &str, n: usize, start: usize, count: usize) -> Vec<usize> {
-        let mut epoch = usize::MAX;
-        let mut order: Vec<usize> = Vec::new();
-        (start..start + count)
-            .map(|i| {
-                if i / n != epoch {
-                    epoch = i / n;
-                    order = (0..n).collect();
-                    order.shuffle(&mut Self::stream(seed, purpose, epoch as u64));
-                }
-                order[i % n]
-            })
-            .collect()
-    }
-
     /// Counts the steps of a stage, of which `first` are done already.
     pub fn bar(&self, stage: &str, first: usize, total: usize) -> Bar<'_> {
         Bar::new(self, stage, first, total)
@@ -130,11 +118,11 @@ impl Context {
     /// Who pulled the cord, if anybody did.
     pub fn stop_requested(&self) -> Option<String> {
         if self.interrupted.load(Ordering::SeqCst) {
-            return Some(stop::signal().into());
+            return Some(signal::name().into());
         }
-        let request = stop::requested(&self.out)?;
+        let request = stops::requested(&self.out)?;
         let why = if request.reason.is_empty() { String::new() } else { format!(": {}", request.reason) };
-        let file = stop::stop_file(&self.out);
+        let file = stops::stop_file(&self.out);
         Some(format!("{}{why} ({}; remove it to continue)", request.by, file.display()))
     }
 
@@ -227,7 +215,7 @@ impl Context {
             fs::remove_dir_all(&checkpoints).map_err(StageError::io(&checkpoints))?;
         }
         let seconds = started.elapsed().as_secs_f64();
-        let made = self.cache.finish(key, work, seconds).map_err(StageError::io(&path))?;
+        let made = self.cache.finish(key, work, seconds, opens).map_err(StageError::io(&path))?;
         self.on_timeline(|timeline| timeline.done(&key.to_string(), Some(seconds)));
         let left = self.left(0.0).map_or_else(String::new, |left| format!("; about {} left", short(left)));
         tracing::info!("{name}: done in {}{left}", short(seconds));

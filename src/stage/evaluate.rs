@@ -8,13 +8,14 @@ use super::context::{Context, Saved};
 use super::measures::Held;
 use super::scoring::{ROWS, Rule, Scorer};
 use crate::data::queries::{Example, Query};
-use crate::label::simulated::SimulatedReport;
 use crate::model::device::is_cpu;
 use crate::model::gpt2::Gpt2;
 use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
-use crate::report::files::{Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+use crate::random;
+use crate::results::SimulatedReport;
+use crate::results::{Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
 use crate::rlhf::optimum::optimum;
 use crate::spec::{CollectSchedule, KlSchedule, Spec};
 use crate::store::atomic::write_atomic;
@@ -159,7 +160,7 @@ fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir:
 
 /// `count` held-out examples, the same for every run of a seed.
 fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
-    Context::shuffled(spec.seed, "evaluation queries", held_out.len(), 0, count)
+    random::shuffled(spec.seed, "evaluation queries", held_out.len(), 0, count)
         .into_iter()
         .map(|i| held_out[i].clone())
         .collect()

@@ -14,8 +14,9 @@ use crate::data::source::Document;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
-use crate::report::files::{Accuracy, Perplexity, read_json};
-use crate::report::tensorboard::Events;
+use crate::random;
+use crate::results::tensorboard::Events;
+use crate::results::{Accuracy, Perplexity, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::cache::{Key, publish};
@@ -366,7 +367,7 @@ fn direct_scorer(
     mock: &Scorer,
     (dir, key): (&Path, &Key),
 ) -> Result<Scorer, StageError> {
-    let picked = Context::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
+    let picked = random::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
     let mut saved = context.chunks(dir, &format!("normalization-{key}"))?;
     let responses = collect::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;

@@ -203,7 +203,7 @@ fn what_cannot_be_used_says_why() {
     let tokenizer = Tokenizer::gpt2().unwrap();
     let fails = |spec: &Spec, tokenizer: &Tokenizer| {
         let error = place.collect(spec, tokenizer).unwrap_err();
-        assert_eq!(error.exit_code(), 2, "{error}");
+        assert_eq!(error.outcome().code(), 2, "{error}");
         error.to_string()
     };
     let message = fails(&spec(&fixture("sentiment.json"), 36, 8), &tokenizer);
@@ -279,7 +279,7 @@ fn a_flipped_sign_stops_the_run() {
     std::fs::create_dir(&flipped).unwrap();
     std::fs::write(flipped.join("labels.jsonl"), lines).unwrap();
     let error = place.train(&spec, &flipped).unwrap_err();
-    assert!(error.exit_code() == 4 && error.to_string().contains("is a sign flipped"), "{error}");
+    assert!(error.outcome().code() == 4 && error.to_string().contains("is a sign flipped"), "{error}");
 }
 
 #[test]
@@ -290,5 +290,5 @@ fn equal_numbers_teach_nothing() {
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("labels.jsonl"), "{\"query\":[1],\"samples\":[[2]],\"rating\":3.0}\n".repeat(2)).unwrap();
     let error = place.train(&spec, &dir).unwrap_err();
-    assert!(error.exit_code() == 2 && error.to_string().contains("same number"), "{error}");
+    assert!(error.outcome().code() == 2 && error.to_string().contains("same number"), "{error}");
 }

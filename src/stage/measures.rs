@@ -2,14 +2,14 @@
 //! the measures of src/metric with their intervals (docs/metrics.md).
 
 use super::StageError;
-use crate::label::simulated::Share;
 use crate::metric::copying::{Copying, Preamble, copies_start, copying, has_preamble};
 use crate::metric::interval::bootstrap_interval;
 use crate::metric::repetition::{REPEATED, distinct, repeated};
 use crate::metric::rouge::{Rouge, rouge};
 use crate::metric::text::{Novelty, lead3, novelty, words};
 use crate::model::tokenizer::Tokenizer;
-use crate::report::measures::{CopyingMeans, Estimate, NoveltyMeans, RougeMeans, Texts, Writer};
+use crate::results::Share;
+use crate::results::{CopyingMeans, Estimate, NoveltyMeans, RougeMeans, Texts, Writer};
 use crate::spec::{Synthetic, TaskPreset, TaskSpec};
 
 /// Parts of a source in the counts of copied positions.

@@ -17,8 +17,8 @@ pub mod quality;
 pub mod reward;
 pub mod rounds;
 pub mod scoring;
+pub mod signal;
 pub mod sources;
-pub mod stop;
 pub mod supervised;
 pub mod training;
 
@@ -30,6 +30,8 @@ mod label_tests;
 use crate::data::source::DataError;
 use crate::label::LabelError;
 use crate::model::ModelError;
+use crate::results::Outcome;
+use crate::results::stops::Halt;
 use crate::store::chunks::Broken;
 use std::path::{Path, PathBuf};
 
@@ -43,7 +45,7 @@ pub enum StageError {
     #[error(transparent)]
     Label(#[from] LabelError),
     #[error(transparent)]
-    Report(#[from] crate::report::ReportError),
+    Report(#[from] crate::results::ResultsError),
     #[error("cannot be written as JSON: {0}")]
     Json(#[from] serde_json::Error),
     #[error("{path}: {source}", path = path.display())]
@@ -101,14 +103,22 @@ impl StageError {
         let path = path.into();
         move |source| Self::Io { path, source }
     }
-    /// Exit codes: 2 wrong input, 3 waiting for people, 4 stopped by a guard or a person, 1 anything else.
-    pub fn exit_code(&self) -> i32 {
+    /// How a run ends with it.
+    pub fn outcome(&self) -> Outcome {
         match self {
-            Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => 2,
-            Self::Data(e) if e.is_wrong_input() => 2,
-            Self::Waiting { .. } => 3,
-            Self::Guard { .. } | Self::Stopped { .. } => 4,
-            _ => 1,
+            Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
+            Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
+            Self::Waiting { .. } => Outcome::Waiting,
+            Self::Guard { .. } | Self::Stopped { .. } => Outcome::Stopped,
+            _ => Outcome::Failed,
+        }
+    }
+    /// Who halted the run, where somebody or something did.
+    pub fn halt(&self) -> Option<Halt> {
+        match self {
+            Self::Guard { name, message } => Some(Halt::Guard { name: (*name).into(), message: message.clone() }),
+            Self::Stopped { by, update, .. } => Some(Halt::Asked { by: by.clone(), update: *update }),
+            _ => None,
         }
     }
 }

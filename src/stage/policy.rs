@@ -7,20 +7,21 @@ use super::rounds::{Round, updates};
 use super::scoring::{Rule, Scorer};
 use super::{Kept, StageError, guards};
 use crate::data::queries::Query;
+use crate::model::checkpoint::{self, State};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
 use crate::model::sampling::{Sampled, Sampling, by_length, joined, logprobs, sample, to_vec, trimmed};
 use crate::model::weights::save_scalar;
-use crate::report::files::{number, read_jsonl, read_metrics};
-use crate::report::tensorboard::Events;
+use crate::random;
+use crate::results::tensorboard::Events;
+use crate::results::{number, read_jsonl, read_metrics};
 use crate::rlhf::advantages::{gae, moments, token_rewards, whiten};
 use crate::rlhf::entropy;
 use crate::rlhf::kl::next_coefficient;
 use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
 use crate::spec::{CollectSchedule, CollectSpec, KlSchedule, Spec};
 use crate::store::cache::{Key, publish};
-use crate::store::checkpoint::{self, State};
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -196,7 +197,7 @@ fn train(
     let logs = ["../metrics.jsonl", "../requests.jsonl"];
     let logs = if segment.asks { &logs[..] } else { &logs[..1] };
     let save = |model: &ScalarModel, adam: &Adam, updates, coefs, requests: &Requests| -> Result<(), StageError> {
-        checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam, logs)
+        Ok(checkpoint::save(&checkpoints, &state(updates, coefs, requests.bytes)?, model, adam, logs)?)
     };
     // Time goes on from round to round.
     let before = if segment.from > 0 { last_time(&metrics_path)? } else { 0.0 };
@@ -230,7 +231,7 @@ fn train(
         let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
         line.extend(p.entropy.map(|_| ("objective/entropy_coef", entropy_coef)));
         let n = p.batch_size;
-        let order = |epoch| Context::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
+        let order = |epoch| random::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
         let (next, statistics) = optimise(spec, &order, lr, model, &mut adam, &rollout, &rewards)?;
         model = next;
         let mut guarded = guard(spec, kl, &statistics);
@@ -266,7 +267,7 @@ fn train(
     if segment.to < updates {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
         let state = state(segment.to, (kl_coef, entropy_coef), 0)?;
-        return checkpoint::save(dir, &state, &model, &adam, &["metrics.jsonl"]);
+        return Ok(checkpoint::save(dir, &state, &model, &adam, &["metrics.jsonl"])?);
     }
     Ok(save_scalar(dir, &model, inputs.end_of_text)?)
 }
@@ -343,7 +344,7 @@ fn mean(values: &[f32]) -> f64 {
 /// `reference` and `score` say how long each part takes.
 pub fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
     let n = spec.policy.batch_size;
-    let picked = Context::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
+    let picked = random::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let u = uniforms(spec.seed, "policy samples", update as u64, spec.task.response_length, n);
     let args = Sampling {

@@ -16,6 +16,7 @@ use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
 use crate::model::weights::{load_gpt2, save_gpt2};
+use crate::random;
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec, TaskSpec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
@@ -179,7 +180,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
         )));
     }
     let vocab = tokenizer.vocab();
-    let init = Context::seed(spec.seed, "reference init");
+    let init = random::number(spec.seed, "reference init");
     let model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
     let training = Training {
         context,
@@ -190,7 +191,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
         lr_key: "model.weights.pretrain.lr",
     };
     let (model, _) = training.run(model, &context.device, |step, model, adam| {
-        let mut rng = Context::stream(spec.seed, "pretrain offsets", step as u64);
+        let mut rng = random::stream(spec.seed, "pretrain offsets", step as u64);
         let offsets: Vec<usize> =
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();

@@ -2,11 +2,9 @@
 //! `runner ls`. The time left is that of the whole run: work still to do by the speed at which such work was done so far.
 
 use super::context::Context;
+use crate::results::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use serde::{Deserialize, Serialize};
-use std::fs;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -116,42 +114,6 @@ impl Timeline {
             }
         }
         sum
-    }
-}
-
-/// progress.json while a run goes on; a run that ended has none.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Progress {
-    /// The stage, and the run of the spec that it is of.
-    pub stage: String,
-    /// From 0 to 1; none for a stage that does not count.
-    pub share: Option<f64>,
-    /// RFC 3339.
-    pub updated_at: String,
-    /// When the whole run will be done, RFC 3339, as far as can be told.
-    pub done_by: Option<String>,
-}
-
-impl Progress {
-    /// Where it is kept.
-    pub fn path(out: &Path) -> PathBuf {
-        out.join("progress.json")
-    }
-
-    /// What a run says of itself, where one goes on or was killed.
-    pub fn read(out: &Path) -> Option<Self> {
-        serde_json::from_str(&fs::read_to_string(Self::path(out)).ok()?).ok()
-    }
-
-    /// Overwritten without syncing: after a crash nobody needs it.
-    fn write(&self, out: &Path) {
-        let path = Self::path(out);
-        let temporary = path.with_extension("json.tmp");
-        let text = serde_json::to_string(self).unwrap_or_default();
-        let written = fs::write(&temporary, text + "\n").and_then(|()| fs::rename(&temporary, &path));
-        if let Err(e) = written {
-            tracing::debug!("{}: {e}", path.display());
-        }
     }
 }
 
@@ -338,7 +300,7 @@ mod tests {
     fn a_run_says_where_it_is() {
         let dir = tempfile::tempdir().unwrap();
         let mut context = Context::for_tests(dir.path());
-        fs::create_dir_all(&context.out).unwrap();
+        std::fs::create_dir_all(&context.out).unwrap();
         context.timeline = Arc::new(Mutex::new(Timeline::new([planned("a", "policy", 1.0)])));
         context.timeline.lock().unwrap().done("a", Some(1.0));
         let bar = Bar::new(&context, "policy direct", 2, 8);

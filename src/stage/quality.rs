@@ -2,7 +2,7 @@
 //! authors' own bug (paper section 4.4).
 
 use crate::label::{Judgement, Label};
-use crate::report::files::Accuracy;
+use crate::results::Accuracy;
 use crate::rlhf::reward::{argmax, correlation, mean_squared_error, signs_right};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -16,6 +16,7 @@ use crate::model::parallel::{gradients, training_rows};
 use crate::model::reward_model::RewardModel;
 use crate::model::sampling::{to_vec, trimmed};
 use crate::model::weights::{load_scalar, save_scalar};
+use crate::random;
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
@@ -115,7 +116,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let head = ScalarHead::init(
         width,
         1.0 / ((width + 1) as f64).sqrt(),
-        Context::seed(spec.seed, &of_round("reward head", round)),
+        random::number(spec.seed, &of_round("reward head", round)),
         &context.device,
     );
     let model = ScalarModel { trunk: inputs.reference.clone(), head };
@@ -204,7 +205,7 @@ fn fit(
     training.run(model, &context.device, |step, model, adam| {
         let count = r.batch_size.min(labels.len() * r.epochs - step * r.batch_size);
         let purpose = of_round("reward order", inputs.labels.len());
-        let picked = Context::shuffled(spec.seed, &purpose, labels.len(), step * r.batch_size, count);
+        let picked = random::shuffled(spec.seed, &purpose, labels.len(), step * r.batch_size, count);
         let batch: Vec<_> =
             picked.iter().map(|i| (label_rows(spec, inputs, &labels[*i]), labels[*i].judgement)).collect();
         let lr = r.lr * (1.0 - step as f64 / steps as f64);
@@ -265,7 +266,7 @@ fn normalization_rows(
     dir: &Path,
 ) -> Result<Vec<Query>, StageError> {
     let picked =
-        Context::shuffled(spec.seed, "normalization queries", inputs.queries.len(), 0, spec.reward.normalize_samples);
+        random::shuffled(spec.seed, "normalization queries", inputs.queries.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let purpose = "normalization samples";
     let responses = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;

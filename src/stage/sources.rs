@@ -8,7 +8,7 @@ use crate::data::error::{DataError, list};
 use crate::data::files;
 use crate::data::hub::Hub;
 use crate::data::source::Want;
-use crate::report::files::SourceRecord;
+use crate::results::SourceRecord;
 use crate::sources::{Catalogue, Finder, Folder, Place, SourceUse};
 use crate::spec::{LabelerKind, Spec};
 use crate::tensorflow::is_checkpoint;

@@ -13,6 +13,7 @@ use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
+use crate::random;
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, Work};
@@ -123,7 +124,7 @@ fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Re
         SupervisedOn::Summaries => summary_rows(spec, inputs)?,
     };
     // The split is a random one, the same for every learning rate.
-    let order = Context::shuffled(spec.seed, "supervised validation", rows.len(), 0, rows.len());
+    let order = random::shuffled(spec.seed, "supervised validation", rows.len(), 0, rows.len());
     if s.validation * 2 > rows.len() {
         return Err(StageError::Input(format!(
             "supervised.validation: {} rows are to be held out of {}; lower it, or use more text",
@@ -220,11 +221,11 @@ fn train(
     };
     let trained = training.run(inputs.reference.clone(), &context.device, |step, model, adam| {
         let count = s.batch_size.min(rows.len() * s.epochs - step * s.batch_size);
-        let picked = Context::shuffled(spec.seed, "supervised order", rows.len(), step * s.batch_size, count);
+        let picked = random::shuffled(spec.seed, "supervised order", rows.len(), step * s.batch_size, count);
         let picked: Vec<(usize, &Row)> = picked.iter().map(|i| &rows[*i]).enumerate().collect();
         let tokens: usize = picked.iter().map(|(_, r)| r.predicted()).sum();
         let stream = |first: usize| {
-            Context::stream(spec.seed, &format!("supervised dropout {lr}"), (step * s.batch_size + first) as u64)
+            random::stream(spec.seed, &format!("supervised dropout {lr}"), (step * s.batch_size + first) as u64)
         };
         let (found, losses) = gradients(&model, &picked, shard_rows(&context.device).min(GPU_ROWS), |model, shard| {
             let mut dropout = Dropout::new(s.dropout, stream(shard[0].0));

@@ -3,10 +3,10 @@
 
 use super::context::Context;
 use super::{Kept, StageError};
+use crate::model::checkpoint::{self, State};
 use crate::model::gpt2::Weights;
 use crate::model::optimizer::Adam;
 use crate::spec::AdamSpec;
-use crate::store::checkpoint::{self, State};
 use burn::tensor::Device;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -71,7 +71,7 @@ impl Training<'_> {
 
     fn save<M: Weights + Clone>(&self, step: usize, model: &M, adam: &Adam) -> Result<(), StageError> {
         let state = State { updates: step, kl_coef: 0.0, entropy_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
-        checkpoint::save(&self.checkpoints, &state, model, adam, &[])
+        Ok(checkpoint::save(&self.checkpoints, &state, model, adam, &[])?)
     }
 }
 

@@ -4,7 +4,6 @@
 use super::atomic::{hash_file, sweep, sync_directory, write_atomic, write_atomic_with};
 use super::input;
 use super::lock::{Holder, Lock, holder_at};
-use crate::model::tensor_file::Tensors;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -45,6 +44,9 @@ struct Seal {
 const SEAL: &str = "artifact.json";
 /// Where the locks of artifacts are: not in their directories, which change their names.
 const LOCKS: &str = ".locks";
+
+/// Whether a file can be read back, by whoever knows its kind; the reason where not.
+pub type Opens = fn(&Path) -> Result<(), String>;
 
 /// A directory of artifacts.
 #[derive(Debug, Clone)]
@@ -152,12 +154,14 @@ impl Cache {
         Ok(aside)
     }
 
+    /// `opens` tells of files of other kinds than JSON whether they can be read back.
+    ///
     /// Seals the files directly in the work directory (subdirectories are dropped) and gives it its final name.
     ///
     /// # Errors
     /// Those of the file system; a file that cannot be read back, with which the directory is moved aside: what would be
     /// sealed with it would be reused, and fail, for ever.
-    pub fn finish(&self, key: &Key, work: Work, seconds: f64) -> io::Result<PathBuf> {
+    pub fn finish(&self, key: &Key, work: Work, seconds: f64, opens: Opens) -> io::Result<PathBuf> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&work.dir)? {
             let entry = entry?;
@@ -166,7 +170,7 @@ impl Cache {
                 fs::remove_dir_all(entry.path())?;
             } else if !name.starts_with('.') && name != SEAL {
                 fs::File::open(entry.path())?.sync_all()?;
-                if let Err(why) = readable(&entry.path()) {
+                if let Err(why) = readable(&entry.path(), opens) {
                     let aside = self.set_aside(key, &work.dir)?;
                     let message = format!(
                         "{name} cannot be read back: {why}; what was made is in {}, and the same command makes it again",
@@ -228,7 +232,7 @@ fn state(dir: &Path, key: &Key) -> io::Result<Found> {
 }
 
 /// Whether a file is what its name says, as far as that can be told without knowing what it is for.
-fn readable(path: &Path) -> Result<(), String> {
+fn readable(path: &Path, opens: Opens) -> Result<(), String> {
     let json = |text: &[u8]| serde_json::from_slice::<IgnoredAny>(text).map(|_| ()).map_err(|e| e.to_string());
     match path.extension().and_then(|ending| ending.to_str()) {
         Some("json") => json(&fs::read(path).map_err(|e| e.to_string())?),
@@ -237,8 +241,7 @@ fn readable(path: &Path) -> Result<(), String> {
             let lines = text.split_inclusive(|b| *b == b'\n').enumerate();
             lines.into_iter().try_for_each(|(i, line)| json(line).map_err(|e| format!("line {}: {e}", i + 1)))
         }
-        Some("safetensors") => Tensors::open(path).map(|_| ()).map_err(|e| e.to_string()),
-        _ => Ok(()),
+        _ => opens(path),
     }
 }
 
@@ -251,6 +254,10 @@ pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn opens(path: &Path) -> Result<(), String> {
+        if path.extension().is_some_and(|e| e == "safetensors") { Err("not this one".into()) } else { Ok(()) }
+    }
 
     fn key() -> Key {
         Key::new("stage", 1, &"inputs").unwrap()
@@ -266,7 +273,7 @@ mod tests {
     fn make(cache: &Cache) -> PathBuf {
         let work = work(cache);
         fs::write(work.dir.join("a.json"), "{\"a\": 1}").unwrap();
-        cache.finish(&key(), work, 1.0).unwrap()
+        cache.finish(&key(), work, 1.0, opens).unwrap()
     }
 
     #[test]
@@ -285,7 +292,7 @@ mod tests {
         let Begun::Busy(Some(holder)) = cache.begin(&key()).unwrap() else { panic!("it is being made") };
         assert_eq!(holder.pid, std::process::id());
         fs::write(work.dir.join("a.json"), "1").unwrap();
-        let made = cache.finish(&key(), work, 1.0).unwrap();
+        let made = cache.finish(&key(), work, 1.0, opens).unwrap();
         assert!(matches!(cache.begin(&key()).unwrap(), Begun::There(there) if there == made));
         assert_eq!(cache.find(&key()).unwrap(), Some(made));
     }
@@ -332,7 +339,7 @@ mod tests {
         for (name, bytes) in [("m.jsonl", &b"{}\n\0\0\0"[..]), ("m.json", b"{"), ("m.safetensors", b"12345678")] {
             let work = work(&cache);
             fs::write(work.dir.join(name), bytes).unwrap();
-            let message = cache.finish(&key(), work, 1.0).unwrap_err().to_string();
+            let message = cache.finish(&key(), work, 1.0, opens).unwrap_err().to_string();
             assert!(message.contains(name) && message.contains("damaged-"), "{message}");
             assert!(!cache.has_begun(&key()) && !cache.has(&key()), "the next try begins anew");
         }
@@ -346,7 +353,7 @@ mod tests {
         for name in ["x".repeat(400), "a\0b".into(), "..".into()] {
             let made = work(&cache);
             fs::write(made.dir.join("a.json"), "{}").unwrap();
-            let made = cache.finish(&key(), made, 1.0).unwrap();
+            let made = cache.finish(&key(), made, 1.0, opens).unwrap();
             let seal = fs::read_to_string(made.join(SEAL)).unwrap();
             let mut seal: serde_json::Value = serde_json::from_str(&seal).unwrap();
             seal["files"][&name] = "0".into();
@@ -354,7 +361,7 @@ mod tests {
             assert_eq!(cache.find(&key()).unwrap(), None, "{name:?}");
             let again = work(&cache);
             fs::write(again.dir.join("a.json"), "{}").unwrap();
-            let again = cache.finish(&key(), again, 1.0).unwrap();
+            let again = cache.finish(&key(), again, 1.0, opens).unwrap();
             assert!(cache.find(&key()).unwrap().is_some());
             fs::remove_dir_all(again).unwrap();
         }

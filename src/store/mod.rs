@@ -1,9 +1,8 @@
-//! Artifacts on disk: atomic writes, content hashes, the stage cache, checkpoints and the directory lock.
+//! Artifacts on disk: atomic writes, content hashes, the stage cache and the directory lock.
 
 pub mod append;
 pub mod atomic;
 pub mod cache;
-pub mod checkpoint;
 pub mod chunks;
 pub mod input;
 pub mod lock;

@@ -7,6 +7,7 @@ use super::asked::{Asking, Standing, accuracy, agreement, question_id, scores};
 use super::files::{QuestionRecord, State};
 use super::results::{MemberResults, SuiteResults};
 use super::types::{Asked, Baseline, Comparison, Makes};
+use crate::results::Outcome;
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
@@ -56,17 +57,17 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
 
 /// A result of asking as a line of the manifest.
 fn record(id: &str, seed: Option<u64>, standing: Result<Standing, StageError>) -> QuestionRecord {
-    let (exit_code, message) = match standing {
-        Ok(Standing::Answered) => (0, None),
+    let (outcome, message) = match standing {
+        Ok(Standing::Answered) => (Outcome::Done, None),
         Ok(Standing::Waiting { done, of, at }) => {
-            (3, Some(format!("waits for people: {done} of {of} are answered in {}", at.display())))
+            (Outcome::Waiting, Some(format!("waits for people: {done} of {of} are answered in {}", at.display())))
         }
         Err(error) => {
             tracing::error!("{id}: {error}");
-            (error.exit_code(), Some(error.to_string()))
+            (error.outcome(), Some(error.to_string()))
         }
     };
-    QuestionRecord { id: id.into(), seed, state: State::of_code(exit_code), exit_code, message }
+    QuestionRecord { id: id.into(), seed, state: State::of(outcome), exit_code: outcome.code(), message }
 }
 
 /// A question that a missing member keeps from being asked; the member's own exit code says that something failed.

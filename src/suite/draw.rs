@@ -4,15 +4,16 @@ use super::results::SuiteResults;
 use super::table::RELEASED_PREFERENCE;
 use super::types::Makes;
 use super::{page, plots, table};
-use crate::report::files::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use crate::report::formats::{Format, write};
 use crate::report::theme::themed;
-use crate::report::{ReportError, write_table};
+use crate::report::write_table;
+use crate::results::ResultsError;
+use crate::results::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use std::fs;
 use std::path::Path;
 
 /// Writes everything; the tables are returned.
-pub fn draw(dir: &Path) -> Result<Vec<Table>, ReportError> {
+pub fn draw(dir: &Path) -> Result<Vec<Table>, ResultsError> {
     let results = SuiteResults::load(dir)?;
     let tables = table::build(&results);
     for table in &tables {
@@ -26,7 +27,7 @@ pub fn draw(dir: &Path) -> Result<Vec<Table>, ReportError> {
     for old in fs::read_dir(&folder).into_iter().flatten().flatten() {
         let name = old.file_name().to_string_lossy().into_owned();
         if name.ends_with(".svg") && !drawn.iter().any(|plot| format!("{}.svg", plot.id) == name) {
-            fs::remove_file(old.path()).map_err(|source| ReportError::Write { path: old.path(), source })?;
+            fs::remove_file(old.path()).map_err(|source| ResultsError::Write { path: old.path(), source })?;
         }
     }
     for plot in &drawn {

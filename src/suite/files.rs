@@ -1,6 +1,6 @@
 //! manifest.json of a suite's results directory: which members ran, at which seeds, how it ended, and what waits for people.
 
-use crate::report::files::StageRecord;
+use crate::results::{Outcome, StageRecord};
 use crate::store::lock::is_held;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -42,27 +42,15 @@ impl State {
         }
     }
 
-    /// Of what ended with this exit code.
-    pub fn of_code(code: i32) -> Self {
-        match code {
-            0 => Self::Done,
-            3 => Self::Waiting,
-            4 => Self::Stopped,
-            _ => Self::Failed,
+    /// Of what ended so.
+    pub fn of(outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Done => Self::Done,
+            Outcome::Waiting => Self::Waiting,
+            Outcome::Stopped => Self::Stopped,
+            Outcome::Failed | Outcome::WrongInput => Self::Failed,
         }
     }
-}
-
-/// The exit code of two things done: a failure or wrong input (the first of them) hides behind nothing, and that people are
-/// waited for (3) is said only where nothing was stopped (4).
-pub fn worse(first: i32, second: i32) -> i32 {
-    let rank = |code: i32| match code {
-        0 => 0,
-        3 => 1,
-        4 => 2,
-        _ => 3,
-    };
-    if rank(second) > rank(first) { second } else { first }
 }
 
 /// How many ended how: "2 done, 1 waiting, 3 failed".
@@ -136,10 +124,13 @@ pub struct SuiteManifest {
 }
 
 impl SuiteManifest {
-    /// The worst of members, then of questions: see [`worse`].
-    pub fn exit_code(&self) -> i32 {
+    /// The worst of members, then of questions: see [`Outcome::worse`].
+    pub fn outcome(&self) -> Outcome {
         let members = self.members.iter().map(|m| m.exit_code.unwrap_or(0));
-        members.chain(self.questions.iter().map(|q| q.exit_code)).fold(0, worse)
+        members
+            .chain(self.questions.iter().map(|q| q.exit_code))
+            .map(Outcome::of_code)
+            .fold(Outcome::Done, Outcome::worse)
     }
 
     /// Members that were left out and have no results, each once.
@@ -170,18 +161,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_failed_member_does_not_hide_behind_one_that_waits() {
-        for (codes, worst) in [
-            (&[0, 3, 1][..], 1),
-            (&[3, 2, 1], 2),
-            (&[1, 3, 0], 1),
-            (&[3, 4, 3], 4),
-            (&[4, 1], 1),
-            (&[0, 3], 3),
-            (&[], 0),
-        ] {
-            assert_eq!(codes.iter().copied().fold(0, worse), worst, "{codes:?}");
-        }
+    fn states_are_counted_in_words() {
         assert_eq!(
             counted(&[State::Failed, State::Waiting, State::Failed, State::Done]),
             "1 done, 1 waiting, 2 failed"

@@ -1,7 +1,7 @@
 //! How a suite ended, in words: the first line of its page and the last of its run.
 
 use super::files::{State, SuiteManifest};
-use crate::report::files::Table;
+use crate::results::Table;
 
 /// How many runs and questions are done, what became of the others, and how many values hold the paper's.
 pub fn headline(manifest: Option<&SuiteManifest>, tables: &[Table]) -> String {

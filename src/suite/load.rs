@@ -27,6 +27,21 @@ pub struct Options {
     pub selection: Selection,
 }
 
+impl Options {
+    /// What is said of a spec, as a suite takes it.
+    pub fn of(options: &spec::Options) -> Self {
+        Self {
+            set: options.set.clone(),
+            profile: options.profile.clone(),
+            seeds: options.seed.map(|seed| vec![seed]),
+            check_files: options.check_files,
+            for_run: options.for_run,
+            all_profiles: options.all_profiles,
+            selection: options.selection.clone(),
+        }
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {

@@ -7,8 +7,8 @@ use super::plots::Drawn;
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
 use crate::report::cards::sample;
-use crate::report::files::Table;
 use crate::report::html::{escape, head, html_table, missing, scrolling};
+use crate::results::Table;
 
 /// Samples shown of each member.
 const SHOWN: usize = 3;

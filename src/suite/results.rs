@@ -8,9 +8,9 @@ use super::files::{State, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
 use super::types::{Asked, Baseline, Makes, Member, Suite};
-use crate::report::files::{Evaluation, ReportError, read_json, read_text};
-use crate::report::measures::{Texts, Writer};
-use crate::report::{Results, Run, with_origin};
+use crate::results::{Evaluation, ResultsError, read_json, read_text};
+use crate::results::{Results, Run, with_origin};
+use crate::results::{Texts, Writer};
 use crate::spec::{self, LabelerKind, Spec};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -77,13 +77,13 @@ pub struct SuiteResults {
 
 impl SuiteResults {
     /// Reads what exists. Err: this is no suite's directory.
-    pub fn load(dir: &Path) -> Result<Self, ReportError> {
+    pub fn load(dir: &Path) -> Result<Self, ResultsError> {
         let path = dir.join("suite.toml");
         let text = read_text(&path)?;
         let suite: Suite = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
             let line = before.map_or(1, |before| before.matches('\n').count() + 1);
-            ReportError::Content { path, line, message: error.message().to_string() }
+            ResultsError::Content { path, line, message: error.message().to_string() }
         })?;
         let (mut missing, mut damaged) = (Vec::new(), Vec::new());
         let path = dir.join("manifest.json");

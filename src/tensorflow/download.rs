@@ -31,7 +31,7 @@ pub fn download(to: &Path, fetch: &Fetch<'_>) -> Result<(), TensorflowError> {
     };
     let text = std::fs::read_to_string(&state).map_err(|e| TensorflowError::file(&state, e))?;
     let name = state_name(&text).and_then(|name| Some(Path::new(&name).file_name()?.to_str()?.to_string()));
-    let name = name.filter(|name| crate::data::hub::safe_name(name)).ok_or_else(|| {
+    let name = name.filter(|name| crate::spec::names::safe_name(name)).ok_or_else(|| {
         TensorflowError::file(
             &state,
             "does not name a checkpoint (model_checkpoint_path: \"..\"); delete it to fetch it again",

@@ -4,13 +4,13 @@
 use super::each_case;
 use super::mutate::mutated;
 use burn::tensor::Device;
+use runner::model::checkpoint::{self, State};
 use runner::model::gpt2::Gpt2;
 use runner::model::optimizer::Adam;
 use runner::model::sampling::to_vec;
 use runner::model::weights::named;
 use runner::spec::{AdamSpec, ModelSize};
 use runner::store::cache::{Begun, Cache, Key};
-use runner::store::checkpoint::{self, State};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -106,7 +106,7 @@ fn artifacts() {
     let make = || match cache.begin(&key).expect("a work directory") {
         Begun::Work(work) => {
             content.iter().for_each(|(name, text)| fs::write(work.dir.join(name), text).expect("written"));
-            cache.finish(&key, work, 1.5).expect("sealed")
+            cache.finish(&key, work, 1.5, |_| Ok(())).expect("sealed")
         }
         other => panic!("{other:?}"),
     };

@@ -121,24 +121,6 @@ pub fn open(
     }
 }
 
-/// The format that a file name (or the end of a pattern) tells; `.gz` or `.zst` may follow it.
-pub fn format_of(name: &str) -> Option<DataFormat> {
-    let name = name.to_ascii_lowercase();
-    let packed = [".gz", ".zst", ".zstd"].into_iter().find_map(|ending| name.strip_suffix(ending));
-    let plain = packed.unwrap_or(&name);
-    let format = match plain.rsplit_once('.')?.1 {
-        "txt" => DataFormat::Text,
-        "tsv" => DataFormat::Tsv,
-        "csv" => DataFormat::Csv,
-        "jsonl" | "ndjson" => DataFormat::Jsonl,
-        "json" => DataFormat::Json,
-        "parquet" => DataFormat::Parquet,
-        "story" => DataFormat::Stories,
-        _ => return None,
-    };
-    (packed.is_none() || format != DataFormat::Parquet).then_some(format)
-}
-
 /// Plain text and stories cannot carry labels.
 fn no_labels(path: &Path, want: Want) -> Result<(), DataError> {
     match want {

@@ -1,6 +1,7 @@
 //! Every format on files that other programs wrote (tests/fixtures/make_data.py), and on broken ones.
 
 use super::*;
+use crate::spec::names::format_of;
 use serde_json::Value;
 use std::path::PathBuf;
 

@@ -3,6 +3,7 @@
 //! `listings/COMMIT.json`, the names of all files of a commit, so that a commit that has been fetched needs no request.
 
 use super::{DataError, Kind};
+use crate::spec::names::{is_repository, is_revision, safe_name};
 use crate::store::atomic::write_atomic;
 use hf_hub::{Cache, Repo};
 use serde::Deserialize;
@@ -55,28 +56,6 @@ struct Sibling {
 /// Whether this is a commit rather than a branch or tag.
 pub fn is_commit(revision: &str) -> bool {
     revision.len() == 40 && revision.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-/// Whether a file name stays inside the folder that it is put in.
-pub fn safe_name(name: &str) -> bool {
-    let part = |part: &str| !part.is_empty() && part != "." && part != "..";
-    !name.contains(['\\', ':']) && !name.chars().any(char::is_control) && name.split('/').all(part)
-}
-
-/// Whether this looks like `owner/name`, or like one of the hub's oldest names, which have no owner (`gpt2`): the hub
-/// leads from those to the present ones, and the cache keeps them under the name that was asked for, as Python's tools do.
-pub fn is_repository(name: &str) -> bool {
-    let part = |part: &str| {
-        let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !part.is_empty() && part.len() <= 96 && part.chars().all(good) && !part.starts_with('.') && !part.contains("..")
-    };
-    name.split_once('/').map_or_else(|| part(name), |(owner, name)| part(owner) && part(name)) && !name.contains("--")
-}
-
-/// Whether this can be a branch, tag or commit.
-pub fn is_revision(revision: &str) -> bool {
-    let good = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    safe_name(revision) && revision.len() <= 255 && revision.chars().all(good) && !revision.contains("..")
 }
 
 impl std::fmt::Display for Repository {
@@ -262,36 +241,6 @@ fn escape(name: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_stay_inside_their_folder() {
-        for good in ["a", "data/train-0.parquet", "a b/ü.csv", ".gitattributes"] {
-            assert!(safe_name(good), "{good}");
-        }
-        for bad in ["", "/etc/passwd", "../x", "a/../b", "a//b", "a\\b", "a\n", ".", "a/", "C:x"] {
-            assert!(!safe_name(bad), "{bad}");
-        }
-        for good in ["openai-community/gpt2", "a/b.c_d-e", "gpt2", "distilgpt2"] {
-            assert!(is_repository(good), "{good}");
-        }
-        for bad in [
-            "",
-            ".gpt2",
-            "gpt2--x",
-            "a/b/c",
-            "/b",
-            "a/",
-            "a b/c",
-            "../b",
-            "a/..",
-            "a--b/c",
-            "https://huggingface.co/a/b",
-        ] {
-            assert!(!is_repository(bad), "{bad}");
-        }
-        assert!(is_revision("refs/pr/3") && is_revision("main") && is_revision("v1.0"));
-        assert!(!is_revision("a b") && !is_revision("../main") && !is_revision("") && !is_revision("a?b"));
-    }
 
     #[test]
     fn a_listing_needs_a_commit_and_drops_names_that_lead_outside() {

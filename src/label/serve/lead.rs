@@ -7,9 +7,9 @@ use crate::label::batch::append::append_event;
 use crate::label::batch::quality::{Replies, quality};
 use crate::label::batch::read::check_labeler;
 use crate::label::batch::{LabelerAction, LabelerEvent};
-use crate::report::files;
+use crate::results;
+use crate::results::stops::{Asked, StopRequest, ask, now, requested};
 use crate::spec::did_you_mean;
-use crate::stage::stop::{Asked, StopRequest, ask, now, requested};
 use crate::store::input;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Json, State};
@@ -167,7 +167,7 @@ pub async fn run(State(shared): State<Arc<Shared>>) -> Reply {
 fn watch(dir: &Path) -> Value {
     let manifest = input::read(&dir.join("manifest.json")).ok();
     let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-    let state = manifest.and_then(|m| serde_json::from_value::<files::State>(m["state"].clone()).ok());
+    let state = manifest.and_then(|m| serde_json::from_value::<results::State>(m["state"].clone()).ok());
     let state = state.map(|state| state.now(dir).word());
     let mut names: Vec<String> = std::fs::read_dir(dir.join("runs"))
         .into_iter()

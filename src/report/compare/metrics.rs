@@ -4,11 +4,11 @@
 //! side: over seeds, each one number (Welch's t-test). Measures of texts and shares have an interval of their own on each
 //! side; the difference's is sqrt(half-width A² + half-width B²).
 
-use super::super::files::Evaluation;
-use super::super::measures::{Estimate, Writer};
 use super::super::tables::{gains, metric_of};
 use super::MetricDifference;
 use crate::metric::interval::{mean, paired_bootstrap, unpaired_bootstrap, welch, wilson};
+use crate::results::Evaluation;
+use crate::results::{Estimate, Writer};
 
 /// What is known of how the two sides were made.
 #[derive(Debug, Clone, Copy)]

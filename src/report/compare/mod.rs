@@ -10,9 +10,9 @@ mod seeds;
 pub(crate) mod spec;
 mod write;
 
-use super::files::{Evaluation, ReportError};
 use super::formats::Format;
-use super::{Results, Run, with_origin};
+use crate::results::{Evaluation, ResultsError};
+use crate::results::{Results, Run, with_origin};
 use metrics::Sides;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -73,7 +73,7 @@ struct Side {
 }
 
 impl Side {
-    fn load(dir: &Path) -> Result<Self, ReportError> {
+    fn load(dir: &Path) -> Result<Self, ResultsError> {
         Ok(Self { dir: dir.to_owned(), spec: flat_spec(dir)?, results: Results::load(dir)? })
     }
 
@@ -89,17 +89,17 @@ impl Side {
 
 /// Compares each further experiment with the first. A drop counts as worse when its 95% interval excludes zero and
 /// it is larger than `tolerance`, in the metric's own unit. For KL a drop is moving away from the run's target.
-pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Comparison, ReportError> {
+pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Comparison, ResultsError> {
     if dirs.is_empty() {
-        return Err(ReportError::Usage("nothing to compare: name two results directories".to_owned()));
+        return Err(ResultsError::Usage("nothing to compare: name two results directories".to_owned()));
     }
     if dirs.len() < 2 {
-        return Err(ReportError::Usage(
+        return Err(ResultsError::Usage(
             "one directory has nothing to be compared with: name a second, or --against paper".to_owned(),
         ));
     }
     if !tolerance.is_finite() || tolerance < 0.0 {
-        return Err(ReportError::Usage(format!("the tolerance must be a number from 0 up, not {tolerance}")));
+        return Err(ResultsError::Usage(format!("the tolerance must be a number from 0 up, not {tolerance}")));
     }
     let sides: Vec<Side> = dirs.iter().map(|dir| Side::load(dir)).collect::<Result<_, _>>()?;
     let groups = experiments(&sides);
@@ -131,12 +131,12 @@ pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Compa
     Ok(Comparison { text, regressed })
 }
 
-fn no_latex() -> ReportError {
-    ReportError::Usage("compare writes text, json, markdown or csv; tables have latex".to_owned())
+fn no_latex() -> ResultsError {
+    ResultsError::Usage("compare writes text, json, markdown or csv; tables have latex".to_owned())
 }
 
 /// The summary of one experiment's seeds; none where some seed is there twice, which is for comparing.
-fn over_seeds(group: &[&Side], format: Format) -> Result<Option<String>, ReportError> {
+fn over_seeds(group: &[&Side], format: Format) -> Result<Option<String>, ResultsError> {
     let mut seeds: Vec<_> = group.iter().map(|side| side.seed()).collect();
     seeds.sort();
     if seeds.windows(2).any(|pair| pair[0] == pair[1]) {
@@ -176,11 +176,11 @@ fn shown_run(run: &str, a: &[&Side], b: &[&Side]) -> String {
 }
 
 /// Two experiments, each of one directory or of several seeds.
-fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ReportError> {
+fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ResultsError> {
     let over_seeds = a.len() > 1 || b.len() > 1;
     let spec: Vec<SpecDifference> =
         spec::differences(&a[0].spec, &b[0].spec).into_iter().filter(|d| !(over_seeds && d.key == "seed")).collect();
-    let refuse = |reason: String| ReportError::Incomparable { a: a[0].dir.clone(), b: b[0].dir.clone(), reason };
+    let refuse = |reason: String| ResultsError::Incomparable { a: a[0].dir.clone(), b: b[0].dir.clone(), reason };
     if let Some(why) = incomparable(&spec) {
         return Err(refuse(why));
     }

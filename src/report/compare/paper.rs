@@ -1,9 +1,9 @@
 //! A results directory against the paper: every row of its tables for which a value of the paper is recorded.
 
-use super::super::files::{ReportError, Row, Table, read_json};
 use super::super::formats::{Format, csv_line, in_columns, markdown_line};
 use super::super::tables::show;
 use super::Comparison;
+use crate::results::{ResultsError, Row, Table, read_json};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::fs;
@@ -30,15 +30,15 @@ pub struct AgainstPaper {
 
 /// Compares all tables of a run or suite with the paper's values in them. "Outside" (and exit code 1) is a value whose 95%
 /// interval does not hold the paper's and that is further from it than `tolerance`, in the row's unit.
-pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<Comparison, ReportError> {
+pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<Comparison, ResultsError> {
     if !tolerance.is_finite() || tolerance < 0.0 {
-        return Err(ReportError::Usage(format!("the tolerance must be a number from 0 up, not {tolerance}")));
+        return Err(ResultsError::Usage(format!("the tolerance must be a number from 0 up, not {tolerance}")));
     }
     let tables = tables(dir)?;
     let rows: Vec<AgainstPaper> =
         tables.iter().flat_map(|table| table.rows.iter().filter_map(|row| beside(table, row, tolerance))).collect();
     if rows.is_empty() {
-        return Err(ReportError::Usage(format!(
+        return Err(ResultsError::Usage(format!(
             "{}: no row of its {} tables has a value in the paper's copy we have; `runner ls` says which specs make which table of the paper",
             dir.display(),
             tables.len()
@@ -49,9 +49,9 @@ pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<Compa
 }
 
 /// tables/*.json, by name.
-fn tables(dir: &Path) -> Result<Vec<Table>, ReportError> {
+fn tables(dir: &Path) -> Result<Vec<Table>, ResultsError> {
     let folder = dir.join("tables");
-    let none = |message: &str| ReportError::NotResults { path: dir.to_owned(), message: message.to_owned() };
+    let none = |message: &str| ResultsError::NotResults { path: dir.to_owned(), message: message.to_owned() };
     let entries = fs::read_dir(&folder).map_err(|_| none("it has no tables/; `runner report` makes them"))?;
     let mut paths: Vec<PathBuf> = entries.flatten().map(|e| e.path()).collect();
     paths.retain(|path| path.extension().is_some_and(|e| e == "json"));

@@ -1,7 +1,7 @@
 //! What differs between two specs, and which differences make numbers meaningless beside each other.
 
-use super::super::files::{ReportError, read_text};
 use super::SpecDifference;
+use crate::results::{ResultsError, read_text};
 use crate::spec::paths::{comparable, is_path};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,17 +10,17 @@ use std::path::Path;
 pub type Flat = BTreeMap<String, String>;
 
 /// Every leaf of spec.toml under its dotted path. Without a spec nothing says what the numbers mean: an error.
-pub fn flat_spec(dir: &Path) -> Result<Flat, ReportError> {
+pub fn flat_spec(dir: &Path) -> Result<Flat, ResultsError> {
     if !dir.is_dir() {
         let message = "there is no such directory".to_owned();
-        return Err(ReportError::NotResults { path: dir.to_owned(), message });
+        return Err(ResultsError::NotResults { path: dir.to_owned(), message });
     }
     let path = dir.join("spec.toml");
     let text = read_text(&path)?;
     flat_text(&text, dir).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);
         let line = text.bytes().take(at).filter(|b| *b == b'\n').count() + 1;
-        ReportError::Content { path: path.clone(), line, message: e.message().to_owned() }
+        ResultsError::Content { path: path.clone(), line, message: e.message().to_owned() }
     })
 }
 

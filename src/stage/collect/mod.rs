@@ -19,6 +19,7 @@ use super::scoring::Scorer;
 use crate::label::recorded::{QueryOf, hashes};
 use crate::label::{Label, read_lines};
 use crate::model::tokenizer::Tokenizer;
+use crate::random;
 use crate::spec::{CollectSchedule, CollectSpec, DataSpec, LabelerKind, Spec, TaskSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
@@ -34,7 +35,7 @@ const ROUNDS: u32 = 1;
 
 /// Uniform numbers for sampling: `[response][rows]`.
 pub fn uniforms(seed: u64, purpose: &str, step: u64, length: usize, rows: usize) -> Vec<Vec<f32>> {
-    let mut rng = Context::stream(seed, purpose, step);
+    let mut rng = random::stream(seed, purpose, step);
     (0..length).map(|_| (0..rows).map(|_| rng.random::<f32>()).collect()).collect()
 }
 
@@ -160,7 +161,7 @@ pub fn gather(dirs: &[PathBuf], training: usize) -> Result<Gathered, StageError>
         let path = dir.join("round.json");
         let (training, validation) = match path.exists() {
             true => {
-                let round: RoundLabels = crate::report::files::read_json(&path)?;
+                let round: RoundLabels = crate::results::read_json(&path)?;
                 (round.training, round.validation)
             }
             false => (training, Tally::default()),

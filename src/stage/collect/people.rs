@@ -13,12 +13,12 @@ use crate::label::human::{HumanReport, Used, labels};
 use crate::label::instructions::built_in;
 use crate::label::{Judgement, Label, LabelError};
 use crate::model::tokenizer::Tokenizer;
+use crate::results::stops::now;
 use crate::spec::{CollectSchedule, CollectSpec, HumanSpec, Spec, resolved_toml};
 use crate::stage::StageError;
 use crate::stage::context::Context;
 use crate::stage::rounds::{Round, is_validation};
 use crate::stage::scoring::Rule;
-use crate::stage::stop::now;
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
 use crate::store::input::read_to_string;
@@ -412,7 +412,7 @@ fn weights_hash(dir: &Path) -> Result<String, StageError> {
     if model.exists() {
         return hash_file(&model).map_err(StageError::io(&model));
     }
-    crate::store::checkpoint::newest_hash(dir)
+    Ok(crate::model::checkpoint::newest_hash(dir)?)
 }
 
 /// Items with known answers.

@@ -9,6 +9,7 @@ use crate::label::{Judgement, Label};
 use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
 use crate::model::tokenizer::Tokenizer;
+use crate::random;
 use crate::rlhf::reward::argmax;
 use crate::spec::{CollectSchedule, Spec};
 use crate::stage::StageError;
@@ -134,7 +135,7 @@ pub fn simulated(
     let (mut lines, mut count) = (String::new(), Count::default());
     for (i, comparison) in comparisons.iter().enumerate() {
         let worker =
-            Context::stream(spec.seed, "simulated labeler", (first + i) as u64).random_range(0..settings.labelers);
+            random::stream(spec.seed, "simulated labeler", (first + i) as u64).random_range(0..settings.labelers);
         let (place, shown) = &answers[i][worker];
         count.add(comparison, shown[*place]);
         let label = Label {
@@ -169,7 +170,7 @@ pub fn simulated(
 fn answers(spec: &Spec, i: usize, utilities: &[f64]) -> Vec<(usize, Vec<usize>)> {
     let settings = &spec.labeler.simulated;
     let one = |labeler: usize| {
-        let mut rng = Context::stream(spec.seed, &format!("simulated labeler {labeler}"), i as u64);
+        let mut rng = random::stream(spec.seed, &format!("simulated labeler {labeler}"), i as u64);
         let mut order: Vec<usize> = (0..utilities.len()).collect();
         order.shuffle(&mut rng);
         let uniform: Vec<f64> = order.iter().map(|_| rng.random()).collect();

@@ -8,6 +8,7 @@ use crate::label::recorded::{self, QueryOf, Reading};
 use crate::label::report::LabelsReport;
 use crate::label::shared_queries;
 use crate::model::tokenizer::Tokenizer;
+use crate::random;
 use crate::spec::Spec;
 use crate::stage::context::{Context, keep_read};
 use crate::stage::{Kept, StageError};
@@ -41,7 +42,7 @@ pub fn from_files(
     let (labels, held_out) = (spec.collect.labels, spec.collect.held_out);
     let mut draw = Draw::new(labels + held_out);
     let mut report = read(spec, tokenizer, query_of, &mut |label| {
-        let rank = Context::seed(spec.seed, &format!("recorded label {:?}", label.query));
+        let rank = random::number(spec.seed, &format!("recorded label {:?}", label.query));
         draw.add(rank, label);
         if draw.seen().is_multiple_of(STOP_EVERY) {
             context.check_stop(draw.seen() as usize, Kept::Stages)

@@ -5,6 +5,7 @@ use super::uniforms;
 use crate::data::queries::Query;
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample};
+use crate::random;
 use crate::spec::Spec;
 use crate::stage::StageError;
 use crate::stage::context::{Context, Saved};
@@ -190,7 +191,7 @@ impl Asked<'_> {
         let first = self.round.first_query(spec.collect.held_out);
         let order = match self.collected {
             Some(_) => Vec::new(),
-            None => Context::shuffled(spec.seed, "label queries", self.queries.len(), first, total),
+            None => random::shuffled(spec.seed, "label queries", self.queries.len(), first, total),
         };
         let count = self.collected.as_ref().map_or(order.len(), Vec::len);
         let mut without = 0;
@@ -261,7 +262,7 @@ pub fn request(
     update: usize,
 ) -> Result<Vec<Comparison>, StageError> {
     let (from, to) = (wanted(spec, update), wanted(spec, update + 1));
-    let order = Context::shuffled(spec.seed, "label queries", queries.len(), spec.collect.held_out + from, to - from);
+    let order = random::shuffled(spec.seed, "label queries", queries.len(), spec.collect.held_out + from, to - from);
     let numbered: Vec<(usize, bool)> =
         order.into_iter().enumerate().map(|(i, q)| (q, is_validation(spec, from + i))).collect();
     let of =
@@ -289,7 +290,7 @@ pub fn request(
 
 /// Reads requests.jsonl.
 pub fn read_requests(dir: &Path) -> Result<Vec<Comparison>, StageError> {
-    Ok(crate::report::files::read_jsonl(&dir.join("requests.jsonl"))?)
+    Ok(crate::results::read_jsonl(&dir.join("requests.jsonl"))?)
 }
 
 #[cfg(test)]

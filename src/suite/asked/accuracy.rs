@@ -6,8 +6,8 @@ use super::writers::{Desk, Writer};
 use super::{Asking, Standing};
 use crate::data::formats::{Row, RowError, Rows};
 use crate::printed::spreadsheet_cell;
+use crate::random;
 use crate::stage::StageError;
-use crate::stage::context::Context;
 use crate::store::atomic::write_atomic;
 use crate::store::input::open_text;
 use crate::suite::types::Baseline;
@@ -75,7 +75,7 @@ fn write(asking: &Asking<'_>, desks: &[&Desk<'_>], dir: &Path) -> Result<(), Sta
             }
         }
     }
-    rows.shuffle(&mut Context::stream(1, "accuracy form", 0));
+    rows.shuffle(&mut random::stream(1, "accuracy form", 0));
     let mut out = csv::Writer::from_writer(Vec::new());
     let failed = |e: csv::Error| super::input(format!("the form cannot be written: {e}"));
     out.write_record(["id", "source", "summary", "accurate"]).map_err(failed)?;
@@ -101,7 +101,7 @@ pub fn read(dir: &Path) -> Result<BTreeMap<(String, String), Judged>, StageError
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
-    let key: Vec<Written> = crate::report::files::read_json(&path)?;
+    let key: Vec<Written> = crate::results::read_json(&path)?;
     let mut votes: BTreeMap<String, (u64, u64)> = BTreeMap::new();
     for form in forms(dir) {
         for (id, accurate) in filled(&form)? {

@@ -7,9 +7,9 @@ use crate::label::batch::{Answer, Candidate, Item};
 use crate::label::simulated::{Qualities, choose, utilities};
 use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
+use crate::random;
 use crate::spec::{LabelerKind, SimulatedSpec};
 use crate::stage::StageError;
-use crate::stage::context::Context;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -50,7 +50,7 @@ pub fn answers(asking: &Asking<'_>, desk: &Desk<'_>, items: &[Item], id: &str) -
     let mut found = Vec::new();
     for (i, (item, utility)) in items.iter().zip(&utilities).enumerate() {
         for labeler in 1..=asking.settings.labelers {
-            let mut rng = Context::stream(desk.spec.seed, &format!("simulated reader {labeler} of {id}"), i as u64);
+            let mut rng = random::stream(desk.spec.seed, &format!("simulated reader {labeler} of {id}"), i as u64);
             let mut order: Vec<usize> = (0..utility.len()).collect();
             order.shuffle(&mut rng);
             let uniform: Vec<f64> = order.iter().map(|_| rng.random()).collect();

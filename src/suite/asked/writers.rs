@@ -9,6 +9,7 @@ use crate::metric::text::lead3;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar};
+use crate::random;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{LabelerKind, Spec, SupervisedOn};
 use crate::stage::collect::sample_all;
@@ -80,7 +81,7 @@ impl<'a> Desk<'a> {
                 held_out.len()
             )));
         }
-        let picked = Context::shuffled(spec.seed, "preference queries", held_out.len(), 0, contexts);
+        let picked = random::shuffled(spec.seed, "preference queries", held_out.len(), 0, contexts);
         let examples: Vec<Example> = picked.into_iter().map(|i| held_out[i].clone()).collect();
         let sources = examples.iter().map(|e| Ok(tokenizer.decode(&rule.bare(&e.query))?));
         let sources = sources.collect::<Result<Vec<String>, StageError>>()?;

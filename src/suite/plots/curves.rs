@@ -1,10 +1,10 @@
 //! Figure 2: scores during training, the mean over seeds and their range; behind them the paper's own curves.
 
 use super::{judge, short};
-use crate::report::files::ReportError;
 use crate::report::plots::{
     Chart, GREY, Points, canvas, chart, color, column, dashed, failed, legend, line, smooth, span,
 };
+use crate::results::ResultsError;
 use crate::suite::paper::{CurvePoint, curves};
 use crate::suite::results::SuiteResults;
 use crate::suite::types::Makes;
@@ -18,7 +18,7 @@ const SHARED: f64 = 400_000.0;
 type Band = Vec<(f64, f64, f64, f64)>;
 
 /// A member's score during training, over its seeds.
-fn band(results: &SuiteResults, name: &str, judge: crate::report::files::Judge) -> Band {
+fn band(results: &SuiteResults, name: &str, judge: crate::results::Judge) -> Band {
     let mut at: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     let mut seeds = 0;
     for member in results.members.iter().filter(|m| m.name == name) {
@@ -56,8 +56,8 @@ fn draw_paper(
     chart: &mut Chart<'_, '_>,
     points: &[CurvePoint],
     (color, label): (RGBColor, Option<String>),
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<(), ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<(), ResultsError> {
     let upper = points.iter().map(|p| (p.episodes, p.highest));
     let lower = points.iter().rev().map(|p| (p.episodes, p.lowest));
     let shape: Points = upper.chain(lower).collect();
@@ -72,7 +72,7 @@ fn draw_paper(
     }
 }
 
-pub(super) fn figure2(results: &SuiteResults, title: &str) -> Result<Option<String>, ReportError> {
+pub(super) fn figure2(results: &SuiteResults, title: &str) -> Result<Option<String>, ResultsError> {
     let fail = failed("figure2");
     let judge = judge(results);
     let bands: Vec<(String, Band)> = results

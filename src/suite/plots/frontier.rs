@@ -1,10 +1,10 @@
 //! Figure 3: final policies by KL and score, series by series, beside the closed-form optimum; behind them the paper's.
 
 use super::{judge, short};
-use crate::report::files::{FrontierPoint, ReportError};
 use crate::report::plots::{
     Chart, GREY, Points, canvas_below_legend, chart, color, draw_optimum, edges, failed, line, span,
 };
+use crate::results::{FrontierPoint, ResultsError};
 use crate::suite::paper::{OPTIMUM, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use plotters::prelude::*;
@@ -71,8 +71,8 @@ fn names(tracks: &[Track], has_reference: bool) -> Vec<(&str, RGBColor)> {
 fn draw_paper(
     chart: &mut Chart<'_, '_>,
     tracks: &[Track],
-    fail: &impl Fn(&dyn std::fmt::Display) -> ReportError,
-) -> Result<(), ReportError> {
+    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+) -> Result<(), ResultsError> {
     for (index, track) in tracks.iter().enumerate().filter(|(_, track)| !track.paper.is_empty()) {
         let color = color(index);
         line(chart, track.paper.clone(), color.mix(0.45).stroke_width(1), None, fail)?;
@@ -86,7 +86,7 @@ fn draw_paper(
     Ok(())
 }
 
-pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<String>, ReportError> {
+pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<String>, ResultsError> {
     let fail = failed("figure3");
     let tracks = tracks(results);
     if tracks.is_empty() {

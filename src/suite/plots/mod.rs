@@ -9,8 +9,8 @@ mod win_rates;
 
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
-use crate::report::files::{Judge, ReportError, Table};
 use crate::report::text_plots::{draw_novelty, draw_positions};
+use crate::results::{Judge, ResultsError, Table};
 use curves::figure2;
 use frontier::figure3;
 use summaries::series;
@@ -26,7 +26,7 @@ pub struct Drawn {
 }
 
 /// All plots that there are data for.
-pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<Drawn>, ReportError> {
+pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<Drawn>, ResultsError> {
     let mut drawn = Vec::new();
     let mut add = |id: &str, title: &str, caption, svg: Option<String>| {
         drawn.extend(svg.map(|svg| Drawn { id: id.into(), title: title.into(), caption, svg }));

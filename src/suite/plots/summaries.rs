@@ -1,7 +1,7 @@
 //! What is drawn of the summaries of a task: the writers' measures, over members and seeds.
 
-use crate::report::measures::{Estimate, Writer};
 use crate::report::text_plots::{Series, color_of, spread};
+use crate::results::{Estimate, Writer};
 use crate::suite::results::{MemberResults, SuiteResults};
 
 /// The writers of a task: lead-3, the reference summaries and ρ once, then every member.

@@ -1,8 +1,8 @@
 //! Win rates of tables 1 and 5, and of figure 4 by number of labels, with the paper's.
 
 use super::short;
-use crate::report::files::{ReportError, Row, Table};
 use crate::report::plots::{GREY, Points, canvas, chart_with, color, dashed, failed, legend, line};
+use crate::results::{ResultsError, Row, Table};
 use crate::suite::paper::paper;
 use crate::suite::results::SuiteResults;
 use plotters::element::DashedPathElement;
@@ -10,7 +10,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 /// Win rates of the first table: ours with intervals, the paper's as rings.
-pub(super) fn win_rates(title: &str, tables: &[Table]) -> Result<Option<String>, ReportError> {
+pub(super) fn win_rates(title: &str, tables: &[Table]) -> Result<Option<String>, ResultsError> {
     let fail = failed("win_rates");
     let rows: Vec<_> = tables.first().map(|table| table.rows.iter().collect()).unwrap_or_default();
     if !rows.iter().any(|row| row.value.is_some()) {
@@ -87,7 +87,7 @@ pub(super) fn by_number_of_labels(
     title: &str,
     table: &Table,
     task: &str,
-) -> Result<Option<String>, ReportError> {
+) -> Result<Option<String>, ResultsError> {
     let fail = failed("win_rate_by_labels");
     let ours = by_labels(results, table, task);
     if ours.iter().all(|(_, row)| row.value.is_none()) {

@@ -15,8 +15,8 @@ use super::setting::NOT_THE_PAPERS;
 use super::types::Makes;
 use super::verdict::{Middle, Ours, verdict};
 use crate::metric::interval::mean_interval;
-use crate::report::files::{NOT_RECORDED, Row, SECONDARY, Table};
 use crate::report::tables::{row, table};
+use crate::results::{NOT_RECORDED, Row, SECONDARY, Table};
 
 /// The tables of a suite, the one it is named for first.
 pub fn build(results: &SuiteResults) -> Vec<Table> {

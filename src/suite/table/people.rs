@@ -2,7 +2,7 @@
 
 use super::{Measured, absent, described, made};
 use crate::metric::interval::{mean_interval, wilson};
-use crate::report::files::{Row, Table};
+use crate::results::{Row, Table};
 use crate::suite::asked::accuracy;
 use crate::suite::asked::agreement::Agreed;
 use crate::suite::asking::ASKED;

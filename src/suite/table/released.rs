@@ -3,8 +3,8 @@
 
 use super::{Measured, absent, described, made, win_rate};
 use crate::metric::interval::mean_interval;
-use crate::report::files::{Row, Table};
-use crate::report::measures::{Estimate, Texts, Writer};
+use crate::results::{Estimate, Texts, Writer};
+use crate::results::{Row, Table};
 use crate::suite::asked::scores::ZERO_SHOT;
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::Ours;

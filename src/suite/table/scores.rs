@@ -2,8 +2,8 @@
 
 use super::{Measured, absent, described, made, only_at_the_papers_setting};
 use crate::metric::interval::mean_interval;
-use crate::report::files::{Evaluation, Row, Table};
 use crate::report::tables::gains;
+use crate::results::{Evaluation, Row, Table};
 use crate::spec::KlSchedule;
 use crate::suite::paper::{Value, paper};
 use crate::suite::plots::judge;
@@ -196,7 +196,7 @@ fn below_the_optimum(results: &SuiteResults, name: &str, label: &str) -> Option<
 }
 
 /// The frontier's reward at a KL; `None` beyond its ends.
-fn interpolated(frontier: &[crate::report::files::FrontierPoint], kl: f64) -> Option<f64> {
+fn interpolated(frontier: &[crate::results::FrontierPoint], kl: f64) -> Option<f64> {
     let mut points: Vec<(f64, f64)> = frontier.iter().map(|p| (p.kl, p.reward)).collect();
     points.sort_by(|a, b| a.0.total_cmp(&b.0));
     points.windows(2).find(|w| w[0].0 <= kl && kl <= w[1].0 && w[0].0 < w[1].0).map(|w| {
@@ -208,7 +208,7 @@ fn interpolated(frontier: &[crate::report::files::FrontierPoint], kl: f64) -> Op
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::files::FrontierPoint;
+    use crate::results::FrontierPoint;
 
     #[test]
     fn the_frontier_is_read_between_its_points_only() {

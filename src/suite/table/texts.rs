@@ -3,8 +3,8 @@
 
 use super::{Measured, absent, made};
 use crate::metric::interval::wilson;
-use crate::report::files::{Row, Table};
-use crate::report::measures::{Estimate, Texts, Writer};
+use crate::results::{Estimate, Texts, Writer};
+use crate::results::{Row, Table};
 use crate::suite::paper::{Grade, Value, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::{Middle, Ours};
@@ -122,9 +122,8 @@ pub fn rouge(results: &SuiteResults) -> Vec<Table> {
         paper,
         skip: &[Writer::Summary],
     };
-    let of = |pick: fn(&crate::report::measures::RougeMeans) -> Estimate| {
-        move |t: &Texts| Some(percent(pick(t.rouge.as_ref()?)))
-    };
+    let of =
+        |pick: fn(&crate::results::RougeMeans) -> Estimate| move |t: &Texts| Some(percent(pick(t.rouge.as_ref()?)));
     let mut rows = sheet("mean of ROUGE-1, -2, -L", "rouge_mean", &mean).rows(&of(|r| r.mean));
     rows.extend(sheet("ROUGE-1", "rouge1", &nothing).rows(&of(|r| r.rouge1)));
     rows.extend(sheet("ROUGE-2", "rouge2", &nothing).rows(&of(|r| r.rouge2)));
@@ -145,7 +144,7 @@ pub fn novelty(results: &SuiteResults) -> Vec<Table> {
     };
     let mut rows = sheet("new sentences, %", "novel_sentences", &recorded)
         .rows(&|t: &Texts| Some(percent(t.novelty.as_ref()?.sentence?)));
-    type Ngram = fn(&crate::report::measures::NoveltyMeans) -> Option<Estimate>;
+    type Ngram = fn(&crate::results::NoveltyMeans) -> Option<Estimate>;
     let ngrams: [(&'static str, &'static str, Ngram); 4] = [
         ("new words, %", "novel_1grams", |n| n.ngram1),
         ("new 2-grams, %", "novel_2grams", |n| n.ngram2),
@@ -171,7 +170,7 @@ pub fn copied_start(results: &SuiteResults) -> Vec<Table> {
         // Which begins as its source does by definition.
         skip: &[Writer::Lead3],
     };
-    let share = |s: crate::label::simulated::Share| {
+    let share = |s: crate::results::Share| {
         let (low, high) = wilson(s.count, s.n);
         (s.n > 0)
             .then(|| (Ours { value: 100.0 * s.count as f64 / s.n as f64, low: 100.0 * low, high: 100.0 * high }, s.n))

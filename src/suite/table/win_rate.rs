@@ -3,7 +3,7 @@
 use super::{Measured, absent, described, made};
 use crate::metric::interval::{mean, wilson};
 use crate::metric::preference::{WinRate, Winner, win_rate};
-use crate::report::files::{Row, Table};
+use crate::results::{Row, Table};
 use crate::suite::asked::comparison::Compared;
 use crate::suite::asked::question_id;
 use crate::suite::paper::{Value, paper};

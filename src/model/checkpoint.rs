@@ -1,14 +1,14 @@
 //! Training checkpoints: weights and both Adam moments in one file, the loop's numbers in another, written last, which vouches
 //! for itself, for the weights, and for the logs as they were. A damaged checkpoint is passed over for the one before.
 
-use super::atomic::sync_directory;
-use super::seal::{self, Part};
-use crate::model::gpt2::{Weight, Weights};
-use crate::model::optimizer::Adam;
-use crate::model::tensor_file::{Tensors, write_tensors};
-use crate::model::weights::{load_into, named};
+use super::ModelError;
+use super::gpt2::{Weight, Weights};
+use super::optimizer::Adam;
+use super::tensor_file::{Tensors, write_tensors};
+use super::weights::{load_into, named};
 use crate::spec::AdamSpec;
-use crate::stage::StageError;
+use crate::store::atomic::sync_directory;
+use crate::store::seal::{self, Part};
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::fs;
@@ -39,6 +39,11 @@ struct Kept {
     adam_step: u64,
 }
 
+fn io_error(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> ModelError {
+    let path = path.into();
+    move |e| ModelError::file(path, e)
+}
+
 fn names(updates: usize) -> (String, String) {
     (format!("{updates:08}.safetensors"), format!("{updates:08}.json"))
 }
@@ -51,7 +56,7 @@ pub fn save<M: Weights + Clone>(
     model: &M,
     adam: &Adam,
     logs: &[&str],
-) -> Result<(), StageError> {
+) -> Result<(), ModelError> {
     let (weights, kept) = names(state.updates);
     let mut tensors = named(model.clone(), "model.");
     for (name, (m, v)) in &adam.moments {
@@ -60,17 +65,17 @@ pub fn save<M: Weights + Clone>(
         }
     }
     write_tensors(&dir.join(&weights), &tensors)?;
-    let part = |log: &&str| Part::so_far(dir, log).map_err(StageError::io(dir.join(log)));
-    let mut parts = vec![Part::whole(dir, &weights).map_err(StageError::io(dir.join(&weights)))?];
+    let part = |log: &&str| Part::so_far(dir, log).map_err(io_error(dir.join(log)));
+    let mut parts = vec![Part::whole(dir, &weights).map_err(io_error(dir.join(&weights)))?];
     parts.extend(logs.iter().map(part).collect::<Result<Vec<_>, _>>()?);
     let path = dir.join(kept);
-    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step }, parts).map_err(StageError::io(&path))?;
+    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step }, parts).map_err(io_error(&path))?;
     remove_old(dir, state.updates)
 }
 
 /// Keeps the newest up to `last`, which has just been written: later ones were passed over as damaged, or their logs are gone.
 /// The second file goes first: what lacks it counts for nothing. Weights alone are what a kill between the two files left.
-fn remove_old(dir: &Path, last: usize) -> Result<(), StageError> {
+fn remove_old(dir: &Path, last: usize) -> Result<(), ModelError> {
     let updates = numbers(dir, ".json")?;
     let kept: Vec<usize> = updates.iter().copied().filter(|n| *n <= last).take(KEEP).collect();
     for old in updates.iter().filter(|n| !kept.contains(n)) {
@@ -84,11 +89,11 @@ fn remove_old(dir: &Path, last: usize) -> Result<(), StageError> {
 }
 
 /// Update counts in the names of files that end so, newest first.
-fn numbers(dir: &Path, ending: &str) -> Result<Vec<usize>, StageError> {
+fn numbers(dir: &Path, ending: &str) -> Result<Vec<usize>, ModelError> {
     if !dir.exists() {
         return Ok(Vec::new());
     }
-    let entries = fs::read_dir(dir).map_err(StageError::io(dir))?;
+    let entries = fs::read_dir(dir).map_err(io_error(dir))?;
     let name = |e: fs::DirEntry| e.file_name().to_string_lossy().strip_suffix(ending).and_then(|n| n.parse().ok());
     let mut updates: Vec<usize> = entries.filter_map(Result::ok).filter_map(name).collect();
     updates.sort_unstable_by(|a, b| b.cmp(a));
@@ -96,11 +101,11 @@ fn numbers(dir: &Path, ending: &str) -> Result<Vec<usize>, StageError> {
 }
 
 /// Hash of the newest checkpoint's weights, as it was written.
-pub fn newest_hash(dir: &Path) -> Result<String, StageError> {
-    let none = || StageError::Input(format!("{}: there are no weights", dir.display()));
+pub fn newest_hash(dir: &Path) -> Result<String, ModelError> {
+    let none = || ModelError::Input(format!("{}: there are no weights", dir.display()));
     let (weights, kept) = names(*numbers(dir, ".json")?.first().ok_or_else(none)?);
     let path = dir.join(kept);
-    let (_, parts) = seal::read::<Kept>(&path).map_err(StageError::io(&path))?;
+    let (_, parts) = seal::read::<Kept>(&path).map_err(io_error(&path))?;
     parts.into_iter().find(|part| part.file == weights).map(|part| part.blake3).ok_or_else(none)
 }
 
@@ -110,7 +115,7 @@ pub fn load<M: Weights + Clone>(
     like: &M,
     spec: AdamSpec,
     device: &Device,
-) -> Result<Option<(State, M, Adam)>, StageError> {
+) -> Result<Option<(State, M, Adam)>, ModelError> {
     let found = numbers(dir, ".json")?;
     for updates in &found {
         match read(dir, *updates, like, spec, device) {
@@ -130,16 +135,16 @@ fn read<M: Weights + Clone>(
     like: &M,
     spec: AdamSpec,
     device: &Device,
-) -> Result<(State, M, Adam), StageError> {
+) -> Result<(State, M, Adam), ModelError> {
     let (weights, kept) = names(updates);
     let (weights, kept): (PathBuf, PathBuf) = (dir.join(weights), dir.join(kept));
-    let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| StageError::Input(e.to_string()))?;
+    let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| ModelError::Input(e.to_string()))?;
     if state.updates != updates {
-        return Err(StageError::Input(format!("{}: is of update {}", kept.display(), state.updates)));
+        return Err(ModelError::Input(format!("{}: is of update {}", kept.display(), state.updates)));
     }
     let mut adam = Adam { step: adam_step, ..Adam::new(spec) };
     let tensors = Tensors::open(&weights)?;
-    let moment = |kind: &str, name: &str| -> Result<Tensor<1>, StageError> {
+    let moment = |kind: &str, name: &str| -> Result<Tensor<1>, ModelError> {
         let values = tensors.read(&format!("adam.{kind}.{name}"))?;
         let n = values.len();
         Ok(Tensor::from_data(TensorData::new(values, [n]), device))

@@ -4,7 +4,8 @@ use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::files::{ReportError, number, read_metrics, write_atomic};
+use super::metrics::{number, read_metrics};
+use super::read::{ResultsError, write_atomic};
 use serde_json::{Map, Value};
 
 /// One fixed name, so that writing again replaces the file instead of adding a second copy of every curve.
@@ -22,7 +23,7 @@ impl Events {
     /// Writes what `metrics` holds into `out_dir`, in place of an earlier file: a run that goes on from a checkpoint has no
     /// step twice. Every numeric key is a scalar. The step is "elapsed/updates", else the line's number; the wall time is
     /// "elapsed/time" seconds, else 0.
-    pub fn open(metrics: &Path, out_dir: &Path) -> Result<Self, ReportError> {
+    pub fn open(metrics: &Path, out_dir: &Path) -> Result<Self, ResultsError> {
         let mut out = Vec::new();
         let mut version = Vec::new();
         fixed64(&mut version, 1, 0.0);
@@ -36,17 +37,17 @@ impl Events {
         let path = out_dir.join(NAME);
         write_atomic(&path, &out)?;
         let file = File::options().append(true).open(&path);
-        let file = file.map_err(|source| ReportError::Write { path: path.clone(), source })?;
+        let file = file.map_err(|source| ResultsError::Write { path: path.clone(), source })?;
         Ok(Self { path, file, steps })
     }
 
     /// Adds one line of the metrics.
-    pub fn add(&mut self, step: &Map<String, Value>) -> Result<(), ReportError> {
+    pub fn add(&mut self, step: &Map<String, Value>) -> Result<(), ResultsError> {
         self.steps += 1;
         let mut out = Vec::new();
         event(&mut out, self.steps, step);
         // In one piece, and unbuffered: a reader sees whole records.
-        self.file.write_all(&out).map_err(|source| ReportError::Write { path: self.path.clone(), source })
+        self.file.write_all(&out).map_err(|source| ResultsError::Write { path: self.path.clone(), source })
     }
 
     pub fn path(&self) -> &Path {

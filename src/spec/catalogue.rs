@@ -1,10 +1,9 @@
 //! The catalogue: names, what each is for, and its places in the order in which they are tried.
 
-use crate::data::files::safe_pattern;
-use crate::data::hub::{is_repository, is_revision};
-use crate::spec::schema::{Schema, did_you_mean, drop_null};
-use crate::spec::source::{Kind, Node, parse, problem_at, read};
-use crate::spec::{ColumnsSpec, DataFormat, Origin, Problem};
+use super::names::{is_repository, is_revision, safe_name, safe_pattern};
+use super::schema::{Schema, did_you_mean, drop_null};
+use super::source::{Kind, Node, parse, problem_at, read};
+use super::{ColumnsSpec, DataFormat, Origin, Problem};
 use crate::store::user::folder_of;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -337,7 +336,7 @@ fn typed(mut node: Node, below: Option<&Catalogue>) -> Result<SourcesFile, Vec<P
         _ => PathBuf::new(),
     };
     for path in file.sources.values_mut().flat_map(|s| &mut s.places).filter_map(|place| place.path.as_mut()) {
-        *path = dir.join(crate::spec::expand_home(path)).to_string_lossy().into_owned();
+        *path = dir.join(super::expand_home(path)).to_string_lossy().into_owned();
     }
     Ok(file)
 }
@@ -429,7 +428,7 @@ fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
         if !is_address(url) || url.chars().any(char::is_whitespace) {
             return refuse(format!("{url:?} is not an address"), "it starts with https://");
         }
-        if name.is_empty() || name.starts_with('.') || !crate::data::hub::safe_name(name) {
+        if name.is_empty() || name.starts_with('.') || !safe_name(name) {
             return refuse(format!("{url:?} names no file"), "an address ends with the name of a file");
         }
         if names.contains(&name) {

@@ -1,8 +1,7 @@
 //! The andon cord (paper section 4.4: a flipped sign trained all night, and anybody could have stopped the line). A file
 //! `stop` in the results directory halts training at the next step; stops.jsonl beside it keeps who stopped what, and why.
 
-use super::StageError;
-use crate::report::files::State;
+use super::manifest::State;
 use crate::store::append::append_line;
 use crate::store::atomic::write_atomic;
 use crate::store::lock::is_held;
@@ -10,20 +9,6 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-
-/// What the operating system asked this process to end with, where it has.
-static SIGNAL: OnceLock<&'static str> = OnceLock::new();
-
-/// Remembers the first request; see `cli/signals.rs`.
-pub fn signalled(name: &'static str) {
-    let _ = SIGNAL.set(name);
-}
-
-/// Its name.
-pub fn signal() -> &'static str {
-    SIGNAL.get().copied().unwrap_or("Ctrl-C")
-}
 
 /// The file `stop`: JSON by this program's commands and pages, anything (or nothing) by hand.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -122,40 +107,43 @@ pub fn requested(dir: &Path) -> Option<StopRequest> {
     Some(serde_json::from_str(&text).unwrap_or(StopRequest { by: "the file `stop`".into(), reason: text, at: None }))
 }
 
-/// Adds the line about a run that has just halted; `None` where the error is no stop.
-pub fn record(dir: &Path, error: &StageError) -> io::Result<Option<StopRecord>> {
+/// Why a run halted, in the words of the run itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Halt {
+    /// A guard of the spec, by its name.
+    Guard { name: String, message: String },
+    /// A person, by the file `stop`, or the operating system; after so many steps of the stage that was halted.
+    Asked { by: String, update: usize },
+}
+
+/// Adds the line about a run that has just halted.
+pub fn record(dir: &Path, halt: Halt) -> io::Result<StopRecord> {
     let at = now();
-    let record = match error {
-        StageError::Guard { name, message } => StopRecord {
-            kind: StopKind::Guard,
-            by: (*name).into(),
-            reason: message.clone(),
-            at,
-            requested_at: None,
-            update: None,
-        },
-        StageError::Stopped { by, update, .. } => match requested(dir) {
+    let record = match halt {
+        Halt::Guard { name, message } => {
+            StopRecord { kind: StopKind::Guard, by: name, reason: message, at, requested_at: None, update: None }
+        }
+        Halt::Asked { by, update } => match requested(dir) {
             Some(request) => StopRecord {
                 kind: StopKind::Person,
                 by: request.by,
                 reason: request.reason,
                 at,
                 requested_at: request.at,
-                update: Some(*update),
+                update: Some(update),
             },
             None => StopRecord {
                 kind: StopKind::Signal,
-                by: by.clone(),
+                by,
                 reason: String::new(),
                 at,
                 requested_at: None,
-                update: Some(*update),
+                update: Some(update),
             },
         },
-        _ => return Ok(None),
     };
     append_line(&dir.join("stops.jsonl"), &serde_json::json!(record).to_string())?;
-    Ok(Some(record))
+    Ok(record)
 }
 
 /// The time, RFC 3339.
@@ -166,7 +154,6 @@ pub fn now() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stage::Kept;
     use crate::store::lock::Lock;
 
     #[test]
@@ -196,20 +183,19 @@ mod tests {
         let ada = StopRequest { by: "Ada".into(), reason: "gibberish".into(), at: Some(now()) };
         assert!(request(dir.path(), &ada).unwrap());
         assert!(!request(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap());
-        let stopped = StageError::Stopped { by: "SIGTERM".into(), update: 7, kept: Kept::Everything };
-        let first = record(dir.path(), &stopped).unwrap().unwrap();
+        let stopped = || Halt::Asked { by: "SIGTERM".into(), update: 7 };
+        let first = record(dir.path(), stopped()).unwrap();
         assert_eq!(
             (first.kind, &*first.by, &*first.reason, first.update),
             (StopKind::Person, "Ada", "gibberish", Some(7))
         );
         std::fs::write(stop_file(dir.path()), "looks wrong\n").unwrap();
-        assert_eq!(record(dir.path(), &stopped).unwrap().unwrap().reason, "looks wrong");
+        assert_eq!(record(dir.path(), stopped()).unwrap().reason, "looks wrong");
         std::fs::remove_file(stop_file(dir.path())).unwrap();
-        let signal = record(dir.path(), &stopped).unwrap().unwrap();
+        let signal = record(dir.path(), stopped()).unwrap();
         assert_eq!((signal.kind, &*signal.by), (StopKind::Signal, "SIGTERM"));
-        let guard = StageError::Guard { name: "kl", message: "too far".into() };
-        assert_eq!(record(dir.path(), &guard).unwrap().unwrap().by, "kl");
-        assert_eq!(record(dir.path(), &StageError::Input("x".into())).unwrap(), None);
+        let guard = Halt::Guard { name: "kl".into(), message: "too far".into() };
+        assert_eq!(record(dir.path(), guard).unwrap().by, "kl");
         let lines = std::fs::read_to_string(dir.path().join("stops.jsonl")).unwrap();
         assert!(lines.lines().count() == 4 && lines.lines().all(|l| serde_json::from_str::<StopRecord>(l).is_ok()));
     }

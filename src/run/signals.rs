@@ -1,7 +1,8 @@
 //! Ctrl-C and the operating system's other requests to end. The first makes a run save and stop at its next step, and is
 //! remembered by its name; the second ends the program at once.
 
-use crate::stage::stop::signalled;
+use crate::results::Outcome;
+use crate::stage::signal;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,10 +21,10 @@ pub fn listen(flag: Arc<AtomicBool>) -> io::Result<()> {
 
 fn wait(runtime: &Runtime, mut requests: Requests, flag: &AtomicBool) {
     loop {
-        signalled(runtime.block_on(requests.next()));
+        signal::remember(runtime.block_on(requests.next()));
         if flag.swap(true, Ordering::SeqCst) {
             crate::model::device::settle();
-            std::process::exit(4);
+            std::process::exit(Outcome::Stopped.code());
         }
         eprintln!("finishing the step and saving; ask again (Ctrl-C) to stop at once");
     }

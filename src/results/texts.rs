@@ -1,7 +1,7 @@
 //! The part of evaluation.json about texts: ROUGE, novelty, copying, length, repetition. docs/metrics.md defines each;
 //! src/stage/measures.rs computes them, the functions are src/metric's.
 
-use crate::label::simulated::Share;
+use super::labelers::Share;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

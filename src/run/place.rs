@@ -1,6 +1,7 @@
 //! Results directories: where a run goes, whether it may go there, and the lock that keeps others out.
 
 use crate::report::compare::spec::{Flat, differences, flat_text};
+use crate::results::Outcome;
 use crate::store::atomic::{is_temporary, sweep, write_atomic};
 use crate::store::lock::{Lock, holder, is_lock_file};
 use std::ffi::OsStr;
@@ -32,12 +33,12 @@ pub fn default_out(name: &str) -> PathBuf {
         return dir;
     }
     let mine = Path::new("results").join(format!("{name}-mine"));
-    eprintln!("{} is a reference to compare with; results go to {}", dir.display(), mine.display());
+    tracing::info!("{} is a reference to compare with; results go to {}", dir.display(), mine.display());
     mine
 }
 
-/// Exit code and message.
-type Refusal = (i32, String);
+/// Why a directory is not taken: how the command ends, and what is said.
+pub type Refusal = (Outcome, String);
 
 /// The lock of a results directory, or why there is none.
 fn lock(out: &Path) -> Result<Lock, Refusal> {
@@ -45,9 +46,12 @@ fn lock(out: &Path) -> Result<Lock, Refusal> {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => {
             let who = holder(out).map(|who| format!(" ({who})")).unwrap_or_default();
-            Err((1, format!("another runner{who} is writing in {}; wait for it, or stop it", out.display())))
+            Err((
+                Outcome::Failed,
+                format!("another runner{who} is writing in {}; wait for it, or stop it", out.display()),
+            ))
         }
-        Err(e) => Err((1, format!("{}: {e}", out.display()))),
+        Err(e) => Err((Outcome::Failed, format!("{}: {e}", out.display()))),
     }
 }
 
@@ -67,11 +71,11 @@ enum Owner {
 /// Takes the lock of `out`, which is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.
 ///
 /// # Errors
-/// Exit code and message: the directory holds something else, or another runner writes in it.
+/// The directory holds something else, or another runner writes in it.
 pub fn prepare(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Lock, Refusal> {
     // What is refused is left as it is, without a lock in it.
     owner(fresh, text, name, out)?;
-    let failed = |e: std::io::Error| (1, format!("{}: {e}", out.display()));
+    let failed = |e: std::io::Error| (Outcome::Failed, format!("{}: {e}", out.display()));
     let mut held = lock(out)?;
     sweep(out);
     // Whoever had the lock before may have made something else of it.
@@ -84,12 +88,12 @@ pub fn prepare(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Lock, 
             let still = (!cfg!(windows)).then_some(held);
             let aside = set_aside(out).map_err(failed)?;
             drop(still);
-            eprintln!("kept the old results in {}", aside.display());
+            tracing::info!("kept the old results in {}", aside.display());
             held = lock(out)?;
         }
         Owner::Unfinished => {
             clear(out).map_err(failed)?;
-            eprintln!("{}: the last try, of another spec, ended without results; it is used again", out.display());
+            tracing::info!("{}: the last try, of another spec, ended without results; it is used again", out.display());
         }
         Owner::OursElsewhere | Owner::Nobody => {}
     }
@@ -108,12 +112,15 @@ fn set_aside(out: &Path) -> std::io::Result<PathBuf> {
 
 fn owner(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Owner, Refusal> {
     if out.join(REFERENCE).exists() {
-        return Err((2, format!("{} is a reference to compare with; use another --out", out.display())));
+        return Err((
+            Outcome::WrongInput,
+            format!("{} is a reference to compare with; use another --out", out.display()),
+        ));
     }
     let old = match fs::read_to_string(out.join(name)) {
         Ok(old) => old,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return unowned(name, out),
-        Err(e) => return Err((1, format!("{}: {e}", out.display()))),
+        Err(e) => return Err((Outcome::Failed, format!("{}: {e}", out.display()))),
     };
     if old == text {
         return Ok(Owner::Ours);
@@ -124,7 +131,7 @@ fn owner(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Owner, Refus
         // One that is being written in is for the lock to refuse.
         _ if !has_results(out) => Ok(Owner::Unfinished),
         _ if fresh => Ok(Owner::Another),
-        changed => Err((2, foreign(out, name, &changed.unwrap_or_default()))),
+        changed => Err((Outcome::WrongInput, foreign(out, name, &changed.unwrap_or_default()))),
     }
 }
 
@@ -132,7 +139,7 @@ fn unowned(name: &str, out: &Path) -> Result<Owner, Refusal> {
     let foreign = |name: &OsStr| !is_lock_file(name) && !is_temporary(name);
     match fs::read_dir(out).is_ok_and(|mut d| d.any(|e| e.is_ok_and(|e| foreign(&e.file_name())))) {
         true => Err((
-            2,
+            Outcome::WrongInput,
             format!(
                 "{} is not empty and has no {name}: not a results directory of this kind; use --out",
                 out.display()
@@ -202,7 +209,7 @@ mod tests {
     use super::*;
     use std::error::Error;
 
-    type Outcome = Result<(), Box<dyn Error>>;
+    type Tested = Result<(), Box<dyn Error>>;
 
     /// A results directory whose spec and manifest say this.
     fn there(spec: &str, state: &str) -> std::io::Result<tempfile::TempDir> {
@@ -214,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_that_failed_at_once_does_not_block_the_right_command() -> Outcome {
+    fn a_run_that_failed_at_once_does_not_block_the_right_command() -> Tested {
         for state in ["failed", "running"] {
             let dir = there("name = \"a\"\n", state)?;
             prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).map_err(|(_, message)| message)?;
@@ -225,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn results_of_another_spec_are_kept_and_the_message_says_what_differs() -> Outcome {
+    fn results_of_another_spec_are_kept_and_the_message_says_what_differs() -> Tested {
         let old = "name = \"a\"\n[policy]\nepisodes = 32\n";
         let new = "name = \"a\"\n[policy]\nepisodes = 3840\n";
         for (state, file) in [("done", None), ("waiting", None), ("failed", Some("runs/main/metrics.jsonl"))] {
@@ -235,28 +242,34 @@ mod tests {
                 fs::write(dir.path().join(file), "")?;
             }
             let (code, message) = prepare(false, new, "spec.toml", dir.path()).err().ok_or("was overwritten")?;
-            assert!(code == 2 && message.contains("(policy.episodes: 32 -> 3840)"), "{message}");
+            assert!(code == Outcome::WrongInput && message.contains("(policy.episodes: 32 -> 3840)"), "{message}");
             assert_eq!(fs::read_to_string(dir.path().join("spec.toml"))?, old);
         }
         Ok(())
     }
 
     #[test]
-    fn a_folder_that_is_no_results_directory_is_left_alone() -> Outcome {
+    fn a_folder_that_is_no_results_directory_is_left_alone() -> Tested {
         let dir = tempfile::tempdir()?;
         // Somebody's own spec, in the folder that they work in.
         fs::write(dir.path().join("spec.toml"), "extends = \"base.toml\"\n")?;
         fs::create_dir(dir.path().join("models"))?;
         fs::write(dir.path().join("models/years.bin"), "of work")?;
-        assert_eq!(prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).err().map(|(code, _)| code), Some(2));
+        assert_eq!(
+            prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).err().map(|(code, _)| code),
+            Some(Outcome::WrongInput)
+        );
         fs::write(dir.path().join("manifest.json"), "{\"state\": \"failed\"}")?;
-        assert_eq!(prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).err().map(|(code, _)| code), Some(2));
+        assert_eq!(
+            prepare(false, "name = \"b\"\n", "spec.toml", dir.path()).err().map(|(code, _)| code),
+            Some(Outcome::WrongInput)
+        );
         assert!(dir.path().join("models/years.bin").exists());
         Ok(())
     }
 
     #[test]
-    fn a_path_written_in_another_way_is_the_same_spec() -> Outcome {
+    fn a_path_written_in_another_way_is_the_same_spec() -> Tested {
         let dir = there("task = { data = { path = \"text.txt\" } }\n", "done")?;
         let file = dir.path().join("text.txt");
         fs::write(&file, "x")?;

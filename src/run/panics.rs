@@ -47,7 +47,7 @@ mod tests {
         let error = error.unwrap_err();
         let message = error.to_string();
         assert!(message.contains("index 4 of 3") && message.contains("panics.rs:"), "{message}");
-        assert_eq!(error.exit_code(), 1);
+        assert_eq!(error.outcome().code(), 1);
         assert_eq!(caught(|| Ok(7)).unwrap(), 7);
     }
 }

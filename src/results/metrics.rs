@@ -1,0 +1,119 @@
+//! runs/RUN/metrics.jsonl: one line per PPO update.
+
+use super::read::{ResultsError, read_jsonl};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::path::Path;
+
+/// One line of runs/RUN/metrics.jsonl: one PPO update, under the names of the released code where it has one.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsLine {
+    /// Mean over the batch of the summed log π - log ρ, in nats per response.
+    #[serde(rename = "objective/kl")]
+    pub kl: f64,
+    /// β during this update.
+    #[serde(rename = "objective/kl_coef")]
+    pub kl_coef: f64,
+    /// α of the entropy bonus during this update, where there is one.
+    #[serde(rename = "objective/entropy_coef", default, skip_serializing_if = "Option::is_none")]
+    pub entropy_coef: Option<f64>,
+    /// Mean over the batch of the summed -log π of the sampled tokens, in nats per response.
+    #[serde(rename = "objective/entropy")]
+    pub entropy: f64,
+    /// Mean entropy of the distributions that the tokens were sampled from, in nats per token.
+    #[serde(rename = "ppo/policy/entropy")]
+    pub token_entropy: f64,
+    /// Mean score that RL optimises: reward model (or r_s in direct mode) with the rule for missing truncation tokens.
+    #[serde(rename = "objective/score")]
+    pub score: f64,
+    /// Mean of the summed token rewards: score minus β times KL.
+    #[serde(rename = "objective/score_total")]
+    pub score_total: f64,
+    /// Mean log-odds under the mock labeler r_s, where there is one.
+    #[serde(rename = "objective/mock_score", default, skip_serializing_if = "Option::is_none")]
+    pub mock_score: Option<f64>,
+    /// Share of responses that hold the truncation token after its earliest position.
+    #[serde(rename = "objective/truncated")]
+    pub truncated: f64,
+    /// Mean of the values at sampling time.
+    #[serde(rename = "ppo/val/mean")]
+    pub value_mean: f64,
+    /// Variance of the values at sampling time.
+    #[serde(rename = "ppo/val/var")]
+    pub value_var: f64,
+    #[serde(rename = "ppo/loss/policy")]
+    pub loss_policy: f64,
+    #[serde(rename = "ppo/loss/value")]
+    pub loss_value: f64,
+    /// Policy loss plus vf_coef times value loss.
+    #[serde(rename = "ppo/loss/total")]
+    pub loss_total: f64,
+    /// 0.5 mean (log π - log π_old)².
+    #[serde(rename = "ppo/policy/approxkl")]
+    pub approxkl: f64,
+    /// Share of tokens whose probability ratio is clipped.
+    #[serde(rename = "ppo/policy/clipfrac")]
+    pub clipfrac: f64,
+    /// Share of tokens whose value is clipped.
+    #[serde(rename = "ppo/val/clipfrac")]
+    pub value_clipfrac: f64,
+    /// Mean of the values during optimisation.
+    #[serde(rename = "ppo/val/vpred")]
+    pub vpred: f64,
+    /// Mean squared difference of values and returns.
+    #[serde(rename = "ppo/val/error")]
+    pub value_error: f64,
+    #[serde(rename = "ppo/returns/mean")]
+    pub returns_mean: f64,
+    #[serde(rename = "ppo/returns/var")]
+    pub returns_var: f64,
+    /// 1 - value error / variance of the returns.
+    #[serde(rename = "ppo/val/var_explained")]
+    pub var_explained: f64,
+    /// Largest |ratio - 1| on the first minibatch: 0 to rounding if sampling and training agree.
+    #[serde(rename = "ppo/ratio_error")]
+    pub ratio_error: f64,
+    /// Correlation over the batch's responses of how far the update raised a response's log-probability with its total
+    /// reward less its value. Positive, or the update goes the wrong way; absent where there is one epoch alone.
+    #[serde(rename = "ppo/direction", default, skip_serializing_if = "Option::is_none")]
+    pub direction: Option<f64>,
+    /// In rounds: how many times r has been trained.
+    #[serde(rename = "labels/round", default, skip_serializing_if = "Option::is_none")]
+    pub labels_round: Option<f64>,
+    /// In rounds: labels that the present r was trained on.
+    #[serde(rename = "labels/collected", default, skip_serializing_if = "Option::is_none")]
+    pub labels_collected: Option<f64>,
+    /// Online: share of answers to validation items (two samples of ρ, two of π) that chose one of π's.
+    #[serde(rename = "labels/win_rate", default, skip_serializing_if = "Option::is_none")]
+    pub win_rate: Option<f64>,
+    /// Number of these answers.
+    #[serde(rename = "labels/win_rate_n", default, skip_serializing_if = "Option::is_none")]
+    pub win_rate_n: Option<f64>,
+    /// Learning rate of this update.
+    #[serde(rename = "ppo/lr")]
+    pub lr: f64,
+    /// Updates done, counting this one.
+    #[serde(rename = "elapsed/updates")]
+    pub updates: f64,
+    /// Episodes done, counting this update's.
+    #[serde(rename = "elapsed/episodes")]
+    pub episodes: f64,
+    /// Episodes per second since this process began.
+    #[serde(rename = "elapsed/fps")]
+    pub fps: f64,
+    /// Seconds since this process began training.
+    #[serde(rename = "elapsed/time")]
+    pub time: f64,
+}
+
+/// The steps of a metrics.jsonl.
+pub fn read_metrics(path: &Path) -> Result<Vec<Map<String, Value>>, ResultsError> {
+    read_jsonl(path)
+}
+
+/// A finite number of a metrics line.
+pub fn number(step: &Map<String, Value>, key: &str) -> Option<f64> {
+    step.get(key).and_then(Value::as_f64).filter(|v| v.is_finite())
+}

@@ -1,0 +1,34 @@
+//! Every file of a results directory: its name, its type, how it is read and written; and how a run can end.
+//!
+//! - `outcome.rs`: done, waiting, stopped, failed, wrong input, and their exit codes
+//! - `manifest.rs`, `progress.rs`, `stops.rs`: the run: what made it, how far it is, who stopped it
+//! - `metrics.rs`, `tensorboard.rs`, `rounds.rs`: training
+//! - `evaluation.rs`, `texts.rs`, `labelers.rs`: what came of it
+//! - `table.rs`: numbers beside the paper's
+//! - `load.rs`: a directory as a whole; `read.rs`: one file
+
+pub mod evaluation;
+pub mod labelers;
+pub mod load;
+pub mod manifest;
+pub mod metrics;
+pub mod outcome;
+pub mod progress;
+pub mod read;
+pub mod rounds;
+pub mod stops;
+pub mod table;
+pub mod tensorboard;
+pub mod texts;
+
+pub use evaluation::{Accuracy, Context, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+pub use labelers::{Share, SimulatedReport};
+pub use load::{Results, Run, unlike_the_paper, with_origin};
+pub use manifest::{Manifest, SourceRecord, StageRecord, State, Waited};
+pub use metrics::{MetricsLine, number, read_metrics};
+pub use outcome::Outcome;
+pub use progress::Progress;
+pub use read::{ResultsError, read_json, read_jsonl, read_text, write_atomic};
+pub use rounds::{RoundReport, Rounds};
+pub use table::{NOT_RECORDED, Row, SECONDARY, SECONDARY_MARK, Table};
+pub use texts::{CopyingMeans, Estimate, NoveltyMeans, RougeMeans, Texts, Writer};

@@ -1,0 +1,103 @@
+//! What all runs of one invocation share: the device, and what was asked of it.
+
+use crate::model::ModelError;
+use crate::model::device::{Chosen, choose};
+use crate::model::self_test::self_test;
+use crate::plan::Run;
+use crate::plan::device::Target;
+use crate::spec::Loaded;
+use crate::stage::context::Context;
+use crate::store::cache::Cache;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What is said of a run beside its spec; none of it changes a number, but for the device's rounding.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// auto, cpu, wgpu or wgpu:N.
+    pub device: String,
+    /// Results directory of the one spec that is run; `results/NAME` without it.
+    pub out: Option<PathBuf>,
+    /// Keeps results of another spec aside instead of refusing the directory.
+    pub fresh: bool,
+    /// Whether a terminal sees how far a stage is.
+    pub progress: bool,
+    /// Bytes of memory of the device, where they are known better than the machine says.
+    pub memory: Option<u64>,
+    /// Refuses what the device has no memory for.
+    pub memory_check: bool,
+    /// The profile and the changed keys with which specs were loaded, for the manifest.
+    pub profile: Option<String>,
+    pub set: Vec<String>,
+    /// Set from outside to save and stop at the next step.
+    pub interrupted: Arc<AtomicBool>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            device: "auto".into(),
+            out: None,
+            fresh: false,
+            progress: true,
+            memory: None,
+            memory_check: true,
+            profile: None,
+            set: Vec::new(),
+            interrupted: Arc::default(),
+        }
+    }
+}
+
+/// A device that has passed its known-answer test, and the settings of what is run on it.
+#[derive(Debug)]
+pub struct Session {
+    pub(super) chosen: Chosen,
+    pub(super) settings: Settings,
+}
+
+impl Session {
+    /// # Errors
+    /// Those of [`ready_device`].
+    pub fn open(settings: Settings) -> Result<Self, ModelError> {
+        Ok(Self { chosen: ready_device(&settings.device)?, settings })
+    }
+
+    /// Whether somebody has asked the program to end.
+    pub fn is_interrupted(&self) -> bool {
+        self.settings.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Refuses what the device has no memory for, unless told not to.
+    pub(super) fn check_room(&self, specs: &[&Loaded], cache: &Cache) -> Result<(), String> {
+        if !self.settings.memory_check {
+            return Ok(());
+        }
+        let runs: Vec<Run> = specs.iter().flat_map(|loaded| Run::of(loaded, loaded.variants.clone(), None)).collect();
+        crate::plan::room::check(&runs, cache, &Target::of(&self.chosen, self.settings.memory))
+    }
+
+    /// What stages of a run into `out` are given.
+    pub(super) fn context(&self, out: &Path, cache: Cache) -> Context {
+        let (progress, interrupted) = (self.settings.progress, Arc::clone(&self.settings.interrupted));
+        Context { progress, interrupted, ..Context::new(&self.chosen, cache, out) }
+    }
+}
+
+/// The device of this name, after it has passed the known-answer test.
+///
+/// # Errors
+/// Input: there is no such name. Else the device is not there, or computes wrongly.
+pub fn ready_device(name: &str) -> Result<Chosen, ModelError> {
+    let chosen = choose(name)?;
+    let test = self_test(&chosen.device)?;
+    if !test.passed() {
+        return Err(ModelError::Device(format!(
+            "{} computes wrongly ({test:?}): refused. Update its driver, or use --device cpu",
+            chosen.name
+        )));
+    }
+    tracing::info!("device: {}", chosen.name);
+    Ok(chosen)
+}

@@ -1,0 +1,219 @@
+//! Every member of a suite at every seed, one after the other; then what its table asks readers, and the tables. A member that
+//! fails or waits does not keep the others from running.
+
+use super::log::log_to;
+use super::place::prepare;
+use super::spec::{Ended, Place};
+use super::{Session, chain, panics, peak_memory};
+use crate::plan::{Run, timeline};
+use crate::printed::shell_path;
+use crate::results::stops::{self, now};
+use crate::results::{Outcome, read_json};
+use crate::spec::{Loaded, Spec};
+use crate::stage::StageError;
+use crate::stage::progress::Timeline;
+use crate::store::atomic::write_atomic;
+use crate::store::cache::Cache;
+use crate::suite::asking::ask_all;
+use crate::suite::files::{MemberRecord, State};
+use crate::suite::headline::headline;
+use crate::suite::load::{member_folder, portable_suite, resolved_toml};
+use crate::suite::{LoadedSuite, SuiteManifest, SuiteResults, draw};
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+/// How a suite ended.
+#[derive(Debug, Clone)]
+pub struct SuiteEnded {
+    pub ended: Ended,
+    /// None where nothing was begun.
+    pub manifest: Option<SuiteManifest>,
+    /// The id of its first table, where it could be drawn.
+    pub table: Option<String>,
+}
+
+impl Session {
+    /// Runs a suite into one directory. `said` is told of every member when it has ended.
+    pub fn suite(&self, loaded: &LoadedSuite, out: &Path, said: &dyn Fn(&Ended)) -> SuiteEnded {
+        let refused = |outcome, message| {
+            let ended = Ended::refused(outcome, out, message);
+            SuiteEnded { ended, manifest: None, table: None }
+        };
+        let specs: Vec<&Loaded> = loaded.members.iter().map(|member| &member.loaded).collect();
+        if let Err(message) = self.check_room(&specs, &Cache::beside(out)) {
+            return refused(Outcome::WrongInput, message);
+        }
+        let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
+        let _lock = match prepare(self.settings.fresh, &text, "suite.toml", out) {
+            Ok(lock) => lock,
+            Err((outcome, message)) => return refused(outcome, message),
+        };
+        let before = read_json(&out.join("manifest.json")).ok();
+        let manifest = begun(loaded, self, before.as_ref());
+        let mut suite = Running { session: self, loaded, out, manifest, started: Instant::now() };
+        suite.members(said);
+        log_to(out);
+        if suite.is_stopped() {
+            return suite.end(Outcome::Stopped);
+        }
+        if let Err(e) = panics::caught(|| suite.ask()) {
+            tracing::error!("{}", chain(&e));
+            return suite.end(Outcome::Failed);
+        }
+        let outcome = suite.manifest.outcome();
+        suite.end(outcome)
+    }
+}
+
+/// The manifest of a suite that begins. What is left out this time and was done an earlier time stays done.
+fn begun(loaded: &LoadedSuite, session: &Session, before: Option<&SuiteManifest>) -> SuiteManifest {
+    let record = |name: &str, seed: u64| {
+        let left_out = !loaded.members.iter().any(|m| m.name == name && m.seed == seed);
+        let done = before.and_then(|before| before.record(name, seed)).filter(|r| left_out && r.state == State::Done);
+        done.cloned().unwrap_or_else(|| MemberRecord {
+            member: name.into(),
+            seed,
+            dir: format!("members/{}", member_folder(name, seed)),
+            state: if left_out { State::LeftOut } else { State::Pending },
+            exit_code: None,
+            seconds: None,
+            error: None,
+        })
+    };
+    let (suite, seeds) = (&loaded.suite, &loaded.suite.seeds);
+    SuiteManifest {
+        name: loaded.suite.name.clone(),
+        makes: loaded.suite.makes.word().into(),
+        state: State::Running,
+        profile: loaded.profile.clone(),
+        program_version: env!("CARGO_PKG_VERSION").into(),
+        git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
+        device: session.chosen.name.clone(),
+        driver: session.chosen.driver.clone(),
+        seeds: loaded.suite.seeds.clone(),
+        members: suite
+            .members
+            .names()
+            .flat_map(|name| seeds.iter().map(move |seed| (name, *seed)))
+            .map(|(n, s)| record(n, s))
+            .collect(),
+        questions: Vec::new(),
+        stages: Vec::new(),
+        started_at: now(),
+        finished_at: None,
+        seconds: None,
+        peak_memory_bytes: None,
+    }
+}
+
+/// A suite that is being run.
+struct Running<'a> {
+    session: &'a Session,
+    loaded: &'a LoadedSuite,
+    out: &'a Path,
+    manifest: SuiteManifest,
+    started: Instant,
+}
+
+impl Running<'_> {
+    fn save(&self) -> Result<(), StageError> {
+        let path = self.out.join("manifest.json");
+        let text = serde_json::to_string_pretty(&self.manifest)?;
+        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    }
+
+    /// Saves where nothing is lost if it fails: the next one does it again.
+    fn try_save(&self) {
+        if let Err(e) = self.save() {
+            tracing::warn!("{}", chain(&e));
+        }
+    }
+
+    /// Every member at every seed, until somebody stops the line.
+    fn members(&mut self, said: &dyn Fn(&Ended)) {
+        let (session, loaded) = (self.session, self.loaded);
+        let total = loaded.members.len();
+        let runs = loaded.members.iter().map(|m| Run::of(&m.loaded, m.loaded.variants.clone(), None));
+        let each: Vec<Timeline> = runs.map(|runs| timeline(&runs, &session.chosen.kind())).collect();
+        let timeline = Arc::new(Mutex::new(Timeline::of_all(&each, "suite")));
+        for (nth, member) in loaded.members.iter().enumerate() {
+            let same = |record: &MemberRecord| record.member == member.name && record.seed == member.seed;
+            let Some(i) = self.manifest.members.iter().position(same) else { continue };
+            if self.is_stopped() {
+                return;
+            }
+            let folder = member.folder();
+            log_to(self.out);
+            tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, nth + 1);
+            self.manifest.members[i].state = State::Running;
+            self.try_save();
+            let out = self.out.join("members").join(&folder);
+            // Members share stages with each other and with everything beside the suite.
+            let cache = Cache::beside(self.out);
+            let place = Place { out: &out, cache, timeline: Some(Arc::clone(&timeline)) };
+            let started = Instant::now();
+            let ended = session.spec(&member.loaded, &place);
+            said(&ended);
+            if let (Ok(mut timeline), Some(member)) = (timeline.lock(), each.get(nth)) {
+                timeline.give_up(member);
+            }
+            let record = &mut self.manifest.members[i];
+            record.state = State::of(ended.outcome);
+            record.exit_code = Some(ended.outcome.code());
+            record.seconds = Some(started.elapsed().as_secs_f64());
+            record.error = ended.error;
+            log_to(self.out);
+            tracing::info!("{folder}: {}", record.state.word());
+            self.try_save();
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.session.is_interrupted() || stops::stop_file(self.out).exists()
+    }
+
+    /// What the table asks readers.
+    fn ask(&mut self) -> Result<(), StageError> {
+        if !self.loaded.suite.makes.asks() {
+            return Ok(());
+        }
+        self.save()?;
+        let context = self.session.context(self.out, Cache::beside(self.out));
+        let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(self.loaded, name, seed));
+        self.manifest.questions = ask_all(&context, &results);
+        self.manifest.stages = context.records.into_inner().unwrap_or_default();
+        Ok(())
+    }
+
+    /// Writes the manifest and draws everything.
+    fn end(&mut self, outcome: Outcome) -> SuiteEnded {
+        self.manifest.state = State::of(outcome);
+        self.manifest.finished_at = Some(now());
+        self.manifest.seconds = Some(self.started.elapsed().as_secs_f64());
+        self.manifest.peak_memory_bytes = peak_memory();
+        self.try_save();
+        let ended = Ended { outcome, out: self.out.to_owned(), error: None, result: None, refused: false };
+        let manifest = Some(self.manifest.clone());
+        match draw::draw(self.out) {
+            Ok(tables) => {
+                let ended = Ended { result: Some(headline(Some(&self.manifest), &tables)), ..ended };
+                SuiteEnded { ended, manifest, table: tables.first().map(|table| table.id.clone()) }
+            }
+            Err(e) => {
+                let message =
+                    format!("the report is not drawn: {}; try `runner report {}`", chain(&e), shell_path(self.out));
+                tracing::error!("{message}");
+                let outcome = if outcome == Outcome::Done { Outcome::Failed } else { outcome };
+                SuiteEnded { ended: Ended { outcome, error: Some(message), ..ended }, manifest, table: None }
+            }
+        }
+    }
+}
+
+/// The run of a member that its suite means.
+fn meant(loaded: &LoadedSuite, name: &str, seed: u64) -> Option<(String, Spec)> {
+    let member = loaded.members.iter().find(|m| m.name == name && m.seed == seed)?;
+    let run = loaded.suite.members.get(name)?.run.as_deref();
+    member.loaded.variants.iter().find(|(found, _)| run.is_none_or(|run| run == found)).cloned()
+}
