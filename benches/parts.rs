@@ -119,9 +119,9 @@ fn reference_logprobs(bencher: Bencher<'_, '_>, size: (&str, usize)) {
 #[divan::bench(args = SIZES)]
 fn reward_scores(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let w = workload(size);
-    let (scorer, rule) = (w.scorer(1, &Device::flex()), w.rule());
+    let (scorer, task) = (w.scorer(1, &Device::flex()), w.task());
     let (queries, responses) = (w.queries(), w.responses());
-    bencher.counter(tokens(&w)).bench(|| scorer.scores(&rule, &queries, &responses));
+    bencher.counter(tokens(&w)).bench(|| scorer.scores(&task, &queries, &responses));
 }
 
 /// English with numbers, punctuation and other scripts, about 100 kB.

@@ -7,8 +7,10 @@
 mod output;
 
 pub mod cli;
+pub mod context;
 pub mod data;
 pub mod label;
+pub mod labeler;
 pub mod metric;
 pub mod model;
 pub mod plan;
@@ -24,4 +26,5 @@ pub mod spec;
 pub mod stage;
 pub mod store;
 pub mod suite;
+pub mod task;
 pub mod tensorflow;

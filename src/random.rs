@@ -1,13 +1,19 @@
 //! Random numbers by name: a stream depends on the run's seed, its purpose and a step, and on nothing else, so that whoever
 //! continues needs no saved state of a generator. Names are part of results: another name gives other numbers.
 
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 /// A random stream that depends on nothing but its name: resuming needs no saved generator state.
 pub fn stream(seed: u64, purpose: &str, step: u64) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(*blake3::hash(format!("{seed}/{purpose}/{step}").as_bytes()).as_bytes())
+}
+
+/// Uniform numbers for sampling: `[response][rows]`.
+pub fn uniforms(seed: u64, purpose: &str, step: u64, length: usize, rows: usize) -> Vec<Vec<f32>> {
+    let mut rng = stream(seed, purpose, step);
+    (0..length).map(|_| (0..rows).map(|_| rng.random::<f32>()).collect()).collect()
 }
 
 /// A number from the stream, for functions that take a seed.

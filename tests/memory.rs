@@ -13,7 +13,7 @@ use runner::model::sampling::{Sampling, logprobs, sample};
 use runner::rlhf::advantages::token_rewards;
 use runner::spec::Spec;
 use runner::stage::policy::{Rollout, optimise};
-use runner::stage::scoring::raw_scores;
+use runner::task::scoring::raw_scores;
 use serde_json::json;
 
 /// Bytes of a line of /proc/self/status.

@@ -57,8 +57,8 @@ pub fn write(dir: &Path, workload: &Workload) -> Result<Value, Box<dyn Error>> {
             "cliprange": p.cliprange, "cliprange_value": p.cliprange_value, "vf_coef": p.vf_coef,
             "whiten_rewards": p.whiten_rewards, "lr": p.lr, "beta1": p.adam.beta1, "beta2": p.adam.beta2,
             "epsilon": p.adam.epsilon, "epochs": p.epochs, "minibatches": p.minibatches,
-            "truncates": stops(&setting.rule.truncates), "truncate_after": setting.rule.after,
-            "missing_score": setting.rule.missing_score,
+            "truncates": stops(&setting.task.truncates), "truncate_after": setting.task.after,
+            "missing_score": setting.task.missing_score,
         },
     });
     fs::write(dir.join("rollout.json"), numbers.to_string())?;

@@ -15,15 +15,15 @@ mod workload;
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
 use measure::{Phases, cpu_seconds, peak_memory, reset_peak_memory};
-use runner::data::queries::Query;
+use runner::context::StageError;
 use runner::model::gpt2::{Gpt2, ScalarModel};
 use runner::model::memory::keep_freed_memory;
 use runner::model::optimizer::Adam;
 use runner::rlhf::advantages::token_rewards;
 use runner::spec::{ModelSize, Spec};
-use runner::stage::StageError;
 use runner::stage::policy::{Inputs, Rollout, optimise, roll_out};
-use runner::stage::scoring::{Rule, Scorer};
+use runner::task::scoring::Scorer;
+use runner::task::{Query, Task};
 use serde::Deserialize;
 use serde::de::value::{Error as NameError, StrDeserializer};
 use serde_json::{Map, Value, json};
@@ -89,7 +89,7 @@ pub struct Setting {
     pub policy: ScalarModel,
     pub reference: Gpt2,
     pub scorer: Scorer,
-    pub rule: Rule,
+    pub task: Task,
     pub queries: Vec<Query>,
 }
 
@@ -101,7 +101,7 @@ impl Setting {
             policy: workload.scalar_model(1, &device),
             reference: workload.language_model(2, &device),
             scorer: workload.scorer(3, &device),
-            rule: workload.rule(),
+            task: workload.task(),
             queries: workload.queries(),
         })
     }
@@ -112,7 +112,7 @@ impl Setting {
             reference: &self.reference,
             scorer: &self.scorer,
             mock: None,
-            rule: &self.rule,
+            task: &self.task,
             queries: &self.queries,
             end_of_text: 0,
         };

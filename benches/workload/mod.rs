@@ -2,11 +2,11 @@
 //! spec with its PPO constants. Everything follows from the sizes alone, so that a run can be repeated.
 
 use burn::tensor::Device;
-use runner::data::queries::Query;
 use runner::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use runner::rlhf::reward::Normalization;
 use runner::spec::{AdamForm, Dimensions, ModelSize, Spec};
-use runner::stage::scoring::{Rule, Scorer};
+use runner::task::scoring::Scorer;
+use runner::task::{Query, Task};
 
 /// Longest sequence of every size: GPT-2's, so that both tasks fit.
 const CONTEXT: usize = 1024;
@@ -64,8 +64,8 @@ impl Workload {
     }
 
     /// Where responses are cut before r reads them: from two thirds of their length on, as in the paper's tasks.
-    pub fn rule(&self) -> Rule {
-        Rule {
+    pub fn task(&self) -> Task {
+        Task {
             truncates: (0..self.vocab).map(|id| id % STOP_EVERY == STOP_AT).collect(),
             after: 2 * self.response / 3,
             missing_score: -1.0,

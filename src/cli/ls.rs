@@ -2,11 +2,10 @@
 //! the results here with their state.
 
 use super::run::screen_width;
+use crate::context::progress::short;
 use crate::report::formats::{fitted, in_columns};
-use crate::results::Progress;
-use crate::results::State;
+use crate::results::{Progress, State};
 use crate::spec::shipped;
-use crate::stage::progress::short;
 use crate::store::input::read_to_string;
 use crate::store::lock::holder;
 use crate::suite::{FileKind, load::glance};

@@ -2,8 +2,7 @@
 
 use crate::report;
 use crate::report::formats::{Format, write};
-use crate::results::Results;
-use crate::results::{ResultsError, Table};
+use crate::results::{Results, ResultsError, Table};
 use crate::suite::results::SuiteResults;
 use crate::suite::{draw, table};
 use clap::Args;

@@ -2,6 +2,7 @@
 //! this reads the command line and says what came out.
 
 use super::{Overrides, chain, print_problems, print_remarks};
+use crate::context::{StageError, signal};
 use crate::printed::for_terminal;
 use crate::report::compare::compare;
 use crate::report::formats::{Format, on_screen, wrapped};
@@ -10,7 +11,6 @@ use crate::run::log::LogFile;
 use crate::run::place::{default_out, results_name};
 use crate::run::{Ended, Place, Session, Settings, SuiteEnded, panics, signals};
 use crate::spec::{Loaded, Problem, load};
-use crate::stage::{StageError, signal};
 use crate::suite::files::{State, counted};
 use crate::suite::{self, FileKind, LoadedSuite};
 use clap::Args;

@@ -1,4 +1,4 @@
-//! Text: where it comes from, and how a task cuts it into queries.
+//! Text: where it comes from, in what formats, and what was read of it.
 
 pub mod articles;
 pub mod clean;
@@ -11,11 +11,8 @@ mod ftfy;
 pub mod hub;
 mod join;
 pub mod posts;
-pub mod queries;
 pub mod read_report;
 pub mod reviews;
 pub mod source;
 pub mod storyworld;
-#[cfg(test)]
-mod text_tests;
 pub(crate) mod words;

@@ -5,7 +5,6 @@ pub mod batch;
 pub mod draw;
 pub mod exchange;
 pub mod human;
-pub mod instructions;
 mod lm_human_preferences;
 mod preference_pairs;
 pub mod recorded;

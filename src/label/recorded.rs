@@ -3,8 +3,7 @@
 //! label types, texts too long for the task).
 
 use super::report::{FileRead, LabelsReport};
-use super::{Judgement, Label, LabelError};
-use super::{lm_human_preferences, preference_pairs, summarize_from_feedback};
+use super::{Judgement, Label, LabelError, lm_human_preferences, preference_pairs, summarize_from_feedback};
 use crate::data::entries::{Container, Entries, Entry, LARGEST_LABEL};
 use crate::data::formats::parse_loose;
 use crate::model::ModelError;

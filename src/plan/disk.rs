@@ -3,11 +3,11 @@
 //! roughly.
 
 use super::sizes::Model;
+use crate::labeler::CANDIDATES;
+use crate::labeler::rounds::{Round, has_reward_model, rounds, updates};
 use crate::model::checkpoint;
 use crate::model::memory::Shape;
 use crate::spec::Spec;
-use crate::stage::collect::CANDIDATES;
-use crate::stage::rounds::{Round, has_reward_model, rounds, updates};
 
 /// Weights and two moments.
 const CHECKPOINT: f64 = 3.0;

@@ -8,13 +8,13 @@
 
 use super::sizes::Model;
 use super::work::Lengths;
+use crate::labeler::CANDIDATES;
+use crate::labeler::rounds::has_reward_model;
 use crate::model::memory::{Memory, SHARD_ROWS, Shape};
 use crate::model::sampling::SAMPLING_ROWS;
 use crate::spec::{CollectSchedule, Spec, SupervisedOn};
-use crate::stage::collect::CANDIDATES;
-use crate::stage::rounds::has_reward_model;
-use crate::stage::scoring::ROWS;
 use crate::stage::supervised::GPU_ROWS;
+use crate::task::scoring::ROWS;
 
 /// Bytes of a number.
 const F32: f64 = 4.0;

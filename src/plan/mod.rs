@@ -21,14 +21,14 @@ pub use reads::Read;
 pub use room::Misfit;
 pub use values::Value;
 
+use crate::context::StageError;
+use crate::context::progress::{self, Timeline};
 use crate::data::files;
 use crate::data::formats::Want;
 use crate::data::hub::Hub;
 use crate::model::memory::Memory;
 use crate::spec::{Loaded, Origin, Spec};
-use crate::stage::StageError;
 use crate::stage::experiment::{Keys, Lack};
-use crate::stage::progress::{self, Timeline};
 use crate::store::cache::{Cache, Key};
 use crate::suite::LoadedSuite;
 use device::Target;

@@ -2,16 +2,18 @@
 //! run. Files are read as the run reads them; too large ones are named and left to it.
 
 use super::units::bytes;
+use crate::context::StageError;
 use crate::data::files;
 use crate::data::formats::Want;
 use crate::data::hub::Hub;
 use crate::data::read_report::ReadReport;
 use crate::data::source::labelled_reviews;
 use crate::label::recorded;
+use crate::labeler;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::{DataSpec, LabelerKind, Spec};
 use crate::stage::experiment::{HELD_OUT, Keys, TRAINING, check_queries, queries};
-use crate::stage::{StageError, collect, pretrain, sources};
+use crate::stage::{pretrain, sources};
 use crate::store::cache::Cache;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -117,7 +119,7 @@ impl Reads {
             return;
         }
         match tokenizer() {
-            Some(tokenizer) => self.take(collect::count_recorded(spec, tokenizer)),
+            Some(tokenizer) => self.take(labeler::count_recorded(spec, tokenizer)),
             None => self.not_known("labeler.path", "counted once the model's tokenizer is here".into()),
         }
     }

@@ -5,9 +5,9 @@ use super::memory::{Gauge, Hardware, Peak};
 use super::sizes::{Model, is_given};
 use super::work::{Counter, Lengths, Work};
 use crate::data::source::documents;
+use crate::labeler::rounds::{Round, updates};
 use crate::spec::{CollectSchedule, LabelerKind, PretrainSpec, Spec, SupervisedOn};
 use crate::stage::experiment::{Keys, Lack};
-use crate::stage::rounds::{Round, updates};
 use crate::store::cache::Key;
 
 /// Which stage, with what differs between two of the same name.

@@ -3,10 +3,10 @@
 //! same way. Every query is taken to be as long as the longest.
 
 use super::sizes::Model;
+use crate::labeler::CANDIDATES;
+use crate::labeler::rounds::{Round, has_reward_model, wanted};
 use crate::model::flops::{body, head};
 use crate::spec::{LabelerKind, Spec};
-use crate::stage::collect::CANDIDATES;
-use crate::stage::rounds::{Round, has_reward_model, wanted};
 use schemars::JsonSchema;
 use serde::Serialize;
 

@@ -4,8 +4,7 @@
 use super::Results;
 use super::tables::{gain, held_its_target, share_of};
 use crate::results::stops::{StopKind, StopRecord};
-use crate::results::{Evaluation, Judge, State};
-use crate::results::{RougeMeans, Writer};
+use crate::results::{Evaluation, Judge, RougeMeans, State, Writer};
 
 /// Runs that the sentence names; the table has all.
 const NAMED: usize = 4;

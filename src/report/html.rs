@@ -5,8 +5,7 @@ use super::plots::Plot;
 use super::tables::{Shown, shown};
 use super::wide::wide;
 use super::{cards, guards};
-use crate::results::Table;
-use crate::results::{Manifest, Results};
+use crate::results::{Manifest, Results, Table};
 
 /// Plots on the first screen.
 const FIRST: usize = 2;

@@ -2,8 +2,7 @@
 //! stand in a column of their own.
 
 use super::tables::{at_the_end, row, show, table};
-use crate::results::{Results, Run};
-use crate::results::{Row, Table, read_json};
+use crate::results::{Results, Row, Run, Table, read_json};
 use crate::spec::{CollectSchedule, Follows, LabelerKind, ModelSize, Spec, changed_from_preset};
 use serde::Deserialize;
 use std::sync::OnceLock;

@@ -7,9 +7,8 @@ use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use crate::results::{FrontierPoint, Judge, ResultsError, number};
-use crate::results::{Results, Run};
-use crate::spec::{Spec, TaskPreset};
+use crate::results::{FrontierPoint, Judge, Results, ResultsError, Run, number};
+use crate::spec::Spec;
 
 /// A plot: its file name, what it shows, and how to draw it (`None` without data).
 #[derive(Clone, Copy)]
@@ -74,7 +73,7 @@ fn trains(spec: &Spec) -> bool {
 
 /// Responses are summaries of their queries.
 fn summarizes(spec: &Spec) -> bool {
-    matches!(spec.task.preset, TaskPreset::Tldr | TaskPreset::Cnndm)
+    crate::task::summarizes(&spec.task)
 }
 
 const SIZE: (u32, u32) = (800, 500);

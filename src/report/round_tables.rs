@@ -2,8 +2,7 @@
 
 use super::tables::{row, table};
 use crate::metric::interval::wilson;
-use crate::results::Results;
-use crate::results::{Accuracy, RoundReport, Row, Table};
+use crate::results::{Accuracy, Results, RoundReport, Row, Table};
 
 /// None where no run has rounds.
 pub fn build(results: &Results, seeds: &[u64]) -> Option<Table> {

@@ -2,8 +2,7 @@
 
 use super::{outside, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
-use crate::results::{Evaluation, Judge, NOT_RECORDED, Row, SECONDARY, SECONDARY_MARK, Table, number};
-use crate::results::{Results, Run};
+use crate::results::{Evaluation, Judge, NOT_RECORDED, Results, Row, Run, SECONDARY, SECONDARY_MARK, Table, number};
 
 /// A KL within this share of its target counts as held.
 const KL_TOLERANCE: f64 = 0.25;

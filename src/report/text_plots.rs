@@ -5,8 +5,7 @@ use plotters::prelude::*;
 
 use super::Results;
 use super::plots::{GREY, Points, canvas, canvas_below_legend, chart, chart_with, color, failed, legend, line, span};
-use crate::results::ResultsError;
-use crate::results::{Estimate, Texts, Writer};
+use crate::results::{Estimate, ResultsError, Texts, Writer};
 
 /// What is drawn of one writer, with its name and colour: grey for what is no model's.
 pub(crate) struct Series {

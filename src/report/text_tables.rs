@@ -4,9 +4,7 @@
 use super::Results;
 use super::tables::{row, table};
 use crate::metric::interval::wilson;
-use crate::results::Share;
-use crate::results::{Estimate, Texts, Writer};
-use crate::results::{Row, Table};
+use crate::results::{Estimate, Row, Share, Table, Texts, Writer};
 
 /// The tables that there is something to say in.
 pub fn build(results: &Results, seeds: &[u64]) -> Vec<Table> {

@@ -1,12 +1,12 @@
 //! What all runs of one invocation share: the device, and what was asked of it.
 
+use crate::context::Context;
 use crate::model::ModelError;
 use crate::model::device::{Chosen, choose};
 use crate::model::self_test::self_test;
 use crate::plan::Run;
 use crate::plan::device::Target;
 use crate::spec::Loaded;
-use crate::stage::context::Context;
 use crate::store::cache::Cache;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,10 +1,9 @@
 //! Which key a broken rule is blamed on, and where the other keys it reads got their values.
 
-use super::Origin;
-use super::Problem;
 use super::check::Finding;
 use super::schema::join_prefix;
 use super::source::{Kind, Node, problem_at};
+use super::{Origin, Problem};
 use std::path::Path;
 
 /// How far up the layer that wrote a node lies; `file` is the spec, above all that it extends.

@@ -1,23 +1,22 @@
 //! The rounds of a run, one after the other: labels, r, π (rounds.rs says how many and how large). Each is three artifacts
 //! whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
 
-use super::StageError;
-use super::collect::people::{self, Progress};
-use super::collect::{self, Asked, Simulation, Source, Tally, gather, read_requests};
-use super::context::Context;
 use super::experiment::{Lack, STAND_IN, or_stand_in};
 use super::policy::{self, Segment};
 use super::reward::{self, Summary};
-use super::rounds::{Round, rounds};
-use super::scoring::{Rule, Scorer};
-use crate::data::queries::{Query, QueryFormat};
+use crate::context::{Context, StageError};
 use crate::label::human::HumanReport;
+use crate::labeler::human::{self, Progress};
+use crate::labeler::rounds::{Round, rounds};
+use crate::labeler::{self, Asked, Simulation, Source, Tally, gather, read_requests};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::results::{Accuracy, RoundReport, Rounds};
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
+use crate::task::scoring::Scorer;
+use crate::task::{Query, QueryFormat, Task};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -51,7 +50,7 @@ impl<'a> Links<'a> {
     fn next(&mut self, round: &Round, answered: Option<&Key>) -> Result<RoundKeys, StageError> {
         let labels = match answered {
             Some(key) => key.clone(),
-            None => collect::key(self.spec, round, self.upstream, self.policy.as_ref())?,
+            None => labeler::key(self.spec, round, self.upstream, self.policy.as_ref())?,
         };
         self.labels.push(labels.clone());
         let reward = reward::key(self.spec, &self.labels, self.reward.as_ref())?;
@@ -76,7 +75,7 @@ pub fn keys(spec: &Spec, upstream: &[String]) -> Result<Vec<RoundKeys>, StageErr
     let mut known = true;
     for round in rounds(spec) {
         let answered = match spec.labeler.kind {
-            LabelerKind::Human if known => match people::look(spec, &round)? {
+            LabelerKind::Human if known => match human::look(spec, &round)? {
                 Progress::Done(answered) => Some(answered.key()?),
                 _ => None,
             },
@@ -101,7 +100,7 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
             || Key::new("labels", STAND_IN, &(&spec.labeler, &spec.collect, round.number, upstream, spec.seed));
         let labels = match spec.labeler.kind {
             LabelerKind::Human => {
-                let answered = match known.then(|| people::look(spec, &round)).transpose()? {
+                let answered = match known.then(|| human::look(spec, &round)).transpose()? {
                     Some(Progress::Done(answered)) => Some(answered.key()?),
                     _ => None,
                 };
@@ -117,7 +116,7 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
                 Some(answered.map_or_else(stand_in, Ok)?)
             }
             LabelerKind::Recorded => {
-                let key = collect::key(spec, &round, upstream, None);
+                let key = labeler::key(spec, &round, upstream, None);
                 Some(or_stand_in(("labels", round.number), key, lacks, stand_in)?)
             }
             LabelerKind::Mock | LabelerKind::Simulated => None,
@@ -137,7 +136,7 @@ pub struct Inputs<'a> {
     pub tokenizer_dir: &'a Path,
     /// r_s.
     pub mock: Option<&'a Scorer>,
-    pub rule: &'a Rule,
+    pub task: &'a Task,
     pub queries: &'a [Query],
     pub summaries: &'a [Option<String>],
 }
@@ -216,7 +215,7 @@ pub fn run(
             LabelerKind::Human => Some(chain.ask_people(&round)?),
             _ => None,
         };
-        let answered_key = answered.as_ref().map(people::Answered::key).transpose()?;
+        let answered_key = answered.as_ref().map(human::Answered::key).transpose()?;
         let keys = links.next(&round, answered_key.as_ref())?;
         if let (Some(labels_key), Some(reward_key)) = (&keys.labels, &keys.reward) {
             chain.collect(&round, labels_key, answered.as_ref())?;
@@ -255,8 +254,8 @@ impl<'a> Chain<'a> {
         round: &Round,
         then: impl FnOnce(Asked<'_>) -> Result<T, StageError>,
     ) -> Result<T, StageError> {
-        let Inputs { reference, rule, queries, .. } = *self.inputs;
-        let of = |model| Asked { round: *round, model, update: round.from, rule, queries, collected: None };
+        let Inputs { reference, task, queries, .. } = *self.inputs;
+        let of = |model| Asked { round: *round, model, update: round.from, task, queries, collected: None };
         match &self.policy {
             None => then(of(reference)),
             Some((dir, _)) if self.spec.collect.schedule == CollectSchedule::Online => {
@@ -270,13 +269,13 @@ impl<'a> Chain<'a> {
     }
 
     /// What people are told beside the questions.
-    fn desk(&self) -> people::Desk<'_> {
+    fn desk(&self) -> human::Desk<'_> {
         let dir = self.policy.as_ref().map_or(self.inputs.reference_dir, |(dir, _)| dir);
-        people::Desk {
+        human::Desk {
             context: self.context,
             run: self.run,
             spec: self.spec,
-            rule: self.inputs.rule,
+            task: self.inputs.task,
             queries: self.inputs.queries,
             tokenizer: self.inputs.tokenizer,
             tokenizer_dir: self.inputs.tokenizer_dir,
@@ -287,7 +286,7 @@ impl<'a> Chain<'a> {
     /// People's answers to all questions of a round, or an error that says how many are missing.
     /// What was sampled for questions that are not written yet is kept in the results directory, under the name of all that it
     /// depends on.
-    fn ask_people(&self, round: &Round) -> Result<people::Answered, StageError> {
+    fn ask_people(&self, round: &Round) -> Result<human::Answered, StageError> {
         let dir = self.run_dir().join("questions");
         let policy = self.policy.as_ref().map(|(_, key)| key.to_string());
         let inputs = serde_json::to_string(&(self.spec, self.upstream, policy, round.number))?;
@@ -307,9 +306,9 @@ impl<'a> Chain<'a> {
         found
     }
 
-    fn collect(&mut self, round: &Round, key: &Key, answered: Option<&people::Answered>) -> Result<(), StageError> {
+    fn collect(&mut self, round: &Round, key: &Key, answered: Option<&human::Answered>) -> Result<(), StageError> {
         let (context, run, spec, inputs) = (self.context, self.run, self.spec, self.inputs);
-        let collect = |source: &Source<'_>| collect::run(context, run, spec, key, source);
+        let collect = |source: &Source<'_>| labeler::run(context, run, spec, key, source);
         // π need not be read for labels that are there.
         let dir = match (context.cached(Some(run), key)?, answered, spec.labeler.kind, inputs.mock) {
             (Some(there), ..) => there,
@@ -367,7 +366,7 @@ impl<'a> Chain<'a> {
     fn learn(&mut self, key: &Key) -> Result<Summary, StageError> {
         let inputs = reward::Inputs {
             reference: self.inputs.reference,
-            rule: self.inputs.rule,
+            task: self.inputs.task,
             queries: self.inputs.queries,
             labels: &self.labels,
             previous: self.scorer.as_ref(),
@@ -392,7 +391,7 @@ impl<'a> Chain<'a> {
             reference: self.inputs.reference,
             scorer,
             mock: self.inputs.mock,
-            rule: self.inputs.rule,
+            task: self.inputs.task,
             queries: self.inputs.queries,
             end_of_text: self.inputs.tokenizer.end_of_text(),
         };
@@ -412,7 +411,7 @@ impl<'a> Chain<'a> {
         };
         let desk = self.desk();
         let next = rounds(self.spec).into_iter().nth(round.number);
-        let people = |requests: &[collect::Comparison]| match &next {
+        let people = |requests: &[labeler::Comparison]| match &next {
             Some(next) => desk.waits(next, requests),
             None => Ok(()),
         };

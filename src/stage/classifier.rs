@@ -1,11 +1,8 @@
 //! The mock labeler r_s: a transformer with a scalar head trained on rated reviews; its output is the log-odds of
 //! "positive" (paper section 3.1.1).
 
-use super::StageError;
-use super::context::{CHECKPOINTS, Context, keep_read};
-use super::scoring::raw_scores;
 use super::training::Training;
-use crate::data::queries::Query;
+use crate::context::{CHECKPOINTS, Context, StageError, keep_read};
 use crate::data::source::{Labelled, Reviews, Want, fingerprint, labelled_reviews};
 use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
@@ -17,6 +14,8 @@ use crate::random;
 use crate::spec::{AdamForm, AdamSpec, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
+use crate::task::Query;
+use crate::task::scoring::raw_scores;
 use burn::tensor::activation::log_sigmoid;
 use burn::tensor::{Tensor, TensorData};
 use serde_json::json;

@@ -2,24 +2,24 @@
 //! one, else the learned r), KL, what the texts are like (measures.rs), samples to read, and the closed-form optimum
 //! from many samples of ρ (figure 3).
 
-use super::StageError;
-use super::collect::{sample_all, sample_each, uniforms};
-use super::context::{Context, Saved};
 use super::measures::Held;
-use super::scoring::{ROWS, Rule, Scorer};
-use crate::data::queries::{Example, Query};
+use crate::context::{Context, Saved, StageError};
+use crate::labeler::{sample_all, sample_each};
 use crate::model::device::is_cpu;
 use crate::model::gpt2::Gpt2;
 use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
-use crate::results::SimulatedReport;
-use crate::results::{Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+use crate::results::{
+    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport,
+};
 use crate::rlhf::optimum::optimum;
 use crate::spec::{CollectSchedule, KlSchedule, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
+use crate::task::scoring::{ROWS, Scorer};
+use crate::task::{Example, Query, Task};
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 4;
@@ -37,7 +37,7 @@ pub struct Inputs<'a> {
     pub mock: Option<&'a Scorer>,
     /// What RL optimised: the learned r, or r_s normalised.
     pub scorer: Option<&'a Scorer>,
-    pub rule: &'a Rule,
+    pub task: &'a Task,
     pub tokenizer: &'a Tokenizer,
     pub held_out: &'a [Example],
     pub accuracy: Option<Accuracy>,
@@ -80,33 +80,33 @@ fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
 }
 
 fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
-    let rule = inputs.rule;
+    let task = inputs.task;
     let (judge, judging) = inputs.judge()?;
     let examples = pick(spec, inputs.held_out, spec.evaluate.queries);
     let queries: Vec<Query> = examples.iter().map(|e| e.query.clone()).collect();
     let purpose = "evaluation reference";
     let reference = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
     let (responses, kls) = policy_samples(&mut context.chunks(dir, "evaluation policy")?, spec, inputs, &queries)?;
-    let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(rule, &queries, r);
+    let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(task, &queries, r);
     let both = |scorer: Option<&Scorer>| -> Result<Option<Pair>, StageError> {
         scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
     };
     let (mock, scored) = (both(inputs.mock)?, both(inputs.scorer)?);
     let (reference_scores, scores) = (scores_of(judging, &reference)?, scores_of(judging, &responses)?);
-    let missing = responses.iter().filter(|r| rule.cut(r).is_none()).count();
+    let missing = responses.iter().filter(|r| task.cut(r).is_none()).count();
     let reference_moments = moments(&reference_scores);
     let learned =
         spec.reward.is_given() || !matches!(spec.collect.schedule, CollectSchedule::Direct | CollectSchedule::None);
-    let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..rule.cut(r).unwrap_or(r.len())]);
+    let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..task.cut(r).unwrap_or(r.len())]);
     let texts = |all: &[Vec<u32>]| all.iter().map(|r| Ok(shown(r)?)).collect::<Result<Vec<String>, StageError>>();
     let (reference_texts, texts) = (texts(&reference)?, texts(&responses)?);
-    let sources = queries.iter().map(|q| Ok(inputs.tokenizer.decode(&rule.bare(q))?));
+    let sources = queries.iter().map(|q| Ok(inputs.tokenizer.decode(&task.bare(q))?));
     let held = Held {
         task: &spec.task,
         sources: sources.collect::<Result<Vec<String>, StageError>>()?,
         summaries: examples.iter().map(|e| e.summary.clone()).collect(),
     };
-    let lengths = |all: &[Vec<u32>]| all.iter().map(|r| rule.cut(r).unwrap_or(r.len())).collect::<Vec<usize>>();
+    let lengths = |all: &[Vec<u32>]| all.iter().map(|r| task.cut(r).unwrap_or(r.len())).collect::<Vec<usize>>();
     let models = [(&reference_texts[..], lengths(&reference)), (&texts[..], lengths(&responses))];
     let measured = held.measure(models, inputs.tokenizer)?;
     let evaluation = Evaluation {
@@ -176,7 +176,7 @@ fn policy_samples(
     let (mut responses, mut kls) = (Vec::new(), Vec::new());
     for (i, chunk) in queries.chunks(ROWS).enumerate() {
         let (sampled, kl): (Vec<Vec<u32>>, Vec<f32>) = saved.next(i, || {
-            let u = uniforms(spec.seed, "evaluation policy", i as u64, spec.task.response_length, chunk.len());
+            let u = random::uniforms(spec.seed, "evaluation policy", i as u64, spec.task.response_length, chunk.len());
             let args = Sampling {
                 queries: chunk,
                 k: 1,
@@ -211,7 +211,7 @@ fn frontier(
     let at_once = if is_cpu(&reference.device()) { 1 } else { queries.len() };
     let one = |(i, query): &(usize, &Query)| {
         let responses = sample_all(reference, spec, std::slice::from_ref(*query), k, &format!("optimum {i}"))?;
-        judging.plain(inputs.rule, &vec![(*query).clone(); k], &responses)
+        Ok::<_, StageError>(judging.plain(inputs.task, &vec![(*query).clone(); k], &responses)?)
     };
     let mut rewards: Vec<Vec<f32>> = Vec::with_capacity(queries.len());
     for (i, chunk) in numbered.chunks(QUERIES).enumerate() {

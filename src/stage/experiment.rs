@@ -1,25 +1,24 @@
 //! The whole experiment: ρ -> supervised fine-tuning -> r_s -> per run: labels -> r -> π -> evaluation, published into the
 //! results directory.
 
-use super::StageError;
 use super::chain::{self, RoundKeys};
-use super::context::Context;
 use super::policy::Segment;
-use super::rounds::learns_reward;
-use super::scoring::{Rule, Scorer, raw_scores};
-use super::{classifier, collect, evaluate, given, policy, pretrain, sources, supervised};
-use crate::data::queries::{Example, Query, examples};
+use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
+use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
+use crate::labeler::rounds::learns_reward;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
-use crate::random;
 use crate::results::tensorboard::Events;
 use crate::results::{Accuracy, Perplexity, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::cache::{Key, publish};
+use crate::task::scoring::{Scorer, raw_scores};
+use crate::task::{Example, Query, Task, examples};
+use crate::{labeler, random};
 use std::path::{Path, PathBuf};
 
 /// The artifacts of one run, by what they depend on: known before any of them is made.
@@ -226,7 +225,7 @@ struct Shared {
     supervised: Option<PathBuf>,
     /// r_s, where there is a mock labeler.
     mock: Option<Scorer>,
-    rule: Rule,
+    task: Task,
     train: Vec<Query>,
     /// Of each training query.
     summaries: Vec<Option<String>>,
@@ -272,9 +271,9 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         Some(dir) => Some(Scorer { model: load_scalar(&dir, &context.device)?, normalization: RAW }),
         None => None,
     };
-    let rule = Rule::new(spec, &tokenizer)?;
+    let task = Task::new(&spec.task, spec.reward.formatted_queries, &tokenizer)?;
     let (train, summaries) = train.into_iter().map(|e| (e.query, e.summary)).unzip();
-    Ok(Shared { pretrained, tokenizer, rho, supervised, mock, rule, train, summaries, held_out })
+    Ok(Shared { pretrained, tokenizer, rho, supervised, mock, task, train, summaries, held_out })
 }
 
 /// What queries are made of, in reports.
@@ -370,8 +369,8 @@ fn direct_scorer(
     let picked = random::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
     let mut saved = context.chunks(dir, &format!("normalization-{key}"))?;
-    let responses = collect::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;
-    let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.rule.row(q, r)).collect();
+    let responses = labeler::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;
+    let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.task.row(q, r)).collect();
     let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
     Ok(Scorer { normalization: fit, ..mock.clone() })
 }
@@ -400,7 +399,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
             tokenizer: &s.tokenizer,
             tokenizer_dir: &s.pretrained,
             mock: s.mock.as_ref(),
-            rule: &s.rule,
+            task: &s.task,
             queries: &s.train,
             summaries: &s.summaries,
         };
@@ -426,7 +425,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         reference: &s.rho,
         scorer: &scorer,
         mock: s.mock.as_ref(),
-        rule: &s.rule,
+        task: &s.task,
         queries: &s.train,
         end_of_text: s.tokenizer.end_of_text(),
     };
@@ -461,7 +460,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         policy: &policy,
         mock: s.mock.as_ref(),
         scorer: trained.scorer.as_ref(),
-        rule: &s.rule,
+        task: &s.task,
         tokenizer: &s.tokenizer,
         held_out: &s.held_out,
         accuracy: trained.accuracy,

@@ -2,9 +2,8 @@
 //! (`reward.path`, `policy.path`; sources.rs has put paths in the place of names). It is read where it is, whatever its layout
 //! and number type, and a copy goes into the results.
 
-use super::context::Context;
-use super::scoring::Scorer;
-use super::{StageError, pretrain, reward};
+use super::{pretrain, reward};
+use crate::context::{Context, StageError};
 use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarModel};
 use crate::model::tokenizer::Tokenizer;
@@ -15,6 +14,7 @@ use crate::spec::Spec;
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::store::input;
+use crate::task::scoring::Scorer;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::{Path, PathBuf};

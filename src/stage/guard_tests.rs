@@ -1,14 +1,13 @@
 //! The authors' bug (paper section 4.4) on purpose: with a sign flipped, training stops within one update.
 
-use super::StageError;
-use super::context::Context;
 use super::guards::flip::{FLIP, Flip};
 use super::policy::{self, Inputs, Segment};
-use super::scoring::{Rule, Scorer};
-use crate::data::queries::Query;
+use crate::context::{Context, StageError};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{ModelSize, Spec};
+use crate::task::scoring::Scorer;
+use crate::task::{Query, Task};
 use serde_json::{Value, json};
 
 const VOCABULARY: usize = 61;
@@ -32,7 +31,7 @@ fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
     let trunk = Gpt2::init(&size, VOCABULARY, 4, &context.device);
     let head = ScalarHead::init(size.width, 1.0, 5, &context.device);
     let scorer = Scorer { model: ScalarModel { trunk, head }, normalization: Normalization { gain: 1.0, bias: 0.0 } };
-    let rule = Rule {
+    let task = Task {
         truncates: vec![true; VOCABULARY],
         after: 7,
         missing_score: -1.0,
@@ -46,7 +45,7 @@ fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
         reference: &reference,
         scorer: &scorer,
         mock: None,
-        rule: &rule,
+        task: &task,
         queries: &queries,
         end_of_text: VOCABULARY as u32 - 1,
     };

@@ -2,7 +2,7 @@
 //! training maximised the worst text all night. The first two guards compare what training uses with what it should use, computed
 //! another way; neither knows how the code between is written. The third knows what a KL from samples can be by chance.
 
-use super::StageError;
+use crate::context::StageError;
 
 /// Per-token rewards of (scores, logprobs, ref_logprobs, kl_coef), as training computes them.
 pub type Rewards<'a> = dyn Fn(&[f32], &[Vec<f32>], &[Vec<f32>], f64) -> Vec<Vec<f32>> + 'a;

@@ -1,17 +1,16 @@
 //! Recorded labels through the stages: from the fixtures' files to a trained reward model of test size.
 
-use super::StageError;
-use super::collect::{self, Source};
-use super::context::Context;
 use super::reward::{self, Summary};
-use super::rounds::rounds;
-use super::scoring::{Rule, raw_scores};
-use crate::data::queries::{Query, QueryFormat};
+use crate::context::{Context, StageError};
 use crate::label::report::LabelsReport;
 use crate::label::{Judgement, Label};
+use crate::labeler::rounds::rounds;
+use crate::labeler::{self, Source};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::{ModelSize, Spec};
+use crate::task::scoring::raw_scores;
+use crate::task::{Query, QueryFormat, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -70,15 +69,15 @@ impl Place {
 
     fn collect(&self, spec: &Spec, tokenizer: &Tokenizer) -> Result<PathBuf, StageError> {
         let format = QueryFormat::new(&spec.task, tokenizer)?;
-        let key = collect::key(spec, &rounds(spec)[0], &[], None)?;
+        let key = labeler::key(spec, &rounds(spec)[0], &[], None)?;
         let query_of = &|document: &str| format.bare_query(document, tokenizer);
-        collect::run(&self.context, "run", spec, &key, &Source::Recorded { tokenizer, query_of })
+        labeler::run(&self.context, "run", spec, &key, &Source::Recorded { tokenizer, query_of })
     }
 
     /// Trains r on the labels in a directory.
     fn train(&self, spec: &Spec, labels: &Path) -> Result<Summary, StageError> {
         let reference = Gpt2::init(&ModelSize::Test.dimensions(), GPT2, 3, &self.context.device);
-        let rule = Rule {
+        let task = Task {
             truncates: (0..GPT2).map(|id| id == 13).collect(),
             after: 4,
             missing_score: -1.0,
@@ -91,13 +90,13 @@ impl Place {
         let labels = &[labels.to_path_buf()];
         let inputs = reward::Inputs {
             reference: &reference,
-            rule: &rule,
+            task: &task,
             queries: &queries,
             labels,
             previous: None,
             end_of_text: 50_256,
         };
-        let key = reward::key(spec, &[collect::key(spec, &rounds(spec)[0], &[], None)?], None)?;
+        let key = reward::key(spec, &[labeler::key(spec, &rounds(spec)[0], &[], None)?], None)?;
         let dir = reward::run(&self.context, "run", spec, &key, &inputs)?;
         let (scorer, summary) = reward::load(&self.context, &dir)?;
         let scores = raw_scores(&scorer.model, &[queries[0].iter().copied().chain([Some(13); 12]).collect()])?;
@@ -116,7 +115,7 @@ fn recorded_labels_are_drawn_at_random_and_reported() {
     let tokenizer = Tokenizer::gpt2().unwrap();
     let spec = spec(&fixture("sentiment.json"), 24, 8);
     let dir = place.collect(&spec, &tokenizer).unwrap();
-    let labels = collect::read(&dir).unwrap();
+    let labels = labeler::read(&dir).unwrap();
     assert_eq!(labels.len(), 32);
     assert!(labels.iter().all(|l| l.samples.len() == 4 && l.scores.is_none() && l.check().is_ok()));
     assert!(labels.iter().all(|l| l.query.iter().chain(l.samples.iter().flatten()).all(|id| *id < 50_257)));
@@ -127,11 +126,11 @@ fn recorded_labels_are_drawn_at_random_and_reported() {
     assert_eq!(report.best.iter().sum::<u64>(), 40);
 
     let other = place.collect(&Spec { seed: 2, ..spec.clone() }, &tokenizer).unwrap();
-    assert_ne!(labels, collect::read(&other).unwrap());
+    assert_ne!(labels, labeler::read(&other).unwrap());
     // A larger sample of the same seed begins with the smaller one.
     let mut larger = spec.clone();
     larger.collect.labels = 30;
-    assert_eq!(collect::read(&place.collect(&larger, &tokenizer).unwrap()).unwrap()[..32], labels);
+    assert_eq!(labeler::read(&place.collect(&larger, &tokenizer).unwrap()).unwrap()[..32], labels);
 }
 
 #[test]
@@ -139,7 +138,7 @@ fn recorded_ids_are_taken_by_gpt2s_tokenizer_with_a_padding_token_or_padded_rows
     let place = Place::new();
     let spec = spec(&fixture("sentiment.json"), 24, 8);
     let plain = Tokenizer::gpt2().unwrap();
-    let wanted = collect::read(&place.collect(&spec, &plain).unwrap()).unwrap();
+    let wanted = labeler::read(&place.collect(&spec, &plain).unwrap()).unwrap();
     plain.save(place.dir.path()).unwrap();
     let config = |rows: usize| {
         let text = format!("{{\"model_type\": \"gpt2\", \"vocab_size\": {rows}}}");
@@ -161,7 +160,7 @@ fn recorded_ids_are_taken_by_gpt2s_tokenizer_with_a_padding_token_or_padded_rows
     let not_resized = Tokenizer::load(place.dir.path()).unwrap();
     assert_eq!(not_resized.vocab(), GPT2);
     for tokenizer in [padded, added, not_resized] {
-        assert_eq!(collect::read(&place.collect(&spec, &tokenizer).unwrap()).unwrap(), wanted);
+        assert_eq!(labeler::read(&place.collect(&spec, &tokenizer).unwrap()).unwrap(), wanted);
     }
 }
 
@@ -170,7 +169,7 @@ fn the_key_is_of_the_files_content_and_not_of_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let moved = dir.path().join("moved.json");
     std::fs::copy(fixture("sentiment.json"), &moved).unwrap();
-    let key_of = |spec: &Spec| collect::key(spec, &rounds(spec)[0], &["rho".into()], None).unwrap();
+    let key_of = |spec: &Spec| labeler::key(spec, &rounds(spec)[0], &["rho".into()], None).unwrap();
     let key = |path: &str| key_of(&spec(path, 24, 8));
     let before = key(&fixture("sentiment.json"));
     assert_eq!(key(&moved.to_string_lossy()), before);
@@ -188,7 +187,7 @@ fn text_becomes_tokens_of_the_model() {
     let mut spec = spec(&fixture("comparisons.jsonl"), 16, 4);
     spec.labeler.split = Some("train".into());
     let dir = place.collect(&spec, &tokenizer).unwrap();
-    let labels = collect::read(&dir).unwrap();
+    let labels = labeler::read(&dir).unwrap();
     assert!(labels.iter().all(|l| l.split.as_deref() == Some("train") && l.samples.len() == 2 && l.query.len() == 24));
     assert!(labels.iter().all(|l| l.samples.iter().all(|s| s.len() == 12)));
     assert!(tokenizer.decode(&labels[0].query).unwrap().contains(" walked to"));
@@ -268,7 +267,7 @@ fn a_flipped_sign_stops_the_run() {
     let place = Place::new();
     let spec = spec(&fixture("compare.json"), 30, 10);
     let dir = place.collect(&spec, &Tokenizer::gpt2().unwrap()).unwrap();
-    let mut labels: Vec<Label> = collect::read(&dir).unwrap();
+    let mut labels: Vec<Label> = labeler::read(&dir).unwrap();
     for label in &mut labels[30..] {
         if let Judgement::Difference(difference) = &mut label.judgement {
             *difference = -*difference;

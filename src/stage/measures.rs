@@ -1,16 +1,16 @@
 //! What the texts of an evaluation are like: for ρ and π, and where there are reference summaries for those and for lead-3,
 //! the measures of src/metric with their intervals (docs/metrics.md).
 
-use super::StageError;
-use crate::metric::copying::{Copying, Preamble, copies_start, copying, has_preamble};
+use crate::context::StageError;
+use crate::metric::copying::{Copying, copies_start, copying, has_preamble};
 use crate::metric::interval::bootstrap_interval;
 use crate::metric::repetition::{REPEATED, distinct, repeated};
 use crate::metric::rouge::{Rouge, rouge};
 use crate::metric::text::{Novelty, lead3, novelty, words};
 use crate::model::tokenizer::Tokenizer;
-use crate::results::Share;
-use crate::results::{CopyingMeans, Estimate, NoveltyMeans, RougeMeans, Texts, Writer};
-use crate::spec::{Synthetic, TaskPreset, TaskSpec};
+use crate::results::{CopyingMeans, Estimate, NoveltyMeans, RougeMeans, Share, Texts, Writer};
+use crate::spec::TaskSpec;
+use crate::task;
 
 /// Parts of a source in the counts of copied positions.
 const PARTS: usize = 20;
@@ -50,15 +50,7 @@ impl Held<'_> {
 
     /// Novelty and copying say something where the response is a summary of the query.
     fn summarizes(&self) -> bool {
-        matches!(self.task.preset, TaskPreset::Tldr | TaskPreset::Cnndm) || self.summaries.iter().any(Option::is_some)
-    }
-
-    /// The paper's rule for the task's kind of text.
-    fn preamble(&self) -> Preamble {
-        match (self.task.preset, self.task.data.synthetic) {
-            (TaskPreset::Cnndm, _) | (_, Some(Synthetic::Articles)) => Preamble::Colon,
-            _ => Preamble::Greeting,
-        }
+        task::summarizes(self.task) || self.summaries.iter().any(Option::is_some)
     }
 
     fn texts(&self, writer: Writer, texts: &[String], lengths: &[usize]) -> Texts {
@@ -98,7 +90,7 @@ impl Held<'_> {
         for (source, text) in self.sources.iter().zip(texts) {
             let Some(copied) = copies_start(source, text) else { continue };
             start.add(copied);
-            if has_preamble(source, self.preamble()) {
+            if has_preamble(source, task::preamble(self.task)) {
                 start_after_preamble.add(copied);
             }
         }
@@ -151,7 +143,7 @@ mod tests {
     fn every_writer_is_measured_against_the_sources() {
         let source = "My brother broke my car. I paid for it. We do not talk. What now?".to_string();
         let tokenizer = Tokenizer::train([source.as_str()].into_iter(), 300).unwrap();
-        let task = TaskSpec { preset: TaskPreset::Tldr, ..TaskSpec::default() };
+        let task = TaskSpec { preset: crate::spec::TaskPreset::Tldr, ..TaskSpec::default() };
         let held = Held {
             task: &task,
             sources: vec![source.clone(), format!("Hi all. {source}")],

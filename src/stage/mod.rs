@@ -3,8 +3,6 @@
 
 pub mod chain;
 pub mod classifier;
-pub mod collect;
-pub mod context;
 pub mod evaluate;
 pub mod experiment;
 pub mod given;
@@ -12,12 +10,8 @@ pub mod guards;
 pub mod measures;
 pub mod policy;
 pub mod pretrain;
-pub mod progress;
 pub mod quality;
 pub mod reward;
-pub mod rounds;
-pub mod scoring;
-pub mod signal;
 pub mod sources;
 pub mod supervised;
 pub mod training;
@@ -26,99 +20,3 @@ pub mod training;
 mod guard_tests;
 #[cfg(test)]
 mod label_tests;
-
-use crate::data::source::DataError;
-use crate::label::LabelError;
-use crate::model::ModelError;
-use crate::results::Outcome;
-use crate::results::stops::Halt;
-use crate::store::chunks::Broken;
-use std::path::{Path, PathBuf};
-
-/// Why a stage did not finish.
-#[derive(Debug, thiserror::Error)]
-pub enum StageError {
-    #[error(transparent)]
-    Model(#[from] ModelError),
-    #[error(transparent)]
-    Data(#[from] DataError),
-    #[error(transparent)]
-    Label(#[from] LabelError),
-    #[error(transparent)]
-    Report(#[from] crate::results::ResultsError),
-    #[error("cannot be written as JSON: {0}")]
-    Json(#[from] serde_json::Error),
-    #[error("{path}: {source}", path = path.display())]
-    Io { path: PathBuf, source: std::io::Error },
-    #[error("{0}")]
-    Input(String),
-    #[error("guard `{name}` stopped the run: {message}")]
-    Guard { name: &'static str, message: String },
-    #[error("stopped by {by} after step {update}; {kept}")]
-    Stopped { by: String, update: usize, kept: Kept },
-    #[error(
-        "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
-    )]
-    Panicked(String),
-    /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the cord.
-    #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
-    Waiting {
-        run: Box<str>,
-        batch: Box<Path>,
-        serve: Box<Path>,
-        results: Box<Path>,
-        answered: usize,
-        wanted: usize,
-        more: Box<str>,
-    },
-}
-
-/// What a stage keeps when it is stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kept {
-    Everything,
-    /// Of the stage itself nothing.
-    Stages,
-}
-
-impl std::fmt::Display for Kept {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Everything => "everything is saved, and the same command continues",
-            Self::Stages => {
-                "finished stages are kept; this one keeps nothing until it is done, and the same command begins it again"
-            }
-        })
-    }
-}
-
-impl From<Broken> for StageError {
-    fn from(Broken { path, source }: Broken) -> Self {
-        Self::Io { path, source }
-    }
-}
-
-impl StageError {
-    pub fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
-        let path = path.into();
-        move |source| Self::Io { path, source }
-    }
-    /// How a run ends with it.
-    pub fn outcome(&self) -> Outcome {
-        match self {
-            Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
-            Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
-            Self::Waiting { .. } => Outcome::Waiting,
-            Self::Guard { .. } | Self::Stopped { .. } => Outcome::Stopped,
-            _ => Outcome::Failed,
-        }
-    }
-    /// Who halted the run, where somebody or something did.
-    pub fn halt(&self) -> Option<Halt> {
-        match self {
-            Self::Guard { name, message } => Some(Halt::Guard { name: (*name).into(), message: message.clone() }),
-            Self::Stopped { by, update, .. } => Some(Halt::Asked { by: by.clone(), update: *update }),
-            _ => None,
-        }
-    }
-}

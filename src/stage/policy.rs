@@ -1,12 +1,10 @@
 //! PPO on R(x, y) = r(x, y) - β log(π(y|x)/ρ(y|x)) (paper section 2.2; released code: train_policy.py), with
 //! checkpoints from which the same command continues to the same bytes on the CPU.
 
-use super::collect::{Comparison, request, uniforms};
-use super::context::{CHECKPOINTS, Context};
-use super::rounds::{Round, updates};
-use super::scoring::{Rule, Scorer};
-use super::{Kept, StageError, guards};
-use crate::data::queries::Query;
+use super::guards;
+use crate::context::{CHECKPOINTS, Context, Kept, StageError};
+use crate::labeler::rounds::{Round, updates};
+use crate::labeler::{Comparison, request};
 use crate::model::checkpoint::{self, State};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
@@ -22,6 +20,8 @@ use crate::rlhf::kl::next_coefficient;
 use crate::rlhf::ppo::{Clip, Loss, Targets, flat, loss};
 use crate::spec::{CollectSchedule, CollectSpec, KlSchedule, Spec};
 use crate::store::cache::{Key, publish};
+use crate::task::scoring::Scorer;
+use crate::task::{Query, Task};
 use burn::tensor::Tensor;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -40,7 +40,7 @@ pub struct Inputs<'a> {
     pub scorer: &'a Scorer,
     /// r_s, logged beside the score, where there is one; in direct mode the scorer itself.
     pub mock: Option<&'a Scorer>,
-    pub rule: &'a Rule,
+    pub task: &'a Task,
     pub queries: &'a [Query],
     pub end_of_text: u32,
 }
@@ -217,7 +217,7 @@ fn train(
             return Err(waiting);
         }
         if segment.asks {
-            requests.add(request(spec, inputs.rule, inputs.queries, inputs.reference, &model.trunk, update)?)?;
+            requests.add(request(spec, inputs.task, inputs.queries, inputs.reference, &model.trunk, update)?)?;
         }
         let rollout = roll_out(spec, inputs, &model, update)?;
         let kl = rollout.kl();
@@ -228,7 +228,7 @@ fn train(
             entropy::add_bonus(&mut rewards, &rollout.logprobs, entropy_coef);
         }
         let lr = p.lr * (1.0 - update as f64 / updates as f64);
-        let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.rule);
+        let mut line = describe(&rollout, &rewards, kl, kl_coef, inputs.task);
         line.extend(p.entropy.map(|_| ("objective/entropy_coef", entropy_coef)));
         let n = p.batch_size;
         let order = |epoch| random::shuffled(spec.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
@@ -346,7 +346,7 @@ pub fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: u
     let n = spec.policy.batch_size;
     let picked = random::shuffled(spec.seed, "policy queries", inputs.queries.len(), update * n, n);
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
-    let u = uniforms(spec.seed, "policy samples", update as u64, spec.task.response_length, n);
+    let u = random::uniforms(spec.seed, "policy samples", update as u64, spec.task.response_length, n);
     let args = Sampling {
         queries: &queries,
         k: 1,
@@ -359,8 +359,8 @@ pub fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: u
     let Sampled { responses, logprobs: lp, values, entropy } = sampled;
     let ref_logprobs = trace_span!("reference")
         .in_scope(|| logprobs(inputs.reference, &queries, &responses, spec.task.temperature))?;
-    let scores = trace_span!("score").in_scope(|| inputs.scorer.scores(inputs.rule, &queries, &responses))?;
-    let mock_scores = inputs.mock.map(|mock| mock.plain(inputs.rule, &queries, &responses)).transpose()?;
+    let scores = trace_span!("score").in_scope(|| inputs.scorer.scores(inputs.task, &queries, &responses))?;
+    let mock_scores = inputs.mock.map(|mock| mock.plain(inputs.task, &queries, &responses)).transpose()?;
     Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
 }
 
@@ -368,9 +368,9 @@ pub fn roll_out(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, update: u
 pub type Line = Vec<(&'static str, f64)>;
 
 /// The rollout's own metrics, under the released code's names.
-fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, rule: &Rule) -> Line {
+fn describe(r: &Rollout, rewards: &[Vec<f32>], kl: f64, kl_coef: f64, task: &Task) -> Line {
     let total: f64 = rewards.iter().flatten().map(|v| f64::from(*v)).sum::<f64>() / rewards.len() as f64;
-    let complete = r.responses.iter().filter(|y| rule.cut(y).is_some()).count() as f64;
+    let complete = r.responses.iter().filter(|y| task.cut(y).is_some()).count() as f64;
     let mock = r.mock_scores.as_ref().map(|scores| ("objective/mock_score", mean(scores)));
     let line = vec![
         ("objective/kl", kl),

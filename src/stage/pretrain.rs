@@ -1,10 +1,8 @@
 //! The pretrained model ρ: loaded from a directory, or trained from scratch with its tokenizer on the task's text.
 
-use super::StageError;
-use super::context::{CHECKPOINTS, Context};
 use super::training::Training;
+use crate::context::{CHECKPOINTS, Context, StageError};
 use crate::data::hub::Hub;
-use crate::data::queries::{QueryFormat, summary_response};
 use crate::data::read_report::ReadReport;
 use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::ModelError;
@@ -20,6 +18,8 @@ use crate::random;
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec, TaskSpec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
+use crate::task::QueryFormat;
+use crate::task::response::summary_response;
 use rand::RngExt;
 use serde_json::json;
 use std::path::{Path, PathBuf};

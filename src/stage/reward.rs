@@ -1,14 +1,11 @@
 //! Training the reward model r: a copy of ρ with a new scalar head, normalised on samples of ρ before and after
 //! training on the labels (paper section 2.2; released code: train_reward.py, label_types.py).
 
-use super::StageError;
-use super::collect::{gather, sample_each};
-use super::context::{CHECKPOINTS, Context};
 use super::quality::Quality;
-use super::scoring::{Rule, Scorer, raw_scores};
 use super::training::Training;
-use crate::data::queries::Query;
+use crate::context::{CHECKPOINTS, Context, StageError};
 use crate::label::{Judgement, Kind, Label, kind_of};
+use crate::labeler::{gather, sample_each};
 use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
@@ -21,6 +18,8 @@ use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, ra
 use crate::spec::{CollectSchedule, LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
+use crate::task::scoring::{Scorer, raw_scores};
+use crate::task::{Query, Task};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -55,7 +54,7 @@ pub struct Summary {
 /// Everything reward training needs.
 pub struct Inputs<'a> {
     pub reference: &'a Gpt2,
-    pub rule: &'a Rule,
+    pub task: &'a Task,
     pub queries: &'a [Query],
     /// Directories of the labels of all rounds so far.
     pub labels: &'a [PathBuf],
@@ -270,17 +269,17 @@ fn normalization_rows(
     let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let purpose = "normalization samples";
     let responses = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
-    Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.rule.row(q, r)).collect())
+    Ok(queries.iter().zip(&responses).map(|(q, r)| inputs.task.row(q, r)).collect())
 }
 
 /// A label's samples as rows of query and response, as wide as scored rows are. What programs judged is truncated here;
 /// what people saw was truncated before they saw it, and stays as it is.
 fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
     let row = |sample: &Vec<u32>| match spec.labeler.kind {
-        LabelerKind::Mock | LabelerKind::Simulated => inputs.rule.bare_row(&label.query, sample),
+        LabelerKind::Mock | LabelerKind::Simulated => inputs.task.bare_row(&label.query, sample),
         LabelerKind::Recorded | LabelerKind::Human => {
             let response = (0..spec.task.response_length).map(|i| sample.get(i).copied());
-            inputs.rule.scored_query(&label.query).into_iter().chain(response).collect()
+            inputs.task.scored_query(&label.query).into_iter().chain(response).collect()
         }
     };
     label.samples.iter().map(row).collect()

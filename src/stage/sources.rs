@@ -2,8 +2,7 @@
 //! before the first stage, and from then on named by commit or by a file on this machine, so that a branch that moves on
 //! cannot change a run or its keys.
 
-use super::context::Context;
-use super::{Kept, StageError};
+use crate::context::{Context, Kept, StageError};
 use crate::data::error::{DataError, list};
 use crate::data::files;
 use crate::data::hub::Hub;

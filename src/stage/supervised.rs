@@ -2,11 +2,9 @@
 //! pass over the data with dropout, Adam and a cosine decay to 0, for each learning rate of a sweep; the one with the
 //! lowest validation loss is kept. What is left of a killed sweep continues.
 
-use super::StageError;
-use super::context::{CHECKPOINTS, Context};
 use super::pretrain::{Corpus, stream_of};
 use super::training::Training;
-use crate::data::queries::{Example, summary_response};
+use crate::context::{CHECKPOINTS, Context, StageError};
 use crate::model::ModelError;
 use crate::model::gpt2::{Dropout, Gpt2};
 use crate::model::parallel::{gradients, map_shards, shard_rows};
@@ -18,6 +16,8 @@ use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, Work};
 use crate::store::seal::{self, Part};
+use crate::task::Example;
+use crate::task::response::summary_response;
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,7 @@
 //! The loop around training steps that all supervised stages share: progress, checkpoints, the cord, and the guard
 //! against losses that are no numbers. A killed loop continues from its last checkpoint to the same weights.
 
-use super::context::Context;
-use super::{Kept, StageError};
+use crate::context::{Context, Kept, StageError};
 use crate::model::checkpoint::{self, State};
 use crate::model::gpt2::Weights;
 use crate::model::optimizer::Adam;

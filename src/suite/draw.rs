@@ -7,8 +7,7 @@ use super::{page, plots, table};
 use crate::report::formats::{Format, write};
 use crate::report::theme::themed;
 use crate::report::write_table;
-use crate::results::ResultsError;
-use crate::results::{SECONDARY, SECONDARY_MARK, Table, write_atomic};
+use crate::results::{ResultsError, SECONDARY, SECONDARY_MARK, Table, write_atomic};
 use std::fs;
 use std::path::Path;
 

@@ -2,10 +2,9 @@
 //! and PREFIX.data-NNNNN-of-NNNNN, the bytes (tensor_bundle.proto). Nothing but the index is held; a tensor's numbers come in
 //! pieces, and its check sum is compared when the last has come.
 
-use super::TensorflowError;
 use super::crc32c::{crc32c, masked};
-use super::table;
 use super::wire::{Field, fields};
+use super::{TensorflowError, table};
 use crate::store::input;
 use half::{bf16, f16};
 use std::collections::BTreeMap;

@@ -3,7 +3,7 @@
 use super::models::{language_model, on_cpu};
 use super::numbers::{facts, get, tensors};
 use runner::model::sampling::{Sampling, sample};
-use runner::stage::collect::uniforms;
+use runner::random::uniforms;
 
 const VOCAB: usize = 23;
 const TEMPERATURE: f64 = 0.7;

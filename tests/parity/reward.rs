@@ -8,7 +8,7 @@ use runner::model::reward_model::RewardModel;
 use runner::rlhf::reward::Normalization;
 use runner::spec::AdamSpec;
 use runner::stage::reward::step;
-use runner::stage::scoring::raw_scores;
+use runner::task::scoring::raw_scores;
 use serde::Deserialize;
 
 type Row = Vec<Option<u32>>;

@@ -1,11 +1,11 @@
 //! The operations on numbers: what training computes (src/rlhf, Adam, truncation).
 
 use super::input::{Array, Input, MathError, at, id, output, whole};
-use crate::data::queries;
 use crate::model::optimizer::adam_update;
 use crate::model::sampling::to_vec;
 use crate::rlhf::{advantages, kl, labels, optimum as frontier, ppo, reward};
 use crate::spec::{AdamForm, AdamSpec, KlSchedule, KlSpec};
+use crate::task::response;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::{Map, Value};
 
@@ -174,7 +174,7 @@ pub fn truncate(input: &Input) -> Output {
     for response in &mut responses {
         // 1 where the token is: the trainer's function takes any set of truncation tokens.
         let is_token: Vec<u32> = response.iter().map(|t| u32::from(*t == token)).collect();
-        let kept = queries::truncate(&is_token, &[false, true], after);
+        let kept = response::truncate(&is_token, &[false, true], after);
         if let Some(kept) = kept {
             response[kept..].fill(padding);
         }

@@ -17,9 +17,8 @@ mod published;
 mod tests;
 
 use super::LabelError;
-use super::batch::read;
 use super::batch::write::existing;
-use super::batch::{Answer, Batch, Item};
+use super::batch::{Answer, Batch, Item, read};
 use crate::data::read_report::ReadReport;
 use crate::store::atomic::write_atomic;
 use jiff::Timestamp;

@@ -3,11 +3,10 @@
 
 use super::{Found, Importing, Opened, Problems, blank};
 use crate::data::entries::{Entries, LARGEST_LABEL};
-use crate::label::Judgement;
-use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
 use crate::label::lm_human_preferences::PADDING;
 use crate::label::recorded::{Part, parse_entry};
+use crate::label::{Judgement, LabelError};
 use crate::spec::LabelFormat;
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;

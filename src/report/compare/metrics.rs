@@ -7,8 +7,7 @@
 use super::super::tables::{gains, metric_of};
 use super::MetricDifference;
 use crate::metric::interval::{mean, paired_bootstrap, unpaired_bootstrap, welch, wilson};
-use crate::results::Evaluation;
-use crate::results::{Estimate, Writer};
+use crate::results::{Estimate, Evaluation, Writer};
 
 /// What is known of how the two sides were made.
 #[derive(Debug, Clone, Copy)]

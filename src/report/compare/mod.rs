@@ -11,8 +11,7 @@ pub(crate) mod spec;
 mod write;
 
 use super::formats::Format;
-use crate::results::{Evaluation, ResultsError};
-use crate::results::{Results, Run, with_origin};
+use crate::results::{Evaluation, Results, ResultsError, Run, with_origin};
 use metrics::Sides;
 use schemars::JsonSchema;
 use serde::Serialize;

@@ -4,10 +4,10 @@
 
 use super::writers::{Desk, Writer};
 use super::{Asking, Standing};
+use crate::context::StageError;
 use crate::data::formats::{Row, RowError, Rows};
 use crate::printed::spreadsheet_cell;
 use crate::random;
-use crate::stage::StageError;
 use crate::store::atomic::write_atomic;
 use crate::store::input::open_text;
 use crate::suite::types::Baseline;

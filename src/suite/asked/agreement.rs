@@ -4,11 +4,11 @@
 use super::answers::{Answered, ask};
 use super::writers::{Desk, Writer};
 use super::{Asking, Standing, question_id};
+use crate::context::StageError;
 use crate::label::batch::write::Question;
+use crate::labeler::CANDIDATES;
 use crate::metric::agreement::agreement;
 use crate::metric::preference::pair_agreement;
-use crate::stage::StageError;
-use crate::stage::collect::CANDIDATES;
 use crate::suite::types::{Asked, Baseline};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

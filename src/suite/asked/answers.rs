@@ -1,13 +1,12 @@
 //! Batches that a suite asks, and the answers that count: written once, read whenever tables are drawn.
 
-use super::Asking;
-use super::judges;
 use super::writers::Desk;
+use super::{Asking, judges};
+use crate::context::StageError;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, write_batch};
 use crate::label::batch::{self, Item, Purpose};
-use crate::label::instructions::built_in;
-use crate::stage::StageError;
 use crate::store::atomic::write_atomic;
+use crate::task::instructions::built_in;
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -3,13 +3,13 @@
 
 use super::writers::Desk;
 use super::{Asking, input};
+use crate::context::StageError;
 use crate::label::batch::{Answer, Candidate, Item};
 use crate::label::simulated::{Qualities, choose, utilities};
 use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
 use crate::random;
 use crate::spec::{LabelerKind, SimulatedSpec};
-use crate::stage::StageError;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 

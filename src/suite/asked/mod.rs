@@ -11,8 +11,7 @@ pub mod scores;
 pub mod writers;
 
 use super::types::Asked;
-use crate::stage::StageError;
-use crate::stage::context::Context;
+use crate::context::{Context, StageError};
 use std::path::PathBuf;
 
 /// Where a question stands.

@@ -2,8 +2,8 @@
 //! own r likes has learned that r's mistakes.
 
 use super::writers::{Desk, Judge, Writer};
+use crate::context::StageError;
 use crate::metric::interval::mean_interval;
-use crate::stage::StageError;
 use crate::suite::types::Baseline;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -2,9 +2,10 @@
 //! queries. Models' texts are sampled once and cached by what they depend on.
 
 use super::input;
-use crate::data::queries::{Example, Query, examples};
+use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::label::batch::{Candidate, Text};
+use crate::labeler::sample_all;
 use crate::metric::text::lead3;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
@@ -12,14 +13,13 @@ use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{LabelerKind, Spec, SupervisedOn};
-use crate::stage::collect::sample_all;
-use crate::stage::context::Context;
 use crate::stage::experiment::Keys;
-use crate::stage::scoring::{Rule, Scorer};
-use crate::stage::{StageError, classifier, pretrain, sources};
+use crate::stage::{classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::suite::types::Baseline;
+use crate::task::scoring::Scorer;
+use crate::task::{Example, Query, Task, examples};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -37,7 +37,7 @@ pub struct Desk<'a> {
     dir: PathBuf,
     run: String,
     pub tokenizer: Tokenizer,
-    rule: Rule,
+    task: Task,
     examples: Vec<Example>,
     /// The queries as a reader sees them, without prefix and suffix.
     pub sources: Vec<String>,
@@ -48,7 +48,7 @@ pub struct Judge {
     pub member: String,
     scorer: Scorer,
     hash: String,
-    rule: Rule,
+    task: Task,
 }
 
 /// Whose texts.
@@ -71,7 +71,7 @@ impl<'a> Desk<'a> {
         let spec = sources::cached(spec)?;
         let keys = Keys::new(&spec, run, &context.device_kind)?;
         let tokenizer = Tokenizer::load(&dir.join("models/reference"))?;
-        let rule = Rule::new(&spec, &tokenizer)?;
+        let task = Task::new(&spec.task, spec.reward.formatted_queries, &tokenizer)?;
         let mut report = ReadReport::new(format!("{member}: task"), "held-out documents");
         let held_out = examples(&pretrain::corpus(&spec)?.held_out, &tokenizer, &spec.task, &mut report)?;
         context.has_read(report);
@@ -83,15 +83,15 @@ impl<'a> Desk<'a> {
         }
         let picked = random::shuffled(spec.seed, "preference queries", held_out.len(), 0, contexts);
         let examples: Vec<Example> = picked.into_iter().map(|i| held_out[i].clone()).collect();
-        let sources = examples.iter().map(|e| Ok(tokenizer.decode(&rule.bare(&e.query))?));
+        let sources = examples.iter().map(|e| Ok(tokenizer.decode(&task.bare(&e.query))?));
         let sources = sources.collect::<Result<Vec<String>, StageError>>()?;
         let (member, dir, run) = (member.to_string(), dir.to_path_buf(), run.clone());
-        Ok(Self { context, member, spec, keys, dir, run, tokenizer, rule, examples, sources })
+        Ok(Self { context, member, spec, keys, dir, run, tokenizer, task, examples, sources })
     }
 
     /// The query's text with its ids.
     pub fn query(&self, i: usize) -> Text {
-        Text { text: self.sources[i].clone(), ids: self.rule.bare(&self.examples[i].query) }
+        Text { text: self.sources[i].clone(), ids: self.task.bare(&self.examples[i].query) }
     }
 
     pub fn summary(&self, i: usize) -> Option<&str> {
@@ -120,7 +120,7 @@ impl<'a> Desk<'a> {
             Writer::Policy | Writer::Baseline(Baseline::ZeroShot) => {
                 let responses = self.responses(writer, k)?;
                 let one = |response: &Vec<u32>| {
-                    let cut = self.rule.cut(response);
+                    let cut = self.task.cut(response);
                     let ids = response[..cut.unwrap_or(response.len())].to_vec();
                     let text = self.tokenizer.decode(&ids)?;
                     let response = Text { text, ids };
@@ -188,10 +188,10 @@ impl<'a> Desk<'a> {
     }
 
     /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
-    fn rows(&self, candidates: &[Vec<Candidate>], rule: &Rule) -> Vec<Query> {
+    fn rows(&self, candidates: &[Vec<Candidate>], task: &Task) -> Vec<Query> {
         let length = self.spec.task.response_length;
         let of = |(example, row): (&Example, &Vec<Candidate>)| {
-            let query = rule.scored_query(&self.rule.bare(&example.query));
+            let query = task.scored_query(&self.task.bare(&example.query));
             let row = row.iter().map(|candidate| {
                 let ids = (0..length).map(|i| candidate.response.ids.get(i).copied());
                 query.iter().copied().chain(ids).collect()
@@ -210,16 +210,16 @@ impl<'a> Desk<'a> {
         let scorer = crate::stage::given::load_reward(self.context, &dir)?;
         let weights = dir.join("model.safetensors");
         let hash = hash_file(&weights).map_err(StageError::io(weights))?;
-        Ok(Some(Judge { member: self.member.clone(), scorer, hash, rule: self.rule.clone() }))
+        Ok(Some(Judge { member: self.member.clone(), scorer, hash, task: self.task.clone() }))
     }
 
     /// Normalised scores of one text per query under a reward model, without the missing-token rule; cached.
     pub fn scored(&self, writer: Writer, source: &str, judge: &Judge) -> Result<Vec<f32>, StageError> {
-        let rows = self.rows(&self.texts(writer, source, 1)?, &judge.rule);
+        let rows = self.rows(&self.texts(writer, source, 1)?, &judge.task);
         let normalization = judge.scorer.normalization;
         let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
         self.kept(&key, "scores.json", || {
-            let raw = crate::stage::scoring::raw_scores(&judge.scorer.model, &rows)?;
+            let raw = crate::task::scoring::raw_scores(&judge.scorer.model, &rows)?;
             Ok(raw.into_iter().map(|score| normalization.apply(score)).collect())
         })
     }
@@ -236,7 +236,7 @@ impl<'a> Desk<'a> {
                 self.spec.labeler.kind.word()
             ))
         })?;
-        let all = crate::stage::scoring::raw_scores(&scorer.model, &self.rows(candidates, &self.rule))?;
+        let all = crate::task::scoring::raw_scores(&scorer.model, &self.rows(candidates, &self.task))?;
         let mut rest = all.into_iter();
         Ok(candidates.iter().map(|row| rest.by_ref().take(row.len()).collect()).collect())
     }

@@ -3,8 +3,7 @@
 
 use super::{Measured, absent, described, made, win_rate};
 use crate::metric::interval::mean_interval;
-use crate::results::{Estimate, Texts, Writer};
-use crate::results::{Row, Table};
+use crate::results::{Estimate, Row, Table, Texts, Writer};
 use crate::suite::asked::scores::ZERO_SHOT;
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::Ours;

@@ -3,8 +3,7 @@
 
 use super::{Measured, absent, made};
 use crate::metric::interval::wilson;
-use crate::results::{Estimate, Texts, Writer};
-use crate::results::{Row, Table};
+use crate::results::{Estimate, Row, Table, Texts, Writer};
 use crate::suite::paper::{Grade, Value, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::{Middle, Ours};

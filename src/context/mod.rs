@@ -1,17 +1,21 @@
 //! What every stage needs: the device, the cache, named random streams, progress, and the cord that stops the line.
 
-use super::progress::{Bar, Timeline, short};
-use super::{Kept, StageError, signal};
+mod error;
+pub mod progress;
+pub mod signal;
+
+pub use error::{Kept, StageError};
+
 use crate::data::read_report::ReadReport;
 use crate::model::device::Chosen;
 use crate::model::tensor_file::Tensors;
-use crate::results::stops;
-use crate::results::{SourceRecord, StageRecord, Waited, read_json};
+use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
 use crate::store::lock::Holder;
 use burn::tensor::Device;
+use progress::{Bar, Timeline, short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;

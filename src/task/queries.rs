@@ -1,36 +1,31 @@
-//! Cutting documents into queries, and responses at their truncation token (paper section 3.1; released code:
-//! language/datasets.py and lm_tasks.py). Two rules make queries: whole sentences, many from a long document, and the
+//! Cutting documents into queries (paper section 3.1; released code: language/datasets.py and lm_tasks.py). Two rules make queries: whole sentences, many from a long document, and the
 //! released code's excerpt, at most one from a document.
 
-use super::clean::clean;
-use super::read_report::ReadReport;
-use super::source::Document;
+use super::Query;
+use super::response::only_id;
+use crate::data::clean::clean;
+use crate::data::read_report::ReadReport;
+use crate::data::source::Document;
 use crate::model::ModelError;
 use crate::model::tokenizer::Tokenizer;
-use crate::spec::{Clean, QueryRule, TaskSpec, TruncateMatch};
-
-/// A query as the model reads it, padded on the left to the task's one width; `None` is padding.
-///
-/// The released code pads between query and suffix instead. Both are the same to the model: padding is masked out of the
-/// attention and does not advance positions, so that only the order of the real tokens counts.
-pub type Query = Vec<Option<u32>>;
+use crate::spec::{Clean, QueryRule, TaskSpec};
 
 /// How a task cuts documents, with its texts as token ids: made once per task and tokenizer.
 #[derive(Debug, Clone)]
 pub struct QueryFormat {
     clean: Clean,
-    rule: Rule,
+    cut: QueryCut,
     /// Tokens around every query, encoded on their own as the released code does.
-    prefix: Vec<u32>,
-    suffix: Vec<u32>,
+    pub(super) prefix: Vec<u32>,
+    pub(super) suffix: Vec<u32>,
     /// Most tokens of a query, without prefix and suffix.
-    length: usize,
+    pub(super) length: usize,
     /// Fewest; this project's own, the released code takes any.
     min_length: usize,
 }
 
 #[derive(Debug, Clone)]
-enum Rule {
+enum QueryCut {
     /// Which ids end a sentence.
     Sentences { ends: Vec<bool> },
     /// The id after which an excerpt starts, and the one with which it ends.
@@ -40,16 +35,16 @@ enum Rule {
 impl QueryFormat {
     /// Encodes the task's texts. An excerpt's `query_start` and `query_end` must each be one token, or empty.
     pub fn new(task: &TaskSpec, tokenizer: &Tokenizer) -> Result<Self, ModelError> {
-        let rule = match task.query_rule {
-            QueryRule::Sentences => Rule::Sentences { ends: tokenizer.ids_containing(".")? },
-            QueryRule::Excerpt => Rule::Excerpt {
+        let cut = match task.query_rule {
+            QueryRule::Sentences => QueryCut::Sentences { ends: tokenizer.ids_containing(".")? },
+            QueryRule::Excerpt => QueryCut::Excerpt {
                 start: optional_id(tokenizer, "task.query_start", &task.query_start)?,
                 end: optional_id(tokenizer, "task.query_end", &task.query_end)?,
             },
         };
         Ok(Self {
             clean: task.clean,
-            rule,
+            cut,
             prefix: tokenizer.encode_own(&task.query_prefix)?,
             suffix: tokenizer.encode_own(&task.query_suffix)?,
             length: task.query_length,
@@ -82,9 +77,9 @@ impl QueryFormat {
 
     fn bare_queries(&self, document: &str, tokenizer: &Tokenizer) -> Result<Vec<Vec<u32>>, ModelError> {
         let tokens = tokenizer.encode(&clean(document, self.clean))?;
-        let found = match &self.rule {
-            Rule::Sentences { ends } => sentences(&tokens, ends, self.length),
-            Rule::Excerpt { start, end } => excerpt(&tokens, *start, *end, self.length).into_iter().collect(),
+        let found = match &self.cut {
+            QueryCut::Sentences { ends } => sentences(&tokens, ends, self.length),
+            QueryCut::Excerpt { start, end } => excerpt(&tokens, *start, *end, self.length).into_iter().collect(),
         };
         let fits = |query: &&[u32]| (self.min_length..=self.length).contains(&query.len());
         Ok(found.into_iter().filter(fits).map(<[u32]>::to_vec).collect())
@@ -131,18 +126,6 @@ pub fn examples(
     Ok(found)
 }
 
-/// A reference summary as the response that a model would give: after a space (GPT-2 writes a word with the space before
-/// it, and the query ends without one), with the text that ends a response, cut to the task's length.
-pub fn summary_response(summary: &str, tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<u32>, ModelError> {
-    let mut response = match tokenizer.is_special(&task.truncate_at) {
-        // Within the text it would be letters.
-        true => [tokenizer.encode(&format!(" {}", summary.trim()))?, tokenizer.encode_own(&task.truncate_at)?].concat(),
-        false => tokenizer.encode(&format!(" {}{}", summary.trim(), task.truncate_at))?,
-    };
-    response.truncate(task.response_length);
-    Ok(response)
-}
-
 /// The longest runs of whole sentences of at most `length` tokens, one after the other; a longer sentence is a run.
 fn sentences<'t>(tokens: &'t [u32], ends: &[bool], length: usize) -> Vec<&'t [u32]> {
     let is_end = |id: u32| ends.get(id as usize).copied().unwrap_or(false);
@@ -181,49 +164,11 @@ fn optional_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<Option<u3
     if text.is_empty() { Ok(None) } else { only_id(tokenizer, key, text).map(Some) }
 }
 
-/// The one token that a text is.
-fn only_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<u32, ModelError> {
-    match tokenizer.encode_own(text)?[..] {
-        [id] => Ok(id),
-        ref ids => Err(ModelError::Input(format!("{key}: {text:?} is {} tokens; give text of exactly one", ids.len()))),
-    }
-}
-
-/// Which ids end a response: the one that `task.truncate_at` is, or all that contain it.
-pub fn truncation_ids(task: &TaskSpec, tokenizer: &Tokenizer) -> Result<Vec<bool>, ModelError> {
-    let (key, text) = ("task.truncate_at", &task.truncate_at);
-    match task.truncate_match {
-        TruncateMatch::Token => {
-            let id = only_id(tokenizer, key, text)?;
-            Ok((0..tokenizer.vocab() as u32).map(|other| other == id).collect())
-        }
-        TruncateMatch::Contains => {
-            let ids = tokenizer.ids_containing(text)?;
-            if ids.contains(&true) {
-                return Ok(ids);
-            }
-            Err(ModelError::Input(format!("{key}: no token contains {text:?}, so every response would miss it")))
-        }
-    }
-}
-
-/// The response up to and including the first truncation token at or after `after`; `None` where there is none
-/// (released code: lm_tasks.py, `truncate`).
-pub fn truncate(response: &[u32], truncates: &[bool], after: usize) -> Option<usize> {
-    (after..response.len()).find(|i| truncates.get(response[*i] as usize).copied().unwrap_or(false)).map(|i| i + 1)
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::response::truncation_ids;
     use super::*;
-
-    #[test]
-    fn truncation_starts_at_the_index_and_keeps_the_token() {
-        let stops = [false, true];
-        assert_eq!(truncate(&[1, 0, 1, 0], &stops, 1), Some(3));
-        assert_eq!(truncate(&[1, 0, 1, 0], &stops, 0), Some(1));
-        assert_eq!(truncate(&[1, 0, 0, 0], &stops, 1), None);
-    }
+    use crate::spec::TruncateMatch;
 
     #[test]
     fn queries_are_whole_sentences_padded_on_the_left() {

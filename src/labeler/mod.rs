@@ -3,27 +3,25 @@
 //! from files, in an order shuffled by the seed (recorded.rs). One artifact per round: labels.jsonl holds the round's labels
 //! to train on and then, in the first round, `collect.held_out` more.
 
-pub mod people;
+pub mod human;
 mod programs;
+pub mod questions;
 mod recorded;
-mod samples;
+pub mod rounds;
 
 pub use programs::Simulation;
+pub use questions::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all, sample_each};
 pub use recorded::count as count_recorded;
-pub use samples::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all, sample_each};
 
-use super::StageError;
-use super::context::Context;
-use super::rounds::Round;
-use super::scoring::Scorer;
+use crate::context::{Context, StageError};
 use crate::label::recorded::{QueryOf, hashes};
 use crate::label::{Label, read_lines};
 use crate::model::tokenizer::Tokenizer;
-use crate::random;
 use crate::spec::{CollectSchedule, CollectSpec, DataSpec, LabelerKind, Spec, TaskSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
-use rand::RngExt;
+use crate::task::Scorer;
+use rounds::Round;
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 
@@ -32,12 +30,6 @@ const VERSION: u32 = 2;
 const SIMULATED: u32 = 1;
 /// Of the rounds after the first, and of all rounds of batched and online.
 const ROUNDS: u32 = 1;
-
-/// Uniform numbers for sampling: `[response][rows]`.
-pub fn uniforms(seed: u64, purpose: &str, step: u64, length: usize, rows: usize) -> Vec<Vec<f32>> {
-    let mut rng = random::stream(seed, purpose, step);
-    (0..length).map(|_| (0..rows).map(|_| rng.random::<f32>()).collect()).collect()
-}
 
 /// How often π's samples were preferred to ρ's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -82,11 +74,11 @@ pub enum Source<'a> {
         query_of: QueryOf<'a>,
     },
     /// People, who have answered all that was asked in this round.
-    Human(&'a people::Answered),
+    Human(&'a human::Answered),
 }
 
 /// What labels of a round depend on. `upstream`: ρ, and r_s where it is the labeler; `previous`: π of the round before.
-/// People's labels depend on their answers instead: [`people::Answered::key`].
+/// People's labels depend on their answers instead: [`human::Answered::key`].
 pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>) -> Result<Key, StageError> {
     let task = spec.task.without_place();
     match (spec.labeler.kind, spec.collect.schedule) {

@@ -1,7 +1,7 @@
 //! How far a run is: one line on a terminal, a log line now and then elsewhere, and progress.json in the results directory for
 //! `runner ls`. The time left is that of the whole run: work still to do by the speed at which such work was done so far.
 
-use super::context::Context;
+use super::Context;
 use crate::results::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;

@@ -1,9 +1,9 @@
 //! Labelers that are programs: r_s, which always picks the response with the highest log-odds of "positive" (paper section
 //! 3.1.1), and simulated ones, who choose by what they care for, with noise (label/simulated.rs). Both answer at once.
 
-use super::samples::{Asked, Comparison, VALIDATION_REFERENCES};
+use super::questions::{Asked, Comparison, VALIDATION_REFERENCES};
 use super::{RoundLabels, Tally, write_round};
-use crate::data::queries::Query;
+use crate::context::{Context, StageError};
 use crate::label::simulated::{self, Answers, Qualities};
 use crate::label::{Judgement, Label};
 use crate::metric::rouge::rouge;
@@ -12,10 +12,9 @@ use crate::model::tokenizer::Tokenizer;
 use crate::random;
 use crate::rlhf::reward::argmax;
 use crate::spec::{CollectSchedule, Spec};
-use crate::stage::StageError;
-use crate::stage::context::Context;
-use crate::stage::scoring::{Rule, Scorer};
 use crate::store::atomic::write_atomic;
+use crate::task::scoring::Scorer;
+use crate::task::{Query, Task};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use std::path::Path;
@@ -58,7 +57,7 @@ pub fn mock(context: &Context, spec: &Spec, asked: &Asked<'_>, labeler: &Scorer,
             let best = argmax(&scores);
             count.add(comparison, best);
             let label = Label {
-                query: asked.rule.bare(&asked.queries[comparison.query]),
+                query: asked.task.bare(&asked.queries[comparison.query]),
                 samples: comparison.responses(),
                 judgement: Judgement::Best(best),
                 scores: Some(scores),
@@ -81,7 +80,7 @@ fn scores(asked: &Asked<'_>, labeler: Option<&Scorer>, chunk: &[Comparison]) -> 
     let repeated: Vec<Query> =
         chunk.iter().flat_map(|c| std::iter::repeat_n(asked.queries[c.query].clone(), c.candidates.len())).collect();
     let scores = match labeler {
-        Some(labeler) => labeler.plain(asked.rule, &repeated, &responses)?,
+        Some(labeler) => labeler.plain(asked.task, &repeated, &responses)?,
         None => vec![0.0; responses.len()],
     };
     let mut rest = &scores[..];
@@ -113,12 +112,12 @@ pub fn simulated(
 ) -> Result<(), StageError> {
     let settings = &spec.labeler.simulated;
     let (mut comparisons, mut qualities) = (Vec::new(), Vec::new());
-    let (rule, tokenizer) = (asked.rule, simulation.tokenizer);
+    let (task, tokenizer) = (asked.task, simulation.tokenizer);
     let answer = |chunk: &[Comparison]| {
         let one = |(comparison, scores): (&Comparison, Vec<f32>)| {
             let summary = simulation.summaries.get(comparison.query).and_then(Option::as_deref);
-            let source = &tokenizer.decode(&rule.bare(&asked.queries[comparison.query]))?;
-            let seen = Seen { source, summary, rule, tokenizer };
+            let source = &tokenizer.decode(&task.bare(&asked.queries[comparison.query]))?;
+            let seen = Seen { source, summary, task, tokenizer };
             seen.qualities(spec, &comparison.responses(), &scores)
         };
         chunk.iter().zip(scores(asked, simulation.labeler, chunk)?).map(one).collect::<Result<Vec<_>, StageError>>()
@@ -139,7 +138,7 @@ pub fn simulated(
         let (place, shown) = &answers[i][worker];
         count.add(comparison, shown[*place]);
         let label = Label {
-            query: rule.bare(&asked.queries[comparison.query]),
+            query: task.bare(&asked.queries[comparison.query]),
             samples: shown.iter().map(|c| comparison.candidates[*c].response.clone()).collect(),
             judgement: Judgement::Best(*place),
             scores: Some(shown.iter().map(|c| utilities[i][*c] as f32).collect()),
@@ -183,7 +182,7 @@ fn answers(spec: &Spec, i: usize, utilities: &[f64]) -> Vec<(usize, Vec<usize>)>
 struct Seen<'a> {
     source: &'a str,
     summary: Option<&'a str>,
-    rule: &'a Rule,
+    task: &'a Task,
     tokenizer: &'a Tokenizer,
 }
 
@@ -199,7 +198,7 @@ impl Seen<'_> {
             ));
         }
         let one = |(candidate, score): (&Vec<u32>, &f32)| {
-            let text = self.tokenizer.decode(&candidate[..self.rule.cut(candidate).unwrap_or(candidate.len())])?;
+            let text = self.tokenizer.decode(&candidate[..self.task.cut(candidate).unwrap_or(candidate.len())])?;
             Ok(Qualities {
                 score: f64::from(*score),
                 copy: novelty(self.source, &text).ngram4.map_or(0.0, |new| 1.0 - new),

@@ -2,8 +2,9 @@
 //! reference values (tests/fixtures/text/make_text.py), and where responses end. Other files of that script can be named
 //! with RUNNER_TEXT_CASES.
 
-use super::clean::clean;
-use super::queries::{QueryFormat, truncate, truncation_ids};
+use super::QueryFormat;
+use super::response::{truncate, truncation_ids};
+use crate::data::clean::clean;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::{Clean, Options, TaskSpec, load};
 use serde::Deserialize;

@@ -1,18 +1,16 @@
 //! Recorded labels of people: read from files, drawn at random by the seed.
 
-use crate::data::queries::QueryFormat;
+use crate::context::{Context, Kept, StageError, keep_read};
 use crate::data::read_report::ReadReport;
-use crate::label::Label;
 use crate::label::draw::Draw;
 use crate::label::recorded::{self, QueryOf, Reading};
 use crate::label::report::LabelsReport;
-use crate::label::shared_queries;
+use crate::label::{Label, shared_queries};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
 use crate::spec::Spec;
-use crate::stage::context::{Context, keep_read};
-use crate::stage::{Kept, StageError};
 use crate::store::atomic::{write_atomic, write_atomic_with};
+use crate::task::QueryFormat;
 use std::io::Write;
 use std::path::Path;
 

@@ -3,25 +3,23 @@
 //! there it is used as it is, and nothing in it is ever changed. Where a labeler is dropped after a later round was asked,
 //! that round keeps its questions, although the policy that they were sampled from is trained anew.
 
-use super::samples::{Comparison, VALIDATION_REFERENCES};
+use super::questions::{Comparison, VALIDATION_REFERENCES};
 use super::{CANDIDATES, RoundLabels, Tally, VERSION, write_round};
-use crate::data::queries::Query;
+use crate::context::{Context, StageError};
 use crate::label::batch::status::drop_by_thresholds;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, lines, other_questions, write_batch};
 use crate::label::batch::{Batch, Candidate, Item, Purpose, Text, read};
 use crate::label::human::{HumanReport, Used, labels};
-use crate::label::instructions::built_in;
 use crate::label::{Judgement, Label, LabelError};
+use crate::labeler::rounds::{Round, is_validation};
 use crate::model::tokenizer::Tokenizer;
 use crate::results::stops::now;
 use crate::spec::{CollectSchedule, CollectSpec, HumanSpec, Spec, resolved_toml};
-use crate::stage::StageError;
-use crate::stage::context::Context;
-use crate::stage::rounds::{Round, is_validation};
-use crate::stage::scoring::Rule;
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
 use crate::store::input::read_to_string;
+use crate::task::instructions::built_in;
+use crate::task::{Query, Task};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -226,7 +224,7 @@ pub struct Desk<'a> {
     pub context: &'a Context,
     pub run: &'a str,
     pub spec: &'a Spec,
-    pub rule: &'a Rule,
+    pub task: &'a Task,
     pub queries: &'a [Query],
     pub tokenizer: &'a Tokenizer,
     /// Directory of the tokenizer's files.
@@ -389,11 +387,11 @@ impl Desk<'_> {
     fn question(&self, round: &Round, comparison: &Comparison) -> Result<Question, StageError> {
         let text = |ids: &[u32]| Ok::<_, StageError>(Text { text: self.tokenizer.decode(ids)?, ids: ids.to_vec() });
         let empty = Vec::new();
-        let query = self.rule.bare(self.queries.get(comparison.query).unwrap_or(&empty));
+        let query = self.task.bare(self.queries.get(comparison.query).unwrap_or(&empty));
         let mut candidates = Vec::new();
         for (i, drawn) in comparison.candidates.iter().enumerate() {
             // What people see, and what r then reads: the response up to its truncation token.
-            let cut = self.rule.cut(&drawn.response);
+            let cut = self.task.cut(&drawn.response);
             let policy = round.number > 1 && !(comparison.validation && i < VALIDATION_REFERENCES);
             candidates.push(Candidate {
                 response: text(&drawn.response[..cut.unwrap_or(drawn.response.len())])?,

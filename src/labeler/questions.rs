@@ -1,16 +1,14 @@
 //! What labelers compare: four responses to a query, of ρ, of π as it is between two rounds, or (online) of both while π
 //! is trained.
 
-use super::uniforms;
-use crate::data::queries::Query;
+use crate::context::{Context, Saved, StageError};
+use crate::labeler::rounds::{Round, is_validation, wanted};
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, sample};
 use crate::random;
 use crate::spec::Spec;
-use crate::stage::StageError;
-use crate::stage::context::{Context, Saved};
-use crate::stage::rounds::{Round, is_validation, wanted};
-use crate::stage::scoring::{ROWS, Rule};
+use crate::task::scoring::ROWS;
+use crate::task::{Query, Task};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
@@ -100,7 +98,7 @@ fn sample_pass(
     k: usize,
     (purpose, i): (&str, usize),
 ) -> Result<Samples, StageError> {
-    let u = uniforms(spec.seed, purpose, i as u64, spec.task.response_length, queries.len() * k);
+    let u = random::uniforms(spec.seed, purpose, i as u64, spec.task.response_length, queries.len() * k);
     let args = Sampling {
         queries,
         k,
@@ -118,14 +116,14 @@ fn sample_pass(
 fn sample_complete(
     model: &Gpt2,
     spec: &Spec,
-    rule: &Rule,
+    task: &Task,
     queries: &[Query],
     k: usize,
     purpose: &str,
 ) -> Result<(Vec<Drawn>, usize), StageError> {
     let (mut responses, mut logprobs) = sample_passes(model, spec, queries, k, purpose)?;
     let missing = |responses: &[Vec<u32>]| -> Vec<usize> {
-        (0..responses.len()).filter(|i| rule.cut(&responses[*i]).is_none()).collect()
+        (0..responses.len()).filter(|i| task.cut(&responses[*i]).is_none()).collect()
     };
     let mut rejected = missing(&responses);
     for again in 1..=TRIES {
@@ -146,7 +144,7 @@ fn sample_complete(
         }
     }
     let drawn = |(response, logprobs): (Vec<u32>, Vec<f32>)| {
-        let kept = rule.cut(&response).unwrap_or(response.len());
+        let kept = task.cut(&response).unwrap_or(response.len());
         Drawn { logprob: logprobs[..kept].iter().sum(), response }
     };
     Ok((responses.into_iter().zip(logprobs).map(drawn).collect(), rejected.len()))
@@ -159,7 +157,7 @@ pub struct Asked<'a> {
     pub model: &'a Gpt2,
     /// Updates that `model` has behind it.
     pub update: usize,
-    pub rule: &'a Rule,
+    pub task: &'a Task,
     /// The task's training queries.
     pub queries: &'a [Query],
     /// Online: what was asked while π was trained; nothing is sampled then.
@@ -225,7 +223,7 @@ impl Asked<'_> {
             1 => format!("label samples {i}"),
             round => format!("label samples of round {round}, {i}"),
         };
-        let (drawn, left) = sample_complete(self.model, spec, self.rule, &texts, CANDIDATES, &purpose)?;
+        let (drawn, left) = sample_complete(self.model, spec, self.task, &texts, CANDIDATES, &purpose)?;
         let of = |(query, candidates): (&usize, &[Drawn])| Comparison {
             query: *query,
             candidates: candidates.to_vec(),
@@ -255,7 +253,7 @@ impl Asked<'_> {
 /// Online: the comparisons that PPO update `update` asks for when it begins, of π as it is then.
 pub fn request(
     spec: &Spec,
-    rule: &Rule,
+    task: &Task,
     queries: &[Query],
     reference: &Gpt2,
     policy: &Gpt2,
@@ -270,7 +268,7 @@ pub fn request(
     let (training, validation): (Vec<Query>, Vec<Query>) = (of(false).collect(), of(true).collect());
     let sample = |model: &Gpt2, queries: &[Query], k: usize, who: &str| match queries.is_empty() {
         true => Ok((Vec::new(), 0)),
-        false => sample_complete(model, spec, rule, queries, k, &format!("online samples{who} {update}")),
+        false => sample_complete(model, spec, task, queries, k, &format!("online samples{who} {update}")),
     };
     let k = VALIDATION_REFERENCES;
     let (all_policy, _) = sample(policy, &training, CANDIDATES, "")?;
@@ -296,8 +294,8 @@ pub fn read_requests(dir: &Path) -> Result<Vec<Comparison>, StageError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::labeler::rounds::rounds;
     use crate::spec::ModelSize;
-    use crate::stage::rounds::rounds;
     use std::sync::atomic::Ordering;
 
     #[test]
@@ -311,7 +309,7 @@ mod tests {
         });
         let spec: Spec = serde_json::from_value(value).unwrap();
         let queries: Vec<Query> = (0..64u32).map(|i| (0..6).map(|t| Some((i * 7 + t * 3) % 60)).collect()).collect();
-        let rule = Rule {
+        let task = Task {
             truncates: vec![true; 61],
             after: 2,
             missing_score: -1.0,
@@ -325,7 +323,7 @@ mod tests {
             round: rounds(&spec)[0],
             model: &model,
             update: 0,
-            rule: &rule,
+            task: &task,
             queries: &queries,
             collected: None,
         };
