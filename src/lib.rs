@@ -18,6 +18,7 @@ pub mod printed;
 pub mod random;
 pub mod report;
 pub mod results;
+pub mod rl;
 pub mod rlhf;
 pub mod run;
 pub mod schemas;

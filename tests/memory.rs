@@ -10,9 +10,9 @@ use runner::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use runner::model::memory::{Shape, keep_freed_memory};
 use runner::model::optimizer::Adam;
 use runner::model::sampling::{Sampling, logprobs, sample};
+use runner::rl::{Ppo, Rollout, Settings, optimise};
 use runner::rlhf::advantages::token_rewards;
 use runner::spec::Spec;
-use runner::stage::policy::{Rollout, optimise};
 use runner::task::scoring::raw_scores;
 use serde_json::json;
 
@@ -89,7 +89,8 @@ impl Update {
         };
         let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, 0.15);
         let order = |_| (0..batch).collect();
-        let updated = optimise(&self.spec, &order, 1e-5, policy, &mut self.adam, &rollout, &rewards);
+        let with = (&Settings::of(&self.spec), &Ppo::of(&self.spec.policy) as _);
+        let updated = optimise(with, &order, 1e-5, (policy, &mut self.adam), &rollout, &rewards);
         self.policy = Some(updated.expect("an update").0);
     }
 }

@@ -6,7 +6,7 @@ use runner::model::gpt2::{ScalarModel, Weights};
 use runner::model::optimizer::Adam;
 use runner::model::sampling::{logprobs, to_vec};
 use runner::model::weights::{save_gpt2, save_scalar};
-use runner::stage::policy::optimise;
+use runner::rl::{Ppo, Settings, optimise};
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::fs;
@@ -31,15 +31,15 @@ pub fn write(dir: &Path, workload: &Workload) -> Result<Value, Box<dyn Error>> {
         spec.policy.epochs = epochs;
         let mut adam = Adam::new(spec.policy.adam);
         let model = setting.policy.clone();
-        let (model, line) = optimise(&spec, &order, spec.policy.lr, model, &mut adam, &rollout, &rewards)?;
-        Ok::<_, Box<dyn Error>>((model, adam, line))
+        let with = (&Settings::of(&spec), &Ppo::of(&spec.policy) as _);
+        let (model, statistics) = optimise(with, &order, spec.policy.lr, (model, &mut adam), &rollout, &rewards)?;
+        Ok::<_, Box<dyn Error>>((model, adam, statistics))
     };
-    let (_, adam, line) = update(1)?;
+    let (_, adam, statistics) = update(1)?;
     let norms = gradient_norms(&setting.policy, &adam)?;
     let (after, _, _) = update(setting.spec.policy.epochs)?;
     let (p, task) = (&setting.spec.policy, &setting.spec.task);
     let after = logprobs(&after.trunk, &rollout.queries, &rollout.responses, task.temperature)?;
-    let statistic = |name: &str| line.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
     let numbers = json!({
         "queries": rollout.queries,
         "responses": rollout.responses,
@@ -47,9 +47,9 @@ pub fn write(dir: &Path, workload: &Workload) -> Result<Value, Box<dyn Error>> {
         "values": rollout.values,
         "ref_logprobs": rollout.ref_logprobs,
         "scores": rollout.scores,
-        "policy_loss": statistic("ppo/loss/policy"),
-        "value_loss": statistic("ppo/loss/value"),
-        "loss": statistic("ppo/loss/total"),
+        "policy_loss": statistics.loss_policy,
+        "value_loss": statistics.loss_value,
+        "loss": statistics.loss_total,
         "gradient_norms": norms,
         "logprobs_after": after,
         "constants": {

@@ -19,9 +19,10 @@ use runner::context::StageError;
 use runner::model::gpt2::{Gpt2, ScalarModel};
 use runner::model::memory::keep_freed_memory;
 use runner::model::optimizer::Adam;
+use runner::rl::rollout::Inputs;
+use runner::rl::{Ppo, Rollout, Settings, optimise, roll_out};
 use runner::rlhf::advantages::token_rewards;
 use runner::spec::{ModelSize, Spec};
-use runner::stage::policy::{Inputs, Rollout, optimise, roll_out};
 use runner::task::scoring::Scorer;
 use runner::task::{Query, Task};
 use serde::Deserialize;
@@ -116,7 +117,7 @@ impl Setting {
             queries: &self.queries,
             end_of_text: 0,
         };
-        roll_out(&self.spec, &inputs, policy, update)
+        roll_out(&Settings::of(&self.spec), &inputs, policy, update)
     }
 
     /// Rewards of a batch at the initial KL coefficient.
@@ -143,7 +144,8 @@ fn time(args: &Args, workload: &Workload) -> Result<Value, Box<dyn Error>> {
         let order = |_| (0..args.batch).collect();
         policy = trace_span!("optimise")
             .in_scope(|| {
-                optimise(&setting.spec, &order, setting.spec.policy.lr, policy, &mut adam, &rollout, &rewards)
+                let with = (&Settings::of(&setting.spec), &Ppo::of(&setting.spec.policy) as _);
+                optimise(with, &order, setting.spec.policy.lr, (policy, &mut adam), &rollout, &rewards)
             })?
             .0;
         let total = started.elapsed().as_secs_f64();

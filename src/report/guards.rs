@@ -4,8 +4,8 @@ use super::Results;
 use super::html::{escape, scrolling};
 use super::tables::show;
 use crate::results::number;
+use crate::rl::guards::{GUARDS, Guard, Limits};
 use crate::spec::Spec;
-use crate::stage::guards::lowest_kl;
 use serde_json::{Map, Value};
 
 /// A guard's worst update.
@@ -25,27 +25,19 @@ impl Worst {
     }
 }
 
-/// The guards of src/stage/guards.rs that compare a number of each update with a limit of the spec.
+/// The guards that compare a number of each update with a limit.
 pub fn worst(spec: &Spec, metrics: &[Map<String, Value>]) -> Vec<Worst> {
-    let guards = &spec.guards;
-    let target = crate::spec::KlSchedule::Adaptive == spec.policy.kl.schedule;
-    let mut watched = vec![
-        ("ratio of the first minibatch from 1", "ppo/ratio_error", 1.0, guards.ratio_tolerance),
-        ("KL below zero, nats", "objective/kl", -1.0, -lowest_kl(guards.negative_kl, spec.policy.batch_size)),
-    ];
-    if target {
-        let limit = guards.kl_times_target * spec.policy.kl.target;
-        watched.push(("KL above its target, nats", "objective/kl", 1.0, limit));
-    }
-    watched
-        .into_iter()
-        .filter_map(|(guard, key, sign, limit)| {
-            let values =
-                metrics.iter().enumerate().filter_map(|(i, line)| Some((i as u64 + 1, sign * number(line, key)?)));
-            let (update, value) = values.max_by(|a, b| a.1.total_cmp(&b.1))?;
-            Some(Worst { guard, value, update, limit })
-        })
-        .collect()
+    let limits = Limits { policy: &spec.policy, guards: &spec.guards };
+    let of = |guard: &Guard| {
+        let limit = (guard.limit)(&limits)?;
+        let values = metrics
+            .iter()
+            .enumerate()
+            .filter_map(|(i, line)| Some((i as u64 + 1, guard.sign * number(line, guard.metric)?)));
+        let (update, value) = values.max_by(|a, b| a.1.total_cmp(&b.1))?;
+        Some(Worst { guard: guard.watches, value, update, limit })
+    };
+    GUARDS.iter().filter_map(of).collect()
 }
 
 /// The page's section; nothing where there is nothing to say.

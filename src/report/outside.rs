@@ -2,6 +2,7 @@
 //! stand in a column of their own.
 
 use super::tables::{at_the_end, row, show, table};
+use crate::results::name;
 use crate::results::{Results, Row, Run, Table, read_json};
 use crate::spec::{CollectSchedule, Follows, LabelerKind, ModelSize, Spec, changed_from_preset};
 use serde::Deserialize;
@@ -70,9 +71,9 @@ fn of_run(results: &Results, run: &Run, outside: &Outside, seeds: &[u64]) -> Vec
     let reward: Option<serde_json::Value> = read_json(&reward).ok();
     let loss = reward.and_then(|json| json["final_loss"].as_f64()).map(|loss| (loss, 1));
     let found = [
-        ("score under r, last twentieth of training", "score", at_the_end(run, "objective/score"), &task.score),
-        ("KL(π, ρ) per response, nats, likewise", "kl", at_the_end(run, "objective/kl"), &task.kl),
-        ("β, likewise", "kl_coef", at_the_end(run, "objective/kl_coef"), &task.kl_coef),
+        ("score under r, last twentieth of training", "score", at_the_end(run, name::SCORE), &task.score),
+        ("KL(π, ρ) per response, nats, likewise", "kl", at_the_end(run, name::KL), &task.kl),
+        ("β, likewise", "kl_coef", at_the_end(run, name::KL_COEF), &task.kl_coef),
         ("loss of r, last minibatch", "reward_loss", loss, &task.reward_loss),
     ];
     found

@@ -1,6 +1,7 @@
 //! Plots as SVG: score against episodes, score against KL with the closed-form optimum, KL and β against episodes; of
 //! summaries, what is new in them and where they copy from.
 
+use crate::results::name;
 use std::ops::Range;
 
 use plotters::coord::types::RangedCoordf64;
@@ -315,7 +316,7 @@ fn figure2(results: &Results) -> Result<Option<String>, ResultsError> {
     let runs: Vec<(&str, Points)> = results
         .runs
         .iter()
-        .map(|run| (run.name.as_str(), column(run, "elapsed/episodes", judge.metric())))
+        .map(|run| (run.name.as_str(), column(run, name::EPISODES, judge.metric())))
         .filter(|(_, points)| !points.is_empty())
         .collect();
     if runs.is_empty() {
@@ -362,7 +363,7 @@ fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
         .runs
         .iter()
         .map(|run| {
-            let path = smooth(&column(run, "objective/kl", judge.metric()));
+            let path = smooth(&column(run, name::KL, judge.metric()));
             let end = run.evaluation.as_ref().map(|e| (e.kl.mean, e.policy.mean));
             (run.name.as_str(), path, end)
         })
@@ -401,9 +402,8 @@ fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
 
 fn kl(results: &Results) -> Result<Option<String>, ResultsError> {
     let fail = failed("kl");
-    let pick =
-        |key: &str| -> Vec<Points> { results.runs.iter().map(|run| column(run, "elapsed/episodes", key)).collect() };
-    let (kls, betas) = (pick("objective/kl"), pick("objective/kl_coef"));
+    let pick = |key: &str| -> Vec<Points> { results.runs.iter().map(|run| column(run, name::EPISODES, key)).collect() };
+    let (kls, betas) = (pick(name::KL), pick(name::KL_COEF));
     let end = kls.iter().chain(&betas).flatten().map(|p| p.0).fold(0.0, f64::max) * 1.02;
     if end <= 0.0 {
         return Ok(None);

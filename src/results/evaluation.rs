@@ -1,6 +1,7 @@
 //! runs/RUN/evaluation.json: what one policy reached on held-out queries; samples.jsonl: some of its texts.
 
 use super::labelers::SimulatedReport;
+use super::metrics::name;
 use super::texts::Texts;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -84,8 +85,8 @@ impl Judge {
     /// The metric of a PPO update that it gives.
     pub fn metric(self) -> &'static str {
         match self {
-            Self::Mock => "objective/mock_score",
-            Self::Reward => "objective/score",
+            Self::Mock => name::MOCK_SCORE,
+            Self::Reward => name::SCORE,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! runs/RUN/metrics.jsonl: one line per PPO update.
+//! runs/RUN/metrics.jsonl: one line per PPO update. [`MetricsLine`] is the one list of metrics: it is written, its schema says
+//! what each is and in what unit, TensorBoard has its names as tags, and readers take names from [`name`].
 
 use super::read::{ResultsError, read_jsonl};
 use schemars::JsonSchema;
@@ -7,7 +8,7 @@ use serde_json::{Map, Value};
 use std::path::Path;
 
 /// One line of runs/RUN/metrics.jsonl: one PPO update, under the names of the released code where it has one.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MetricsLine {
     /// Mean over the batch of the summed log π - log ρ, in nats per response.
@@ -16,9 +17,6 @@ pub struct MetricsLine {
     /// β during this update.
     #[serde(rename = "objective/kl_coef")]
     pub kl_coef: f64,
-    /// α of the entropy bonus during this update, where there is one.
-    #[serde(rename = "objective/entropy_coef", default, skip_serializing_if = "Option::is_none")]
-    pub entropy_coef: Option<f64>,
     /// Mean over the batch of the summed -log π of the sampled tokens, in nats per response.
     #[serde(rename = "objective/entropy")]
     pub entropy: f64,
@@ -31,9 +29,6 @@ pub struct MetricsLine {
     /// Mean of the summed token rewards: score minus β times KL.
     #[serde(rename = "objective/score_total")]
     pub score_total: f64,
-    /// Mean log-odds under the mock labeler r_s, where there is one.
-    #[serde(rename = "objective/mock_score", default, skip_serializing_if = "Option::is_none")]
-    pub mock_score: Option<f64>,
     /// Share of responses that hold the truncation token after its earliest position.
     #[serde(rename = "objective/truncated")]
     pub truncated: f64,
@@ -43,8 +38,16 @@ pub struct MetricsLine {
     /// Variance of the values at sampling time.
     #[serde(rename = "ppo/val/var")]
     pub value_var: f64,
+    /// Mean log-odds under the mock labeler r_s, where there is one.
+    #[serde(rename = "objective/mock_score", default, skip_serializing_if = "Option::is_none")]
+    pub mock_score: Option<f64>,
+    /// α of the entropy bonus during this update, where there is one.
+    #[serde(rename = "objective/entropy_coef", default, skip_serializing_if = "Option::is_none")]
+    pub entropy_coef: Option<f64>,
+    /// Mean over tokens of the clipped policy loss.
     #[serde(rename = "ppo/loss/policy")]
     pub loss_policy: f64,
+    /// Half the mean over tokens of the clipped squared error of the values.
     #[serde(rename = "ppo/loss/value")]
     pub loss_value: f64,
     /// Policy loss plus vf_coef times value loss.
@@ -65,8 +68,10 @@ pub struct MetricsLine {
     /// Mean squared difference of values and returns.
     #[serde(rename = "ppo/val/error")]
     pub value_error: f64,
+    /// Mean of the returns that values are taught.
     #[serde(rename = "ppo/returns/mean")]
     pub returns_mean: f64,
+    /// Their variance.
     #[serde(rename = "ppo/returns/var")]
     pub returns_var: f64,
     /// 1 - value error / variance of the returns.
@@ -116,4 +121,39 @@ pub fn read_metrics(path: &Path) -> Result<Vec<Map<String, Value>>, ResultsError
 /// A finite number of a metrics line.
 pub fn number(step: &Map<String, Value>, key: &str) -> Option<f64> {
     step.get(key).and_then(Value::as_f64).filter(|v| v.is_finite())
+}
+
+/// Names of metrics that readers look up.
+pub mod name {
+    pub const KL: &str = "objective/kl";
+    pub const KL_COEF: &str = "objective/kl_coef";
+    pub const ENTROPY: &str = "objective/entropy";
+    pub const SCORE: &str = "objective/score";
+    pub const MOCK_SCORE: &str = "objective/mock_score";
+    pub const RATIO_ERROR: &str = "ppo/ratio_error";
+    pub const DIRECTION: &str = "ppo/direction";
+    pub const UPDATES: &str = "elapsed/updates";
+    pub const EPISODES: &str = "elapsed/episodes";
+    pub const TIME: &str = "elapsed/time";
+
+    #[cfg(test)]
+    pub const ALL: [&str; 10] =
+        [KL, KL_COEF, ENTROPY, SCORE, MOCK_SCORE, RATIO_ERROR, DIRECTION, UPDATES, EPISODES, TIME];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_readers_look_up_are_written() {
+        let schema = schemars::schema_for!(MetricsLine).to_value();
+        let properties = schema["properties"].as_object().unwrap();
+        for name in name::ALL {
+            assert!(properties.contains_key(name), "{name}");
+        }
+        for (name, property) in properties {
+            assert!(property["description"].as_str().is_some_and(|text| !text.is_empty()), "{name} is not explained");
+        }
+    }
 }

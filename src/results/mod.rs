@@ -25,7 +25,7 @@ pub use evaluation::{Accuracy, Context, Evaluation, FrontierPoint, Judge, Moment
 pub use labelers::{Share, SimulatedReport};
 pub use load::{Results, Run, unlike_the_paper, with_origin};
 pub use manifest::{Manifest, SourceRecord, StageRecord, State, Waited};
-pub use metrics::{MetricsLine, number, read_metrics};
+pub use metrics::{MetricsLine, name, number, read_metrics};
 pub use outcome::Outcome;
 pub use progress::Progress;
 pub use read::{ResultsError, read_json, read_jsonl, read_text, write_atomic};

@@ -1,5 +1,6 @@
 //! metrics.jsonl as a TensorBoard event file: TFRecord framing, hand-encoded `Event` protobufs, masked CRC-32C.
 
+use super::metrics::name;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -57,7 +58,7 @@ impl Events {
 
 /// The record of one line, the `line`-th of its file.
 fn event(out: &mut Vec<u8>, line: u64, step: &Map<String, Value>) {
-    let at = number(step, "elapsed/updates").map_or(line, |v| v.max(0.0) as u64);
+    let at = number(step, name::UPDATES).map_or(line, |v| v.max(0.0) as u64);
     let mut summary = Vec::new();
     for key in step.keys() {
         if let Some(value) = number(step, key) {
@@ -69,7 +70,7 @@ fn event(out: &mut Vec<u8>, line: u64, step: &Map<String, Value>) {
         }
     }
     let mut event = Vec::new();
-    fixed64(&mut event, 1, number(step, "elapsed/time").unwrap_or(0.0));
+    fixed64(&mut event, 1, number(step, name::TIME).unwrap_or(0.0));
     event.push(2 << 3);
     varint(&mut event, at);
     bytes(&mut event, 5, &summary);

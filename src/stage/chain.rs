@@ -2,13 +2,13 @@
 //! whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
 
 use super::experiment::{Lack, STAND_IN, or_stand_in};
-use super::policy::{self, Segment};
+use super::policy::{self, LabelsSoFar, Segment};
 use super::reward::{self, Summary};
 use crate::context::{Context, StageError};
 use crate::label::human::HumanReport;
 use crate::labeler::human::{self, Progress};
 use crate::labeler::rounds::{Round, rounds};
-use crate::labeler::{self, Asked, Simulation, Source, Tally, gather, read_requests};
+use crate::labeler::{self, Asked, Simulation, Source, gather, read_requests};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::results::{Accuracy, RoundReport, Rounds};
@@ -387,7 +387,7 @@ impl<'a> Chain<'a> {
     /// Trains π under the present r for the round's updates.
     fn train(&mut self, round: &Round, key: &Key) -> Result<(), StageError> {
         let scorer = self.scorer.as_ref().ok_or_else(|| StageError::Input("there is no r to optimise".into()))?;
-        let inputs = policy::Inputs {
+        let inputs = crate::rl::rollout::Inputs {
             reference: self.inputs.reference,
             scorer,
             mock: self.inputs.mock,
@@ -399,15 +399,10 @@ impl<'a> Chain<'a> {
         let labels = match self.spec.collect.schedule {
             CollectSchedule::Batched | CollectSchedule::Online => {
                 let known = gather(&self.labels, self.spec.collect.labels)?;
-                let mut line =
-                    vec![("labels/round", round.number as f64), ("labels/collected", known.training.len() as f64)];
-                let Tally { wins, n } = known.validation;
-                if n > 0 {
-                    line.extend([("labels/win_rate", wins as f64 / n as f64), ("labels/win_rate_n", n as f64)]);
-                }
-                line
+                let (round, collected) = (round.number, known.training.len());
+                Some(LabelsSoFar { round, collected, validation: known.validation })
             }
-            _ => Vec::new(),
+            _ => None,
         };
         let desk = self.desk();
         let next = rounds(self.spec).into_iter().nth(round.number);

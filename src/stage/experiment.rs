@@ -421,7 +421,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }
     };
-    let inputs = policy::Inputs {
+    let inputs = crate::rl::rollout::Inputs {
         reference: &s.rho,
         scorer: &scorer,
         mock: s.mock.as_ref(),

@@ -1,16 +1,42 @@
 //! The authors' bug (paper section 4.4) on purpose: with a sign flipped, training stops within one update.
 
-use super::guards::flip::{FLIP, Flip};
-use super::policy::{self, Inputs, Segment};
+use super::policy::{Learner, Segment, train as train_policy};
 use crate::context::{Context, StageError};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
+use crate::rl::rollout::Inputs;
+use crate::rl::{Advantages, Algorithm, Ppo};
+use crate::rlhf::advantages::token_rewards;
+use crate::rlhf::ppo::{Loss, Targets};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{ModelSize, Spec};
 use crate::task::scoring::Scorer;
 use crate::task::{Query, Task};
+use burn::tensor::Tensor;
 use serde_json::{Value, json};
 
 const VOCABULARY: usize = 61;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flip {
+    Score,
+    Penalty,
+    Advantages,
+}
+
+/// PPO that learns the opposite.
+struct Opposite(Ppo);
+
+impl Algorithm for Opposite {
+    fn advantages(&self, rewards: &[Vec<f32>], values: &[Vec<f32>]) -> Advantages {
+        let Advantages { mut advantages, returns } = self.0.advantages(rewards, values);
+        advantages.iter_mut().flatten().for_each(|a| *a = -*a);
+        Advantages { advantages, returns }
+    }
+
+    fn loss(&self, logprobs: Tensor<1>, values: Tensor<1>, fixed: &Targets) -> Loss {
+        self.0.loss(logprobs, values, fixed)
+    }
+}
 
 fn spec() -> Spec {
     let value = json!({
@@ -50,12 +76,19 @@ fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
         end_of_text: VOCABULARY as u32 - 1,
     };
     let spec = spec();
-    let key = policy::key(&spec, &[]).unwrap();
-    FLIP.set(flip);
-    let result = policy::run(&context, "run", &spec, &key, &inputs, &Segment::whole(&spec));
-    FLIP.set(None);
+    let ppo = Ppo::of(&spec.policy);
+    let (right, wrong): (&dyn Algorithm, &dyn Algorithm) = (&ppo, &Opposite(ppo));
+    let learner = Learner {
+        algorithm: if flip == Some(Flip::Advantages) { wrong } else { right },
+        rewards: match flip {
+            Some(Flip::Score) => |s, l, r, b| token_rewards(&s.iter().map(|s| -s).collect::<Vec<_>>(), l, r, b),
+            Some(Flip::Penalty) => |s, l, r, b| token_rewards(s, l, r, -b),
+            _ => token_rewards,
+        },
+    };
+    let result = train_policy((&context, "run"), &spec, (&inputs, learner), &Segment::whole(&spec), dir.path());
     let text = std::fs::read_to_string(context.out.join("runs/run/metrics.jsonl")).unwrap_or_default();
-    (result.map(drop), text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
+    (result, text.lines().map(|l| serde_json::from_str(l).unwrap()).collect())
 }
 
 fn guard(flip: Flip) -> (&'static str, String, usize) {

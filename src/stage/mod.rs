@@ -6,7 +6,6 @@ pub mod classifier;
 pub mod evaluate;
 pub mod experiment;
 pub mod given;
-pub mod guards;
 pub mod measures;
 pub mod policy;
 pub mod pretrain;

@@ -8,6 +8,7 @@ use crate::label::batch::quality::{Replies, quality};
 use crate::label::batch::read::check_labeler;
 use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::results;
+use crate::results::name;
 use crate::results::stops::{Asked, StopRequest, ask, now, requested};
 use crate::spec::did_you_mean;
 use crate::store::input;
@@ -192,9 +193,8 @@ fn curve(path: &Path) -> Vec<[Option<f64>; 3]> {
     let lines = BufReader::new(file).lines().map_while(Result::ok);
     let values = lines.filter_map(|line| serde_json::from_str::<Map<String, Value>>(&line).ok());
     let number = |line: &Map<String, Value>, name: &str| line.get(name).and_then(Value::as_f64);
-    let all: Vec<[Option<f64>; 3]> = values
-        .map(|v| [number(&v, "elapsed/episodes"), number(&v, "objective/score"), number(&v, "objective/kl")])
-        .collect();
+    let all: Vec<[Option<f64>; 3]> =
+        values.map(|v| [number(&v, name::EPISODES), number(&v, name::SCORE), number(&v, name::KL)]).collect();
     let step = all.len().div_ceil(POINTS).max(1);
     let last = all.len().saturating_sub(1);
     all.into_iter().enumerate().filter(|(i, _)| i % step == 0 || *i == last).map(|(_, point)| point).collect()

@@ -5,6 +5,7 @@ use crate::report::plots::{
     Chart, GREY, Points, canvas, chart, color, column, dashed, failed, legend, line, smooth, span,
 };
 use crate::results::ResultsError;
+use crate::results::name;
 use crate::suite::paper::{CurvePoint, curves};
 use crate::suite::results::SuiteResults;
 use crate::suite::types::Makes;
@@ -23,7 +24,7 @@ fn band(results: &SuiteResults, name: &str, judge: crate::results::Judge) -> Ban
     let mut seeds = 0;
     for member in results.members.iter().filter(|m| m.name == name) {
         let Some(run) = member.the_run() else { continue };
-        let points = smooth(&column(run, "elapsed/episodes", judge.metric()));
+        let points = smooth(&column(run, name::EPISODES, judge.metric()));
         seeds += usize::from(!points.is_empty());
         points.into_iter().for_each(|(x, y)| at.entry(x.round().max(0.0) as u64).or_default().push(y));
     }

@@ -3,6 +3,7 @@
 use super::{Measured, absent, described, made, only_at_the_papers_setting};
 use crate::metric::interval::mean_interval;
 use crate::report::tables::gains;
+use crate::results::name;
 use crate::results::{Evaluation, Row, Table};
 use crate::spec::KlSchedule;
 use crate::suite::paper::{Value, paper};
@@ -49,7 +50,7 @@ pub fn without_penalty(results: &SuiteResults) -> Vec<Table> {
         }
         let kl = over(results, name, |e| e.contexts.iter().map(|c| c.kl).collect());
         rows.extend(kl.map(|m| described("KL(π, ρ) per response, nats", &label, "kl", &m, "not penalised")));
-        if let Some(m) = at_the_end(results, name, "objective/entropy") {
+        if let Some(m) = at_the_end(results, name, name::ENTROPY) {
             let target = results.evaluated(name).next().and_then(|m| m.spec()?.policy.entropy?.target);
             let words = target.map_or_else(String::new, |t| format!("target {t}"));
             rows.push(described("entropy at the end of training, nats per response", &label, "entropy", &m, &words));

@@ -1,0 +1,81 @@
+//! A batch of episodes: x ~ D, y ~ π(.|x), and everything about them that stays fixed while π learns from them.
+
+use super::Settings;
+use crate::context::StageError;
+use crate::model::gpt2::{Gpt2, ScalarModel};
+use crate::model::sampling::{Sampled, Sampling, logprobs, sample};
+use crate::random;
+use crate::task::{Query, Scorer, Task};
+use tracing::trace_span;
+
+/// What episodes are made of and scored by.
+#[derive(Debug, Clone, Copy)]
+pub struct Inputs<'a> {
+    /// ρ.
+    pub reference: &'a Gpt2,
+    /// r.
+    pub scorer: &'a Scorer,
+    /// r_s, logged beside the score, where there is one; in direct mode the scorer itself.
+    pub mock: Option<&'a Scorer>,
+    pub task: &'a Task,
+    /// Training queries.
+    pub queries: &'a [Query],
+    pub end_of_text: u32,
+}
+
+/// One batch of episodes, `[rows]` or `[rows][response]`.
+#[derive(Debug, Clone, Default)]
+pub struct Rollout {
+    pub queries: Vec<Query>,
+    pub responses: Vec<Vec<u32>>,
+    pub logprobs: Vec<Vec<f32>>,
+    pub ref_logprobs: Vec<Vec<f32>>,
+    pub values: Vec<Vec<f32>>,
+    pub scores: Vec<f32>,
+    pub mock_scores: Option<Vec<f32>>,
+    /// Mean entropy of the distributions that the tokens were sampled from, in nats per token.
+    pub entropy: f32,
+}
+
+impl Rollout {
+    /// Mean over the batch of the summed logprob - ref_logprob, in nats per response.
+    pub fn kl(&self) -> f64 {
+        let sum: f64 =
+            self.logprobs.iter().flatten().zip(self.ref_logprobs.iter().flatten()).map(|(a, b)| f64::from(a - b)).sum();
+        sum / self.scores.len() as f64
+    }
+
+    /// Mean over the batch of the summed -logprob, in nats per response.
+    pub fn surprise(&self) -> f64 {
+        let sum: f64 = self.logprobs.iter().flatten().map(|lp| -f64::from(*lp)).sum();
+        sum / self.logprobs.len() as f64
+    }
+}
+
+/// Samples the batch of update `update`; the spans `sample`, `reference` and `score` say how long each part takes.
+pub fn roll_out(
+    settings: &Settings<'_>,
+    inputs: &Inputs<'_>,
+    model: &ScalarModel,
+    update: usize,
+) -> Result<Rollout, StageError> {
+    let (n, length, temperature) = (settings.policy.batch_size, settings.response_length, settings.temperature);
+    let picked = random::shuffled(settings.seed, "policy queries", inputs.queries.len(), update * n, n);
+    let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
+    let u = random::uniforms(settings.seed, "policy samples", update as u64, length, n);
+    let args = Sampling {
+        queries: &queries,
+        k: 1,
+        response_length: length,
+        temperature,
+        uniforms: &u,
+        value_head: Some(&model.head),
+    };
+    let sampled = trace_span!("sample").in_scope(|| sample(&model.trunk, &args))?;
+    let Sampled { responses, logprobs: lp, values, entropy } = sampled;
+    let ref_logprobs =
+        trace_span!("reference").in_scope(|| logprobs(inputs.reference, &queries, &responses, temperature))?;
+    let scores = trace_span!("score").in_scope(|| inputs.scorer.scores(inputs.task, &queries, &responses))?;
+    let mock_scores = inputs.mock.map(|mock| mock.plain(inputs.task, &queries, &responses)).transpose()?;
+    Ok(Rollout { queries, responses, logprobs: lp, ref_logprobs, values, scores, mock_scores, entropy })
+}
