@@ -3,23 +3,23 @@
 //! there it is used as it is, and nothing in it is ever changed. Where a labeler is dropped after a later round was asked,
 //! that round keeps its questions, although the policy that they were sampled from is trained anew.
 
+use super::collected::{RoundLabels, Tally, write_round};
 use super::questions::{Comparison, VALIDATION_REFERENCES};
-use super::{CANDIDATES, RoundLabels, Tally, VERSION, write_round};
-use crate::context::{Context, StageError};
+use super::{Ask, CANDIDATES, Desk, Known, Labeler, VERSION};
+use crate::context::StageError;
 use crate::label::batch::status::drop_by_thresholds;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, lines, other_questions, write_batch};
 use crate::label::batch::{Batch, Candidate, Item, Purpose, Text, read};
 use crate::label::human::{HumanReport, Used, labels};
 use crate::label::{Judgement, Label, LabelError};
 use crate::labeler::rounds::{Round, is_validation};
-use crate::model::tokenizer::Tokenizer;
 use crate::results::stops::now;
 use crate::spec::{CollectSchedule, CollectSpec, HumanSpec, Spec, resolved_toml};
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
 use crate::store::input::read_to_string;
 use crate::task::instructions::built_in;
-use crate::task::{Query, Task};
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,7 @@ struct Part {
 fn parts(spec: &Spec, round: &Round) -> Vec<Part> {
     let name = format!("round-{:04}", round.number);
     let asked = round.asked(spec.collect.held_out);
-    if spec.collect.schedule != CollectSchedule::Online || round.number == 1 {
+    if !spec.collect.schedule.is_online() || round.number == 1 {
         return vec![Part { id: name, purpose: Purpose::Training, numbers: (0..asked).collect() }];
     }
     let before = round.total - round.new;
@@ -120,7 +120,7 @@ fn number(item: &Item) -> Option<usize> {
 }
 
 /// How far people are with a round.
-pub enum Progress {
+enum Progress {
     /// Not all of its questions are there yet.
     Unasked,
     /// The first batch with missing answers.
@@ -134,22 +134,22 @@ pub enum Progress {
 }
 
 /// All answers to a round's questions, as labels.
-pub struct Answered {
+struct Answered {
     round: usize,
     training: Vec<Label>,
     held_out: Vec<Label>,
     validation: Tally,
-    pub report: HumanReport,
+    report: HumanReport,
 }
 
 impl Answered {
     /// Of the labels themselves: where they come from does not matter, nor what was answered to checks.
-    pub fn key(&self) -> Result<Key, StageError> {
+    fn key(&self) -> Result<Key, StageError> {
         let inputs = ("human", HUMAN, self.round, &self.training, &self.held_out, self.validation);
         Ok(Key::new("labels", VERSION, &inputs)?)
     }
 
-    pub(super) fn write(&self, dir: &Path) -> Result<(), StageError> {
+    fn write(&self, dir: &Path) -> Result<(), StageError> {
         let mut text = String::new();
         for label in self.training.iter().chain(&self.held_out) {
             text.push_str(&serde_json::to_string(label)?);
@@ -161,7 +161,7 @@ impl Answered {
 }
 
 /// Reads the batches of a round and their answers.
-pub fn look(spec: &Spec, round: &Round) -> Result<Progress, StageError> {
+fn look(spec: &Spec, round: &Round) -> Result<Progress, StageError> {
     let dir = batches(spec)?;
     let mut all = Answered {
         round: round.number,
@@ -219,23 +219,67 @@ fn used(spec: &Spec, dir: &Path, batch: &Batch, items: &[Item]) -> Result<(Used,
     Ok((labels(batch, items, &answers, human(spec).combine, spec.seed), dropped))
 }
 
-/// Where questions for people are written.
-pub struct Desk<'a> {
-    pub context: &'a Context,
-    pub run: &'a str,
-    pub spec: &'a Spec,
-    pub task: &'a Task,
-    pub queries: &'a [Query],
-    pub tokenizer: &'a Tokenizer,
-    /// Directory of the tokenizer's files.
-    pub tokenizer_dir: &'a Path,
-    /// Directory of the model that is asked about.
-    pub weights: &'a Path,
+/// People, who answer when they come to it.
+pub struct Human;
+
+impl Labeler for Human {
+    /// Of the answers, and so None while some are missing.
+    fn key(&self, spec: &Spec, round: &Round, _: &[String], _: Option<&Key>) -> Result<Known, StageError> {
+        match look(spec, round)? {
+            Progress::Done(answered) => answered.key().map(Known::Key),
+            Progress::Unasked | Progress::Waiting { .. } => Ok(Known::Unanswered),
+        }
+    }
+
+    /// What was sampled for questions that are not written yet is kept in the results directory, under the name of all that
+    /// it depends on.
+    fn ready(&self, desk: &Desk<'_>, round: &Round, of: &str, ask: Ask<'_>) -> Result<(), StageError> {
+        let dir = desk.context.out.join("runs").join(desk.run).join("questions");
+        let found = desk.answers(round, &mut || {
+            let mut all = Vec::new();
+            ask(&mut |asked| {
+                let mut saved = match asked.collected {
+                    Some(_) => desk.context.unsaved(),
+                    None => desk.context.chunks(&dir, &format!("questions-{of}"))?,
+                };
+                all = asked.all(desk.context, desk.spec, &mut saved)?;
+                Ok(())
+            })?;
+            Ok(all)
+        });
+        if matches!(found, Ok(_) | Err(StageError::Waiting { .. })) && dir.exists() {
+            std::fs::remove_dir_all(&dir).map_err(StageError::io(&dir))?;
+        }
+        found.map(drop)
+    }
+
+    fn label(&self, desk: &Desk<'_>, round: &Round, _: Ask<'_>, dir: &Path) -> Result<(), StageError> {
+        match look(desk.spec, round)? {
+            Progress::Done(answered) => answered.write(dir),
+            Progress::Unasked | Progress::Waiting { .. } => {
+                Err(StageError::Input(format!("{}: answers disappeared", batches(desk.spec)?.display())))
+            }
+        }
+    }
+
+    fn waits(&self, desk: &Desk<'_>, round: &Round, requests: &[Comparison]) -> Result<(), StageError> {
+        desk.waits(round, requests)
+    }
+
+    fn report(&self, spec: &Spec, rounds: &[Round]) -> Result<Option<(&'static str, Value)>, StageError> {
+        let mut all = HumanReport::default();
+        for round in rounds {
+            if let Progress::Done(answered) = look(spec, round)? {
+                all.extend(answered.report);
+            }
+        }
+        Ok(Some(("human", serde_json::to_value(all)?)))
+    }
 }
 
 impl Desk<'_> {
     /// The answers to a round's questions. `ask` makes the questions, where they are not there yet.
-    pub fn answers(
+    fn answers(
         &self,
         round: &Round,
         ask: &mut dyn FnMut() -> Result<Vec<Comparison>, StageError>,
@@ -271,7 +315,7 @@ impl Desk<'_> {
     }
 
     /// Online: writes the batches that `requests`, the ones of this round so far, fill, and waits where they are unanswered.
-    pub fn waits(&self, round: &Round, requests: &[Comparison]) -> Result<(), StageError> {
+    fn waits(&self, round: &Round, requests: &[Comparison]) -> Result<(), StageError> {
         let dir = batches(self.spec)?;
         let most = self.spec.collect.outstanding();
         if requests.len() < most {

@@ -1,172 +1,116 @@
-//! Collecting labels: 4-way comparisons, x ~ D, y0..y3 ~ ρ(.|x) or a later π(.|x), and somebody's choice (paper sections 2.1
-//! and 2.3). Programs answer at once (programs.rs), people when they come to it (people.rs); recorded labels of people come
-//! from files, in an order shuffled by the seed (recorded.rs). One artifact per round: labels.jsonl holds the round's labels
-//! to train on and then, in the first round, `collect.held_out` more.
+//! Who says which response is best: 4-way comparisons, x ~ D, y0..y3 ~ ρ(.|x) or a later π(.|x), and somebody's choice
+//! (paper sections 2.1 and 2.3). [`Labeler`] is what each of them does, [`labeler`] makes the one that a spec asks for.
+//!
+//! - `questions.rs`: what is asked; `rounds.rs`: when, and how much
+//! - `mock.rs`, `simulated.rs`: programs, which answer at once; `human.rs`: people, who answer when they come to it;
+//!   `recorded.rs`: people, some time ago
+//! - `collected.rs`: the labels of a round as they are kept
+//!
+//! Files of labels, batches of questions and the page on which people answer them are in src/label.
 
+pub mod collected;
 pub mod human;
-mod programs;
+mod mock;
 pub mod questions;
 mod recorded;
 pub mod rounds;
+mod simulated;
 
-pub use programs::Simulation;
+pub use collected::{Tally, gather, read};
 pub use questions::{Asked, CANDIDATES, Comparison, read_requests, request, sample_all, sample_each};
 pub use recorded::count as count_recorded;
 
 use crate::context::{Context, StageError};
-use crate::label::recorded::{QueryOf, hashes};
-use crate::label::{Label, read_lines};
 use crate::model::tokenizer::Tokenizer;
-use crate::spec::{CollectSchedule, CollectSpec, DataSpec, LabelerKind, Spec, TaskSpec};
-use crate::store::atomic::write_atomic;
+use crate::spec::{CollectSpec, LabelerKind, Spec};
 use crate::store::cache::Key;
-use crate::task::Scorer;
+use crate::task::{Query, Scorer, Task};
 use rounds::Round;
-use serde::{Deserialize, Serialize};
-use std::path::{Path, PathBuf};
+use serde::Serialize;
+use serde_json::Value;
+use std::path::Path;
 
+/// Of the code that makes labels.
 const VERSION: u32 = 2;
-/// Of the simulated labelers' rules.
-const SIMULATED: u32 = 1;
 /// Of the rounds after the first, and of all rounds of batched and online.
 const ROUNDS: u32 = 1;
 
-/// How often π's samples were preferred to ρ's.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-pub struct Tally {
-    pub wins: u64,
-    pub n: u64,
+/// Whether what labels depend on is known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known {
+    Key(Key),
+    /// Not before people have answered.
+    Unanswered,
 }
 
-impl Tally {
-    pub fn add(&mut self, win: bool) {
-        self.wins += u64::from(win);
-        self.n += 1;
+/// Makes a round's questions and hands them over: of ρ, or of π as the round before left it.
+pub type Ask<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Asked<'_>) -> Result<(), StageError>) -> Result<(), StageError>;
+
+/// What a labeler may work with.
+#[derive(Clone, Copy)]
+pub struct Desk<'a> {
+    pub context: &'a Context,
+    pub run: &'a str,
+    pub spec: &'a Spec,
+    /// r_s, where there is one.
+    pub mock: Option<&'a Scorer>,
+    pub task: &'a Task,
+    pub queries: &'a [Query],
+    /// The reference summary of each query.
+    pub summaries: &'a [Option<String>],
+    pub tokenizer: &'a Tokenizer,
+    /// Directory of the tokenizer's files.
+    pub tokenizer_dir: &'a Path,
+    /// Directory of the model that is asked about.
+    pub weights: &'a Path,
+}
+
+/// Somebody who answers a round's questions.
+pub trait Labeler {
+    /// What labels of a round depend on. `upstream`: ρ, and r_s where there is one; `previous`: π of the round before.
+    fn key(&self, spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>)
+    -> Result<Known, StageError>;
+
+    /// Err: the answers to a round are not there yet; they have been asked for. `of`: the name of all that its questions
+    /// depend on.
+    fn ready(&self, _desk: &Desk<'_>, _round: &Round, _of: &str, _ask: Ask<'_>) -> Result<(), StageError> {
+        Ok(())
     }
-    pub fn plus(self, other: Self) -> Self {
-        Self { wins: self.wins + other.wins, n: self.n + other.n }
+
+    /// Writes labels.jsonl and round.json into `dir`, with what else there is to say of them.
+    fn label(&self, desk: &Desk<'_>, round: &Round, ask: Ask<'_>, dir: &Path) -> Result<(), StageError>;
+
+    /// Online, before each update: asks what is new of the next round's questions. Err: too many are unanswered.
+    fn waits(&self, _desk: &Desk<'_>, _next: &Round, _requests: &[Comparison]) -> Result<(), StageError> {
+        Ok(())
     }
-}
 
-/// round.json beside labels.jsonl: what its lines are.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct RoundLabels {
-    pub round: usize,
-    /// The first lines of labels.jsonl.
-    pub training: usize,
-    /// The lines after those.
-    pub held_out: usize,
-    /// Answers to validation items, which are among the training labels.
-    pub validation: Tally,
-}
-
-/// Who answers.
-pub enum Source<'a> {
-    /// r_s.
-    Mock { asked: Asked<'a>, labeler: &'a Scorer },
-    /// Simulated labelers (label/simulated.rs).
-    Simulated { asked: Asked<'a>, simulation: Simulation<'a> },
-    /// People, some time ago: the files of `labeler.path`.
-    Recorded {
-        /// The model's.
-        tokenizer: &'a Tokenizer,
-        /// The task's rule from a document to its query, without the task's prefix and suffix.
-        query_of: QueryOf<'a>,
-    },
-    /// People, who have answered all that was asked in this round.
-    Human(&'a human::Answered),
-}
-
-/// What labels of a round depend on. `upstream`: ρ, and r_s where it is the labeler; `previous`: π of the round before.
-/// People's labels depend on their answers instead: [`human::Answered::key`].
-pub fn key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>) -> Result<Key, StageError> {
-    let task = spec.task.without_place();
-    match (spec.labeler.kind, spec.collect.schedule) {
-        (LabelerKind::Mock | LabelerKind::Simulated, CollectSchedule::Batched | CollectSchedule::Online) => {
-            // Which labels are in a round, not how many rounds follow.
-            let collect = CollectSpec { outstanding: None, ..spec.collect.clone() };
-            let simulated =
-                (spec.labeler.kind == LabelerKind::Simulated).then_some((SIMULATED, &spec.labeler.simulated));
-            let who = (spec.labeler.kind, simulated);
-            let previous = previous.map(Key::to_string);
-            let inputs = ("round", ROUNDS, round.number, collect, &task, who, spec.seed, upstream, previous);
-            Ok(Key::new("labels", VERSION, &inputs)?)
-        }
-        (LabelerKind::Mock, _) => {
-            Ok(Key::new("labels", VERSION, &(&spec.collect, &task, spec.labeler.kind, spec.seed, upstream))?)
-        }
-        (LabelerKind::Simulated, _) => {
-            let inputs = ("simulated", SIMULATED, &spec.collect, &task, &spec.labeler.simulated, spec.seed, upstream);
-            Ok(Key::new("labels", VERSION, &inputs)?)
-        }
-        (LabelerKind::Recorded, _) => {
-            // The files' content, not their place; and nothing of the task's data, which they do not come from.
-            let task = TaskSpec { data: DataSpec::default(), ..spec.task.clone() };
-            let (format, split) = (spec.labeler.format, &spec.labeler.split);
-            let files = hashes(recorded::labels_path(spec)?)?;
-            let inputs = ("recorded", &spec.collect, task, format, split, files, spec.seed, upstream);
-            Ok(Key::new("labels", VERSION, &inputs)?)
-        }
-        (LabelerKind::Human, _) => Err(StageError::Input("labels of people have no key before they answer".into())),
+    /// A report on its answers to these rounds, for labels/RUN_NAME.json.
+    fn report(&self, _spec: &Spec, _rounds: &[Round]) -> Result<Option<(&'static str, Value)>, StageError> {
+        Ok(None)
     }
 }
 
-/// The labels' directory: labels.jsonl and round.json; of recorded ones labels_report.json, of simulated ones
-/// simulated.json, of people's human.json.
-pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, source: &Source<'_>) -> Result<PathBuf, StageError> {
-    let dir = context.artifact(Some(run), key, |work| match source {
-        Source::Mock { asked, labeler } => programs::mock(context, spec, asked, labeler, &work.dir),
-        Source::Simulated { asked, simulation } => programs::simulated(context, spec, asked, simulation, &work.dir),
-        Source::Recorded { tokenizer, query_of } => {
-            recorded::from_files(context, spec, tokenizer, *query_of, &work.dir)
-        }
-        Source::Human(answered) => answered.write(&work.dir),
-    })?;
-    context.has_read_for(&dir)?;
-    Ok(dir)
-}
-
-/// Writes a round's files.
-fn write_round(dir: &Path, lines: &str, round: &RoundLabels) -> Result<(), StageError> {
-    let path = dir.join("labels.jsonl");
-    write_atomic(&path, lines.as_bytes()).map_err(StageError::io(path))?;
-    let path = dir.join("round.json");
-    write_atomic(&path, format!("{}\n", serde_json::to_string(round)?).as_bytes()).map_err(StageError::io(path))
-}
-
-/// Labels of several rounds together.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Gathered {
-    pub training: Vec<Label>,
-    pub held_out: Vec<Label>,
-    /// Of `training`, those of the last directory.
-    pub fresh: usize,
-    pub validation: Tally,
-}
-
-/// Reads the labels of rounds, in order. `training`: how many of the labels are to train on, where a directory does not
-/// say so itself (recorded labels).
-pub fn gather(dirs: &[PathBuf], training: usize) -> Result<Gathered, StageError> {
-    let mut all = Gathered::default();
-    for dir in dirs {
-        let mut labels = read(dir)?;
-        let path = dir.join("round.json");
-        let (training, validation) = match path.exists() {
-            true => {
-                let round: RoundLabels = crate::results::read_json(&path)?;
-                (round.training, round.validation)
-            }
-            false => (training, Tally::default()),
-        };
-        all.held_out.extend(labels.split_off(training.min(labels.len())));
-        all.fresh = labels.len();
-        all.training.extend(labels);
-        all.validation = all.validation.plus(validation);
+/// The labeler that a spec asks for.
+pub fn labeler(kind: LabelerKind) -> &'static dyn Labeler {
+    match kind {
+        LabelerKind::Mock => &mock::Mock,
+        LabelerKind::Simulated => &simulated::Simulated,
+        LabelerKind::Recorded => &recorded::Recorded,
+        LabelerKind::Human => &human::Human,
     }
-    Ok(all)
 }
 
-/// Reads labels.jsonl.
-pub fn read(dir: &Path) -> Result<Vec<Label>, StageError> {
-    Ok(read_lines(&dir.join("labels.jsonl"))?)
+/// Key of a round of a program's labels, batched or online: which labels are in the round, not how many rounds follow.
+fn program_key(
+    spec: &Spec,
+    round: &Round,
+    who: &impl Serialize,
+    upstream: &[String],
+    previous: Option<&Key>,
+) -> Result<Key, StageError> {
+    let collect = CollectSpec { outstanding: None, ..spec.collect.clone() };
+    let (task, previous) = (spec.task.without_place(), previous.map(Key::to_string));
+    let inputs = ("round", ROUNDS, round.number, collect, &task, who, spec.seed, upstream, previous);
+    Ok(Key::new("labels", VERSION, &inputs)?)
 }

@@ -1,15 +1,18 @@
 //! Recorded labels of people: read from files, drawn at random by the seed.
 
+use super::rounds::Round;
+use super::{Ask, Desk, Known, Labeler};
 use crate::context::{Context, Kept, StageError, keep_read};
 use crate::data::read_report::ReadReport;
 use crate::label::draw::Draw;
-use crate::label::recorded::{self, QueryOf, Reading};
+use crate::label::recorded::{self, QueryOf, Reading, hashes};
 use crate::label::report::LabelsReport;
 use crate::label::{Label, shared_queries};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
-use crate::spec::Spec;
+use crate::spec::{DataSpec, Spec, TaskSpec};
 use crate::store::atomic::{write_atomic, write_atomic_with};
+use crate::store::cache::Key;
 use crate::task::QueryFormat;
 use std::io::Write;
 use std::path::Path;
@@ -30,7 +33,28 @@ pub fn labels_path(spec: &Spec) -> Result<&Path, StageError> {
     })
 }
 
-pub fn from_files(
+/// Labels that people gave some time ago: the files of `labeler.path`.
+pub struct Recorded;
+
+impl Labeler for Recorded {
+    fn key(&self, spec: &Spec, _: &Round, upstream: &[String], _: Option<&Key>) -> Result<Known, StageError> {
+        // The files' content, not their place; and nothing of the task's data, which they do not come from.
+        let task = TaskSpec { data: DataSpec::default(), ..spec.task.clone() };
+        let (format, split) = (spec.labeler.format, &spec.labeler.split);
+        let files = hashes(labels_path(spec)?)?;
+        let inputs = ("recorded", &spec.collect, task, format, split, files, spec.seed, upstream);
+        Ok(Known::Key(Key::new("labels", super::VERSION, &inputs)?))
+    }
+
+    fn label(&self, desk: &Desk<'_>, _: &Round, _: Ask<'_>, dir: &Path) -> Result<(), StageError> {
+        let (context, spec, tokenizer) = (desk.context, desk.spec, desk.tokenizer);
+        let format = QueryFormat::new(&spec.task, tokenizer)?;
+        let query_of = &|document: &str| format.bare_query(document, tokenizer);
+        from_files(context, spec, tokenizer, query_of, dir)
+    }
+}
+
+fn from_files(
     context: &Context,
     spec: &Spec,
     tokenizer: &Tokenizer,

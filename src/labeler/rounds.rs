@@ -3,7 +3,7 @@
 //! some updates; labels, r, PPO; and so on.
 
 use crate::rlhf::labels::label_schedule;
-use crate::spec::{CollectSchedule, LabelerKind, Spec};
+use crate::spec::{CollectSchedule, Spec};
 
 /// One training of r and the PPO updates that follow it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub fn learns_reward(spec: &Spec) -> bool {
         CollectSchedule::Direct => false,
         CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => true,
         // Without a mock labeler, r is the only judge there is.
-        CollectSchedule::None => spec.labeler.kind != LabelerKind::Mock,
+        CollectSchedule::None => !spec.labeler.is().judges,
     }
 }
 

@@ -11,7 +11,7 @@ use crate::data::source::labelled_reviews;
 use crate::label::recorded;
 use crate::labeler;
 use crate::model::tokenizer::Tokenizer;
-use crate::spec::{DataSpec, LabelerKind, Spec};
+use crate::spec::{DataSpec, Spec};
 use crate::stage::experiment::{HELD_OUT, Keys, TRAINING, check_queries, queries};
 use crate::stage::{pretrain, sources};
 use crate::store::cache::Cache;
@@ -106,7 +106,7 @@ impl Reads {
 
     fn labels<'a>(&mut self, spec: &Spec, tokenizer: &dyn Fn() -> Option<&'a Tokenizer>) {
         let l = &spec.labeler;
-        let Some(path) = l.path.as_deref().filter(|path| l.kind == LabelerKind::Recorded && !path.is_empty()) else {
+        let Some(path) = l.path.as_deref().filter(|path| l.is().recorded && !path.is_empty()) else {
             return;
         };
         let lengths = (spec.task.query_length, spec.task.response_length, &spec.task.query_prefix);

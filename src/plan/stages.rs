@@ -6,7 +6,7 @@ use super::sizes::{Model, is_given};
 use super::work::{Counter, Lengths, Work};
 use crate::data::source::documents;
 use crate::labeler::rounds::{Round, updates};
-use crate::spec::{CollectSchedule, LabelerKind, PretrainSpec, Spec, SupervisedOn};
+use crate::spec::{PretrainSpec, Spec, SupervisedOn};
 use crate::stage::experiment::{Keys, Lack};
 use crate::store::cache::Key;
 
@@ -90,13 +90,7 @@ impl Item {
                 format!("{} steps of {} reviews", c.steps, c.batch_size)
             }
             Kind::Labels(round) => {
-                let by = match spec.labeler.kind {
-                    LabelerKind::Mock => "comparisons answered by r_s",
-                    LabelerKind::Recorded => "recorded labels",
-                    LabelerKind::Simulated => "simulated comparisons",
-                    LabelerKind::Human => "comparisons for people",
-                };
-                format!("{} {by}", round.asked(spec.collect.held_out))
+                format!("{} {}", round.asked(spec.collect.held_out), spec.labeler.is().about)
             }
             Kind::Reward(round) => {
                 format!("{} of {} labels", super::units::count(spec.reward.epochs, "epoch"), round.total)
@@ -122,7 +116,7 @@ impl Item {
     /// Floating-point operations, or why they are not known.
     pub fn work(&self, spec: &Spec, model: &Model) -> Result<Work, String> {
         let counter = Counter::new(spec, model);
-        let online = spec.collect.schedule == CollectSchedule::Online;
+        let online = spec.collect.schedule.is_online();
         Ok(match self.kind {
             Kind::Import => counter.import(),
             Kind::Pretrain => counter.pretrain(),

@@ -6,7 +6,7 @@ use super::sizes::Model;
 use crate::labeler::CANDIDATES;
 use crate::labeler::rounds::{Round, has_reward_model, wanted};
 use crate::model::flops::{body, head};
-use crate::spec::{LabelerKind, Spec};
+use crate::spec::Spec;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -147,7 +147,7 @@ impl<'a> Counter<'a> {
 
     /// The comparisons of one round: samples, and what programs compute to answer.
     pub fn labels(&self, round: &Round, sampled_before: bool) -> Work {
-        if self.spec.labeler.kind == LabelerKind::Recorded {
+        if self.spec.labeler.is().recorded {
             return Work::default();
         }
         let asked = round.asked(self.spec.collect.held_out) as f64;

@@ -2,9 +2,8 @@
 //! stand in a column of their own.
 
 use super::tables::{at_the_end, row, show, table};
-use crate::results::name;
-use crate::results::{Results, Row, Run, Table, read_json};
-use crate::spec::{CollectSchedule, Follows, LabelerKind, ModelSize, Spec, changed_from_preset};
+use crate::results::{Results, Row, Run, Table, name, read_json};
+use crate::spec::{CollectSchedule, Follows, ModelSize, Spec, changed_from_preset};
 use serde::Deserialize;
 use std::sync::OnceLock;
 
@@ -97,7 +96,7 @@ fn follows_released_code(spec: &Spec) -> bool {
         && spec.model.dimensions.is_none()
         && spec.model.weights.pretrain.is_none()
         && weights.is_none_or(|name| name == "gpt2")
-        && spec.labeler.kind == LabelerKind::Recorded
+        && spec.labeler.is().recorded
         && spec.collect.schedule == CollectSchedule::Offline
 }
 

@@ -1,14 +1,13 @@
 //! Plots as SVG: score against episodes, score against KL with the closed-form optimum, KL and β against episodes; of
 //! summaries, what is new in them and where they copy from.
 
-use crate::results::name;
+use crate::results::{FrontierPoint, Judge, Results, ResultsError, Run, name, number};
 use std::ops::Range;
 
 use plotters::coord::types::RangedCoordf64;
 use plotters::element::DashedPathElement;
 use plotters::prelude::*;
 
-use crate::results::{FrontierPoint, Judge, Results, ResultsError, Run, number};
 use crate::spec::Spec;
 
 /// A plot: its file name, what it shows, and how to draw it (`None` without data).

@@ -5,7 +5,7 @@ use super::metrics::read_metrics;
 use super::read::{self, ResultsError};
 use super::stops::StopRecord;
 use super::{Evaluation, Rounds, Sample};
-use crate::spec::{LabelerKind, Spec};
+use crate::spec::Spec;
 use serde_json::{Map, Value};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -214,8 +214,7 @@ pub fn unlike_the_paper(spec: &Spec) -> Vec<String> {
         (false, None) => Some("a model of another size".to_owned()),
     };
     let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
-    let labelers = (spec.labeler.kind == LabelerKind::Simulated && !spec.reward.is_given())
-        .then(|| "simulated labelers".to_owned());
+    let labelers = (spec.labeler.is().simulated && !spec.reward.is_given()).then(|| "simulated labelers".to_owned());
     [text, model, labelers].into_iter().flatten().collect()
 }
 

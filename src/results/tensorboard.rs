@@ -1,11 +1,10 @@
 //! metrics.jsonl as a TensorBoard event file: TFRecord framing, hand-encoded `Event` protobufs, masked CRC-32C.
 
-use super::metrics::name;
+use super::metrics::{name, number, read_metrics};
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::metrics::{number, read_metrics};
 use super::read::{ResultsError, write_atomic};
 use serde_json::{Map, Value};
 

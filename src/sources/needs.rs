@@ -5,7 +5,7 @@ use crate::data::error::DataError;
 use crate::data::files;
 use crate::data::formats::Want;
 use crate::spec::catalogue::{Place, SourceUse};
-use crate::spec::{DataSpec, LabelerKind, Spec};
+use crate::spec::{DataSpec, Spec};
 use std::path::Path;
 
 /// One thing that a spec needs.
@@ -120,7 +120,7 @@ pub fn needs(spec: &Spec) -> Vec<Need> {
         };
         all.extend(wanted.map(|wanted| Need { used_as, wanted }));
     }
-    if spec.labeler.kind == LabelerKind::Recorded && !spec.reward.is_given() {
+    if spec.labeler.is().recorded && !spec.reward.is_given() {
         let wanted = match (&spec.labeler.source, &spec.labeler.path) {
             (Some(name), _) => Some(Wanted::Source(name.clone())),
             (_, Some(path)) => Some(Wanted::Path(path.clone())),

@@ -528,6 +528,25 @@ pub enum LabelerKind {
     Human,
 }
 
+/// What the rest of the program asks of a kind of labeler: where a new kind says what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nature {
+    /// What its labels are called in plans.
+    pub about: &'static str,
+    /// Its answers are in files: nothing is sampled for it.
+    pub recorded: bool,
+    /// It is people, whom a run asks and waits for.
+    pub asked: bool,
+    /// It is people: nothing but r can judge.
+    pub people: bool,
+    /// It is r_s, which also judges what comes of the labels.
+    pub judges: bool,
+    /// It stands in for people, and whatever shows numbers says so.
+    pub simulated: bool,
+    /// It saw responses as they were sampled, and r is to read them truncated; people saw them truncated.
+    pub saw_whole: bool,
+}
+
 impl LabelerKind {
     /// The word used in specs.
     pub fn word(self) -> &'static str {
@@ -538,9 +557,24 @@ impl LabelerKind {
             Self::Human => "human",
         }
     }
-    /// Whether people answered, and nothing but r can judge.
-    pub fn is_people(self) -> bool {
-        matches!(self, Self::Recorded | Self::Human)
+
+    /// What it is.
+    pub const fn nature(self) -> Nature {
+        const NONE: Nature = Nature {
+            about: "",
+            recorded: false,
+            asked: false,
+            people: false,
+            judges: false,
+            simulated: false,
+            saw_whole: false,
+        };
+        match self {
+            Self::Mock => Nature { about: "comparisons answered by r_s", judges: true, saw_whole: true, ..NONE },
+            Self::Recorded => Nature { about: "recorded labels", recorded: true, people: true, ..NONE },
+            Self::Simulated => Nature { about: "simulated comparisons", simulated: true, saw_whole: true, ..NONE },
+            Self::Human => Nature { about: "comparisons for people", asked: true, people: true, ..NONE },
+        }
     }
 }
 
@@ -605,6 +639,10 @@ impl Default for LabelerSpec {
 }
 
 impl LabelerSpec {
+    /// What the labeler is.
+    pub fn is(&self) -> Nature {
+        self.kind.nature()
+    }
     /// Whether r_s is trained: it is the mock labeler, or part of what simulated ones care for.
     pub fn has_classifier(&self) -> bool {
         match self.kind {
@@ -819,6 +857,14 @@ impl CollectSchedule {
     /// Whether π is trained at all.
     pub fn has_rl(self) -> bool {
         self != Self::None
+    }
+    /// Whether labels are collected and r is trained more than once.
+    pub fn in_rounds(self) -> bool {
+        matches!(self, Self::Batched | Self::Online)
+    }
+    /// Whether samples are asked about while π is trained.
+    pub fn is_online(self) -> bool {
+        self == Self::Online
     }
 }
 

@@ -2,22 +2,20 @@
 //! whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
 
 use super::experiment::{Lack, STAND_IN, or_stand_in};
+use super::labels;
 use super::policy::{self, LabelsSoFar, Segment};
 use super::reward::{self, Summary};
 use crate::context::{Context, StageError};
-use crate::label::human::HumanReport;
-use crate::labeler::human::{self, Progress};
 use crate::labeler::rounds::{Round, rounds};
-use crate::labeler::{self, Asked, Simulation, Source, gather, read_requests};
+use crate::labeler::{Asked, Comparison, Desk, Known, Labeler, gather, labeler, read_requests};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::results::{Accuracy, RoundReport, Rounds};
-use crate::spec::{CollectSchedule, LabelerKind, Spec};
+use crate::spec::Spec;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::Scorer;
-use crate::task::{Query, QueryFormat, Task};
-use std::fs;
+use crate::task::{Query, Task};
 use std::path::{Path, PathBuf};
 
 /// The artifacts of one round; those that depend on answers that are not there yet have no key.
@@ -46,22 +44,20 @@ impl<'a> Links<'a> {
         Self { spec, upstream, labels: Vec::new(), reward: None, policy: None }
     }
 
-    /// The next round. `answered`: key of people's labels, where they are the labelers.
-    fn next(&mut self, round: &Round, answered: Option<&Key>) -> Result<RoundKeys, StageError> {
-        let labels = match answered {
-            Some(key) => key.clone(),
-            None => labeler::key(self.spec, round, self.upstream, self.policy.as_ref())?,
-        };
+    /// Key of the next round's labels, by whoever gives them.
+    fn labels(&self, round: &Round) -> Result<Known, StageError> {
+        labeler(self.spec.labeler.kind).key(self.spec, round, self.upstream, self.policy.as_ref())
+    }
+
+    /// The next round, whose labels have this key.
+    fn next(&mut self, round: &Round, labels: Key) -> Result<RoundKeys, StageError> {
         self.labels.push(labels.clone());
         let reward = reward::key(self.spec, &self.labels, self.reward.as_ref())?;
         let upstream: Vec<String> = self.upstream.iter().cloned().chain([reward.to_string()]).collect();
-        let schedule = self.spec.collect.schedule;
-        let policy = match schedule {
-            _ if !self.spec.has_rl() => None,
-            CollectSchedule::Batched | CollectSchedule::Online => {
-                Some(policy::round_key(self.spec, round, &upstream, self.policy.as_ref())?)
-            }
-            _ => Some(policy::key(self.spec, &upstream)?),
+        let policy = match (self.spec.has_rl(), self.spec.collect.schedule.in_rounds()) {
+            (false, _) => None,
+            (true, true) => Some(policy::round_key(self.spec, round, &upstream, self.policy.as_ref())?),
+            (true, false) => Some(policy::key(self.spec, &upstream)?),
         };
         (self.reward, self.policy) = (Some(reward.clone()), policy.clone());
         Ok(RoundKeys { round: *round, labels: Some(labels), reward: Some(reward), policy })
@@ -74,20 +70,18 @@ pub fn keys(spec: &Spec, upstream: &[String]) -> Result<Vec<RoundKeys>, StageErr
     let mut all = Vec::new();
     let mut known = true;
     for round in rounds(spec) {
-        let answered = match spec.labeler.kind {
-            LabelerKind::Human if known => match human::look(spec, &round)? {
-                Progress::Done(answered) => Some(answered.key()?),
-                _ => None,
-            },
-            _ => None,
-        };
-        known &= spec.labeler.kind != LabelerKind::Human || answered.is_some();
-        all.push(match known {
-            true => links.next(&round, answered.as_ref())?,
-            false => RoundKeys { round, labels: None, reward: None, policy: None },
+        let labels = if known { links.labels(&round)? } else { Known::Unanswered };
+        all.push(match labels {
+            Known::Key(labels) => links.next(&round, labels)?,
+            Known::Unanswered => RoundKeys { round, labels: None, reward: None, policy: None },
         });
+        known &= labels_known(&all);
     }
     Ok(all)
+}
+
+fn labels_known(rounds: &[RoundKeys]) -> bool {
+    rounds.last().is_none_or(|last| last.labels.is_some())
 }
 
 /// The keys of all rounds before everything is here; see [`super::experiment::Keys::planned`].
@@ -96,32 +90,21 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
     let mut all = Vec::new();
     let mut known = true;
     for round in rounds(spec) {
-        let stand_in =
-            || Key::new("labels", STAND_IN, &(&spec.labeler, &spec.collect, round.number, upstream, spec.seed));
-        let labels = match spec.labeler.kind {
-            LabelerKind::Human => {
-                let answered = match known.then(|| human::look(spec, &round)).transpose()? {
-                    Some(Progress::Done(answered)) => Some(answered.key()?),
-                    _ => None,
-                };
-                if answered.is_none() && known {
-                    known = false;
-                    lacks.push(Lack {
-                        stage: "labels",
-                        round: round.number,
-                        why: "people's answers".into(),
-                        waits: true,
-                    });
+        let number = round.number;
+        let stand_in = || Key::new("labels", STAND_IN, &(&spec.labeler, &spec.collect, number, upstream, spec.seed));
+        let labels = match if known { links.labels(&round) } else { Ok(Known::Unanswered) } {
+            Ok(Known::Key(key)) => Ok(key),
+            Ok(Known::Unanswered) => {
+                if known {
+                    lacks.push(Lack { stage: "labels", round: number, why: "people's answers".into(), waits: true });
                 }
-                Some(answered.map_or_else(stand_in, Ok)?)
+                known = false;
+                Ok(stand_in()?)
             }
-            LabelerKind::Recorded => {
-                let key = labeler::key(spec, &round, upstream, None);
-                Some(or_stand_in(("labels", round.number), key, lacks, stand_in)?)
-            }
-            LabelerKind::Mock | LabelerKind::Simulated => None,
+            Err(e) => Err(e),
         };
-        all.push(links.next(&round, labels.as_ref())?);
+        let labels = or_stand_in(("labels", number), labels, lacks, stand_in)?;
+        all.push(links.next(&round, labels)?);
     }
     Ok(all)
 }
@@ -165,7 +148,7 @@ struct Chain<'a> {
     policy: Option<(PathBuf, Key)>,
     scorer: Option<Scorer>,
     reports: Vec<RoundReport>,
-    people: HumanReport,
+    labeler: &'static dyn Labeler,
 }
 
 /// Runs all rounds and publishes what they make.
@@ -187,7 +170,7 @@ pub fn run(
         policy: None,
         scorer: None,
         reports: Vec::new(),
-        people: HumanReport::default(),
+        labeler: labeler(spec.labeler.kind),
     };
     let (mut last, mut last_keys, mut labels) = (None, None, 0);
     let all = rounds(spec);
@@ -211,14 +194,13 @@ pub fn run(
                 round.to
             );
         }
-        let answered = match spec.labeler.kind {
-            LabelerKind::Human => Some(chain.ask_people(&round)?),
-            _ => None,
+        chain.ready(&round)?;
+        let Known::Key(labels_key) = links.labels(&round)? else {
+            return Err(StageError::Input("labeler.batches: answers disappeared while they were read".into()));
         };
-        let answered_key = answered.as_ref().map(human::Answered::key).transpose()?;
-        let keys = links.next(&round, answered_key.as_ref())?;
-        if let (Some(labels_key), Some(reward_key)) = (&keys.labels, &keys.reward) {
-            chain.collect(&round, labels_key, answered.as_ref())?;
+        let keys = links.next(&round, labels_key.clone())?;
+        if let Some(reward_key) = &keys.reward {
+            chain.collect(&round, &labels_key, &all[..=i])?;
             let summary = chain.learn(reward_key)?;
             labels = summary.labels.unwrap_or(round.total as u64);
             last = Some(summary);
@@ -249,16 +231,12 @@ impl<'a> Chain<'a> {
     }
 
     /// What is asked in a round, of ρ or of π as it is before the round.
-    fn with_asked<T>(
-        &self,
-        round: &Round,
-        then: impl FnOnce(Asked<'_>) -> Result<T, StageError>,
-    ) -> Result<T, StageError> {
+    fn ask(&self, round: &Round, then: &mut dyn FnMut(Asked<'_>) -> Result<(), StageError>) -> Result<(), StageError> {
         let Inputs { reference, task, queries, .. } = *self.inputs;
         let of = |model| Asked { round: *round, model, update: round.from, task, queries, collected: None };
         match &self.policy {
             None => then(of(reference)),
-            Some((dir, _)) if self.spec.collect.schedule == CollectSchedule::Online => {
+            Some((dir, _)) if self.spec.collect.schedule.is_online() => {
                 then(Asked { collected: Some(read_requests(dir)?), ..of(reference) })
             }
             Some((dir, _)) => {
@@ -268,73 +246,40 @@ impl<'a> Chain<'a> {
         }
     }
 
-    /// What people are told beside the questions.
-    fn desk(&self) -> human::Desk<'_> {
-        let dir = self.policy.as_ref().map_or(self.inputs.reference_dir, |(dir, _)| dir);
-        human::Desk {
+    /// What the labeler may work with.
+    fn desk(&self) -> Desk<'_> {
+        let inputs = self.inputs;
+        Desk {
             context: self.context,
             run: self.run,
             spec: self.spec,
-            task: self.inputs.task,
-            queries: self.inputs.queries,
-            tokenizer: self.inputs.tokenizer,
-            tokenizer_dir: self.inputs.tokenizer_dir,
-            weights: dir,
+            mock: inputs.mock,
+            task: inputs.task,
+            queries: inputs.queries,
+            summaries: inputs.summaries,
+            tokenizer: inputs.tokenizer,
+            tokenizer_dir: inputs.tokenizer_dir,
+            weights: self.policy.as_ref().map_or(inputs.reference_dir, |(dir, _)| dir),
         }
     }
 
-    /// People's answers to all questions of a round, or an error that says how many are missing.
-    /// What was sampled for questions that are not written yet is kept in the results directory, under the name of all that it
-    /// depends on.
-    fn ask_people(&self, round: &Round) -> Result<human::Answered, StageError> {
-        let dir = self.run_dir().join("questions");
+    /// Err: answers to the round's questions are missing; it says how many.
+    fn ready(&self, round: &Round) -> Result<(), StageError> {
         let policy = self.policy.as_ref().map(|(_, key)| key.to_string());
         let inputs = serde_json::to_string(&(self.spec, self.upstream, policy, round.number))?;
-        let name = format!("questions-{}", &blake3::hash(inputs.as_bytes()).to_hex()[..16]);
-        let found = self.desk().answers(round, &mut || {
-            self.with_asked(round, |asked| {
-                let mut saved = match asked.collected {
-                    Some(_) => self.context.unsaved(),
-                    None => self.context.chunks(&dir, &name)?,
-                };
-                asked.all(self.context, self.spec, &mut saved)
-            })
-        });
-        if matches!(found, Ok(_) | Err(StageError::Waiting { .. })) && dir.exists() {
-            fs::remove_dir_all(&dir).map_err(StageError::io(&dir))?;
-        }
-        found
+        let of = &blake3::hash(inputs.as_bytes()).to_hex()[..16];
+        self.labeler.ready(&self.desk(), round, of, &mut |then| self.ask(round, then))
     }
 
-    fn collect(&mut self, round: &Round, key: &Key, answered: Option<&human::Answered>) -> Result<(), StageError> {
-        let (context, run, spec, inputs) = (self.context, self.run, self.spec, self.inputs);
-        let collect = |source: &Source<'_>| labeler::run(context, run, spec, key, source);
+    /// The labels of a round; `so_far`: all rounds up to it.
+    fn collect(&mut self, round: &Round, key: &Key, so_far: &[Round]) -> Result<(), StageError> {
         // π need not be read for labels that are there.
-        let dir = match (context.cached(Some(run), key)?, answered, spec.labeler.kind, inputs.mock) {
-            (Some(there), ..) => there,
-            (None, Some(answered), ..) => collect(&Source::Human(answered))?,
-            (None, None, LabelerKind::Simulated, labeler) => self.with_asked(round, |asked| {
-                let simulation = Simulation { labeler, summaries: inputs.summaries, tokenizer: inputs.tokenizer };
-                collect(&Source::Simulated { asked, simulation })
-            })?,
-            (None, None, _, Some(labeler)) => {
-                self.with_asked(round, |asked| collect(&Source::Mock { asked, labeler }))?
-            }
-            (None, None, _, None) => {
-                let format = QueryFormat::new(&spec.task, inputs.tokenizer)?;
-                let query_of = &|document: &str| format.bare_query(document, inputs.tokenizer);
-                collect(&Source::Recorded { tokenizer: inputs.tokenizer, query_of })?
-            }
-        };
-        self.labels.push(dir);
-        if let Some(answered) = answered {
-            self.people.extend(answered.report.clone());
-        }
-        self.publish_labels()
+        self.labels.push(labels::run(&self.desk(), round, key, &mut |then| self.ask(round, then))?);
+        self.publish_labels(so_far)
     }
 
     /// labels/RUN.jsonl: the labels of all rounds so far, those to train on first; beside it the last round's reports.
-    fn publish_labels(&self) -> Result<(), StageError> {
+    fn publish_labels(&self, so_far: &[Round]) -> Result<(), StageError> {
         let to = |name: &str| self.context.out.join("labels").join(format!("{}{name}", self.run));
         match &self.labels[..] {
             [one] => publish(&one.join("labels.jsonl"), &to(".jsonl")).map_err(StageError::io(to(".jsonl")))?,
@@ -348,10 +293,9 @@ impl<'a> Chain<'a> {
                 write_atomic(&to(".jsonl"), lines.as_bytes()).map_err(StageError::io(to(".jsonl")))?;
             }
         }
-        if self.spec.labeler.kind == LabelerKind::Human {
-            let text = serde_json::to_string_pretty(&self.people)?;
-            write_atomic(&to("_human.json"), format!("{text}\n").as_bytes())
-                .map_err(StageError::io(to("_human.json")))?;
+        if let Some((name, report)) = self.labeler.report(self.spec, so_far)? {
+            let (text, path) = (serde_json::to_string_pretty(&report)?, to(&format!("_{name}.json")));
+            write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))?;
         }
         let Some(last) = self.labels.last() else { return Ok(()) };
         for (file, name) in [("labels_report.json", "_report.json"), ("simulated.json", "_simulated.json")] {
@@ -395,29 +339,28 @@ impl<'a> Chain<'a> {
             queries: self.inputs.queries,
             end_of_text: self.inputs.tokenizer.end_of_text(),
         };
-        let online = self.spec.collect.schedule == CollectSchedule::Online;
-        let labels = match self.spec.collect.schedule {
-            CollectSchedule::Batched | CollectSchedule::Online => {
+        let schedule = self.spec.collect.schedule;
+        let labels = match schedule.in_rounds() {
+            true => {
                 let known = gather(&self.labels, self.spec.collect.labels)?;
                 let (round, collected) = (round.number, known.training.len());
                 Some(LabelsSoFar { round, collected, validation: known.validation })
             }
-            _ => None,
+            false => None,
         };
         let desk = self.desk();
         let next = rounds(self.spec).into_iter().nth(round.number);
-        let people = |requests: &[labeler::Comparison]| match &next {
-            Some(next) => desk.waits(next, requests),
+        let people = |requests: &[Comparison]| match &next {
+            Some(next) => self.labeler.waits(&desk, next, requests),
             None => Ok(()),
         };
-        let human = online && self.spec.labeler.kind == LabelerKind::Human;
         let segment = Segment {
             from: round.from,
             to: round.to,
             previous: self.policy.as_ref().map(|(dir, _)| dir.as_path()),
             labels,
-            asks: online,
-            people: if human { Some(&people) } else { None },
+            asks: schedule.is_online(),
+            people: if schedule.is_online() { Some(&people) } else { None },
         };
         let trained = policy::run(self.context, self.run, self.spec, key, &inputs, &segment)?;
         let metrics = self.run_dir().join("metrics.jsonl");
@@ -428,7 +371,7 @@ impl<'a> Chain<'a> {
 
     /// runs/RUN/rounds.json, where there are rounds.
     fn report(&mut self, round: &Round, summary: Option<&Summary>, labels: u64) -> Result<(), StageError> {
-        if !matches!(self.spec.collect.schedule, CollectSchedule::Batched | CollectSchedule::Online) {
+        if !self.spec.collect.schedule.in_rounds() {
             return Ok(());
         }
         let Some(summary) = summary else { return Ok(()) };

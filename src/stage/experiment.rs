@@ -14,7 +14,7 @@ use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::results::tensorboard::Events;
 use crate::results::{Accuracy, Perplexity, read_json};
 use crate::rlhf::reward::Normalization;
-use crate::spec::{CollectSchedule, LabelerKind, Spec};
+use crate::spec::{CollectSchedule, Spec};
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::{Scorer, raw_scores};
 use crate::task::{Example, Query, Task, examples};
@@ -334,7 +334,7 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
         if let Some(dir) = &shared.supervised {
             publish_model(dir, &context.out.join("models/supervised"))?;
         }
-        if spec.labeler.kind == LabelerKind::Simulated {
+        if spec.labeler.is().simulated {
             tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
         }
         match variant(context, name, spec, &keys, &shared) {
@@ -454,7 +454,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
     let perplexity = s.pretrained.join("perplexity.json");
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
     let simulated = context.out.join("labels").join(format!("{run}_simulated.json"));
-    let is_simulated = spec.labeler.kind == LabelerKind::Simulated && trained.labels.is_some();
+    let is_simulated = spec.labeler.is().simulated && trained.labels.is_some();
     let inputs = evaluate::Inputs {
         reference: &s.rho,
         policy: &policy,

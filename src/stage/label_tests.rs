@@ -5,16 +5,37 @@ use crate::context::{Context, StageError};
 use crate::label::report::LabelsReport;
 use crate::label::{Judgement, Label};
 use crate::labeler::rounds::rounds;
-use crate::labeler::{self, Source};
+use crate::labeler::{self, Desk, Known};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::spec::{ModelSize, Spec};
+use crate::store::cache::Key;
 use crate::task::scoring::raw_scores;
-use crate::task::{Query, QueryFormat, Task};
+use crate::task::{Query, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
 const GPT2: usize = 50_257;
+
+fn task() -> Task {
+    Task {
+        truncates: (0..GPT2).map(|id| id == 13).collect(),
+        after: 4,
+        missing_score: -1.0,
+        prefix: Vec::new(),
+        suffix: Vec::new(),
+        formatted: true,
+        query_length: 24,
+    }
+}
+
+/// Key of the labels of the only round.
+fn key_of(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
+    match labeler::labeler(spec.labeler.kind).key(spec, &rounds(spec)[0], upstream, None)? {
+        Known::Key(key) => Ok(key),
+        Known::Unanswered => panic!("recorded labels are there"),
+    }
+}
 
 fn fixture(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/labels").join(name);
@@ -68,24 +89,25 @@ impl Place {
     }
 
     fn collect(&self, spec: &Spec, tokenizer: &Tokenizer) -> Result<PathBuf, StageError> {
-        let format = QueryFormat::new(&spec.task, tokenizer)?;
-        let key = labeler::key(spec, &rounds(spec)[0], &[], None)?;
-        let query_of = &|document: &str| format.bare_query(document, tokenizer);
-        labeler::run(&self.context, "run", spec, &key, &Source::Recorded { tokenizer, query_of })
+        let desk = Desk {
+            context: &self.context,
+            run: "run",
+            spec,
+            mock: None,
+            task: &task(),
+            queries: &[],
+            summaries: &[],
+            tokenizer,
+            tokenizer_dir: self.dir.path(),
+            weights: self.dir.path(),
+        };
+        super::labels::run(&desk, &rounds(spec)[0], &key_of(spec, &[])?, &mut |_| panic!("nobody is asked"))
     }
 
     /// Trains r on the labels in a directory.
     fn train(&self, spec: &Spec, labels: &Path) -> Result<Summary, StageError> {
         let reference = Gpt2::init(&ModelSize::Test.dimensions(), GPT2, 3, &self.context.device);
-        let task = Task {
-            truncates: (0..GPT2).map(|id| id == 13).collect(),
-            after: 4,
-            missing_score: -1.0,
-            prefix: Vec::new(),
-            suffix: Vec::new(),
-            formatted: true,
-            query_length: 24,
-        };
+        let task = task();
         let queries: Vec<Query> = (0..40u32).map(|i| (0..24).map(|t| (t > 9).then_some(i * 7 + t)).collect()).collect();
         let labels = &[labels.to_path_buf()];
         let inputs = reward::Inputs {
@@ -96,7 +118,7 @@ impl Place {
             previous: None,
             end_of_text: 50_256,
         };
-        let key = reward::key(spec, &[labeler::key(spec, &rounds(spec)[0], &[], None)?], None)?;
+        let key = reward::key(spec, &[key_of(spec, &[])?], None)?;
         let dir = reward::run(&self.context, "run", spec, &key, &inputs)?;
         let (scorer, summary) = reward::load(&self.context, &dir)?;
         let scores = raw_scores(&scorer.model, &[queries[0].iter().copied().chain([Some(13); 12]).collect()])?;
@@ -169,7 +191,7 @@ fn the_key_is_of_the_files_content_and_not_of_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let moved = dir.path().join("moved.json");
     std::fs::copy(fixture("sentiment.json"), &moved).unwrap();
-    let key_of = |spec: &Spec| labeler::key(spec, &rounds(spec)[0], &["rho".into()], None).unwrap();
+    let key_of = |spec: &Spec| key_of(spec, &["rho".into()]).unwrap();
     let key = |path: &str| key_of(&spec(path, 24, 8));
     let before = key(&fixture("sentiment.json"));
     assert_eq!(key(&moved.to_string_lossy()), before);

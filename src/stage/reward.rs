@@ -15,7 +15,7 @@ use crate::model::sampling::{to_vec, trimmed};
 use crate::model::weights::{load_scalar, save_scalar};
 use crate::random;
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
-use crate::spec::{CollectSchedule, LabelerKind, Spec};
+use crate::spec::Spec;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use crate::task::scoring::{Scorer, raw_scores};
@@ -128,7 +128,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
 
     let quality = measure(spec, inputs, &model, &held_out)?;
-    let who = if spec.labeler.kind == LabelerKind::Simulated { " of simulated labelers" } else { "" };
+    let who = if spec.labeler.is().simulated { " of simulated labelers" } else { "" };
     tracing::info!("reward model ({kind}{who}): {}", quality.text());
     if quality.worse_than_chance() {
         return Err(StageError::Guard {
@@ -152,8 +152,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
 
 /// Whether the number of labels is not simply `collect.labels`.
 fn counts_labels(spec: &Spec) -> bool {
-    let rounds = matches!(spec.collect.schedule, CollectSchedule::Batched | CollectSchedule::Online);
-    rounds || spec.labeler.kind == LabelerKind::Human
+    spec.collect.schedule.in_rounds() || spec.labeler.is().asked
 }
 
 /// The name of a random stream in a round; the first one's is that of the offline schedule.
@@ -275,9 +274,9 @@ fn normalization_rows(
 /// A label's samples as rows of query and response, as wide as scored rows are. What programs judged is truncated here;
 /// what people saw was truncated before they saw it, and stays as it is.
 fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
-    let row = |sample: &Vec<u32>| match spec.labeler.kind {
-        LabelerKind::Mock | LabelerKind::Simulated => inputs.task.bare_row(&label.query, sample),
-        LabelerKind::Recorded | LabelerKind::Human => {
+    let row = |sample: &Vec<u32>| match spec.labeler.is().saw_whole {
+        true => inputs.task.bare_row(&label.query, sample),
+        false => {
             let response = (0..spec.task.response_length).map(|i| sample.get(i).copied());
             inputs.task.scored_query(&label.query).into_iter().chain(response).collect()
         }

@@ -9,7 +9,7 @@ use crate::data::hub::Hub;
 use crate::data::source::Want;
 use crate::results::SourceRecord;
 use crate::sources::{Catalogue, Finder, Folder, Place, SourceUse};
-use crate::spec::{LabelerKind, Spec};
+use crate::spec::Spec;
 use crate::tensorflow::is_checkpoint;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -85,7 +85,7 @@ fn pinned(spec: &Spec, hub: Hub) -> Result<(Spec, Vec<SourceRecord>), StageError
     if spec.has_classifier() {
         records.extend(pin_data(&mut spec, &finder, Want::Reviews)?);
     }
-    if let (LabelerKind::Recorded, Some(name)) = (spec.labeler.kind, spec.labeler.source.take()) {
+    if let (true, Some(name)) = (spec.labeler.is().recorded, spec.labeler.source.take()) {
         let found = finder.labels(&name)?;
         let mut record = SourceRecord { key: "labeler".into(), ..of_source(&name, &found.place) };
         record.sha256 = check_sums(&crate::label::recorded::files(&found.what).map_err(StageError::from)?);

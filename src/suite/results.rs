@@ -9,7 +9,7 @@ use super::load::member_folder;
 use super::setting::unlike;
 use super::types::{Asked, Baseline, Makes, Member, Suite};
 use crate::results::{Evaluation, Results, ResultsError, Run, Texts, Writer, read_json, read_text, with_origin};
-use crate::spec::{self, LabelerKind, Spec};
+use crate::spec::{self, Spec};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 
@@ -184,13 +184,10 @@ impl SuiteResults {
         add(specs().any(|s| s.task.data.synthetic.is_some()), "synthetic text".into());
         add(specs().any(|s| s.model.weights.pretrain.is_some()), "a small model made here".into());
         let asks = self.suite.makes.asks() && self.suite.preference.kind == Asked::Simulated;
-        add(
-            asks || specs().any(|s| s.labeler.kind == LabelerKind::Simulated && !s.reward.is_given()),
-            "simulated labelers".into(),
-        );
+        add(asks || specs().any(|s| s.labeler.is().simulated && !s.reward.is_given()), "simulated labelers".into());
         // r_s answers for people where the paper had people: everywhere but in the mock study.
         let study = self.suite.makes.is_mock_study();
-        let stands_in = |s: &Spec| s.labeler.kind == LabelerKind::Mock && !s.reward.is_given() && !study;
+        let stands_in = |s: &Spec| s.labeler.is().judges && !s.reward.is_given() && !study;
         let named = |m: &MemberResults| m.label.contains("mock");
         add(self.members.iter().any(|m| m.spec().is_some_and(stands_in) && !named(m)), "mock labels".into());
         words

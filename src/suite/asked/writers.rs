@@ -12,7 +12,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
-use crate::spec::{LabelerKind, Spec, SupervisedOn};
+use crate::spec::{Spec, SupervisedOn};
 use crate::stage::experiment::Keys;
 use crate::stage::{classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
@@ -243,7 +243,7 @@ impl<'a> Desk<'a> {
 
     /// Whether programs answered the member's own comparisons.
     pub fn simulated(&self) -> bool {
-        self.spec.labeler.kind == LabelerKind::Simulated
+        self.spec.labeler.is().simulated
     }
 }
 

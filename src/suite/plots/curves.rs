@@ -4,8 +4,7 @@ use super::{judge, short};
 use crate::report::plots::{
     Chart, GREY, Points, canvas, chart, color, column, dashed, failed, legend, line, smooth, span,
 };
-use crate::results::ResultsError;
-use crate::results::name;
+use crate::results::{ResultsError, name};
 use crate::suite::paper::{CurvePoint, curves};
 use crate::suite::results::SuiteResults;
 use crate::suite::types::Makes;

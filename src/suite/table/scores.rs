@@ -3,8 +3,7 @@
 use super::{Measured, absent, described, made, only_at_the_papers_setting};
 use crate::metric::interval::mean_interval;
 use crate::report::tables::gains;
-use crate::results::name;
-use crate::results::{Evaluation, Row, Table};
+use crate::results::{Evaluation, Row, Table, name};
 use crate::spec::KlSchedule;
 use crate::suite::paper::{Value, paper};
 use crate::suite::plots::judge;

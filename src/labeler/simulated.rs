@@ -1,129 +1,72 @@
-//! Labelers that are programs: r_s, which always picks the response with the highest log-odds of "positive" (paper section
-//! 3.1.1), and simulated ones, who choose by what they care for, with noise (label/simulated.rs). Both answer at once.
+//! Simulated labelers, who choose by what they care for, with noise (label/simulated.rs).
 
-use super::questions::{Asked, Comparison, VALIDATION_REFERENCES};
-use super::{RoundLabels, Tally, write_round};
-use crate::context::{Context, StageError};
+use super::collected::{Count, batch_of, write_round};
+use super::mock::scores;
+use super::questions::{Asked, Comparison};
+use super::rounds::Round;
+use super::{Ask, Desk, Known, Labeler, program_key};
+use crate::context::StageError;
 use crate::label::simulated::{self, Answers, Qualities};
 use crate::label::{Judgement, Label};
 use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
-use crate::rlhf::reward::argmax;
-use crate::spec::{CollectSchedule, Spec};
+use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
-use crate::task::scoring::Scorer;
-use crate::task::{Query, Task};
+use crate::store::cache::Key;
+use crate::task::Task;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use std::path::Path;
 
-/// What a label says about the round that it comes from; nothing where there is only one.
-fn batch_of(spec: &Spec, asked: &Asked<'_>, comparison: &Comparison) -> Option<String> {
-    let many = matches!(spec.collect.schedule, CollectSchedule::Batched | CollectSchedule::Online);
-    let kind = if comparison.validation { "-validation" } else { "" };
-    many.then(|| format!("round-{:04}{kind}", asked.round.number))
-}
+/// Of the simulated labelers' rules.
+const VERSION: u32 = 1;
 
-/// Finds how often π won, and counts labels.
-#[derive(Default)]
-struct Count {
-    n: usize,
-    validation: Tally,
-}
+/// Programs that stand in for people.
+pub struct Simulated;
 
-impl Count {
-    fn add(&mut self, comparison: &Comparison, best: usize) {
-        self.n += 1;
-        if comparison.validation {
-            self.validation.add(best >= VALIDATION_REFERENCES);
+impl Labeler for Simulated {
+    fn key(
+        &self,
+        spec: &Spec,
+        round: &Round,
+        upstream: &[String],
+        previous: Option<&Key>,
+    ) -> Result<Known, StageError> {
+        let settings = &spec.labeler.simulated;
+        if spec.collect.schedule.in_rounds() {
+            let who = (LabelerKind::Simulated, Some((VERSION, settings)));
+            return program_key(spec, round, &who, upstream, previous).map(Known::Key);
         }
+        let task = spec.task.without_place();
+        let inputs = ("simulated", VERSION, &spec.collect, task, settings, spec.seed, upstream);
+        Ok(Known::Key(Key::new("labels", super::VERSION, &inputs)?))
     }
 
-    fn finish(self, asked: &Asked<'_>) -> RoundLabels {
-        let training = asked.round.new.min(self.n);
-        RoundLabels { round: asked.round.number, training, held_out: self.n - training, validation: self.validation }
+    fn label(&self, desk: &Desk<'_>, _: &Round, ask: Ask<'_>, dir: &Path) -> Result<(), StageError> {
+        ask(&mut |asked| answer(desk, &asked, dir))
     }
-}
-
-/// r_s answers.
-pub fn mock(context: &Context, spec: &Spec, asked: &Asked<'_>, labeler: &Scorer, dir: &Path) -> Result<(), StageError> {
-    let (mut lines, mut count) = (String::new(), Count::default());
-    let mut saved = context.chunks(dir, "labels")?;
-    let answer = |chunk: &[Comparison]| scores(asked, Some(labeler), chunk);
-    asked.each(context, spec, &mut saved, answer, |chunk, scores| {
-        for (comparison, scores) in chunk.iter().zip(scores) {
-            let best = argmax(&scores);
-            count.add(comparison, best);
-            let label = Label {
-                query: asked.task.bare(&asked.queries[comparison.query]),
-                samples: comparison.responses(),
-                judgement: Judgement::Best(best),
-                scores: Some(scores),
-                worker: None,
-                batch: batch_of(spec, asked, comparison),
-                split: None,
-                confidence: None,
-            };
-            lines.push_str(&serde_json::to_string(&label)?);
-            lines.push('\n');
-        }
-        Ok(())
-    })?;
-    write_round(dir, &lines, &count.finish(asked))
-}
-
-/// Scores of r_s for all candidates, or zeros without it: `[comparisons][candidates]`.
-fn scores(asked: &Asked<'_>, labeler: Option<&Scorer>, chunk: &[Comparison]) -> Result<Vec<Vec<f32>>, StageError> {
-    let responses: Vec<Vec<u32>> = chunk.iter().flat_map(Comparison::responses).collect();
-    let repeated: Vec<Query> =
-        chunk.iter().flat_map(|c| std::iter::repeat_n(asked.queries[c.query].clone(), c.candidates.len())).collect();
-    let scores = match labeler {
-        Some(labeler) => labeler.plain(asked.task, &repeated, &responses)?,
-        None => vec![0.0; responses.len()],
-    };
-    let mut rest = &scores[..];
-    let take = |c: &Comparison| {
-        let (these, after) = rest.split_at(c.candidates.len());
-        rest = after;
-        these.to_vec()
-    };
-    Ok(chunk.iter().map(take).collect())
-}
-
-/// What simulated labelers need beside the questions.
-pub struct Simulation<'a> {
-    /// r_s, where they care for it.
-    pub labeler: Option<&'a Scorer>,
-    /// The reference summary of each query.
-    pub summaries: &'a [Option<String>],
-    pub tokenizer: &'a Tokenizer,
 }
 
 /// Samples first, then all choices: what labelers care for is standardised over all candidates of the round. A label's
 /// samples stand in the order in which its labeler saw them.
-pub fn simulated(
-    context: &Context,
-    spec: &Spec,
-    asked: &Asked<'_>,
-    simulation: &Simulation<'_>,
-    dir: &Path,
-) -> Result<(), StageError> {
+fn answer(desk: &Desk<'_>, asked: &Asked<'_>, dir: &Path) -> Result<(), StageError> {
+    let (context, spec) = (desk.context, desk.spec);
     let settings = &spec.labeler.simulated;
     let (mut comparisons, mut qualities) = (Vec::new(), Vec::new());
-    let (task, tokenizer) = (asked.task, simulation.tokenizer);
-    let answer = |chunk: &[Comparison]| {
+    let (task, tokenizer) = (asked.task, desk.tokenizer);
+    let of_chunk = |chunk: &[Comparison]| {
         let one = |(comparison, scores): (&Comparison, Vec<f32>)| {
-            let summary = simulation.summaries.get(comparison.query).and_then(Option::as_deref);
+            let summary = desk.summaries.get(comparison.query).and_then(Option::as_deref);
             let source = &tokenizer.decode(&task.bare(&asked.queries[comparison.query]))?;
             let seen = Seen { source, summary, task, tokenizer };
             seen.qualities(spec, &comparison.responses(), &scores)
         };
-        chunk.iter().zip(scores(asked, simulation.labeler, chunk)?).map(one).collect::<Result<Vec<_>, StageError>>()
+        chunk.iter().zip(scores(asked, desk.mock, chunk)?).map(one).collect::<Result<Vec<_>, StageError>>()
     };
-    asked.each(context, spec, &mut context.chunks(dir, "labels")?, answer, |chunk, of_chunk| {
-        qualities.extend(of_chunk);
+    asked.each(context, spec, &mut context.chunks(dir, "labels")?, of_chunk, |chunk, found| {
+        qualities.extend(found);
         comparisons.extend(chunk);
         Ok(())
     })?;
