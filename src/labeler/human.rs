@@ -14,7 +14,7 @@ use crate::label::human::{HumanReport, Used, labels};
 use crate::label::{Judgement, Label, LabelError};
 use crate::labeler::rounds::{Round, is_validation};
 use crate::results::stops::now;
-use crate::spec::{CollectSchedule, CollectSpec, HumanSpec, Spec, resolved_toml};
+use crate::spec::{CollectSchedule, CollectSpec, GuardsSpec, HumanSpec, PolicySpec, Spec, resolved_toml};
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
 use crate::store::input::read_to_string;
@@ -79,7 +79,10 @@ fn prefix(spec: &Spec, round: &Round, part: &Part) -> String {
     };
     let collect = CollectSpec { outstanding: None, ..of.collect };
     let first = (&of.name, &of.model, &of.supervised, &of.task, collect, of.seed, asked);
-    let later = (round.number > 1).then_some((&of.reward, &of.policy, &of.guards));
+    // Later questions are of a π that learned; neither how often it was saved nor when guards would have stopped it matters.
+    let checkpoint_every = PolicySpec::default().checkpoint_every;
+    let policy = PolicySpec { checkpoint_every, ..of.policy };
+    let later = (round.number > 1).then(|| (&of.reward, policy, GuardsSpec::default()));
     let text = serde_json::to_string(&(HUMAN, first, later)).unwrap_or_default();
     format!("{}-{}", &blake3::hash(text.as_bytes()).to_hex()[..8], part.id)
 }

@@ -7,6 +7,7 @@ use crate::context::StageError;
 use crate::label::{Judgement, Label};
 use crate::labeler::rounds::Round;
 use crate::rlhf::reward::argmax;
+use crate::spec::keyed::{LabelsKey, TextsKey};
 use crate::spec::{LabelerKind, Spec};
 use crate::store::cache::Key;
 use crate::task::{Query, Scorer};
@@ -27,7 +28,7 @@ impl Labeler for Mock {
             let who = (LabelerKind::Mock, None::<()>);
             return program_key(spec, round, &who, upstream, previous).map(Known::Key);
         }
-        let inputs = (&spec.collect, spec.task.without_place(), LabelerKind::Mock, spec.seed, upstream);
+        let inputs = (LabelerKind::Mock, LabelsKey::of(&spec.collect), TextsKey::of(&spec.task), spec.seed, upstream);
         Ok(Known::Key(Key::new("labels", super::VERSION, &inputs)?))
     }
 

@@ -22,7 +22,8 @@ pub use recorded::count as count_recorded;
 
 use crate::context::{Context, StageError};
 use crate::model::tokenizer::Tokenizer;
-use crate::spec::{CollectSpec, LabelerKind, Spec};
+use crate::spec::keyed::{RoundsKey, TextsKey};
+use crate::spec::{LabelerKind, Spec};
 use crate::store::cache::Key;
 use crate::task::{Query, Scorer, Task};
 use rounds::Round;
@@ -109,8 +110,9 @@ fn program_key(
     upstream: &[String],
     previous: Option<&Key>,
 ) -> Result<Key, StageError> {
-    let collect = CollectSpec { outstanding: None, ..spec.collect.clone() };
-    let (task, previous) = (spec.task.without_place(), previous.map(Key::to_string));
-    let inputs = ("round", ROUNDS, round.number, collect, &task, who, spec.seed, upstream, previous);
+    let (rounds, texts) = (RoundsKey::of(&spec.collect), TextsKey::of(&spec.task));
+    // The first round's samples are of ρ; how many updates there will be decides online what is asked when.
+    let (updates, previous) = (rounds::updates(spec), previous.map(Key::to_string));
+    let inputs = ("round", ROUNDS, round.number, rounds, updates, texts, who, spec.seed, upstream, previous);
     Ok(Key::new("labels", VERSION, &inputs)?)
 }

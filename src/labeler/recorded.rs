@@ -10,7 +10,8 @@ use crate::label::report::LabelsReport;
 use crate::label::{Label, shared_queries};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
-use crate::spec::{DataSpec, Spec, TaskSpec};
+use crate::spec::keyed::{LabelsKey, TextsKey};
+use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::{write_atomic, write_atomic_with};
 use crate::store::cache::Key;
 use crate::task::QueryFormat;
@@ -39,10 +40,10 @@ pub struct Recorded;
 impl Labeler for Recorded {
     fn key(&self, spec: &Spec, _: &Round, upstream: &[String], _: Option<&Key>) -> Result<Known, StageError> {
         // The files' content, not their place; and nothing of the task's data, which they do not come from.
-        let task = TaskSpec { data: DataSpec::default(), ..spec.task.clone() };
+        let (labels, texts) = (LabelsKey::of(&spec.collect), TextsKey::without_data(&spec.task));
         let (format, split) = (spec.labeler.format, &spec.labeler.split);
         let files = hashes(labels_path(spec)?)?;
-        let inputs = ("recorded", &spec.collect, task, format, split, files, spec.seed, upstream);
+        let inputs = (LabelerKind::Recorded, files, format, split, labels, texts, spec.seed, upstream);
         Ok(Known::Key(Key::new("labels", super::VERSION, &inputs)?))
     }
 

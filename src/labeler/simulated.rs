@@ -12,6 +12,7 @@ use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
+use crate::spec::keyed::{LabelsKey, TextsKey};
 use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
@@ -39,8 +40,8 @@ impl Labeler for Simulated {
             let who = (LabelerKind::Simulated, Some((VERSION, settings)));
             return program_key(spec, round, &who, upstream, previous).map(Known::Key);
         }
-        let task = spec.task.without_place();
-        let inputs = ("simulated", VERSION, &spec.collect, task, settings, spec.seed, upstream);
+        let (labels, texts) = (LabelsKey::of(&spec.collect), TextsKey::of(&spec.task));
+        let inputs = (LabelerKind::Simulated, VERSION, settings, labels, texts, spec.seed, upstream);
         Ok(Known::Key(Key::new("labels", super::VERSION, &inputs)?))
     }
 

@@ -28,7 +28,7 @@ use crate::data::formats::Want;
 use crate::data::hub::Hub;
 use crate::model::memory::Memory;
 use crate::spec::{Loaded, Origin, Spec};
-use crate::stage::experiment::{Keys, Lack};
+use crate::stage::keys::{Keys, Lack};
 use crate::store::cache::{Cache, Key};
 use crate::suite::LoadedSuite;
 use device::Target;

@@ -8,7 +8,7 @@ use super::units::bytes;
 use super::{Run, units};
 use crate::labeler::rounds::{learns_reward, rounds};
 use crate::spec::{Spec, SupervisedOn};
-use crate::stage::experiment::Keys;
+use crate::stage::keys::Keys;
 use crate::store::cache::Cache;
 use schemars::JsonSchema;
 use serde::Serialize;

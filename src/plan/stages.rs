@@ -7,7 +7,7 @@ use super::work::{Counter, Lengths, Work};
 use crate::data::source::documents;
 use crate::labeler::rounds::{Round, updates};
 use crate::spec::{PretrainSpec, Spec, SupervisedOn};
-use crate::stage::experiment::{Keys, Lack};
+use crate::stage::keys::{Keys, Lack};
 use crate::store::cache::Key;
 
 /// Which stage, with what differs between two of the same name.

@@ -8,6 +8,7 @@ mod check;
 mod check_labels;
 pub mod config;
 mod given;
+pub mod keyed;
 mod layers;
 mod load;
 pub mod names;

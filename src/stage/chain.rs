@@ -1,7 +1,7 @@
 //! The rounds of a run, one after the other: labels, r, π (rounds.rs says how many and how large). Each is three artifacts
 //! whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
 
-use super::experiment::{Lack, STAND_IN, or_stand_in};
+use super::keys::{Lack, STAND_IN, or_stand_in};
 use super::labels;
 use super::policy::{self, LabelsSoFar, Segment};
 use super::reward::{self, Summary};
@@ -12,6 +12,7 @@ use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::results::{Accuracy, RoundReport, Rounds};
 use crate::spec::Spec;
+use crate::spec::keyed::{RoundsKey, TextsKey};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::Scorer;
@@ -84,7 +85,7 @@ fn labels_known(rounds: &[RoundKeys]) -> bool {
     rounds.last().is_none_or(|last| last.labels.is_some())
 }
 
-/// The keys of all rounds before everything is here; see [`super::experiment::Keys::planned`].
+/// The keys of all rounds before everything is here; see [`super::keys::Keys::planned`].
 pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Result<Vec<RoundKeys>, StageError> {
     let mut links = Links::new(spec, upstream);
     let mut all = Vec::new();
@@ -266,7 +267,9 @@ impl<'a> Chain<'a> {
     /// Err: answers to the round's questions are missing; it says how many.
     fn ready(&self, round: &Round) -> Result<(), StageError> {
         let policy = self.policy.as_ref().map(|(_, key)| key.to_string());
-        let inputs = serde_json::to_string(&(self.spec, self.upstream, policy, round.number))?;
+        let (texts, rounds) = (TextsKey::of(&self.spec.task), RoundsKey::of(&self.spec.collect));
+        let of = (texts, rounds, self.spec.seed, self.upstream, policy, round.number);
+        let inputs = serde_json::to_string(&of)?;
         let of = &blake3::hash(inputs.as_bytes()).to_hex()[..16];
         self.labeler.ready(&self.desk(), round, of, &mut |then| self.ask(round, then))
     }

@@ -11,7 +11,7 @@ use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::save_scalar;
 use crate::random;
-use crate::spec::{AdamForm, AdamSpec, Spec};
+use crate::spec::{AdamForm, AdamSpec, ClassifierSpec, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use crate::task::Query;
@@ -37,7 +37,8 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Key, StageError> {
     let l = &spec.labeler;
     let inputs = (
         &l.reviews.without_place(),
-        &l.classifier,
+        // How many reviews there are is in their content.
+        ClassifierSpec { reviews: 0, ..l.classifier.clone() },
         spec.task.query_length + spec.task.response_length,
         content,
         reference.to_string(),

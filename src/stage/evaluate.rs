@@ -15,7 +15,8 @@ use crate::results::{
     Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport,
 };
 use crate::rlhf::optimum::optimum;
-use crate::spec::{CollectSchedule, KlSchedule, Spec};
+use crate::spec::keyed::TextsKey;
+use crate::spec::{CollectSchedule, KlSchedule, Spec, TaskSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use crate::task::scoring::{ROWS, Scorer};
@@ -64,7 +65,9 @@ impl<'a> Inputs<'a> {
 /// What an evaluation depends on.
 /// `upstream`: π, or all that takes its place.
 pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("evaluate", VERSION, &(&spec.evaluate, &spec.task.without_place(), run, upstream, spec.seed))?)
+    let TaskSpec { preset, missing_score, .. } = spec.task;
+    let inputs = (&spec.evaluate, TextsKey::of(&spec.task), preset, missing_score, run, upstream, spec.seed);
+    Ok(Key::new("evaluate", VERSION, &inputs)?)
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.

@@ -6,6 +6,7 @@ pub mod classifier;
 pub mod evaluate;
 pub mod experiment;
 pub mod given;
+pub mod keys;
 pub mod labels;
 pub mod measures;
 pub mod policy;

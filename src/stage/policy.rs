@@ -13,7 +13,8 @@ use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
 use crate::rl::{Algorithm, Ppo, Rewards, Settings, Trainer, guards};
 use crate::rlhf::advantages::token_rewards;
-use crate::spec::{CollectSchedule, CollectSpec, Spec};
+use crate::spec::Spec;
+use crate::spec::keyed::{PolicyKey, RoundsKey};
 use crate::store::cache::{Key, publish};
 use std::fs;
 use std::io::Write;
@@ -77,17 +78,15 @@ impl Segment<'_> {
 
 /// What π depends on; `upstream`: ρ, r_s and the scorer.
 pub fn key(spec: &Spec, upstream: &[String]) -> Result<Key, StageError> {
-    Ok(Key::new("policy", VERSION, &(&spec.policy, &spec.task.without_place(), &spec.guards, spec.seed, upstream))?)
+    Ok(Key::new("policy", VERSION, &(PolicyKey::of(spec), spec.seed, upstream))?)
 }
 
 /// The same in rounds. `previous`: π of the round before.
 pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>) -> Result<Key, StageError> {
     // What is asked while π is trained is part of what this stage makes.
-    let online = (spec.collect.schedule == CollectSchedule::Online)
-        .then(|| (CollectSpec { outstanding: None, ..spec.collect.clone() }, spec.labeler.kind));
+    let online = spec.collect.schedule.is_online().then(|| (RoundsKey::of(&spec.collect), spec.labeler.kind));
     let (previous, segment) = (previous.map(Key::to_string), (round.from, round.to));
-    let task = spec.task.without_place();
-    let inputs = ("rounds", ROUNDS, segment, online, &spec.policy, &task, &spec.guards, spec.seed, upstream, previous);
+    let inputs = ("rounds", ROUNDS, segment, online, PolicyKey::of(spec), spec.seed, upstream, previous);
     Ok(Key::new("policy", VERSION, &inputs)?)
 }
 

@@ -15,6 +15,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::random;
+use crate::spec::keyed::TextsKey;
 use crate::spec::{AdamForm, AdamSpec, PretrainSpec, PretrainTokenizer, Spec, TaskSpec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
@@ -127,10 +128,15 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
         let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
         return Ok(Key::new("import", VERSION, &(hashes, commit, &task.data, content, device_kind))?);
     }
-    let inputs = (&spec.model, &task.data, content, spec.seed, device_kind);
+    let pretrain = spec.model.weights.pretrain.as_ref().map(|p| {
+        // Files are read whole.
+        let passages = if task.data.synthetic.is_some() { p.passages } else { 0 };
+        PretrainSpec { passages, ..p.clone() }
+    });
+    let inputs = (spec.model.dimensions(), pretrain, &task.data, content, spec.seed, device_kind);
     if spec.model.weights.pretrain.as_ref().is_some_and(|p| p.summaries) {
         // The task's rules and texts are part of what is read.
-        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, &task))?);
+        return Ok(Key::new("pretrain", VERSION, &("summaries", inputs, TextsKey::of(&spec.task)))?);
     }
     Ok(Key::new("pretrain", VERSION, &inputs)?)
 }

@@ -16,6 +16,7 @@ use crate::model::weights::{load_scalar, save_scalar};
 use crate::random;
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
 use crate::spec::Spec;
+use crate::spec::keyed::RewardKey;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use crate::task::scoring::{Scorer, raw_scores};
@@ -66,11 +67,15 @@ pub struct Inputs<'a> {
 /// What r depends on: the labels of all rounds so far, and the r before, which the new labels measure.
 pub fn key(spec: &Spec, labels: &[Key], previous: Option<&Key>) -> Result<Key, StageError> {
     match labels {
-        [one] => Ok(Key::new("reward", VERSION, &(&spec.reward, one.to_string(), spec.seed))?),
+        [one] => Ok(Key::new("reward", VERSION, &(RewardKey::of(&spec.reward), one.to_string(), spec.seed))?),
         many => {
             let labels: Vec<String> = many.iter().map(Key::to_string).collect();
             let previous = previous.map(Key::to_string);
-            Ok(Key::new("reward", VERSION, &("rounds", ROUNDS, &spec.reward, labels, previous, spec.seed))?)
+            Ok(Key::new(
+                "reward",
+                VERSION,
+                &("rounds", ROUNDS, RewardKey::of(&spec.reward), labels, previous, spec.seed),
+            )?)
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::random;
+use crate::spec::keyed::TextsKey;
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, Work};
@@ -61,7 +62,7 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Option<Key>, StageError> {
     if spec.supervised.on == SupervisedOn::Nothing {
         return Ok(None);
     }
-    let inputs = (&spec.supervised, spec.task.without_place(), spec.seed, reference.to_string());
+    let inputs = (&spec.supervised, TextsKey::of(&spec.task), spec.seed, reference.to_string());
     Ok(Some(Key::new("supervised", VERSION, &inputs)?))
 }
 

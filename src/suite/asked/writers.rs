@@ -13,7 +13,7 @@ use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{Spec, SupervisedOn};
-use crate::stage::experiment::Keys;
+use crate::stage::keys::Keys;
 use crate::stage::{classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;

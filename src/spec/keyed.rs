@@ -1,0 +1,227 @@
+//! What results depend on: the parts of a spec as the names of finished stages hold them. What changes no result is not in
+//! them: names and descriptions, how often a checkpoint is written, limits of guards, where a file lies. Each is taken apart
+//! field by field, so that whoever adds a key to specs says here whether it counts.
+
+use super::types::*;
+use serde::Serialize;
+
+/// Which queries there are, what π and ρ may answer, and where an answer ends.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TextsKey {
+    data: DataSpec,
+    clean: Clean,
+    query_rule: QueryRule,
+    query_start: String,
+    query_end: String,
+    query_prefix: String,
+    query_suffix: String,
+    query_length: usize,
+    query_min_length: usize,
+    response_length: usize,
+    truncate_at: String,
+    truncate_match: TruncateMatch,
+    truncate_after: usize,
+    temperature: f64,
+}
+
+impl TextsKey {
+    /// Without `preset`, which only names defaults and instructions, and `missing_score`, which only RL gives.
+    pub fn of(task: &TaskSpec) -> Self {
+        let TaskSpec {
+            preset: _,
+            missing_score: _,
+            data,
+            clean,
+            query_rule,
+            query_start,
+            query_end,
+            query_prefix,
+            query_suffix,
+            query_length,
+            query_min_length,
+            response_length,
+            truncate_at,
+            truncate_match,
+            truncate_after,
+            temperature,
+        } = task.clone();
+        Self {
+            // The content of files is in the key of ρ.
+            data: data.without_place(),
+            clean,
+            query_rule,
+            query_start,
+            query_end,
+            query_prefix,
+            query_suffix,
+            query_length,
+            query_min_length,
+            response_length,
+            truncate_at,
+            truncate_match,
+            truncate_after,
+            temperature,
+        }
+    }
+
+    /// Of a source that does not come from the task's data.
+    pub fn without_data(task: &TaskSpec) -> Self {
+        Self { data: DataSpec::default(), ..Self::of(task) }
+    }
+}
+
+/// Labels on samples of ρ, all at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct LabelsKey {
+    labels: usize,
+    held_out: usize,
+}
+
+impl LabelsKey {
+    pub fn of(collect: &CollectSpec) -> Self {
+        Self { labels: collect.labels, held_out: collect.held_out }
+    }
+}
+
+/// Labels in rounds.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RoundsKey {
+    schedule: CollectSchedule,
+    labels: usize,
+    held_out: usize,
+    rounds: Option<usize>,
+    round_labels: Option<Vec<usize>>,
+    initial: Option<usize>,
+    retrain: Option<usize>,
+    validation_share: Option<f64>,
+}
+
+impl RoundsKey {
+    /// Without `outstanding`: how long training waits for people.
+    pub fn of(collect: &CollectSpec) -> Self {
+        let CollectSpec {
+            schedule,
+            labels,
+            held_out,
+            rounds,
+            round_labels,
+            initial,
+            retrain,
+            validation_share,
+            outstanding: _,
+        } = collect.clone();
+        Self { schedule, labels, held_out, rounds, round_labels, initial, retrain, validation_share }
+    }
+}
+
+/// Training of r.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct RewardKey {
+    lr: f64,
+    batch_size: usize,
+    epochs: usize,
+    adam: AdamSpec,
+    formatted_queries: bool,
+    normalize_samples: usize,
+    target_mean: f64,
+    target_std: f64,
+}
+
+impl RewardKey {
+    /// Without `source` and `path`, of a reward model that is not trained.
+    pub fn of(reward: &RewardSpec) -> Self {
+        let RewardSpec {
+            source: _,
+            path: _,
+            lr,
+            batch_size,
+            epochs,
+            adam,
+            formatted_queries,
+            normalize_samples,
+            target_mean,
+            target_std,
+        } = *reward;
+        Self { lr, batch_size, epochs, adam, formatted_queries, normalize_samples, target_mean, target_std }
+    }
+}
+
+/// Direct mode: r_s on the scale that r would have.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct ScaleKey {
+    formatted_queries: bool,
+    normalize_samples: usize,
+    target_mean: f64,
+    target_std: f64,
+}
+
+impl ScaleKey {
+    pub fn of(reward: &RewardSpec) -> Self {
+        let RewardSpec { formatted_queries, normalize_samples, target_mean, target_std, .. } = *reward;
+        Self { formatted_queries, normalize_samples, target_mean, target_std }
+    }
+}
+
+/// Training of π.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct PolicyKey {
+    episodes: usize,
+    batch_size: usize,
+    minibatches: usize,
+    epochs: usize,
+    lr: f64,
+    adam: AdamSpec,
+    gamma: f64,
+    lam: f64,
+    cliprange: f64,
+    cliprange_value: f64,
+    vf_coef: f64,
+    whiten_rewards: bool,
+    kl: KlSpec,
+    entropy: Option<EntropySpec>,
+    texts: TextsKey,
+    missing_score: f64,
+}
+
+impl PolicyKey {
+    /// Without `checkpoint_every`, and `source` and `path`, of a policy that is not trained.
+    pub fn of(spec: &Spec) -> Self {
+        let PolicySpec {
+            source: _,
+            path: _,
+            checkpoint_every: _,
+            episodes,
+            batch_size,
+            minibatches,
+            epochs,
+            lr,
+            adam,
+            gamma,
+            lam,
+            cliprange,
+            cliprange_value,
+            vf_coef,
+            whiten_rewards,
+            kl,
+            entropy,
+        } = spec.policy.clone();
+        Self {
+            episodes,
+            batch_size,
+            minibatches,
+            epochs,
+            lr,
+            adam,
+            gamma,
+            lam,
+            cliprange,
+            cliprange_value,
+            vf_coef,
+            whiten_rewards,
+            kl,
+            entropy,
+            texts: TextsKey::of(&spec.task),
+            missing_score: spec.task.missing_score,
+        }
+    }
+}
