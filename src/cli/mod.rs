@@ -4,6 +4,7 @@
 
 pub mod compare;
 pub mod doctor;
+pub mod explain;
 pub mod fetch;
 pub mod import;
 pub mod init;
@@ -76,6 +77,14 @@ enum Command {
         after_help = "Examples:\n  runner plan specs/quickstart.toml --values                  every value and where it came from\n  runner plan specs/table4_rouge.toml --device wgpu --memory 80GB   for a GPU that is not in this machine\n  runner plan specs/table4_rouge.toml --format json                 for programs (schemas/plan.schema.json)\n\nTimes come from what `runner doctor` measured on the device, or from --tflops. docs/planning.md explains the numbers."
     )]
     Plan(plan::PlanArgs),
+    /// Where a key of a spec acts: type, default, what the paper and its code say, which stages depend on it
+    #[command(
+        after_help = "Examples:\n  runner explain policy.kl.target\n  runner explain                       every key, one per line"
+    )]
+    Explain {
+        /// A key with its sections, such as policy.kl.target; all keys without it
+        key: Option<String>,
+    },
     /// Spec differences first, then metrics: value, interval, difference, verdict
     Compare(compare::CompareArgs),
     /// Draw the tables, plots and page of a results directory again, or print its tables for pasting
@@ -283,6 +292,7 @@ fn command() -> i32 {
             validate::validate(&specs, &overrides.options(false), format == ProblemFormat::Json)
         }
         Command::Plan(args) => plan::plan(&args),
+        Command::Explain { key } => explain::run(key.as_deref()),
         Command::Compare(args) => compare::compare(&args),
         Command::Report(args) => report::report(&args),
         Command::Sample(args) => sample::sample(&args),

@@ -4,6 +4,7 @@
 
 pub mod device;
 mod disk;
+pub mod explain;
 mod fetch;
 pub mod memory;
 mod reads;

@@ -18,6 +18,9 @@ const PRESETS: [(&str, &str, &str); 4] = [
     ("cnndm", include_str!("presets/cnndm.toml"), include_str!("presets/cnndm_paper.toml")),
 ];
 
+/// The presets that have numbers.
+pub const PRESET_NAMES: [&str; 4] = [PRESETS[0].0, PRESETS[1].0, PRESETS[2].0, PRESETS[3].0];
+
 /// Defaults, preset, upper layers, run, command line; the preset is the one that the layers above it name.
 pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     let mut above = upper.clone();

@@ -24,6 +24,7 @@ pub mod types;
 pub(crate) use changed::{Changed, changed_from_preset};
 pub use check::guess_format;
 pub use given::is_released;
+pub(crate) use layers::{PRESET_NAMES as PRESETS, preset_values};
 pub use load::load;
 pub(crate) use renamed::{instead_of, renamed};
 pub(crate) use schema::did_you_mean;
