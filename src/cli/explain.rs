@@ -28,7 +28,7 @@ fn text(e: &Explained, width: usize) -> String {
     let default = e.default.as_ref().map_or("absent unless written".into(), |v| format!("default {}", as_toml(v)));
     let mut out = format!("{}: {}; {default}\n", e.key, e.kind);
     for paragraph in [&e.about, &e.section].into_iter().filter(|text| !text.is_empty()) {
-        wrapped(paragraph, width.saturating_sub(2)).iter().for_each(|line| drop(writeln!(out, "  {line}")));
+        wrapped(paragraph, width.saturating_sub(2)).iter().for_each(|line| out += &format!("  {line}\n"));
     }
     if !e.presets.is_empty() {
         let head = ["preset".to_string(), "follows = \"paper\"".into(), "follows = \"released_code\"".into()];
@@ -36,7 +36,7 @@ fn text(e: &Explained, width: usize) -> String {
         let rows: Vec<Vec<String>> =
             std::iter::once(head).chain(e.presets.iter().map(row)).map(|row| row.to_vec()).collect();
         out += "\n";
-        in_columns(&rows).lines().for_each(|line| drop(writeln!(out, "  {line}")));
+        in_columns(&rows).lines().for_each(|line| out += &format!("  {line}\n"));
     }
     for [what, paper, code] in &e.sources {
         let _ = writeln!(out, "\n{what} (docs/hyperparameters.md)\n  paper: {paper}\n  released code: {code}");
