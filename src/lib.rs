@@ -1,4 +1,42 @@
 //! Fine-tuning language models from human preferences (Ziegler et al. 2019), run from a TOML spec.
+//!
+//! ```text
+//!   spec ──► ρ, a language model ──► queries x ~ D, responses y ~ ρ(.|x)
+//!                                         │
+//!             labeler: which of four is best?   (r_s, simulated, recorded, people)
+//!                                         │
+//!                               reward model r
+//!                                         │
+//!        π ◄── PPO on r(x, y) - β log(π(y|x)/ρ(y|x)) ──► β follows the KL
+//!        │
+//!   evaluation ──► results directory ──► tables beside the paper's, plots, page
+//! ```
+//!
+//! The program `runner` is a thin layer over [`run()`], which does all of it:
+//!
+//! ```
+//! use runner::results::{Outcome, Results};
+//! use runner::run::Settings;
+//! use runner::spec::{Options, shipped};
+//!
+//! let out = tempfile::tempdir()?;
+//! let spec = shipped::located("quickstart".as_ref())?;
+//! let options = Options { profile: Some("smoke".into()), set: vec!["policy.episodes=32".into()], ..Options::default() };
+//! let settings = Settings { device: "cpu".into(), out: Some(out.path().join("results")), ..Settings::default() };
+//! let ended = runner::run(&spec, &options, settings)?;
+//! assert_eq!(ended.outcome, Outcome::Done, "{:?}", ended.error);
+//! let results = Results::load(&ended.out)?;
+//! assert_eq!(results.evaluations().count(), 2);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! The rooms, from the ground up; each knows only those before it (ARCHITECTURE.md says more, and a test holds it so):
+//! [`printed`], [`random`], [`metric`], [`store`], [`rlhf`], [`spec`], [`model`], [`data`], [`task`], [`tensorflow`],
+//! [`sources`], [`results`], [`label`], [`context`], [`labeler`], [`rl`], [`stage`], [`report`], [`suite`], [`plan`], [`mod@run`],
+//! [`schemas`], [`cli`].
+//!
+//! Stable are the command line, spec files, results directories and `runner math` (docs/). The library follows them and
+//! changes with them; `examples/` are compiled and run with every change.
 
 #![recursion_limit = "256"]
 
@@ -29,3 +67,5 @@ pub mod store;
 pub mod suite;
 pub mod task;
 pub mod tensorflow;
+
+pub use run::run;

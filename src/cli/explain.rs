@@ -42,18 +42,30 @@ fn text(e: &Explained, width: usize) -> String {
         let _ = writeln!(out, "\n{what} (docs/hyperparameters.md)\n  paper: {paper}\n  released code: {code}");
     }
     out += "\n";
-    match &e.invalidates[..] {
-        [] => out += "It changes no result: finished stages are reused.\n",
-        [first, rest @ ..] => {
-            let _ = writeln!(out, "Read by the stage `{first}`.");
-            let after = if rest.is_empty() { String::new() } else { format!(", and with it {}", rest.join(", ")) };
-            let _ = writeln!(out, "Changing it makes {first} again{after}; stages before are reused.");
+    match (&e.invalidates[..], &e.in_rounds[..]) {
+        ([], []) => out += "It changes no result: finished stages are reused.\n",
+        ([], rounds) => out += &format!("Only in rounds (batched, online): {}", made_again(rounds)),
+        (once, rounds) => {
+            out += &made_again(once);
+            if once != rounds && !rounds.is_empty() {
+                out += &format!(
+                    "In rounds (batched, online), where later labels are of a π that has learned: {}.\n",
+                    rounds.join(", ")
+                );
+            }
         }
     }
     if e.is_place {
         out += "What counts is the content of what it names, and not where that is.\n";
     }
     out
+}
+
+/// In a sentence or two.
+fn made_again(stages: &[&str]) -> String {
+    let Some((first, rest)) = stages.split_first() else { return String::new() };
+    let after = if rest.is_empty() { String::new() } else { format!(", and with it {}", rest.join(", ")) };
+    format!("read by the stage `{first}`; changing it makes {first} again{after}. Stages before are reused.\n")
 }
 
 /// A value as it is written in a spec.

@@ -1,4 +1,4 @@
-//! Adam over named weights, in both of the forms that RLHF implementations use (paper.md section 6).
+//! Adam over named weights, in both of the forms that RLHF implementations use: the placement of epsilon differs.
 
 use super::fused;
 use super::gpt2::{Weight, Weights};

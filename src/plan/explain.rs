@@ -31,6 +31,8 @@ pub struct Explained {
     pub sources: Vec<[String; 3]>,
     /// Stages that are made again when it changes, in their order; none where it changes no result.
     pub invalidates: Vec<&'static str>,
+    /// The same where labels are collected in rounds (batched, online), on samples of a π that has learned.
+    pub in_rounds: Vec<&'static str>,
     /// What counts is the content of what it names.
     pub is_place: bool,
 }
@@ -61,7 +63,8 @@ pub fn explain(key: &str) -> Result<Explained, String> {
         default: tree.pointer(&pointer).filter(|v| !v.is_null()).cloned(),
         presets: PRESETS.iter().filter_map(|name| of_preset(name)).collect(),
         sources: sources(key),
-        invalidates: invalidates(key, &pointer, schema),
+        invalidates: invalidates(&at_once(key), &pointer, schema),
+        in_rounds: invalidates(&in_rounds(), &pointer, schema),
         is_place: is_path(key),
     })
 }
@@ -151,47 +154,52 @@ fn lay_over(below: &mut Value, above: &Value) {
     }
 }
 
-/// Specs in which one key or another matters.
-fn settings(key: &str) -> Vec<Value> {
-    let small = json!({
+/// A spec of small stages with all that few specs have, and more.
+fn with(more: Value) -> Value {
+    let mut value = json!({
         "task": { "data": { "synthetic": "posts" } },
         "labeler": { "reviews": { "synthetic": "reviews" }, "classifier": { "reviews": 10 } },
         "supervised": { "on": "summaries" },
         "policy": { "entropy": { "init": 0.1, "target": 20.0 } },
     });
-    let with = |more: Value| {
-        let mut value = small.clone();
-        lay_over(&mut value, &more);
-        value
-    };
-    let schedules = ["direct", "offline", "batched", "online"];
-    let mut all: Vec<Value> = schedules.map(|schedule| with(json!({ "collect": { "schedule": schedule } }))).into();
-    all.push(with(json!({ "labeler": { "kind": "simulated", "simulated": { "weight_score": 1.0 } } })));
-    all.push(with(json!({ "labeler": { "kind": "simulated" }, "collect": { "schedule": "none" } })));
-    all.push(with(json!({ "model": { "weights": { "pretrain": { "summaries": true } } } })));
-    all.push(with(json!({ "task": { "data": { "synthetic": "storyworld" } } })));
+    lay_over(&mut value, &more);
+    value
+}
+
+fn in_rounds() -> Vec<Value> {
+    ["batched", "online"].map(|schedule| with(json!({ "collect": { "schedule": schedule } }))).into()
+}
+
+/// Specs without rounds in which one key or another matters.
+fn at_once(key: &str) -> Vec<Value> {
+    let test = json!({ "layers": 2, "heads": 2, "width": 32, "context": 128 });
+    let mut all = vec![
+        with(json!({ "collect": { "schedule": "direct" } })),
+        with(json!({ "collect": { "schedule": "offline" }, "model": { "dimensions": test } })),
+        with(json!({ "labeler": { "kind": "simulated", "simulated": { "weight_score": 1.0 } } })),
+        with(json!({ "labeler": { "kind": "simulated" }, "collect": { "schedule": "none" } })),
+        with(json!({ "model": { "weights": { "pretrain": { "summaries": true } } } })),
+        with(json!({ "task": { "data": { "synthetic": "storyworld" } } })),
+    ];
     // What only files have; they are not here, and so stand for themselves with all that is said of them.
+    let recorded = ["labeler.path", "labeler.source", "labeler.format", "labeler.split"];
     let of_files: [(&[&str], Value); 5] = [
         (&["model.weights"], json!({ "model": { "weights": { "pretrain": null, "path": "weights" } } })),
-        (
-            &["labeler.path", "labeler.source", "labeler.format", "labeler.split"],
-            json!({ "labeler": { "kind": "recorded", "path": "labels.json" } }),
-        ),
+        (&recorded, json!({ "labeler": { "kind": "recorded", "path": "labels.json" } })),
         (&["labeler.batches", "labeler.human"], json!({ "labeler": { "kind": "human", "batches": "labels" } })),
         (&["reward.path", "reward.source"], json!({ "reward": { "path": "r" } })),
         (&["policy.path", "policy.source"], json!({ "policy": { "path": "policy" } })),
     ];
-    all.extend(
-        of_files.iter().filter(|(keys, _)| keys.iter().any(|k| key.starts_with(k))).map(|(_, v)| with(v.clone())),
-    );
+    let matter = of_files.into_iter().filter(|(keys, _)| keys.iter().any(|k| key.starts_with(k)));
+    all.extend(matter.map(|(_, value)| with(value)));
     all
 }
 
 /// Stages whose names change with the key.
-fn invalidates(key: &str, pointer: &str, schema: &Value) -> Vec<&'static str> {
+fn invalidates(settings: &[Value], pointer: &str, schema: &Value) -> Vec<&'static str> {
     let mut found = BTreeSet::new();
-    for setting in settings(key) {
-        let Some(before) = spec(&setting) else { continue };
+    for setting in settings {
+        let Some(before) = spec(setting) else { continue };
         let tree = serde_json::to_value(&before).unwrap_or_default();
         for other in others(schema, tree.pointer(pointer)) {
             let mut changed = tree.clone();
@@ -251,7 +259,8 @@ mod tests {
     use super::*;
 
     fn stages(key: &str) -> Vec<&'static str> {
-        explain(key).unwrap_or_else(|e| panic!("{e}")).invalidates
+        let found = explain(key).unwrap_or_else(|e| panic!("{e}"));
+        if found.invalidates.is_empty() { found.in_rounds } else { found.invalidates }
     }
 
     #[test]
@@ -296,6 +305,8 @@ mod tests {
         ] {
             assert_eq!(stages(key), wanted, "{key}");
         }
+        // π of one round is asked about in the next.
+        assert_eq!(explain("policy.lr").unwrap().in_rounds, ["labels", "reward", "policy", "evaluate"]);
     }
 
     /// A new key must say in spec/keyed.rs whether it counts; here, that it was not forgotten.
@@ -307,7 +318,8 @@ mod tests {
             let found = explain(&key).unwrap_or_else(|e| panic!("{e}"));
             assert!(!found.kind.is_empty(), "{key}");
             let counts = !free.contains(&key.as_str()) && !quiet.iter().any(|quiet| key.starts_with(quiet));
-            assert!(!counts || !found.invalidates.is_empty(), "{key} changes nothing");
+            let changes = found.invalidates.len() + found.in_rounds.len();
+            assert!(!counts || changes > 0, "{key} changes nothing");
         }
     }
 
