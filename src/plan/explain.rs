@@ -238,7 +238,7 @@ fn others(schema: &Value, now: Option<&Value>) -> Vec<Value> {
         let constant = schema.get("const").cloned();
         schema["enum"].as_array().into_iter().flatten().cloned().chain(constant).collect()
     };
-    let mut all: Vec<Value> = documented.flat_map(|one| listed(one)).chain(listed(schema)).collect();
+    let mut all: Vec<Value> = documented.flat_map(listed).chain(listed(schema)).collect();
     let (low, high) = (schema["minimum"].as_f64().unwrap_or(0.0), schema["maximum"].as_f64().unwrap_or(f64::MAX));
     let number = now.and_then(Value::as_f64).unwrap_or(low);
     let near = [number + 1.0, number * 2.0, number / 2.0, low, high].into_iter().filter(|n| (low..=high).contains(n));

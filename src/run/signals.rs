@@ -19,6 +19,7 @@ pub fn listen(flag: Arc<AtomicBool>) -> io::Result<()> {
     Ok(())
 }
 
+#[allow(clippy::exit, reason = "who asks twice wants no more steps")]
 fn wait(runtime: &Runtime, mut requests: Requests, flag: &AtomicBool) {
     loop {
         signal::remember(runtime.block_on(requests.next()));
