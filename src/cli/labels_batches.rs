@@ -98,6 +98,10 @@ pub fn agreement(args: &AgreementArgs) -> Result<(), Failure> {
     if report.batches.is_empty() {
         return Err(Failure::Input(format!("{}: there are no batches", args.dir.display())));
     }
+    let lost: usize = report.batches.iter().map(|batch| batch.problems.len()).sum();
+    if lost > 0 {
+        eprintln!("warning: {lost} lines of answers do not count; `runner labels status` names them");
+    }
     match args.format {
         Format::Json => write_line(&mut out, &report.quality),
         Format::Text => {

@@ -2,6 +2,7 @@
 
 use super::model::{Failure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;
+use crate::model::gpt2_tokenizer::END_OF_TEXT_ID;
 use crate::model::sampling::logprobs_of_pairs;
 use crate::model::tokenizer::Tokenizer;
 use crate::store::atomic::write_atomic_with;
@@ -152,7 +153,9 @@ impl Reader<'_> {
             _ => return Err(format!(": `{key}` is neither text nor a list of token ids")),
         };
         if ids.is_empty() {
-            let hint = if key == "query" { "; [50256], GPT-2's end of text, starts from nothing" } else { "" };
+            let ids = self.tokenizer.get().map_or(END_OF_TEXT_ID, Tokenizer::end_of_text);
+            let start = || format!("; [{ids}], the model's end of text, starts from nothing");
+            let hint = if key == "query" && (ids as usize) < self.vocab { start() } else { String::new() };
             return Err(format!(": `{key}` is empty{hint}"));
         }
         match ids.iter().find(|id| **id as usize >= self.vocab) {

@@ -249,7 +249,7 @@ const UNDECIDED: &str = "of 3 stars";
 enum Codes {
     /// 1 is positive, 0 negative.
     Binary,
-    /// 4 and 5 are positive, 1 and 2 negative.
+    /// Above 3 positive, below 3 negative.
     Stars,
     /// 2 is positive, 1 negative: the polarity data sets of Zhang et al. 2015 as CSV.
     OneTwo,
@@ -268,7 +268,7 @@ impl Codes {
     fn meaning(self) -> &'static str {
         match self {
             Self::Binary => "1 for positive and 0 for negative",
-            Self::Stars => "stars, of which 4 and 5 are positive, 1 and 2 negative, and 3 is dropped",
+            Self::Stars => "stars, of which those above 3 are positive, those below negative, and 3 is dropped",
             Self::OneTwo => "codes, 2 for positive and 1 for negative, as there are no 4 and 5 stars",
         }
     }
@@ -421,7 +421,7 @@ mod tests {
         let message = labelled_reviews(&spec, 0, 0).unwrap_err().to_string();
         assert!(message.contains("only 0 reviews in the smaller class"), "{message}");
         assert!(
-            message.contains("labels 3 (6), 5 (6) are taken for stars, of which 4 and 5 are positive"),
+            message.contains("labels 3 (6), 5 (6) are taken for stars, of which those above 3 are positive"),
             "{message}"
         );
     }

@@ -314,7 +314,7 @@ impl Sheet<'_> {
             }
         }
         if layout.chosen {
-            self.remarks.extend(remarks(spec).into_iter().map(|finding| place(tree, self.file, finding)));
+            self.remarks.extend(remarks(spec, tree).into_iter().map(|finding| place(tree, self.file, finding)));
         }
     }
 

@@ -112,7 +112,9 @@ impl Schema {
         path.iter().try_fold(&self.value, |schema, key| {
             let next = schema["properties"]
                 .get(key.as_ref())
-                .or_else(|| schema.get("additionalProperties").filter(|extra| extra.is_object()))?;
+                .or_else(|| schema.get("additionalProperties").filter(|extra| extra.is_object()))
+                // A place in an array.
+                .or_else(|| schema.get("items").filter(|_| key.as_ref().parse::<usize>().is_ok()))?;
             self.follow(next)
         })
     }
@@ -318,7 +320,7 @@ impl Schema {
                 return out.push(mismatch(tree, path, message, hint));
             }
             Error::Type { .. } if !choices(schema).is_empty() => return,
-            Error::Type { .. } => (wrong(), value.is_string().then(|| unquote(schema)).flatten()),
+            Error::Type { .. } => (wrong(), unquote(schema, value)),
             Error::Enum { .. } | Error::OneOfNotValid { .. } | Error::AnyOf { .. } | Error::Constant { .. } => {
                 let hint = value.as_str().and_then(|word| did_you_mean(word, choices(schema))).map(|(hint, _)| hint);
                 (wrong(), hint)
@@ -390,7 +392,14 @@ fn plain(limit: &Value) -> String {
     limit.as_f64().map_or_else(|| limit.to_string(), |number| number.to_string())
 }
 
-fn unquote(schema: &Value) -> Option<String> {
-    matches!(schema["type"].as_str(), Some("integer" | "number" | "boolean"))
-        .then(|| "write it without quotes".to_string())
+/// For a value in quotes that would be one of the wanted type without.
+fn unquote(schema: &Value, value: &Value) -> Option<String> {
+    let text = value.as_str()?.trim();
+    let fits = match schema["type"].as_str()? {
+        "integer" => text.parse::<i64>().is_ok(),
+        "number" => text.parse::<f64>().is_ok_and(f64::is_finite),
+        "boolean" => matches!(text, "true" | "false"),
+        _ => false,
+    };
+    fits.then(|| "write it without quotes".to_string())
 }

@@ -109,6 +109,10 @@ pub(super) fn readable<T>(result: Result<T, ModelError>) -> Result<T, StageError
     })
 }
 
+fn unusable(file: &Path, why: &std::io::Error) -> StageError {
+    StageError::Input(format!("{}: {why}", file.display()))
+}
+
 /// All files of a model directory that are read.
 pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
     read_config(dir)?;
@@ -125,7 +129,7 @@ pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     let task = spec.task.without_place();
     if let Some((dir, commit)) = given(spec)? {
         let files = readable(files(&dir))?;
-        let hashes = files.iter().map(|f| hash_file(f).map_err(StageError::io(f))).collect::<Result<Vec<_>, _>>()?;
+        let hashes = files.iter().map(|f| hash_file(f).map_err(|e| unusable(f, &e))).collect::<Result<Vec<_>, _>>()?;
         return Ok(Key::new("import", VERSION, &(hashes, commit, &task.data, content, device_kind))?);
     }
     let pretrain = spec.model.weights.pretrain.as_ref().map(|p| {

@@ -8,7 +8,7 @@ use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
 use crate::model::ModelError;
 use crate::model::tokenizer::Tokenizer;
-use crate::spec::{Clean, QueryRule, TaskSpec};
+use crate::spec::{Clean, QueryRule, TaskSpec, TextLines};
 
 /// How a task cuts documents, with its texts as token ids: made once per task and tokenizer.
 #[derive(Debug, Clone)]
@@ -36,7 +36,15 @@ impl QueryFormat {
     /// Encodes the task's texts. An excerpt's `query_start` and `query_end` must each be one token, or empty.
     pub fn new(task: &TaskSpec, tokenizer: &Tokenizer) -> Result<Self, ModelError> {
         let cut = match task.query_rule {
-            QueryRule::Sentences => QueryCut::Sentences { ends: tokenizer.ids_containing(".")? },
+            QueryRule::Sentences => {
+                let mut ends = tokenizer.ids_containing(".")?;
+                if task.data.lines == Some(TextLines::Separate) {
+                    // A sentence per line, with a full stop or without.
+                    let lines = tokenizer.ids_containing("\n")?;
+                    ends.iter_mut().zip(lines).for_each(|(end, line)| *end |= line);
+                }
+                QueryCut::Sentences { ends }
+            }
             QueryRule::Excerpt => QueryCut::Excerpt {
                 start: optional_id(tokenizer, "task.query_start", &task.query_start)?,
                 end: optional_id(tokenizer, "task.query_end", &task.query_end)?,
@@ -186,6 +194,20 @@ mod tests {
         let ids: Vec<u32> = found[0].iter().flatten().copied().collect();
         assert_eq!(tokenizer.decode(&ids).unwrap(), "A cat sat. A dog ran.");
         assert!(found[0][0].is_none() && found[0].len() == 40);
+    }
+
+    #[test]
+    fn where_each_line_is_a_sentence_its_end_ends_one() {
+        let text = "Happy went to the shop\nNew sun came\nA dog sat";
+        let tokenizer = Tokenizer::train([text].into_iter(), 300).unwrap();
+        let mut task = TaskSpec { query_length: 30, query_min_length: 2, ..TaskSpec::default() };
+        let first = |task: &TaskSpec| {
+            let found = QueryFormat::new(task, &tokenizer).unwrap().bare_query(text, &tokenizer).unwrap();
+            found.map(|ids| tokenizer.decode(&ids).unwrap())
+        };
+        assert_eq!(first(&task), None);
+        task.data.lines = Some(TextLines::Separate);
+        assert_eq!(first(&task).as_deref(), Some("Happy went to the shop\n"));
     }
 
     #[test]

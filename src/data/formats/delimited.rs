@@ -60,7 +60,7 @@ fn header(row: &Row) -> Vec<String> {
 }
 
 /// The separator that a first line `sep=;` names, which Excel writes and heeds.
-fn named_separator(names: &[String]) -> Option<u8> {
+pub fn named_separator(names: &[String]) -> Option<u8> {
     let [first, rest @ ..] = names else { return None };
     match (first.strip_prefix("sep=")?.as_bytes(), rest) {
         ([separator], []) => Some(*separator),

@@ -14,6 +14,7 @@ mod story;
 mod tests;
 
 pub use columns::{Names, Want};
+pub use delimited::named_separator;
 pub use loose::parse as parse_loose;
 pub use rows::{Row, RowError, Rows};
 

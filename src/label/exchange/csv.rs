@@ -4,7 +4,7 @@
 //! A cell that a spreadsheet would take for a formula goes out behind an apostrophe, and comes back without it.
 
 use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place};
-use crate::data::formats::{Row, RowError, Rows};
+use crate::data::formats::{Row, RowError, Rows, named_separator};
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
 use crate::printed::{of_spreadsheet, spreadsheet_cell};
@@ -49,29 +49,54 @@ pub fn write(all: &[Opened], out: &mut dyn Write) -> Result<usize, Box<dyn std::
     Ok(rows)
 }
 
-/// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point.
+/// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point; or by what a first
+/// line such as `sep=;` says, which Excel writes.
 fn open(file: &Path) -> Result<(Rows, Vec<String>), LabelError> {
     let mut first = None;
-    for separator in [b',', b';', b'\t'] {
-        let reader = open_text(file).map_err(|e| LabelError::file(file, e))?;
-        let mut rows = Rows::new(reader, separator);
-        let names = match rows.next_row() {
-            Ok(Some(row)) => {
-                (0..row.width()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect()
-            }
-            Ok(None) => Vec::new(),
-            Err(RowError::Io(e)) => return Err(LabelError::file(file, e)),
-            Err(RowError::Line(..)) => continue,
-        };
+    let mut separators = vec![b',', b';', b'\t'];
+    let mut skip = false;
+    while !separators.is_empty() {
+        let mut rows = Rows::new(open_text(file).map_err(|e| LabelError::file(file, e))?, separators.remove(0));
+        if skip {
+            names_of(&mut rows, file)?;
+        }
+        let Some(names) = names_of(&mut rows, file)? else { continue };
+        if let Some(separator) = named_separator(&names).filter(|_| !skip) {
+            (separators, skip) = (vec![separator], true);
+            continue;
+        }
         let has = |name: &str| names.iter().any(|n| n == name);
         if has("item") && has("best") {
-            return Ok((rows, names));
+            let twice = COLUMNS.iter().find(|name| names.iter().filter(|n| n == *name).count() > 1);
+            return match twice {
+                None => Ok((rows, names)),
+                Some(name) => Err(first_line(file, format!("two columns are called {name:?}; which counts?"))),
+            };
         }
         first.get_or_insert(names);
     }
-    let message =
-        format!("the first line names the columns {:?}, and `item` and `best` are needed", first.unwrap_or_default());
-    Err(LabelError::Place { path: file.into(), line: 1, column: 1, message })
+    let names = first.unwrap_or_default();
+    Err(first_line(file, format!("the first line names the columns {names:?}, and `item` and `best` are needed")))
+}
+
+/// Columns that say something.
+const COLUMNS: [&str; 5] = ["item", "best", "skip", "note", "labeler"];
+
+fn first_line(file: &Path, message: String) -> LabelError {
+    LabelError::Place { path: file.into(), line: 1, column: 1, message }
+}
+
+/// The cells of the next row; `None` where it cannot be parted so.
+fn names_of(rows: &mut Rows, file: &Path) -> Result<Option<Vec<String>>, LabelError> {
+    match rows.next_row() {
+        Ok(Some(row)) => {
+            let cell = |i: usize| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase();
+            Ok(Some((0..row.width()).map(cell).collect()))
+        }
+        Ok(None) => Ok(Some(Vec::new())),
+        Err(RowError::Io(e)) => Err(LabelError::file(file, e)),
+        Err(RowError::Line(..)) => Ok(None),
+    }
 }
 
 /// Answers of a filled-in file.

@@ -172,7 +172,24 @@ fn task<'a>(bytes: &[u8], items: &BTreeMap<&str, &'a Item>) -> Result<(&'a Item,
     let id =
         id.ok_or("the task has no `data.item`; take the export named JSON, of tasks that `runner labels export` made")?;
     let item = items.get(id).ok_or_else(|| format!("item {id:?} is not of this batch"))?;
+    same_texts(item, task.data.as_ref())?;
     Ok((item, task.annotations.into_iter().chain(task.completions).collect()))
+}
+
+/// Err: a letter does not stand for the candidate that it stands for in the batch, and an answer would be another's.
+fn same_texts(item: &Item, data: Option<&Map<String, Value>>) -> Result<(), String> {
+    for (place, candidate) in item.order.iter().enumerate() {
+        let ours = item.candidates.get(*candidate).map(|c| c.response.text.trim());
+        let theirs = data.and_then(|data| data.get(&letter(place))).and_then(Value::as_str).map(str::trim);
+        if theirs.is_some() && theirs != ours {
+            return Err(format!(
+                "item {:?}: its text {} is not the batch's; export the tasks again",
+                item.id,
+                letter(place)
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The control whose results are the answers: `best`, else the only one in the file that chooses.

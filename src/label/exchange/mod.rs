@@ -26,9 +26,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-/// Problems of a file that are named one by one.
-const MOST_PROBLEMS: usize = 5;
-
 /// A format of another tool.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
@@ -50,6 +47,9 @@ impl Format {
     }
 }
 
+/// Problems that are named one by one.
+const MOST_PROBLEMS: usize = 5;
+
 /// A batch with its answers: the latest of each labeler whose answers count.
 #[derive(Debug, Clone)]
 pub struct Opened {
@@ -65,7 +65,13 @@ impl Opened {
         let none = || LabelError::file(dir, "is no batch: it has no batch.json");
         let (batch, items) = existing(dir)?.ok_or_else(none)?;
         let parent = dir.parent().unwrap_or(Path::new(""));
-        let answers = read::answers(parent, &batch.id, &items)?.counted;
+        let read::Answers { counted: answers, problems, .. } = read::answers(parent, &batch.id, &items)?;
+        for problem in problems.iter().take(MOST_PROBLEMS) {
+            tracing::warn!("an answer does not count: {problem}");
+        }
+        if let Some(more) = problems.len().checked_sub(MOST_PROBLEMS).filter(|more| *more > 0) {
+            tracing::warn!("{more} more answers to {} do not count; `runner labels status` names all", batch.id);
+        }
         Ok(Self { dir: dir.into(), batch, items, answers })
     }
 
