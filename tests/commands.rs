@@ -45,6 +45,7 @@ const MEANT: [(&str, &str); 10] = [
     ("SUITE", "specs/table10_no_kl.toml"),
     ("TEXT", "Ruth"),
     ("DIR", "results/quickstart"),
+    ("KEY", "policy.kl.target"),
     ("OP", "whiten"),
 ];
 

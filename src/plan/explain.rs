@@ -51,6 +51,10 @@ pub fn explain(key: &str) -> Result<Explained, String> {
     let (own, section) = (text(schema), schema_at(&path[..path.len() - 1]).map(text).unwrap_or_default());
     let tree = serde_json::to_value(spec(&json!({}))).map_err(|e| e.to_string())?;
     let pointer = format!("/{}", path.join("/"));
+    // What a name or a place stands for counts as a file does.
+    let named = ["source", "hf", "revision"].iter().any(|name| path.last() == Some(name));
+    let stands_for = if named { format!("{}.path", path[..path.len() - 1].join(".")) } else { key.to_string() };
+    let changed = format!("/{}", stands_for.replace('.', "/"));
     let of_preset = |name: &'static str| {
         let value = |paper| preset_values(name, paper).pointer(&pointer).cloned();
         Some((name, value(true)?, value(false)?))
@@ -63,9 +67,9 @@ pub fn explain(key: &str) -> Result<Explained, String> {
         default: tree.pointer(&pointer).filter(|v| !v.is_null()).cloned(),
         presets: PRESETS.iter().filter_map(|name| of_preset(name)).collect(),
         sources: sources(key),
-        invalidates: invalidates(&at_once(key), &pointer, schema),
-        in_rounds: invalidates(&in_rounds(), &pointer, schema),
-        is_place: is_path(key),
+        invalidates: invalidates(&at_once(&stands_for), &changed, schema),
+        in_rounds: invalidates(&in_rounds(), &changed, schema),
+        is_place: named || is_path(key),
     })
 }
 
@@ -201,23 +205,21 @@ fn invalidates(settings: &[Value], pointer: &str, schema: &Value) -> Vec<&'stati
     for setting in settings {
         let Some(before) = spec(setting) else { continue };
         let tree = serde_json::to_value(&before).unwrap_or_default();
+        let names = stage_names(&before);
         for other in others(schema, tree.pointer(pointer)) {
             let mut changed = tree.clone();
             put(&mut changed, pointer, other);
             let Ok(after) = serde_json::from_value::<Spec>(changed) else { continue };
-            found.extend(renamed(&before, &after));
+            found.extend(names.symmetric_difference(&stage_names(&after)).map(|(stage, _)| *stage));
         }
     }
     STAGES.into_iter().filter(|stage| found.contains(stage)).collect()
 }
 
-/// Stages that have other names in one of two specs, or are in one of them alone.
-fn renamed(before: &Spec, after: &Spec) -> BTreeSet<&'static str> {
-    let names = |spec: &Spec| -> BTreeSet<(&'static str, String)> {
-        let keys = Keys::planned(spec, "main", "cpu", &mut Vec::new());
-        keys.iter().flat_map(Keys::all).map(|key| (key.stage, key.to_string())).collect()
-    };
-    names(before).symmetric_difference(&names(after)).map(|(stage, _)| *stage).collect()
+/// What is made by a spec, by name.
+fn stage_names(spec: &Spec) -> BTreeSet<(&'static str, String)> {
+    let keys = Keys::planned(spec, "main", "cpu", &mut Vec::new());
+    keys.iter().flat_map(Keys::all).map(|key| (key.stage, key.to_string())).collect()
 }
 
 fn put(tree: &mut Value, pointer: &str, value: Value) {
@@ -241,7 +243,7 @@ fn others(schema: &Value, now: Option<&Value>) -> Vec<Value> {
     let mut all: Vec<Value> = documented.flat_map(listed).chain(listed(schema)).collect();
     let (low, high) = (schema["minimum"].as_f64().unwrap_or(0.0), schema["maximum"].as_f64().unwrap_or(f64::MAX));
     let number = now.and_then(Value::as_f64).unwrap_or(low);
-    let near = [number + 1.0, number * 2.0, number / 2.0, low, high].into_iter().filter(|n| (low..=high).contains(n));
+    let near = [number + 1.0, number / 2.0, low].into_iter().filter(|n| (low..=high).contains(n));
     match schema["type"].as_str() {
         Some("integer") => all.extend(near.map(|n| json!(n.min(1e9) as u64))),
         Some("number") => all.extend(near.map(|n| json!(n))),

@@ -209,6 +209,10 @@ pub(crate) mod tests {
         let damaged = Results::load(dir).unwrap().damaged;
         assert!(damaged.len() == 2 && damaged[0].contains("direct/evaluation.json:1"), "{damaged:?}");
         assert!(damaged[1].contains("offline_512/evaluation.json is not there"), "{damaged:?}");
+        // Curves that are gone without a trace.
+        fs::write(dir.join("runs/direct/metrics.jsonl"), "{\"objective/kl\": 1").unwrap();
+        let damaged = Results::load(dir).unwrap().damaged;
+        assert!(damaged.iter().any(|d| d.contains("direct/metrics.jsonl ends in the middle")), "{damaged:?}");
     }
 
     #[test]

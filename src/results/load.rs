@@ -8,6 +8,7 @@ use super::{Evaluation, Rounds, Sample};
 use crate::spec::Spec;
 use serde_json::{Map, Value};
 use std::fs;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// Everything of one run that could be read.
@@ -102,8 +103,15 @@ impl Results {
             missing.missing.push("runs/ holds no run".to_owned());
         }
         if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
-            let lost = results.runs.iter().map(|run| format!("runs/{}/evaluation.json", run.name));
-            let lost: Vec<String> = lost.filter(|path| !dir.join(path).exists()).collect();
+            let due = |run: &Run, file: &str| file != METRICS || results.spec_of(&run.name).is_none_or(|s| s.has_rl());
+            let of = |run: &Run| {
+                let files = ["evaluation.json", METRICS].into_iter().filter(|file| due(run, file));
+                files.map(|file| format!("runs/{}/{file}", run.name)).collect::<Vec<_>>()
+            };
+            let files: Vec<String> = results.runs.iter().flat_map(of).collect();
+            let (there, lost): (Vec<String>, Vec<String>) = files.into_iter().partition(|path| dir.join(path).exists());
+            let cut = there.into_iter().filter(|path| path.ends_with(METRICS) && is_cut(&dir.join(path)));
+            cut.for_each(|path| missing.damaged(format!("{path} ends in the middle of a line, and the run is done")));
             missing.damaged.extend(lost.into_iter().map(|path| format!("{path} is not there, and the run is done")));
         }
         let stops = dir.join("stops.jsonl");
@@ -216,6 +224,19 @@ pub fn unlike_the_paper(spec: &Spec) -> Vec<String> {
     let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
     let labelers = (spec.labeler.is().simulated && !spec.reward.is_given()).then(|| "simulated labelers".to_owned());
     [text, model, labelers].into_iter().flatten().collect()
+}
+
+/// Of a run.
+const METRICS: &str = "metrics.jsonl";
+
+/// Whether the last line of a file has no end.
+fn is_cut(path: &Path) -> bool {
+    let mut last = [0];
+    let read = fs::File::open(path).and_then(|mut file| {
+        file.seek(SeekFrom::End(-1))?;
+        file.read_exact(&mut last)
+    });
+    read.is_err() || last != *b"\n"
 }
 
 /// Lays `above` over `below`: tables merge, anything else replaces.

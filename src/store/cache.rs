@@ -142,6 +142,7 @@ impl Cache {
         }
         fs::create_dir_all(&dir)?;
         sweep(&dir);
+        make_way(&dir, DEEPEST)?;
         Ok(Begun::Work(Work { dir, _lock: lock }))
     }
 
@@ -196,6 +197,31 @@ enum Found {
     Intact,
     /// Why it is not the artifact.
     Damaged(String),
+}
+
+/// How deep a work directory is.
+const DEEPEST: usize = 3;
+
+/// Gives another name to what stands in the way in a work directory, and would for ever: files that stages write have an ending,
+/// and their folders have none.
+fn make_way(dir: &Path, deepest: usize) -> io::Result<()> {
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let (is_dir, has_ending) = (entry.file_type()?.is_dir(), name.contains('.'));
+        if is_dir == has_ending {
+            let plain = name.replace('.', "_");
+            let ending = if is_dir { "" } else { ".damaged" };
+            let free = |path: &PathBuf| fs::symlink_metadata(path).is_err();
+            let aside = (0..).map(|i| dir.join(format!("damaged-{i}-{plain}{ending}"))).find(free);
+            let aside = aside.ok_or_else(|| io::Error::other("no free name"))?;
+            tracing::warn!("{} is not what belongs there; moved to {}", entry.path().display(), aside.display());
+            fs::rename(entry.path(), aside)?;
+        } else if is_dir && deepest > 0 {
+            make_way(&entry.path(), deepest - 1)?;
+        }
+    }
+    Ok(())
 }
 
 /// Err: the file system fails, which says nothing of the artifact.
@@ -344,6 +370,24 @@ mod tests {
             assert!(!cache.has_begun(&key()) && !cache.has(&key()), "the next try begins anew");
         }
         make(&cache);
+    }
+
+    #[test]
+    fn a_folder_where_a_file_belongs_does_not_wedge_a_stage() {
+        let dir = tempfile::tempdir().unwrap();
+        let cache = Cache::new(dir.path());
+        let begun = work(&cache).dir;
+        fs::create_dir_all(begun.join("metrics.jsonl/sub")).unwrap();
+        fs::create_dir_all(begun.join("checkpoints/00000030.json")).unwrap();
+        fs::write(begun.join("checkpoints/00000020.json"), "{}").unwrap();
+        let again = work(&cache).dir;
+        assert!(!again.join("metrics.jsonl").exists() && !again.join("checkpoints/00000030.json").exists());
+        assert!(
+            again.join("damaged-0-metrics_jsonl/sub").is_dir() && again.join("checkpoints/00000020.json").is_file()
+        );
+        fs::remove_dir_all(again.join("checkpoints")).unwrap();
+        fs::write(again.join("checkpoints"), "a file").unwrap();
+        assert!(!work(&cache).dir.join("checkpoints").exists());
     }
 
     #[test]
