@@ -35,7 +35,7 @@ const NOT_RUN: [(&str, &str); 18] = [
 ];
 
 /// What a reader puts in the place of words in capitals.
-const MEANT: [(&str, &str); 10] = [
+const MEANT: [(&str, &str); 11] = [
     ("DIR...", "results/b"),
     ("SPEC|SUITE...", "specs/quickstart.toml"),
     ("SPEC...", "specs/quickstart.toml"),
