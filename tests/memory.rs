@@ -102,8 +102,15 @@ fn the_estimate_is_within_a_fifth_of_the_peak() {
     let (batch, query, response, vocab) = (16, 64, 24, 20_000);
     let mut update = Update::new("small", vocab, batch, query, response, 1);
     let shape = Shape { dimensions: update.spec.model.dimensions(), vocab, time: query + response, response };
-    (0..2).for_each(|i| update.run(i));
-    let (peak, estimate) = (memory("VmHWM") - start, shape.update(batch, rayon::current_num_threads()));
+    // Where other processes take a worker's core, the other workers run ahead, and what they have done waits for its turn: the
+    // least of several peaks is the program's own.
+    let mut peak = f64::INFINITY;
+    for turn in 0..3 {
+        reset_peak_memory();
+        (0..2).for_each(|i| update.run(2 * turn + i));
+        peak = peak.min(memory("VmHWM") - start);
+    }
+    let estimate = shape.update(batch, rayon::current_num_threads());
     println!("peak {:.0} MB, estimate {:.0} MB", peak / 1e6, estimate / 1e6);
     assert!((estimate / peak - 1.0).abs() < 0.2, "peak {peak:.3e}, estimate {estimate:.3e}");
 }
