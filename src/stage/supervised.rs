@@ -110,86 +110,121 @@ fn summary_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError
     Ok(rows)
 }
 
-fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Result<(), StageError> {
-    let s = &spec.supervised;
+/// Rows to learn from; those of text must fit the model.
+fn rows_of(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError> {
+    let length = spec.supervised.sequence_length;
     let context_length = inputs.reference.dimensions().context;
-    let mut rows = match s.on {
-        SupervisedOn::Nothing => Vec::new(),
-        SupervisedOn::Text if s.sequence_length > context_length => {
-            return Err(StageError::Input(format!(
-                "supervised.sequence_length: {} tokens do not fit the model's context of {context_length}",
-                s.sequence_length
-            )));
-        }
-        SupervisedOn::Text => text_rows(inputs, s.sequence_length)?,
-        SupervisedOn::Summaries => summary_rows(spec, inputs)?,
-    };
-    // The split is a random one, the same for every learning rate.
+    match spec.supervised.on {
+        SupervisedOn::Nothing => Ok(Vec::new()),
+        SupervisedOn::Text if length > context_length => Err(StageError::Input(format!(
+            "supervised.sequence_length: {length} tokens do not fit the model's context of {context_length}"
+        ))),
+        SupervisedOn::Text => text_rows(inputs, length),
+        SupervisedOn::Summaries => summary_rows(spec, inputs),
+    }
+}
+
+/// Validation and training rows: a random split, the same for every learning rate.
+fn split(spec: &Spec, rows: &[Row]) -> Result<(Vec<Row>, Vec<Row>), StageError> {
+    let held_out = spec.supervised.validation;
     let order = random::shuffled(spec.seed, "supervised validation", rows.len(), 0, rows.len());
-    if s.validation * 2 > rows.len() {
+    if held_out * 2 > rows.len() {
         return Err(StageError::Input(format!(
-            "supervised.validation: {} rows are to be held out of {}; lower it, or use more text",
-            s.validation,
+            "supervised.validation: {held_out} rows are to be held out of {}; lower it, or use more text",
             rows.len()
         )));
     }
-    rows = order.into_iter().map(|i| rows[i].clone()).collect();
-    let training = rows.split_off(s.validation);
-    let (validation, training) = (&rows[..], &training[..]);
-    let before = loss_of(inputs.reference, validation)?;
+    let mut validation: Vec<Row> = order.into_iter().map(|i| rows[i].clone()).collect();
+    let training = validation.split_off(held_out);
+    Ok((validation, training))
+}
+
+/// The trials of a sweep and its best model so far, as a killed one left them.
+struct Sweep {
+    dir: PathBuf,
+    trials: Vec<Trial>,
+}
+
+impl Sweep {
+    fn resume(work: &Work) -> Self {
+        let dir = work.dir.join(CHECKPOINTS);
+        let progress = Self::progress(&dir);
+        let trials = match progress.exists() {
+            true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
+                tracing::warn!("{e}; the sweep begins again");
+                Vec::new()
+            }),
+            false => Vec::new(),
+        };
+        Self { dir, trials }
+    }
+
+    fn progress(dir: &Path) -> PathBuf {
+        dir.join("trials.json")
+    }
+
+    fn best_dir(&self) -> PathBuf {
+        self.dir.join("best")
+    }
+
+    /// Learning rate and validation loss of the best trial.
+    fn best(&self) -> Option<(f64, f64)> {
+        self.trials.iter().filter_map(|t| Some((t.lr, t.validation_loss?))).min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// A model's validation loss, none where it is no number; the model is kept where it is the best so far.
+    fn judge(&self, lr: f64, model: &Gpt2, validation: &[Row], inputs: &Inputs<'_>) -> Result<Option<f64>, StageError> {
+        let loss = loss_of(model, validation)?;
+        tracing::info!("supervised: lr {lr:.2e}: validation loss {loss:.4}");
+        if loss < self.best().map_or(f64::INFINITY, |(_, loss)| loss) {
+            save_gpt2(&self.best_dir(), model, inputs.tokenizer.end_of_text())?;
+        }
+        Ok(Some(loss).filter(|loss| loss.is_finite()))
+    }
+
+    fn add(&mut self, trial: Trial) -> Result<(), StageError> {
+        self.trials.push(trial);
+        // The best model so far counts on being what it was.
+        let best = self.best().map(|_| Part::whole(&self.dir, "best/model.safetensors")).transpose();
+        let progress = Self::progress(&self.dir);
+        let written = best.and_then(|best| seal::write(&progress, &self.trials, best.into_iter().collect()));
+        written.map_err(StageError::io(&progress))
+    }
+}
+
+fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Result<(), StageError> {
+    let s = &spec.supervised;
+    let (validation, training) = split(spec, &rows_of(spec, inputs)?)?;
+    let before = loss_of(inputs.reference, &validation)?;
     tracing::info!(
         "supervised: {} training and {} validation rows, validation loss {before:.4} before",
         training.len(),
         validation.len()
     );
-    let sweep = work.dir.join(CHECKPOINTS);
-    let progress = sweep.join("trials.json");
-    let mut trials: Vec<Trial> = match progress.exists() {
-        true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
-            tracing::warn!("{e}; the sweep begins again");
-            Vec::new()
-        }),
-        false => Vec::new(),
-    };
-    let best_dir = sweep.join("best");
-    for (i, lr) in s.lrs.iter().enumerate().skip(trials.len()) {
-        let best = best_of(&trials);
-        let mut validation_loss = None;
-        if let Some(model) = train(context, spec, inputs, training, *lr, &sweep.join(i.to_string()))? {
-            let loss = loss_of(&model, validation)?;
-            tracing::info!("supervised: lr {lr:.2e}: validation loss {loss:.4}");
-            if loss < best.map_or(f64::INFINITY, |(_, loss)| loss) {
-                save_gpt2(&best_dir, &model, inputs.tokenizer.end_of_text())?;
-            }
-            validation_loss = Some(loss).filter(|loss| loss.is_finite());
-        }
-        trials.push(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) });
-        // The best model so far counts on being what it was.
-        let best = best_of(&trials).map(|_| Part::whole(&sweep, "best/model.safetensors")).transpose();
-        let written = best.and_then(|best| seal::write(&progress, &trials, best.into_iter().collect()));
-        written.map_err(StageError::io(&progress))?;
+    let mut sweep = Sweep::resume(work);
+    for (i, lr) in s.lrs.iter().enumerate().skip(sweep.trials.len()) {
+        let validation_loss = match train(context, spec, inputs, &training, *lr, &sweep.dir.join(i.to_string()))? {
+            Some(model) => sweep.judge(*lr, &model, &validation, inputs)?,
+            None => None,
+        };
+        sweep.add(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) })?;
     }
-    let Some((lr, _)) = best_of(&trials) else {
+    let Some((lr, _)) = sweep.best() else {
         let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();
         return Err(StageError::Guard { name: "nan", message });
     };
-    let model = load_gpt2(&best_dir, &context.device)?;
+    let model = load_gpt2(&sweep.best_dir(), &context.device)?;
     save_gpt2(&work.dir, &model, inputs.tokenizer.end_of_text())?;
     inputs.tokenizer.save(&work.dir)?;
     let summary = Summary {
         lr,
-        trials,
+        trials: sweep.trials,
         validation_loss_before: before,
         validation_rows: validation.len(),
         training_rows: training.len(),
     };
     let path = work.dir.join("supervised.json");
     write_atomic(&path, format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes()).map_err(StageError::io(path))
-}
-
-/// Learning rate and validation loss of the best trial.
-fn best_of(trials: &[Trial]) -> Option<(f64, f64)> {
-    trials.iter().filter_map(|t| Some((t.lr, t.validation_loss?))).min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 fn steps(s: &SupervisedSpec, rows: usize) -> usize {

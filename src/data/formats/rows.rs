@@ -89,6 +89,18 @@ impl Rows {
         }
     }
 
+    /// Ends the last row, which need not have a line's end.
+    fn end_file(&mut self, at: At) -> Result<(), RowError> {
+        if at == At::Quoted {
+            let message = "a quote is opened in this row and never closed; double the quotes inside text";
+            return Err(RowError::Line(self.row.line, message.into()));
+        }
+        if at != At::Start || !self.row.ends.is_empty() {
+            self.row.end_cell();
+        }
+        Ok(())
+    }
+
     /// Reads up to a row's end; false: that was the end of the file.
     fn read(&mut self) -> Result<bool, RowError> {
         let mut at = At::Start;
@@ -99,13 +111,7 @@ impl Rows {
                 Err(e) => return Err(RowError::Io(e)),
             };
             if buffer.is_empty() {
-                if at == At::Quoted {
-                    let message = "a quote is opened in this row and never closed; double the quotes inside text";
-                    return Err(RowError::Line(self.row.line, message.into()));
-                }
-                if at != At::Start || !self.row.ends.is_empty() {
-                    self.row.end_cell();
-                }
+                self.end_file(at)?;
                 return Ok(false);
             }
             let (mut used, mut ended) = (0, false);
