@@ -1,6 +1,6 @@
 //! The suite spec as a person writes it: which experiments, at which seeds, make which table or figure of the paper.
 //!
-//! These types are the single definition of the format, as spec/types.rs is of an experiment's: serde reads them, schemars
+//! These types are the single definition of the format, as spec/types is of an experiment's: serde reads them, schemars
 //! makes `schemas/suite.schema.json` from them, and files are checked against that.
 
 use crate::spec::SimulatedSpec;
