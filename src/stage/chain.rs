@@ -4,7 +4,7 @@
 use super::keys::{Lack, STAND_IN, or_stand_in};
 use super::labels;
 use super::policy::{self, LabelsSoFar, Segment};
-use super::reward::{self, Summary};
+use super::reward::{self, RewardSummary};
 use crate::context::{Context, StageError};
 use crate::labeler::rounds::{Round, rounds};
 use crate::labeler::{Asked, Comparison, Desk, Known, Labeler, gather, labeler, read_requests};
@@ -111,7 +111,7 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
 }
 
 /// What the rounds of a run need.
-pub struct Inputs<'a> {
+pub struct ChainInputs<'a> {
     pub reference: &'a Gpt2,
     /// Directory of ρ's weights.
     pub reference_dir: &'a Path,
@@ -143,7 +143,7 @@ struct Chain<'a> {
     run: &'a str,
     spec: &'a Spec,
     upstream: &'a [String],
-    inputs: &'a Inputs<'a>,
+    inputs: &'a ChainInputs<'a>,
     labels: Vec<PathBuf>,
     /// π of the round before, and its key.
     policy: Option<(PathBuf, Key)>,
@@ -158,7 +158,7 @@ pub fn run(
     run: &str,
     spec: &Spec,
     upstream: &[String],
-    inputs: &Inputs<'_>,
+    inputs: &ChainInputs<'_>,
 ) -> Result<Trained, StageError> {
     let mut chain = Chain {
         context,
@@ -218,7 +218,7 @@ impl<'a> Chain<'a> {
         links: &mut Links<'_>,
         so_far: &[Round],
         passed: bool,
-    ) -> Result<(Summary, RoundKeys, u64), StageError> {
+    ) -> Result<(RewardSummary, RoundKeys, u64), StageError> {
         let none = || StageError::Input("there are no rounds to train r in".into());
         let round = so_far.last().ok_or_else(none)?;
         self.ready(round)?;
@@ -241,7 +241,7 @@ impl<'a> Chain<'a> {
 
     /// What is asked in a round, of ρ or of π as it is before the round.
     fn ask(&self, round: &Round, then: &mut dyn FnMut(Asked<'_>) -> Result<(), StageError>) -> Result<(), StageError> {
-        let Inputs { reference, task, queries, .. } = *self.inputs;
+        let ChainInputs { reference, task, queries, .. } = *self.inputs;
         let of = |model| Asked { round: *round, model, update: round.from, task, queries, collected: None };
         match &self.policy {
             None => then(of(reference)),
@@ -318,8 +318,8 @@ impl<'a> Chain<'a> {
     }
 
     /// Trains r on the labels of all rounds so far.
-    fn learn(&mut self, key: &Key) -> Result<Summary, StageError> {
-        let inputs = reward::Inputs {
+    fn learn(&mut self, key: &Key) -> Result<RewardSummary, StageError> {
+        let inputs = reward::RewardInputs {
             reference: self.inputs.reference,
             task: self.inputs.task,
             queries: self.inputs.queries,
@@ -381,7 +381,7 @@ impl<'a> Chain<'a> {
     }
 
     /// runs/RUN/rounds.json, where there are rounds.
-    fn report(&mut self, round: &Round, summary: &Summary, labels: u64) -> Result<(), StageError> {
+    fn report(&mut self, round: &Round, summary: &RewardSummary, labels: u64) -> Result<(), StageError> {
         if !self.spec.collect.schedule.in_rounds() {
             return Ok(());
         }

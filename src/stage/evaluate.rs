@@ -12,7 +12,7 @@ use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
 use crate::results::{
-    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport, Texts,
+    Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport, Texts,
 };
 use crate::rlhf::optimum::optimum;
 use crate::spec::keyed::TextsKey;
@@ -31,7 +31,7 @@ const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.
 const QUERIES: usize = 32;
 
 /// Everything evaluation needs.
-pub struct Inputs<'a> {
+pub struct EvaluateInputs<'a> {
     pub reference: &'a Gpt2,
     pub policy: &'a Gpt2,
     /// r_s.
@@ -49,7 +49,7 @@ pub struct Inputs<'a> {
     pub simulated: Option<SimulatedReport>,
 }
 
-impl<'a> Inputs<'a> {
+impl<'a> EvaluateInputs<'a> {
     /// r_s where there is one, else the learned r.
     fn judge(&self) -> Result<(Judge, &'a Scorer), StageError> {
         match (self.mock, self.scorer) {
@@ -71,7 +71,13 @@ pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageErro
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.
-pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    key: &Key,
+    inputs: &EvaluateInputs<'_>,
+) -> Result<PathBuf, StageError> {
     context.artifact(Some(run), key, |work| evaluate(context, run, spec, inputs, &work.dir))
 }
 
@@ -93,7 +99,7 @@ struct Responses {
 }
 
 impl Responses {
-    fn sample(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<Self, StageError> {
+    fn sample(context: &Context, spec: &Spec, inputs: &EvaluateInputs<'_>, dir: &Path) -> Result<Self, StageError> {
         let examples = pick(spec, inputs.held_out, spec.evaluate.queries);
         let queries: Vec<Query> = examples.iter().map(|e| e.query.clone()).collect();
         let purpose = "evaluation reference";
@@ -124,16 +130,20 @@ struct Scores {
 }
 
 impl Scores {
-    fn of(responses: &Responses, inputs: &Inputs<'_>, judging: &Scorer) -> Result<Self, StageError> {
+    fn of(responses: &Responses, inputs: &EvaluateInputs<'_>, judging: &Scorer) -> Result<Self, StageError> {
         let of = |scorer: &Scorer| responses.scores(scorer, inputs.task);
         let (mock, scored) = (inputs.mock.map(of).transpose()?, inputs.scorer.map(of).transpose()?);
         Ok(Self { judged: of(judging)?, mock, scored })
     }
 
-    fn contexts(&self, kls: &[f32]) -> Vec<Row> {
+    fn contexts(&self, kls: &[f32]) -> Vec<ContextScores> {
         let (reference, policy) = &self.judged;
         (0..kls.len())
-            .map(|i| Row { reference: f64::from(reference[i]), policy: f64::from(policy[i]), kl: f64::from(kls[i]) })
+            .map(|i| ContextScores {
+                reference: f64::from(reference[i]),
+                policy: f64::from(policy[i]),
+                kl: f64::from(kls[i]),
+            })
             .collect()
     }
 }
@@ -145,7 +155,7 @@ struct Decoded {
 }
 
 impl Decoded {
-    fn of(responses: &Responses, inputs: &Inputs<'_>) -> Result<Self, StageError> {
+    fn of(responses: &Responses, inputs: &EvaluateInputs<'_>) -> Result<Self, StageError> {
         let (task, tokenizer) = (inputs.task, inputs.tokenizer);
         let shown = |r: &Vec<u32>| Ok(tokenizer.decode(&r[..task.cut(r).unwrap_or(r.len())])?);
         let texts = |all: &[Vec<u32>]| all.iter().map(shown).collect::<Result<Vec<String>, StageError>>();
@@ -153,7 +163,12 @@ impl Decoded {
     }
 
     /// What the texts are like beside their queries and those that people wrote.
-    fn measure(&self, spec: &Spec, responses: &Responses, inputs: &Inputs<'_>) -> Result<Vec<Texts>, StageError> {
+    fn measure(
+        &self,
+        spec: &Spec,
+        responses: &Responses,
+        inputs: &EvaluateInputs<'_>,
+    ) -> Result<Vec<Texts>, StageError> {
         let task = inputs.task;
         let sources = responses.queries.iter().map(|q| Ok(inputs.tokenizer.decode(&task.bare(q))?));
         let held = Held {
@@ -167,7 +182,13 @@ impl Decoded {
     }
 }
 
-fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
+fn evaluate(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    inputs: &EvaluateInputs<'_>,
+    dir: &Path,
+) -> Result<(), StageError> {
     let (judge, judging) = inputs.judge()?;
     let responses = Responses::sample(context, spec, inputs, dir)?;
     let scores = Scores::of(&responses, inputs, judging)?;
@@ -207,7 +228,7 @@ fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir:
 /// Lines of samples.jsonl: the first queries with both models' texts, to be read.
 fn samples(
     count: usize,
-    inputs: &Inputs<'_>,
+    inputs: &EvaluateInputs<'_>,
     responses: &Responses,
     scores: &Scores,
     texts: &Decoded,
@@ -246,7 +267,7 @@ fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
 fn policy_samples(
     saved: &mut Saved<'_>,
     spec: &Spec,
-    inputs: &Inputs<'_>,
+    inputs: &EvaluateInputs<'_>,
     queries: &[Query],
 ) -> Result<(Vec<Vec<u32>>, Vec<f32>), StageError> {
     let (mut responses, mut kls) = (Vec::new(), Vec::new());
@@ -275,7 +296,7 @@ fn policy_samples(
 fn frontier(
     saved: &mut Saved<'_>,
     spec: &Spec,
-    inputs: &Inputs<'_>,
+    inputs: &EvaluateInputs<'_>,
     judging: &Scorer,
     std: f64,
 ) -> Result<Vec<FrontierPoint>, StageError> {

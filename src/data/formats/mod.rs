@@ -15,7 +15,7 @@ mod tests;
 
 pub use columns::{Names, Want};
 pub use loose::parse as parse_loose;
-pub use rows::{Row, RowError, Rows};
+pub use rows::{DelimitedRow, DelimitedRows, RowError};
 
 use super::error::{DataError, file_error};
 use super::read_report::ReadReport;

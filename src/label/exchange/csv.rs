@@ -4,7 +4,7 @@
 //! A cell that a spreadsheet would take for a formula goes out behind an apostrophe, and comes back without it.
 
 use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place};
-use crate::data::formats::{Row, RowError, Rows};
+use crate::data::formats::{DelimitedRow, DelimitedRows, RowError};
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
 use crate::printed::{of_spreadsheet, spreadsheet_cell};
@@ -50,11 +50,11 @@ pub fn write(all: &[Opened], out: &mut dyn Write) -> Result<usize, Box<dyn std::
 }
 
 /// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point.
-fn open(file: &Path) -> Result<(Rows, Vec<String>), LabelError> {
+fn open(file: &Path) -> Result<(DelimitedRows, Vec<String>), LabelError> {
     let mut first = None;
     for separator in [b',', b';', b'\t'] {
         let reader = open_text(file).map_err(|e| LabelError::file(file, e))?;
-        let mut rows = Rows::new(reader, separator);
+        let mut rows = DelimitedRows::new(reader, separator);
         let names = match rows.next_row() {
             Ok(Some(row)) => {
                 (0..row.width()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase()).collect()
@@ -122,7 +122,7 @@ struct Columns {
 
 /// The answer of a row; `None` for a question that nobody has answered.
 fn answer(
-    row: &Row,
+    row: &DelimitedRow,
     header: &[String],
     columns: &Columns,
     items: &BTreeMap<&str, &Item>,

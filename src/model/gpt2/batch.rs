@@ -2,19 +2,19 @@
 
 use super::MASKED;
 use crate::model::device::is_cpu;
-use crate::model::fused::Rows;
+use crate::model::fused::BatchRows;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// A left- or right-padded batch of token rows, ready for the device: without its padding on the CPU, where rows of any
 /// length can follow each other, with it elsewhere.
 #[derive(Debug, Clone)]
-pub struct Batch {
+pub struct TokenBatch {
     /// `[1, tokens]`; padding that is kept is token 0.
     pub ids: Tensor<2, Int>,
     /// `[1, tokens]`: number of real tokens before each real one. Padding's positions are never seen; they stay inside
     /// the context however long the row is.
     pub positions: Tensor<2, Int>,
-    pub rows: Rows,
+    pub rows: BatchRows,
     /// Rows, and positions of each with its padding.
     pub dims: [usize; 2],
     /// Index of the last real token of each row.
@@ -24,7 +24,7 @@ pub struct Batch {
     places: Option<Vec<usize>>,
 }
 
-impl Batch {
+impl TokenBatch {
     /// Rows of equal length; `None` is padding. [`Gpt2::batch`] checks that a model can look them up.
     pub(in crate::model) fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
         if is_cpu(device) { Self::packed(rows, device) } else { Self::padded(rows, device).0 }
@@ -53,7 +53,7 @@ impl Batch {
         }
         let places = (ids.len() < places.len()).then_some(places);
         let lengths = Tensor::from_data(TensorData::new(lengths, [rows.len()]), device);
-        Self::build(ids, positions, Rows::Packed(lengths), [rows.len(), time], last, places, device)
+        Self::build(ids, positions, BatchRows::Packed(lengths), [rows.len(), time], last, places, device)
     }
 
     /// The same with its padding, and what hides the padding from attention.
@@ -80,13 +80,13 @@ impl Batch {
             }
         }
         let bias = Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device);
-        (Self::build(ids, positions, Rows::Padded(bias.clone()), [b, t], last, None, device), bias)
+        (Self::build(ids, positions, BatchRows::Padded(bias.clone()), [b, t], last, None, device), bias)
     }
 
     fn build(
         ids: Vec<i32>,
         positions: Vec<i32>,
-        rows: Rows,
+        rows: BatchRows,
         dims: [usize; 2],
         last: Vec<usize>,
         places: Option<Vec<usize>>,

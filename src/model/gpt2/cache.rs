@@ -1,6 +1,6 @@
 //! Decoding token by token: each layer's keys and values are kept, so that a step computes its own position alone.
 
-use super::{Batch, Gpt2, MASKED};
+use super::{Gpt2, MASKED, TokenBatch};
 use crate::model::device::is_cpu;
 use crate::model::fused::attention_step;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -38,7 +38,7 @@ impl CacheMask {
 
 impl Gpt2 {
     /// [`Gpt2::hidden_at`], and each layer's keys and values at all positions.
-    pub fn prefill(&self, batch: &Batch, positions: &[usize]) -> (Tensor<2>, Vec<LayerCache>) {
+    pub fn prefill(&self, batch: &TokenBatch, positions: &[usize]) -> (Tensor<2>, Vec<LayerCache>) {
         let mut caches = Vec::with_capacity(self.blocks.len());
         let hidden = self.forward(batch, Some(positions), Some(&mut caches));
         (hidden, caches)

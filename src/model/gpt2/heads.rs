@@ -2,7 +2,7 @@
 
 use super::init::normal;
 use super::walk::{matrix, vector};
-use super::{Batch, Gpt2, Weight, Weights};
+use super::{Gpt2, TokenBatch, Weight, Weights};
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -38,7 +38,7 @@ pub struct ScalarModel {
 
 impl ScalarModel {
     /// The scalar at the last real token of each row -> `[batch]` (padding repeats the last real token's state).
-    pub fn score(&self, batch: &Batch) -> Tensor<1> {
+    pub fn score(&self, batch: &TokenBatch) -> Tensor<1> {
         let [_, t] = batch.dims;
         let last: Vec<usize> = batch.last.iter().enumerate().map(|(r, last)| r * t + last).collect();
         self.head.forward(self.trunk.hidden_at(batch, &last))

@@ -11,7 +11,7 @@ mod layers;
 mod walk;
 
 pub use crate::spec::config::LAYER_NORM_EPSILON;
-pub use batch::Batch;
+pub use batch::TokenBatch;
 pub use cache::{CacheMask, LayerCache};
 pub use heads::{ScalarHead, ScalarModel};
 pub use layers::{Block, Dropout, LayerNorm, Linear};
@@ -57,9 +57,9 @@ impl Gpt2 {
     /// # Errors
     /// An id that has no row, or a row with more tokens than the context: on a GPU both would be read from beyond the end
     /// of a table without a word.
-    pub fn batch(&self, rows: &[Vec<Option<u32>>]) -> Result<Batch, ModelError> {
+    pub fn batch(&self, rows: &[Vec<Option<u32>>]) -> Result<TokenBatch, ModelError> {
         self.check(rows)?;
-        Ok(Batch::new(rows, &self.device()))
+        Ok(TokenBatch::new(rows, &self.device()))
     }
 
     fn check(&self, rows: &[Vec<Option<u32>>]) -> Result<(), ModelError> {
@@ -101,20 +101,20 @@ impl Gpt2 {
     }
 
     /// Final hidden states `[batch, time, width]` (after `ln_f`).
-    pub fn hidden(&self, batch: &Batch) -> Tensor<3> {
+    pub fn hidden(&self, batch: &TokenBatch) -> Tensor<3> {
         let [b, t] = batch.dims;
         batch.spread(self.forward(batch, None, None)).reshape([b, t, self.wte.dims()[1]])
     }
 
     /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position. What the last block
     /// does after its attention is done there only: nobody reads it elsewhere.
-    pub fn hidden_at(&self, batch: &Batch, positions: &[usize]) -> Tensor<2> {
+    pub fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2> {
         self.forward(batch, Some(positions), None)
     }
 
     fn forward(
         &self,
-        batch: &Batch,
+        batch: &TokenBatch,
         positions: Option<&[usize]>,
         mut caches: Option<&mut Vec<LayerCache>>,
     ) -> Tensor<2> {
@@ -147,7 +147,7 @@ impl Gpt2 {
     ) -> Result<Tensor<3>, ModelError> {
         self.check(rows)?;
         // Attention weights that are dropped out are no fused operation: with the padding on every device.
-        let (batch, bias) = Batch::padded(rows, &self.device());
+        let (batch, bias) = TokenBatch::padded(rows, &self.device());
         let [b, t] = batch.dims;
         let width = self.wte.dims()[1];
         let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions.clone()));
@@ -175,7 +175,7 @@ impl Gpt2 {
     }
 
     /// The same computed for rows that end in their responses, without what is not needed for it.
-    pub fn hidden_before_last(&self, batch: &Batch, response: usize) -> Tensor<2> {
+    pub fn hidden_before_last(&self, batch: &TokenBatch, response: usize) -> Tensor<2> {
         let [b, t] = batch.dims;
         let at: Vec<usize> = (0..b).flat_map(|r| (t - response - 1..t - 1).map(move |i| r * t + i)).collect();
         self.hidden_at(batch, &at)
@@ -209,7 +209,7 @@ mod tests {
         let device = Device::flex();
         let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
         let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
-        let plain = to_vec(model.hidden(&Batch::new(&rows, &device))).unwrap();
+        let plain = to_vec(model.hidden(&TokenBatch::new(&rows, &device))).unwrap();
         let dropped = hidden(0.0, 1);
         // Hidden states of padding are never read; both forms give it some number.
         let real = |v: &[f32]| [&v[32..4 * 32], &v[4 * 32..7 * 32]].concat();

@@ -6,9 +6,9 @@ use crate::metric::preference::{WinRate, Winner, win_rate};
 use crate::results::{Row, Table};
 use crate::suite::asked::comparison::{Compared, Decided};
 use crate::suite::asked::question_id;
-use crate::suite::paper::{Value, paper};
+use crate::suite::paper::{PaperValue, paper};
 use crate::suite::results::SuiteResults;
-use crate::suite::types::{Comparison, Makes};
+use crate::suite::types::{Makes, MemberComparison};
 use crate::suite::verdict::{Middle, Ours};
 
 const EVEN: Middle<'_> = Middle { ours: 50.0, paper: 50.0, name: "50%" };
@@ -58,7 +58,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(results: &SuiteResults, comparison: &Comparison, found: Option<&Compared>) -> Self {
+    fn of(results: &SuiteResults, comparison: &MemberComparison, found: Option<&Compared>) -> Self {
         let member = results.members.iter().find(|m| m.name == comparison.a || m.name == comparison.b);
         let task = comparison.task.clone().or_else(|| found.map(|c| c.task.clone())).or_else(|| member?.task());
         Self {
@@ -71,13 +71,13 @@ impl Names {
     fn row(&self) -> String {
         format!("{} against {}", self.a, self.b)
     }
-    fn paper(&self) -> Option<Value> {
+    fn paper(&self) -> Option<PaperValue> {
         paper()?.win_rate(self.id, &self.task, &self.a, &self.b)
     }
 }
 
 /// What keeps a comparison from having a value.
-fn why(results: &SuiteResults, comparison: &Comparison) -> String {
+fn why(results: &SuiteResults, comparison: &MemberComparison) -> String {
     let pieces: Vec<String> = [&comparison.a, &comparison.b]
         .into_iter()
         .filter_map(|name| Some(format!("{name}: {}", results.why_missing(name)?)))

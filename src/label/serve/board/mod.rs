@@ -8,11 +8,11 @@ mod progress;
 mod reading;
 
 pub use leases::{Lease, Next};
-pub use reading::Fetched;
+pub use reading::ReadBatch;
 
 use crate::label::batch::outline::Outline;
 use crate::label::batch::quality::{Replies, Reply, seconds_between, unix};
-use crate::label::batch::read::{Progress, Span};
+use crate::label::batch::read::{BatchProgress, LineSpan};
 use crate::label::batch::{Answer, Batch, Item};
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -21,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 /// A labeler's answer that counts.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Given {
+pub struct CountedAnswer {
     pub labeler: u32,
     pub revision: u32,
     /// `None`: skipped.
@@ -50,14 +50,14 @@ struct Person {
 struct Loaded {
     batch: Arc<Batch>,
     first: usize,
-    spans: Vec<Span>,
+    spans: Vec<LineSpan>,
     /// Other tools' files and their state when they were read.
     others: Vec<(PathBuf, Option<(u64, SystemTime)>)>,
 }
 
 /// How an answer stands to what is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
+pub enum AnswerStanding {
     New,
     /// The same was said before; nothing to write.
     Known,
@@ -71,7 +71,7 @@ pub struct Board {
     batches: Vec<Loaded>,
     items: Arc<Vec<Outline>>,
     by_id: HashMap<Box<str>, u32>,
-    given: Vec<Vec<Given>>,
+    given: Vec<Vec<CountedAnswer>>,
     /// Indices of checks.
     checks: Vec<u32>,
     people: Vec<Person>,
@@ -82,7 +82,7 @@ pub struct Board {
     problem_count: usize,
     labelers_file: Option<(u64, SystemTime)>,
     /// When and of which version it was computed.
-    overall: Option<((Instant, u64), Progress)>,
+    overall: Option<((Instant, u64), BatchProgress)>,
     /// Goes up with every change of what the dashboard shows.
     pub version: u64,
 }
@@ -131,31 +131,31 @@ impl Board {
     }
 
     /// Where an item's texts are: the directory of batches, the batch's id, the line.
-    pub fn place(&self, item: usize) -> Option<(PathBuf, String, Span)> {
+    pub fn place(&self, item: usize) -> Option<(PathBuf, String, LineSpan)> {
         let after = self.batches.partition_point(|b| b.first <= item);
         let loaded = self.batches.get(after.checked_sub(1)?)?;
         Some((self.dir.clone(), loaded.batch.id.clone(), *loaded.spans.get(item - loaded.first)?))
     }
 
-    pub fn given_by(&self, labeler: u32, item: usize) -> Option<&Given> {
+    pub fn given_by(&self, labeler: u32, item: usize) -> Option<&CountedAnswer> {
         self.given.get(item)?.iter().find(|g| g.labeler == labeler)
     }
 
     /// How an answer stands to what this labeler said before.
-    pub fn standing(&self, labeler: u32, item: usize, best: Option<u8>, revision: u32) -> Standing {
+    pub fn standing(&self, labeler: u32, item: usize, best: Option<u8>, revision: u32) -> AnswerStanding {
         match self.given_by(labeler, item) {
-            None => Standing::New,
-            Some(known) if known.revision > revision => Standing::Outdated,
-            Some(known) if known.revision == revision && known.best == best => Standing::Known,
-            Some(known) if known.revision == revision => Standing::Outdated,
-            Some(_) => Standing::New,
+            None => AnswerStanding::New,
+            Some(known) if known.revision > revision => AnswerStanding::Outdated,
+            Some(known) if known.revision == revision && known.best == best => AnswerStanding::Known,
+            Some(known) if known.revision == revision => AnswerStanding::Outdated,
+            Some(_) => AnswerStanding::New,
         }
     }
 
     /// Counts an answer that is on disk; an older revision, or the same once more, changes nothing.
     pub fn take(&mut self, item: usize, answer: &Answer) {
         let labeler = self.person(&answer.labeler);
-        let new = Given {
+        let new = CountedAnswer {
             labeler,
             revision: answer.revision,
             best: answer.best.and_then(|b| u8::try_from(b).ok()),
@@ -195,9 +195,14 @@ impl Board {
     /// Everything that quality is computed from, and who is dropped.
     pub fn replies(&self) -> (Arc<Vec<Outline>>, Replies, BTreeSet<String>) {
         let labelers = self.people.iter().map(|p| p.name.clone()).collect();
-        let of = |(item, given): (usize, &Vec<Given>)| -> Vec<Reply> {
-            let reply =
-                |g: &Given| Reply { item: item as u32, labeler: g.labeler, best: g.best, seconds: g.seconds, at: g.at };
+        let of = |(item, given): (usize, &Vec<CountedAnswer>)| -> Vec<Reply> {
+            let reply = |g: &CountedAnswer| Reply {
+                item: item as u32,
+                labeler: g.labeler,
+                best: g.best,
+                seconds: g.seconds,
+                at: g.at,
+            };
             given.iter().map(reply).collect()
         };
         let replies = self.given.iter().enumerate().flat_map(of).collect();

@@ -2,7 +2,7 @@
 
 use super::{Board, Loaded};
 use crate::label::batch::Batch;
-use crate::label::batch::read::Progress;
+use crate::label::batch::read::BatchProgress;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,12 +13,12 @@ const RECENT: Duration = Duration::from_secs(1);
 
 impl Board {
     /// How far each batch is.
-    pub fn progress(&self) -> Vec<(Arc<Batch>, Progress)> {
+    pub fn progress(&self) -> Vec<(Arc<Batch>, BatchProgress)> {
         self.batches.iter().map(|b| (Arc::clone(&b.batch), self.progress_of(b))).collect()
     }
 
-    fn progress_of(&self, loaded: &Loaded) -> Progress {
-        let mut progress = Progress { items: loaded.spans.len(), ..Progress::default() };
+    fn progress_of(&self, loaded: &Loaded) -> BatchProgress {
+        let mut progress = BatchProgress { items: loaded.spans.len(), ..BatchProgress::default() };
         let mut labelers = BTreeSet::new();
         for item in loaded.first..loaded.first + loaded.spans.len() {
             let counted = self.given[item].iter().filter(|g| !self.people[g.labeler as usize].dropped);
@@ -40,14 +40,14 @@ impl Board {
     }
 
     /// How far all batches are together; of large directories up to a second old.
-    pub fn overall(&mut self, now: Instant) -> Progress {
+    pub fn overall(&mut self, now: Instant) -> BatchProgress {
         if let Some(((at, version), known)) = self.overall {
             let recent = self.items.len() > LARGE && now.saturating_duration_since(at) < RECENT;
             if version == self.version || recent {
                 return known;
             }
         }
-        let all = self.batches.iter().fold(Progress::default(), |sum, b| sum.and(self.progress_of(b)));
+        let all = self.batches.iter().fold(BatchProgress::default(), |sum, b| sum.and(self.progress_of(b)));
         self.overall = Some(((now, self.version), all));
         all
     }

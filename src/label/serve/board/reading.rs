@@ -4,7 +4,7 @@ use super::{Board, Loaded};
 use crate::label::LabelError;
 use crate::label::batch::Batch;
 use crate::label::batch::outline::Outline;
-use crate::label::batch::read::{self, Span};
+use crate::label::batch::read::{self, LineSpan};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -14,13 +14,13 @@ const PROBLEMS: usize = 100;
 
 /// A batch as it was read, before it is taken in.
 #[derive(Debug)]
-pub struct Fetched {
+pub struct ReadBatch {
     batch: Batch,
     outlines: Vec<Outline>,
-    spans: Vec<Span>,
+    spans: Vec<LineSpan>,
 }
 
-impl Fetched {
+impl ReadBatch {
     /// Reads and checks a batch's items.
     pub fn read(dir: &Path, batch: Batch) -> Result<Self, LabelError> {
         let mut spans = Vec::with_capacity(batch.items);
@@ -39,7 +39,7 @@ impl Board {
     pub fn load(dir: &Path, lease: Duration) -> Result<Self, LabelError> {
         let mut board = Self { dir: dir.into(), lease, ..Self::default() };
         for batch in read::batches(dir)? {
-            board.add(Fetched::read(dir, batch)?)?;
+            board.add(ReadBatch::read(dir, batch)?)?;
         }
         board.refresh()?;
         Ok(board)
@@ -54,8 +54,8 @@ impl Board {
     }
 
     /// Takes in a batch with the answers that it has. Err: ids are taken.
-    pub fn add(&mut self, new: Fetched) -> Result<(), LabelError> {
-        let Fetched { batch, outlines, spans } = new;
+    pub fn add(&mut self, new: ReadBatch) -> Result<(), LabelError> {
+        let ReadBatch { batch, outlines, spans } = new;
         let first = self.items.len();
         for item in &outlines {
             if let Some(other) = self.by_id.get(&item.id) {
