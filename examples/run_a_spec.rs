@@ -3,7 +3,7 @@
 //! cargo run --release --example run_a_spec -- /tmp/smoke
 
 use runner::results::{Outcome, Results};
-use runner::run::Settings;
+use runner::run::RunSettings;
 use runner::spec::{Options, shipped};
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out: PathBuf = std::env::args_os().nth(1).ok_or("say where the results go")?.into();
     let spec = shipped::located(Path::new("quickstart"))?;
     let options = Options { profile: Some("smoke".into()), ..Options::default() };
-    let settings = Settings { device: "cpu".into(), out: Some(out.clone()), ..Settings::default() };
+    let settings = RunSettings { device: "cpu".into(), out: Some(out.clone()), ..RunSettings::default() };
     let ended = runner::run(&spec, &options, settings)?;
     if ended.outcome != Outcome::Done {
         return Err(ended.error.unwrap_or_default().into());

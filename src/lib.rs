@@ -16,13 +16,13 @@
 //!
 //! ```
 //! use runner::results::{Outcome, Results};
-//! use runner::run::Settings;
+//! use runner::run::RunSettings;
 //! use runner::spec::{Options, shipped};
 //!
 //! let out = tempfile::tempdir()?;
 //! let spec = shipped::located("quickstart".as_ref())?;
 //! let options = Options { profile: Some("smoke".into()), set: vec!["policy.episodes=32".into()], ..Options::default() };
-//! let settings = Settings { device: "cpu".into(), out: Some(out.path().join("results")), ..Settings::default() };
+//! let settings = RunSettings { device: "cpu".into(), out: Some(out.path().join("results")), ..RunSettings::default() };
 //! let ended = runner::run(&spec, &options, settings)?;
 //! assert_eq!(ended.outcome, Outcome::Done, "{:?}", ended.error);
 //! let results = Results::load(&ended.out)?;

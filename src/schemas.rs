@@ -1,7 +1,7 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
 use crate::label::Label;
-use crate::label::batch::quality::Quality;
+use crate::label::batch::quality::BatchQuality;
 use crate::label::batch::status::BatchesReport;
 use crate::label::batch::{Answer, Batch, Item, LabelerEvent};
 use crate::label::human::HumanReport;
@@ -11,7 +11,7 @@ use crate::results::stops::StopRecord;
 use crate::results::{Evaluation, Manifest, MetricsLine, Rounds, Sample, SimulatedReport, Table};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
-use crate::stage::reward::Summary;
+use crate::stage::reward::RewardSummary;
 use crate::suite::asked::agreement::Agreed;
 use crate::suite::asked::comparison::Compared;
 use crate::suite::asked::scores::Scored;
@@ -42,12 +42,12 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("items.schema.json", schemars::schema_for!(Item).to_value()),
         ("answers.schema.json", schemars::schema_for!(Answer).to_value()),
         ("labelers.schema.json", schemars::schema_for!(LabelerEvent).to_value()),
-        ("quality.schema.json", schemars::schema_for!(Quality).to_value()),
+        ("quality.schema.json", schemars::schema_for!(BatchQuality).to_value()),
         ("batches_report.schema.json", schemars::schema_for!(BatchesReport).to_value()),
         ("stops.schema.json", schemars::schema_for!(StopRecord).to_value()),
         ("human.schema.json", schemars::schema_for!(HumanReport).to_value()),
         ("plan.schema.json", schemars::schema_for!(Plan).to_value()),
-        ("reward.schema.json", schemars::schema_for!(Summary).to_value()),
+        ("reward.schema.json", schemars::schema_for!(RewardSummary).to_value()),
     ]
 }
 

@@ -8,7 +8,7 @@ use runner::model::sampling::{logprobs, to_vec};
 use runner::model::tokenizer::Tokenizer;
 use runner::model::weights::{load_gpt2, load_scalar};
 use runner::rlhf::reward::Normalization;
-use runner::tensorflow::{Bundle, Checkpoint, Kind, import};
+use runner::tensorflow::{Bundle, Checkpoint, ScopeKind, import};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use std::fs;
@@ -61,7 +61,7 @@ fn damaged(name: &str) -> tempfile::TempDir {
 }
 
 /// Imports into a directory of its own.
-fn imported(from: &Path, scope: Option<&str>) -> Result<(tempfile::TempDir, Kind), String> {
+fn imported(from: &Path, scope: Option<&str>) -> Result<(tempfile::TempDir, ScopeKind), String> {
     let to = tempfile::tempdir().expect("a directory");
     let done = Checkpoint::open(from).and_then(|checkpoint| import(&checkpoint, scope, to.path()));
     done.map(|imported| (to, imported.kind)).map_err(|e| e.to_string())
@@ -93,7 +93,7 @@ fn every_tensor_is_what_tensorflow_reads_bit_for_bit() {
 fn an_imported_model_holds_the_checkpoints_numbers() {
     let bundle = Bundle::open(&prefix("runs/test/policy")).expect("a checkpoint");
     let (dir, kind) = imported(&fixtures().join("runs/test/policy"), None).expect("imported");
-    assert_eq!(kind, Kind::Policy);
+    assert_eq!(kind, ScopeKind::Policy);
     let model = load_gpt2(dir.path(), &cpu().device).expect("a model");
     let ours = |weight: burn::tensor::Tensor<2>| {
         let n: usize = weight.dims().iter().product();
@@ -106,14 +106,17 @@ fn an_imported_model_holds_the_checkpoints_numbers() {
     assert_eq!(bits(ours(model.blocks[0].mlp_proj.weight.clone())), theirs("policy/model/h0/mlp/c_proj/w"));
     // The other models of the same checkpoint, by name.
     let (reference, kind) = imported(&fixtures().join("runs/test/policy"), Some("ref_policy")).expect("imported");
-    assert_eq!(kind, Kind::Policy);
+    assert_eq!(kind, ScopeKind::Policy);
     let reference = load_gpt2(reference.path(), &cpu().device).expect("a model");
     assert_eq!(bits(ours(reference.wte.clone())), theirs("ref_policy/model/wte"));
-    assert_eq!(imported(&prefix("runs/test/policy"), Some("reward_model/")).expect("imported").1, Kind::RewardModel);
+    assert_eq!(
+        imported(&prefix("runs/test/policy"), Some("reward_model/")).expect("imported").1,
+        ScopeKind::RewardModel
+    );
     // Half the precision is exact in 32 bits; shards and Snappy change nothing.
     for name in ["half", "bfloat16", "snappy", "sharded", "gpt2"] {
         let (dir, kind) = imported(&fixtures().join(name), None).expect(name);
-        assert_eq!(kind, Kind::LanguageModel);
+        assert_eq!(kind, ScopeKind::LanguageModel);
         let wpe = load_gpt2(dir.path(), &cpu().device).expect(name).wpe;
         assert_eq!(bits(ours(wpe)), bits(Bundle::open(&prefix(name)).expect(name).read("model/wpe").expect(name)));
     }
@@ -165,7 +168,7 @@ fn forward(what: &str, policy: &Path, reward: Option<&Path>, case: &Value) {
     }
     if let Some(reward) = reward {
         let (dir, kind) = imported(reward, None).expect("a reward model");
-        assert_eq!(kind, Kind::RewardModel);
+        assert_eq!(kind, ScopeKind::RewardModel);
         let model = load_scalar(dir.path(), &cpu().device).expect("a reward model");
         let text = fs::read_to_string(dir.path().join("reward.json")).expect("its normalisation");
         let scale: Value = serde_json::from_str(&text).expect("JSON");

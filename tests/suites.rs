@@ -389,7 +389,7 @@ fn mistakes_are_found_before_anything_runs() {
 #[test]
 fn every_smoke_profile_is_self_contained() {
     use runner::spec::{LabelerKind, Options, load};
-    use runner::suite::{FileKind, load as load_suite, load::Options as SuiteOptions};
+    use runner::suite::{FileKind, load as load_suite, load::SuiteOptions};
     // One is about people, the other about one's own text.
     let special = ["human_quickstart", "local_text"];
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs");

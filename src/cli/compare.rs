@@ -1,7 +1,7 @@
 //! `runner compare`: results directories against the first of them, or one against the paper.
 
 use crate::report::compare::paper::against_paper;
-use crate::report::compare::{Comparison, compare as compare_directories};
+use crate::report::compare::{WrittenComparison, compare as compare_directories};
 use crate::report::formats::Format;
 use crate::results::ResultsError;
 use clap::{Args, ValueEnum};
@@ -33,7 +33,7 @@ enum Against {
 
 /// Exit code 0, 1 on a regression beyond the tolerance, 2 if the directories cannot be compared.
 pub fn compare(args: &CompareArgs) -> i32 {
-    let found: Result<Vec<Comparison>, ResultsError> = match args.against {
+    let found: Result<Vec<WrittenComparison>, ResultsError> = match args.against {
         Some(Against::Paper) => args.dirs.iter().map(|dir| against_paper(dir, args.format, args.tolerance)).collect(),
         None => compare_directories(&args.dirs, args.format, args.tolerance).map(|one| vec![one]),
     };

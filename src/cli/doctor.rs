@@ -1,7 +1,7 @@
 //! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with and the speed
 //! that `runner plan` makes times from.
 
-use crate::model::device::{Chosen, adapters, choose, cpu};
+use crate::model::device::{ChosenDevice, adapters, choose, cpu};
 use crate::model::self_test::self_test;
 use crate::model::throughput::{WIDTHS, measure};
 use crate::plan::throughput;
@@ -31,7 +31,7 @@ pub fn doctor() -> i32 {
     i32::from(!all_right)
 }
 
-fn examine(name: &str, chosen: &Chosen) -> bool {
+fn examine(name: &str, chosen: &ChosenDevice) -> bool {
     let started = Instant::now();
     match self_test(&chosen.device) {
         Ok(t) => {
@@ -58,7 +58,7 @@ fn examine(name: &str, chosen: &Chosen) -> bool {
 }
 
 /// Measures what plans make times from, and keeps it.
-fn training_speed(name: &str, chosen: &Chosen) {
+fn training_speed(name: &str, chosen: &ChosenDevice) {
     let mut all = Vec::new();
     for width in WIDTHS {
         match measure(&chosen.device, width) {

@@ -1,7 +1,7 @@
 //! `runner fetch SPEC|SUITE...`: brings everything that runs of these specs take from outside; `--dry-run` says what that is.
 
 use super::run::start_logging;
-use super::sources::{Row, print_rows};
+use super::sources::{SourceRow, print_rows};
 use super::{Overrides, chain, print_problems};
 use crate::data::hub::Hub;
 use crate::run::signals;
@@ -48,7 +48,7 @@ pub fn fetch(args: &FetchArgs, level: &str) -> i32 {
         Err(e) => return failed(&e),
     };
     if args.dry_run {
-        let rows: Vec<Row> = needed.iter().map(|need| Row::of_need(need, &looking)).collect();
+        let rows: Vec<SourceRow> = needed.iter().map(|need| SourceRow::of_need(need, &looking)).collect();
         return print_rows(&rows, args.format == super::ProblemFormat::Json);
     }
     if let Err(e) = signals::listen(Arc::clone(&stop)) {
@@ -103,7 +103,7 @@ fn needed(specs: &[PathBuf], overrides: &Overrides) -> Result<Vec<Need>, i32> {
 fn variants(path: &Path, overrides: &Overrides) -> Result<Vec<Spec>, Vec<spec::Problem>> {
     let specs = |loaded: &spec::Loaded| loaded.variants.iter().map(|(_, spec)| spec.clone()).collect();
     if FileKind::of(path) == FileKind::Suite {
-        let loaded = suite::load(path, &suite::load::Options::of(&overrides.options(false)))?;
+        let loaded = suite::load(path, &suite::load::SuiteOptions::of(&overrides.options(false)))?;
         return Ok(loaded.members.iter().flat_map(|member| -> Vec<Spec> { specs(&member.loaded) }).collect());
     }
     spec::load(path, &overrides.options(false)).map(|loaded| specs(&loaded))

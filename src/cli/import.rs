@@ -8,7 +8,7 @@ use crate::printed::shell_path;
 use crate::run::signals;
 use crate::sources::{Catalogue, Folder, is_address};
 use crate::spec::names::safe_name;
-use crate::tensorflow::{Checkpoint, Imported, Kind, TensorflowError, download, import as convert};
+use crate::tensorflow::{Checkpoint, Imported, ScopeKind, TensorflowError, download, import as convert};
 use clap::{Args, Subcommand};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -106,9 +106,9 @@ fn say(imported: &Imported, to: &Path) {
     );
     let path = toml::Value::from(to.to_string_lossy().into_owned());
     let next = match imported.kind {
-        Kind::RewardModel => format!("[reward] path = {path}"),
-        Kind::Policy => format!("[policy] path = {path}, or runner sample --model {}", shell_path(to)),
-        Kind::LanguageModel => format!("[model] weights = {{ path = {path} }}"),
+        ScopeKind::RewardModel => format!("[reward] path = {path}"),
+        ScopeKind::Policy => format!("[policy] path = {path}, or runner sample --model {}", shell_path(to)),
+        ScopeKind::LanguageModel => format!("[model] weights = {{ path = {path} }}"),
     };
     eprintln!("next: {next}");
 }

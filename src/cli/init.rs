@@ -1,7 +1,7 @@
 //! `runner init`: a spec to start from, on top of one that the program has inside.
 
 use super::chain;
-use super::model::{Failure, exit_code};
+use super::model::{CommandFailure, exit_code};
 use crate::spec::{Options, Spec, did_you_mean, load, shipped};
 use crate::store::atomic::write_atomic;
 use crate::suite::FileKind;
@@ -30,40 +30,41 @@ pub fn init(args: &InitArgs) -> i32 {
     }))
 }
 
-fn run(dir: &Path, args: &InitArgs) -> Result<PathBuf, Failure> {
+fn run(dir: &Path, args: &InitArgs) -> Result<PathBuf, CommandFailure> {
     let name = args.name.strip_suffix(".toml").unwrap_or(&args.name);
     let good = (1..=64).contains(&name.len()) && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c));
     if !good {
-        return Err(Failure::Input(format!("{name:?} is no name: 1 to 64 letters, digits, _ and -")));
+        return Err(CommandFailure::Input(format!("{name:?} is no name: 1 to 64 letters, digits, _ and -")));
     }
     let parent = shipped::meant(Path::new(&args.from)).ok_or_else(|| {
         let known: Vec<&str> = shipped::names().filter_map(|name| name.strip_suffix(".toml")).collect();
         let near =
             did_you_mean(&args.from, known.iter().copied()).map_or_else(String::new, |(hint, _)| format!("; {hint}"));
-        Failure::Input(format!("the program has no spec {:?} inside{near}; `runner ls` lists them", args.from))
+        CommandFailure::Input(format!("the program has no spec {:?} inside{near}; `runner ls` lists them", args.from))
     })?;
-    let folder = shipped::folder().map_err(|e| Failure::Run(chain(&e)))?;
+    let folder = shipped::folder().map_err(|e| CommandFailure::Run(chain(&e)))?;
     let source = folder.join(parent);
     let text = match FileKind::of(&source) {
         FileKind::Spec => spec_text(name, parent, &source)?,
         FileKind::Suite => suite_text(name, &source)?,
         FileKind::Paper | FileKind::Sources => {
-            return Err(Failure::Input(format!("{parent} is no spec and no suite; there is nothing to run")));
+            return Err(CommandFailure::Input(format!("{parent} is no spec and no suite; there is nothing to run")));
         }
     };
     let path = dir.join(format!("{name}.toml"));
     if path.exists() {
-        return Err(Failure::Input(format!("{} is there already; give another name", path.display())));
+        return Err(CommandFailure::Input(format!("{} is there already; give another name", path.display())));
     }
-    write_atomic(&path, text.as_bytes()).map_err(|e| Failure::Run(format!("{}: {e}", path.display())))?;
+    write_atomic(&path, text.as_bytes()).map_err(|e| CommandFailure::Run(format!("{}: {e}", path.display())))?;
     Ok(path)
 }
 
 /// A spec that extends another: the keys that one changes first, commented out, with the values that they have there.
-fn spec_text(name: &str, parent: &str, source: &Path) -> Result<String, Failure> {
+fn spec_text(name: &str, parent: &str, source: &Path) -> Result<String, CommandFailure> {
     let options = Options { check_files: false, ..Options::default() };
-    let loaded = load(source, &options)
-        .map_err(|problems| Failure::Run(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")))?;
+    let loaded = load(source, &options).map_err(|problems| {
+        CommandFailure::Run(problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))
+    })?;
     let mut text = format!(
         "# What is not written here is as in {parent}, which the program has inside: `runner plan {name}.toml` shows every value\n\
          # and where it comes from. Take the # away from what you want to change.\n\
@@ -109,8 +110,9 @@ fn starting_keys(spec: &Spec) -> Vec<(&'static str, Keys)> {
 }
 
 /// A suite as it is, under another name; its members' specs are found inside the program.
-fn suite_text(name: &str, source: &Path) -> Result<String, Failure> {
-    let text = std::fs::read_to_string(source).map_err(|e| Failure::Run(format!("{}: {e}", source.display())))?;
+fn suite_text(name: &str, source: &Path) -> Result<String, CommandFailure> {
+    let text =
+        std::fs::read_to_string(source).map_err(|e| CommandFailure::Run(format!("{}: {e}", source.display())))?;
     let named = |line: &str| line.split_once('=').is_some_and(|(key, _)| key.trim() == "name");
     let mut head = true;
     let lines: Vec<String> = text
@@ -132,8 +134,8 @@ mod tests {
     fn made(dir: &Path, name: &str, from: &str) -> Result<PathBuf, String> {
         let args = InitArgs { name: name.into(), from: from.into() };
         run(dir, &args).map_err(|failure| match failure {
-            Failure::Input(message) | Failure::Run(message) => message,
-            Failure::Output(e) => e.to_string(),
+            CommandFailure::Input(message) | CommandFailure::Run(message) => message,
+            CommandFailure::Output(e) => e.to_string(),
         })
     }
 
@@ -151,7 +153,7 @@ mod tests {
             std::fs::write(&path, text.join("\n")).unwrap();
             let problems: Vec<String> = match FileKind::of(&path) {
                 FileKind::Suite => {
-                    let options = suite::load::Options { check_files: false, ..Default::default() };
+                    let options = suite::load::SuiteOptions { check_files: false, ..Default::default() };
                     suite::load(&path, &options).err().unwrap_or_default()
                 }
                 _ => load(&path, &Options { check_files: false, ..Options::default() }).err().unwrap_or_default(),

@@ -3,7 +3,7 @@
 use super::chain;
 use super::labels_batches::{self, AgreementArgs, DecideArgs, ServeArgs};
 use super::labels_exchange::{ExportArgs, ImportArgs, export_batches, import_answers};
-use super::model::{Failure, exit_code, write_line};
+use super::model::{CommandFailure, exit_code, write_line};
 use crate::label::batch::LabelerAction;
 use crate::label::batch::status::is_batches;
 use crate::label::recorded::{GPT2_VOCABULARY, Reading, read};
@@ -96,7 +96,7 @@ pub fn labels(command: &LabelsCommand) -> i32 {
     }
 }
 
-fn status(args: &StatusArgs) -> Result<(), Failure> {
+fn status(args: &StatusArgs) -> Result<(), CommandFailure> {
     let mut out = io::stdout().lock();
     let mut problems = 0;
     for (i, path) in args.paths.iter().enumerate() {
@@ -109,10 +109,10 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
             Output::Json => write_line(&mut out, &report)?,
             Output::Text => {
                 let gap = if i > 0 { "\n" } else { "" };
-                write!(out, "{gap}{}", for_terminal(&report.text())).map_err(Failure::Output)?;
+                write!(out, "{gap}{}", for_terminal(&report.text())).map_err(CommandFailure::Output)?;
             }
         }
-        out.flush().map_err(Failure::Output)?;
+        out.flush().map_err(CommandFailure::Output)?;
         if let Some(problem) = &report.problem {
             // Most problems begin with the file that has them.
             let path = path.display().to_string();
@@ -123,12 +123,12 @@ fn status(args: &StatusArgs) -> Result<(), Failure> {
     }
     match problems {
         0 => Ok(()),
-        n => Err(Failure::Input(format!("{n} of {} cannot be used", args.paths.len()))),
+        n => Err(CommandFailure::Input(format!("{n} of {} cannot be used", args.paths.len()))),
     }
 }
 
 /// The report on a directory of batches; whether it cannot be used.
-fn batches(out: &mut impl Write, path: &Path, after: bool, args: &StatusArgs) -> Result<bool, Failure> {
+fn batches(out: &mut impl Write, path: &Path, after: bool, args: &StatusArgs) -> Result<bool, CommandFailure> {
     let report = match labels_batches::report(path) {
         Ok(report) => report,
         Err(e) => {
@@ -138,11 +138,10 @@ fn batches(out: &mut impl Write, path: &Path, after: bool, args: &StatusArgs) ->
     };
     match args.format {
         Output::Json => write_line(out, &report)?,
-        Output::Text => {
-            write!(out, "{}{}", if after { "\n" } else { "" }, for_terminal(&report.text())).map_err(Failure::Output)?
-        }
+        Output::Text => write!(out, "{}{}", if after { "\n" } else { "" }, for_terminal(&report.text()))
+            .map_err(CommandFailure::Output)?,
     }
-    out.flush().map_err(Failure::Output)?;
+    out.flush().map_err(CommandFailure::Output)?;
     Ok(false)
 }
 

@@ -2,13 +2,13 @@
 //! (docs/batches.md).
 
 use super::chain;
-use super::model::{Failure, write_line};
+use super::model::{CommandFailure, write_line};
 use crate::label::LabelError;
 use crate::label::batch::append::append_event;
 use crate::label::batch::read::{self, check_labeler};
 use crate::label::batch::status::{BatchesReport, agreement_markdown, agreement_text, inspect};
 use crate::label::batch::{LabelerAction, LabelerEvent};
-use crate::label::serve::{Found, Options, Server};
+use crate::label::serve::{Found, ServeOptions, Server};
 use crate::printed::for_terminal;
 use crate::results::stops::now;
 use crate::spec::{QualitySpec, did_you_mean};
@@ -69,8 +69,8 @@ enum Format {
 }
 
 /// Wrong labels are wrong input; the disk's refusals are not told apart from them.
-fn input(e: LabelError) -> Failure {
-    Failure::Input(chain(&e))
+fn input(e: LabelError) -> CommandFailure {
+    CommandFailure::Input(chain(&e))
 }
 
 /// The login name, for records of who decided.
@@ -92,11 +92,11 @@ pub fn report(path: &Path) -> Result<BatchesReport, LabelError> {
     }
 }
 
-pub fn agreement(args: &AgreementArgs) -> Result<(), Failure> {
+pub fn agreement(args: &AgreementArgs) -> Result<(), CommandFailure> {
     let report = report(&args.dir).map_err(input)?;
     let mut out = std::io::stdout().lock();
     if report.batches.is_empty() {
-        return Err(Failure::Input(format!("{}: there are no batches", args.dir.display())));
+        return Err(CommandFailure::Input(format!("{}: there are no batches", args.dir.display())));
     }
     let lost: usize = report.batches.iter().map(|batch| batch.problems.len()).sum();
     if lost > 0 {
@@ -105,14 +105,16 @@ pub fn agreement(args: &AgreementArgs) -> Result<(), Failure> {
     match args.format {
         Format::Json => write_line(&mut out, &report.quality),
         Format::Text => {
-            out.write_all(for_terminal(&agreement_text(&report.quality)).as_bytes()).map_err(Failure::Output)
+            out.write_all(for_terminal(&agreement_text(&report.quality)).as_bytes()).map_err(CommandFailure::Output)
         }
-        Format::Markdown => out.write_all(agreement_markdown(&report.quality).as_bytes()).map_err(Failure::Output),
+        Format::Markdown => {
+            out.write_all(agreement_markdown(&report.quality).as_bytes()).map_err(CommandFailure::Output)
+        }
     }
 }
 
 /// Drops or restores a labeler whose name is known.
-pub fn decide(args: &DecideArgs, action: LabelerAction) -> Result<(), Failure> {
+pub fn decide(args: &DecideArgs, action: LabelerAction) -> Result<(), CommandFailure> {
     let dropped = read::dropped(&args.dir).map_err(input)?;
     let mut known = dropped.clone();
     known.extend(labelers(&args.dir).map_err(input)?);
@@ -123,7 +125,7 @@ pub fn decide(args: &DecideArgs, action: LabelerAction) -> Result<(), Failure> {
             if names.is_empty() { "nobody has answered yet".into() } else { format!("there are {}", names.join(", ")) };
         let message =
             format!("{}: no labeler {:?}: {}{names}", args.dir.display(), args.labeler, meant.unwrap_or_default());
-        return Err(Failure::Input(message));
+        return Err(CommandFailure::Input(message));
     }
     let is_dropped = dropped.contains(&args.labeler);
     if is_dropped == (action == LabelerAction::Drop) {
@@ -162,11 +164,11 @@ fn thresholds(results: &Path) -> QualitySpec {
     found.and_then(|quality| quality.try_into().ok()).unwrap_or_default()
 }
 
-pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
+pub fn serve(args: &ServeArgs) -> Result<(), CommandFailure> {
     if let Some(results) = args.results.as_ref().filter(|r| !r.is_dir()) {
-        return Err(Failure::Input(format!("--results {}: no such directory", results.display())));
+        return Err(CommandFailure::Input(format!("--results {}: no such directory", results.display())));
     }
-    let options = Options {
+    let options = ServeOptions {
         dir: args.dir.clone(),
         listen: args.listen,
         results: args.results.clone(),
@@ -191,12 +193,12 @@ pub fn serve(args: &ServeArgs) -> Result<(), Failure> {
     let (page, dashboard) = server.addresses();
     println!("labelers:  {page}");
     println!("dashboard: {dashboard}");
-    std::io::stdout().flush().map_err(Failure::Output)?;
+    std::io::stdout().flush().map_err(CommandFailure::Output)?;
     eprintln!("every answer is on disk before the page moves on; Ctrl-C ends the server");
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
-    let runtime = runtime.map_err(|e| Failure::Run(e.to_string()))?;
+    let runtime = runtime.map_err(|e| CommandFailure::Run(e.to_string()))?;
     let served = runtime.block_on(server.run(ended()));
-    served.map_err(|e| Failure::Run(e.to_string()))
+    served.map_err(|e| CommandFailure::Run(e.to_string()))
 }
 
 /// Folders below that hold batches: a directory of several, or of a run's results, is easily given instead of one.

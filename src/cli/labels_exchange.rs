@@ -1,6 +1,6 @@
 //! `runner labels export` and `runner labels import`: batches in other tools' formats.
 
-use super::model::Failure;
+use super::model::CommandFailure;
 use crate::label::exchange::{Format, Importing, export, import};
 use crate::output::Out;
 use crate::printed::for_terminal;
@@ -58,20 +58,20 @@ pub struct ImportArgs {
 }
 
 /// Writes batches in another tool's format.
-pub fn export_batches(args: &ExportArgs) -> Result<(), Failure> {
-    let input = |e: crate::label::LabelError| Failure::Input(super::chain(&e));
+pub fn export_batches(args: &ExportArgs) -> Result<(), CommandFailure> {
+    let input = |e: crate::label::LabelError| CommandFailure::Input(super::chain(&e));
     let exported = match &args.out {
         Some(path) => {
-            let file = File::create(path).map_err(|e| Failure::Input(format!("{}: {e}", path.display())))?;
+            let file = File::create(path).map_err(|e| CommandFailure::Input(format!("{}: {e}", path.display())))?;
             let mut out = BufWriter::new(file);
             let exported = export(&args.dir, args.format.into(), &mut out).map_err(input)?;
-            out.flush().map_err(|e| Failure::Input(format!("{}: {e}", path.display())))?;
+            out.flush().map_err(|e| CommandFailure::Input(format!("{}: {e}", path.display())))?;
             exported
         }
         None => {
             let mut out = BufWriter::new(Out::new());
             let exported = export(&args.dir, args.format.into(), &mut out).map_err(input)?;
-            out.flush().map_err(Failure::Output)?;
+            out.flush().map_err(CommandFailure::Output)?;
             exported
         }
     };
@@ -80,10 +80,10 @@ pub fn export_batches(args: &ExportArgs) -> Result<(), Failure> {
 }
 
 /// Adds another tool's answers to a batch.
-pub fn import_answers(args: &ImportArgs) -> Result<(), Failure> {
+pub fn import_answers(args: &ImportArgs) -> Result<(), CommandFailure> {
     let options = Importing { labeler: args.labeler.clone(), name: args.name.clone() };
-    let done =
-        import(&args.file, args.format.into(), &args.batch, &options).map_err(|e| Failure::Input(super::chain(&e)))?;
+    let done = import(&args.file, args.format.into(), &args.batch, &options)
+        .map_err(|e| CommandFailure::Input(super::chain(&e)))?;
     eprintln!("{} answers, {} of them new, in {}", done.answers, done.new, done.path.display());
     if !done.report.dropped.is_empty() || !done.report.remarks.is_empty() {
         eprintln!("{}", for_terminal(&done.report.to_string()));

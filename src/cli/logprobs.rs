@@ -1,6 +1,6 @@
 //! `runner logprobs`: per-token log-probabilities of responses under any model directory, JSON lines in and out.
 
-use super::model::{Failure, open, temperature, write_line};
+use super::model::{CommandFailure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;
 use crate::model::gpt2_tokenizer::END_OF_TEXT_ID;
 use crate::model::sampling::logprobs_of_pairs;
@@ -62,13 +62,13 @@ struct Lines {
 }
 
 impl Lines {
-    fn open(path: &Path) -> Result<Self, Failure> {
+    fn open(path: &Path) -> Result<Self, CommandFailure> {
         let of = |name, reader, size| Self { name, reader, line: 0, read: 0, size };
         if path == Path::new("-") {
             return Ok(of("<stdin>".into(), Box::new(BufReader::new(io::stdin())), None));
         }
         let name = path.display().to_string();
-        let error = |e: io::Error| Failure::Input(format!("{name}: {e}"));
+        let error = |e: io::Error| CommandFailure::Input(format!("{name}: {e}"));
         let file = File::open(path).map_err(error)?;
         let about = file.metadata().map_err(error)?;
         let size = about.is_file().then_some(about.len());
@@ -76,9 +76,12 @@ impl Lines {
     }
 
     /// The next line without its end, and without the byte order mark that some editors put before the first.
-    fn next(&mut self) -> Result<Option<Vec<u8>>, Failure> {
+    fn next(&mut self) -> Result<Option<Vec<u8>>, CommandFailure> {
         let mut bytes = Vec::new();
-        let n = self.reader.read_until(b'\n', &mut bytes).map_err(|e| Failure::Input(format!("{}: {e}", self.name)))?;
+        let n = self
+            .reader
+            .read_until(b'\n', &mut bytes)
+            .map_err(|e| CommandFailure::Input(format!("{}: {e}", self.name)))?;
         self.line += 1;
         self.read += n as u64;
         while bytes.last().is_some_and(|b| matches!(b, b'\n' | b'\r')) {
@@ -91,7 +94,7 @@ impl Lines {
     }
 
     /// Whether nothing but white space is left to read.
-    fn only_blanks_follow(&mut self) -> Result<bool, Failure> {
+    fn only_blanks_follow(&mut self) -> Result<bool, CommandFailure> {
         while let Some(bytes) = self.next()? {
             if !bytes.trim_ascii().is_empty() {
                 return Ok(false);
@@ -181,7 +184,7 @@ pub fn logprobs(args: &LogprobsArgs) -> i32 {
     super::model::exit_code(run(args))
 }
 
-fn run(args: &LogprobsArgs) -> Result<(), Failure> {
+fn run(args: &LogprobsArgs) -> Result<(), CommandFailure> {
     // Input and output first: what is wrong with them should not take as long to see as a large model to load.
     let mut lines = Lines::open(&args.input)?;
     args.out.as_deref().map_or(Ok(()), check_out)?;
@@ -195,9 +198,9 @@ fn run(args: &LogprobsArgs) -> Result<(), Failure> {
                 result = score_all(&model, args, &mut lines, file, &bar);
                 result.as_ref().map_or_else(|_| Err(io::Error::other("stopped")), |()| Ok(()))
             });
-            let failed = |e: io::Error| Failure::Run(format!("{}: cannot be written: {e}", path.display()));
+            let failed = |e: io::Error| CommandFailure::Run(format!("{}: cannot be written: {e}", path.display()));
             match result {
-                Err(Failure::Output(e)) => Err(failed(e)),
+                Err(CommandFailure::Output(e)) => Err(failed(e)),
                 result => result.and(written.map_err(failed)),
             }
         }
@@ -207,8 +210,8 @@ fn run(args: &LogprobsArgs) -> Result<(), Failure> {
 }
 
 /// Refuses to put the output in the place of something that is not an earlier output.
-fn check_out(path: &Path) -> Result<(), Failure> {
-    let refused = |message: String| Err(Failure::Input(format!("--out {}: {message}", path.display())));
+fn check_out(path: &Path) -> Result<(), CommandFailure> {
+    let refused = |message: String| Err(CommandFailure::Input(format!("--out {}: {message}", path.display())));
     let about = match std::fs::metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(e) => return refused(e.to_string()),
@@ -233,7 +236,7 @@ fn score_all(
     lines: &mut Lines,
     out: &mut dyn Write,
     bar: &ProgressBar,
-) -> Result<(), Failure> {
+) -> Result<(), CommandFailure> {
     let reader = Reader {
         dir: &args.model,
         context: model.dimensions().context,
@@ -255,24 +258,25 @@ fn score_all(
             match pair {
                 Ok(pair) => pairs.push(pair),
                 Err(message) => {
-                    wrong = Some(Failure::Input(format!("{}:{line}{message}", lines.name)));
+                    wrong = Some(CommandFailure::Input(format!("{}:{line}{message}", lines.name)));
                     break;
                 }
             }
         }
         let (count, done) = (pairs.len(), pairs.len() < LINES);
-        let scored = logprobs_of_pairs(model, &pairs, args.temperature).map_err(|e| Failure::Run(e.to_string()))?;
+        let scored =
+            logprobs_of_pairs(model, &pairs, args.temperature).map_err(|e| CommandFailure::Run(e.to_string()))?;
         for (i, logprobs) in scored.into_iter().enumerate() {
             if logprobs.iter().any(|p| !p.is_finite()) {
                 let line = first + i;
-                return Err(Failure::Run(format!(
+                return Err(CommandFailure::Run(format!(
                     "{}:{line}: a log-probability is not finite; the weights overflow or hold NaN, or --temperature {} is too extreme for floats",
                     lines.name, args.temperature
                 )));
             }
             write_line(out, &Scored { logprobs: &logprobs })?;
         }
-        out.flush().map_err(Failure::Output)?;
+        out.flush().map_err(CommandFailure::Output)?;
         bar.set_position(lines.read);
         bar.set_message(format!("{} lines", first - 1 + count));
         if let Some(failure) = wrong {

@@ -14,7 +14,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// Why a command stopped.
-pub enum Failure {
+pub enum CommandFailure {
     /// The input, the model directory or an argument is wrong.
     Input(String),
     /// Computing or writing failed.
@@ -24,34 +24,34 @@ pub enum Failure {
 }
 
 /// Prints the failure and gives its exit code; whoever closes our output early (`| head`) has what they wanted.
-pub fn exit_code(result: Result<(), Failure>) -> i32 {
+pub fn exit_code(result: Result<(), CommandFailure>) -> i32 {
     let (message, code) = match result {
         Ok(()) => return 0,
-        Err(Failure::Output(e)) if reader_gone(&e) => return 0,
-        Err(Failure::Output(e)) => (format!("cannot write the output: {e}"), 1),
-        Err(Failure::Run(message)) => (message, 1),
-        Err(Failure::Input(message)) => (message, 2),
+        Err(CommandFailure::Output(e)) if reader_gone(&e) => return 0,
+        Err(CommandFailure::Output(e)) => (format!("cannot write the output: {e}"), 1),
+        Err(CommandFailure::Run(message)) => (message, 1),
+        Err(CommandFailure::Input(message)) => (message, 2),
     };
     eprintln!("error: {}", for_terminal(&message));
     code
 }
 
 /// The language model of a directory on a device that has passed its known-answer test.
-pub fn open(dir: &Path, device: &str) -> Result<Gpt2, Failure> {
+pub fn open(dir: &Path, device: &str) -> Result<Gpt2, CommandFailure> {
     if !dir.is_dir() {
-        return Err(Failure::Input(format!("--model {}: no such directory", dir.display())));
+        return Err(CommandFailure::Input(format!("--model {}: no such directory", dir.display())));
     }
     if let Some(message) = not_a_model(dir) {
-        return Err(Failure::Input(format!("--model {}: {message}", dir.display())));
+        return Err(CommandFailure::Input(format!("--model {}: {message}", dir.display())));
     }
     let chosen = ready_device(device).map_err(|e| match e {
-        ModelError::Input(message) => Failure::Input(message),
-        e => Failure::Run(chain(&e)),
+        ModelError::Input(message) => CommandFailure::Input(message),
+        e => CommandFailure::Run(chain(&e)),
     })?;
     if let Ok(config) = read_config(dir) {
-        chosen.check_room(config.vocab, config.dimensions.width).map_err(|e| Failure::Run(e.to_string()))?;
+        chosen.check_room(config.vocab, config.dimensions.width).map_err(|e| CommandFailure::Run(e.to_string()))?;
     }
-    load_gpt2(dir, &chosen.device).map_err(|e| Failure::Input(e.to_string()))
+    load_gpt2(dir, &chosen.device).map_err(|e| CommandFailure::Input(e.to_string()))
 }
 
 /// Model directories that a message names.
@@ -95,7 +95,7 @@ pub fn temperature(text: &str) -> Result<f64, String> {
 }
 
 /// Writes one JSON line.
-pub fn write_line(out: &mut dyn Write, line: &impl Serialize) -> Result<(), Failure> {
-    let text = serde_json::to_string(line).map_err(|e| Failure::Run(e.to_string()))?;
-    writeln!(out, "{text}").map_err(Failure::Output)
+pub fn write_line(out: &mut dyn Write, line: &impl Serialize) -> Result<(), CommandFailure> {
+    let text = serde_json::to_string(line).map_err(|e| CommandFailure::Run(e.to_string()))?;
+    writeln!(out, "{text}").map_err(CommandFailure::Output)
 }

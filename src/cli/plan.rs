@@ -4,7 +4,7 @@ use super::{Overrides, chain, print_problems};
 use crate::plan::device::Target;
 use crate::plan::throughput::Throughput;
 use crate::plan::units::parse_bytes;
-use crate::plan::{self, Place, Plan, Run};
+use crate::plan::{self, Plan, PlanPlace, PlannedRun};
 use crate::run::place::{default_out, results_name};
 use crate::spec::{Loaded, load};
 use crate::store::cache::Cache;
@@ -72,7 +72,7 @@ pub fn plan(args: &PlanArgs) -> i32 {
 fn planned(args: &PlanArgs) -> Result<i32, String> {
     let options = args.overrides.options(false);
     let loaded = match FileKind::of(&args.spec) {
-        FileKind::Suite => crate::suite::load(&args.spec, &crate::suite::load::Options::of(&options))
+        FileKind::Suite => crate::suite::load(&args.spec, &crate::suite::load::SuiteOptions::of(&options))
             .map(|s| Planned::Suite(Box::new(s))),
         FileKind::Spec => load(&args.spec, &options).map(|s| Planned::Spec(Box::new(s))),
         FileKind::Paper | FileKind::Sources => {
@@ -95,7 +95,7 @@ fn planned(args: &PlanArgs) -> Result<i32, String> {
     let folder = results_name(&name, args.overrides.profile.as_deref(), None);
     let out = args.out.clone().unwrap_or_else(|| default_out(&folder));
     let cache = Cache::beside(&out);
-    let place = Place { name: &name, out: &out, cache: &cache, target: &target, throughput: &throughput };
+    let place = PlanPlace { name: &name, out: &out, cache: &cache, target: &target, throughput: &throughput };
     let (plan, head) = match &loaded {
         Planned::Spec(loaded) => {
             let mut plan = plan::plan(&place, &runs(loaded, None)).map_err(|e| chain(&e))?;
@@ -123,11 +123,11 @@ fn print(plan: &Plan, after: &str, args: &PlanArgs) -> Result<i32, String> {
 }
 
 /// The runs of a spec, or of a member of a suite.
-fn runs(loaded: &Loaded, member: Option<&str>) -> Vec<Run> {
-    Run::of(loaded, loaded.variants.clone(), member)
+fn runs(loaded: &Loaded, member: Option<&str>) -> Vec<PlannedRun> {
+    PlannedRun::of(loaded, loaded.variants.clone(), member)
 }
 
-fn runs_of_suite(loaded: &LoadedSuite) -> Vec<Run> {
+fn runs_of_suite(loaded: &LoadedSuite) -> Vec<PlannedRun> {
     loaded.members.iter().flat_map(|member| runs(&member.loaded, Some(&member.folder()))).collect()
 }
 
@@ -137,7 +137,7 @@ fn asked(loaded: &LoadedSuite) -> String {
         return String::new();
     }
     let p = &loaded.suite.preference;
-    let by = if p.kind == crate::suite::types::Asked::Simulated { "simulated labelers" } else { "people" };
+    let by = if p.kind == crate::suite::types::Respondents::Simulated { "simulated labelers" } else { "people" };
     format!(
         "then {by} are asked: {} comparisons of {} contexts, {} answers each\n",
         loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(),

@@ -9,9 +9,9 @@ use crate::report::formats::{Format, on_screen, wrapped};
 use crate::results::{Outcome, Table, read_json};
 use crate::run::log::LogFile;
 use crate::run::place::{default_out, results_name};
-use crate::run::{Ended, Place, Session, Settings, SuiteEnded, panics, signals};
+use crate::run::{Ended, Place, RunSettings, Session, SuiteEnded, panics, signals};
 use crate::spec::{Loaded, Problem, load};
-use crate::suite::files::{State, counted};
+use crate::suite::files::{MemberState, counted};
 use crate::suite::{self, FileKind, LoadedSuite};
 use clap::Args;
 use std::io::IsTerminal;
@@ -84,8 +84,8 @@ enum Job {
 }
 
 impl RunArgs {
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> RunSettings {
+        RunSettings {
             device: self.device.clone(),
             out: self.out.clone(),
             fresh: self.fresh,
@@ -150,10 +150,10 @@ impl RunArgs {
         Ok(jobs)
     }
 
-    fn suite_options(&self, seeds: &[Option<u64>]) -> suite::load::Options {
+    fn suite_options(&self, seeds: &[Option<u64>]) -> suite::load::SuiteOptions {
         let given: Vec<u64> = seeds.iter().copied().flatten().collect();
-        let options = suite::load::Options::of(&self.overrides.options(true));
-        suite::load::Options { seeds: if given.is_empty() { options.seeds } else { Some(given) }, ..options }
+        let options = suite::load::SuiteOptions::of(&self.overrides.options(true));
+        suite::load::SuiteOptions { seeds: if given.is_empty() { options.seeds } else { Some(given) }, ..options }
     }
 }
 
@@ -212,7 +212,7 @@ fn all(args: &RunArgs, session: &Session, jobs: &[Job]) -> Outcome {
             }
         };
         outcome = outcome.worse(this);
-        ended.push(State::of(this));
+        ended.push(MemberState::of(this));
         if session.is_interrupted() {
             break;
         }
@@ -253,14 +253,14 @@ fn print_ended(ended: &Ended, table: Option<&str>) {
 fn print_suite(SuiteEnded { ended, manifest, table }: &SuiteEnded) {
     let Some(manifest) = manifest else { return print_ended(ended, None) };
     let because = |reason: &Option<String>| reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    let said = |state: State| !matches!(state, State::Done | State::LeftOut);
+    let said = |state: MemberState| !matches!(state, MemberState::Done | MemberState::LeftOut);
     for m in manifest.members.iter().filter(|m| said(m.state)) {
         eprintln!("{}, seed {}: {}{}", m.member, m.seed, m.state.word(), because(&m.error));
     }
-    for q in manifest.questions.iter().filter(|q| q.state != State::Done) {
+    for q in manifest.questions.iter().filter(|q| q.state != MemberState::Done) {
         eprintln!("{}: {}{}", q.id, q.state.word(), because(&q.message));
     }
-    let states: Vec<State> = manifest.members.iter().map(|m| m.state).collect();
+    let states: Vec<MemberState> = manifest.members.iter().map(|m| m.state).collect();
     eprintln!("{}: {}", manifest.name, counted(&states));
     if let Some(result) = &ended.result {
         table.iter().for_each(|id| print_table(&ended.out, id));

@@ -1,7 +1,7 @@
 //! `runner sample`: continuations of a prompt under any model directory, drawn as the trainer draws them: from all
 //! tokens of the tokenizer, of a fixed length, continuing through the end of text. The prompt is text, whatever it holds.
 
-use super::model::{Failure, open, temperature, write_line};
+use super::model::{CommandFailure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;
 use crate::model::sampling::{Sampled, Sampling, logprobs, sample as draw};
 use crate::model::tokenizer::Tokenizer;
@@ -68,23 +68,23 @@ pub fn sample(args: &SampleArgs) -> i32 {
     super::model::exit_code(run(args))
 }
 
-fn run(args: &SampleArgs) -> Result<(), Failure> {
+fn run(args: &SampleArgs) -> Result<(), CommandFailure> {
     let given = open(&args.model, &args.device)?;
-    let tokenizer = Tokenizer::load(&args.model).map_err(|e| Failure::Input(e.to_string()))?;
-    let model = fitted(given.clone(), &tokenizer).map_err(|e| Failure::Input(e.to_string()))?;
-    let mut query = tokenizer.encode(&args.prompt).map_err(|e| Failure::Input(e.to_string()))?;
+    let tokenizer = Tokenizer::load(&args.model).map_err(|e| CommandFailure::Input(e.to_string()))?;
+    let model = fitted(given.clone(), &tokenizer).map_err(|e| CommandFailure::Input(e.to_string()))?;
+    let mut query = tokenizer.encode(&args.prompt).map_err(|e| CommandFailure::Input(e.to_string()))?;
     if query.is_empty() {
         query.push(tokenizer.end_of_text());
     }
     let (length, context) = (args.length as usize, model.dimensions().context);
     if let Some(id) = query.iter().find(|id| **id as usize >= model.vocab()) {
-        return Err(Failure::Input(format!(
+        return Err(CommandFailure::Input(format!(
             "--prompt: token {id} is outside the model's vocabulary of {}",
             model.vocab()
         )));
     }
     if query.len() + length > context {
-        return Err(Failure::Input(format!(
+        return Err(CommandFailure::Input(format!(
             "the prompt's {} tokens and --length {length} are more than the model's context of {context}",
             query.len()
         )));
@@ -98,10 +98,10 @@ fn run(args: &SampleArgs) -> Result<(), Failure> {
             // What is printed is what `runner logprobs` and transformers say of this directory, with all of its rows.
             let queries = vec![query.iter().map(|t| Some(*t)).collect(); sampled.responses.len()];
             let scored = logprobs(&given, &queries, &sampled.responses, args.temperature);
-            sampled.logprobs = scored.map_err(|e| Failure::Run(e.to_string()))?;
+            sampled.logprobs = scored.map_err(|e| CommandFailure::Run(e.to_string()))?;
         }
         for (i, (response, logprobs)) in sampled.responses.iter().zip(&sampled.logprobs).enumerate() {
-            let text = tokenizer.decode(response).map_err(|e| Failure::Run(e.to_string()))?;
+            let text = tokenizer.decode(response).map_err(|e| CommandFailure::Run(e.to_string()))?;
             match args.format {
                 Format::Json => write_line(&mut out, &Line { query: &query, response, text: &text, logprobs })?,
                 Format::Text => {
@@ -109,17 +109,23 @@ fn run(args: &SampleArgs) -> Result<(), Failure> {
                     let sample = format!("{}{text}", args.prompt);
                     // A pipe gets what the model wrote; a terminal does not do what it says.
                     let shown = if terminal { for_terminal(&sample) } else { sample.as_str().into() };
-                    writeln!(out, "{heading}{shown}").map_err(Failure::Output)?
+                    writeln!(out, "{heading}{shown}").map_err(CommandFailure::Output)?
                 }
             }
         }
-        out.flush().map_err(Failure::Output)?;
+        out.flush().map_err(CommandFailure::Output)?;
     }
     Ok(())
 }
 
 /// Samples `first..first + count`, each from a stream of its own.
-fn samples(model: &Gpt2, args: &SampleArgs, query: &[u32], first: usize, count: usize) -> Result<Sampled, Failure> {
+fn samples(
+    model: &Gpt2,
+    args: &SampleArgs,
+    query: &[u32],
+    first: usize,
+    count: usize,
+) -> Result<Sampled, CommandFailure> {
     let length = args.length as usize;
     let mut uniforms = vec![vec![0.0; count]; length];
     for row in 0..count {
@@ -135,5 +141,5 @@ fn samples(model: &Gpt2, args: &SampleArgs, query: &[u32], first: usize, count: 
         uniforms: &uniforms,
         value_head: None,
     };
-    draw(model, &sampling).map_err(|e| Failure::Run(e.to_string()))
+    draw(model, &sampling).map_err(|e| CommandFailure::Run(e.to_string()))
 }

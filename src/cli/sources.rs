@@ -2,7 +2,7 @@
 
 use super::chain;
 use crate::data::hub::Hub;
-use crate::sources::{Finder, Need, Place, Source, SourceUse, Wanted, bytes_of};
+use crate::sources::{Finder, Need, Source, SourcePlace, SourceUse, Wanted, bytes_of};
 use crate::stage::sources::finder;
 use clap::Args;
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub struct SourcesArgs {
 
 /// A source as it is printed.
 #[derive(Debug, Clone, Serialize)]
-pub struct Row {
+pub struct SourceRow {
     pub name: String,
     /// text, reviews, labels or model.
     #[serde(rename = "use")]
@@ -38,11 +38,11 @@ pub struct Row {
     pub folder: Option<String>,
 }
 
-impl Row {
+impl SourceRow {
     /// `looking`: a finder whose hub fetches nothing.
     pub fn of_need(need: &Need, looking: &Finder<'_>) -> Self {
         let found = need.bring(looking).ok();
-        let of_place = |place: &Place| Self {
+        let of_place = |place: &SourcePlace| Self {
             name: need.name().into(),
             used_as: need.used_as,
             here: found.is_some(),
@@ -62,13 +62,13 @@ impl Row {
                 Self::of_source(row, name, &source, looking)
             }
             Wanted::Hub(place) => of_place(place),
-            Wanted::Path(path) => of_place(&Place { path: Some(path.clone()), ..Place::default() }),
+            Wanted::Path(path) => of_place(&SourcePlace { path: Some(path.clone()), ..SourcePlace::default() }),
         }
     }
 
     fn of_source(row: Self, name: &str, source: &Source, finder: &Finder<'_>) -> Self {
         Self {
-            places: source.places.iter().map(Place::describe).collect(),
+            places: source.places.iter().map(SourcePlace::describe).collect(),
             size: source.size.clone(),
             bytes: source.size.as_deref().and_then(bytes_of),
             licence: source.licence.clone(),
@@ -101,7 +101,7 @@ pub fn sources(args: &SourcesArgs) -> i32 {
             eprintln!("error: {message}; `runner sources` lists them");
             return 2;
         };
-        rows.push(Row::of_need(&Need { used_as, wanted: Wanted::Source(name) }, &finder));
+        rows.push(SourceRow::of_need(&Need { used_as, wanted: Wanted::Source(name) }, &finder));
     }
     let json = args.format == super::ProblemFormat::Json;
     if json || args.names.is_empty() {
@@ -122,7 +122,7 @@ fn word(used_as: SourceUse) -> &'static str {
     }
 }
 
-fn details(row: &Row) -> String {
+fn details(row: &SourceRow) -> String {
     let mut text = format!("{} ({}, for {})\n", row.name, word(row.used_as), row.used_as.key());
     let mut line = |what: &str, value: Option<&String>| {
         if let Some(value) = value {
@@ -142,7 +142,7 @@ fn details(row: &Row) -> String {
 }
 
 /// Rows as an aligned table or as JSON; what is to be fetched is added up.
-pub(super) fn print_rows(rows: &[Row], json: bool) -> i32 {
+pub(super) fn print_rows(rows: &[SourceRow], json: bool) -> i32 {
     if json {
         let text = serde_json::to_string_pretty(rows).unwrap_or_else(|error| format!("[{{\"error\": \"{error}\"}}]"));
         println!("{text}");
@@ -167,7 +167,7 @@ pub(super) fn print_rows(rows: &[Row], json: bool) -> i32 {
         let padded: Vec<String> = line.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
         println!("{}", padded.join("  ").trim_end());
     }
-    let missing: Vec<&Row> = rows.iter().filter(|row| !row.here).collect();
+    let missing: Vec<&SourceRow> = rows.iter().filter(|row| !row.here).collect();
     let known: u64 = missing.iter().filter_map(|row| row.bytes).sum();
     let unknown = missing.iter().filter(|row| row.bytes.is_none()).count();
     let more = if unknown > 0 { format!(", and {unknown} of unknown size") } else { String::new() };

@@ -1,8 +1,8 @@
 //! `runner stop DIR`: the andon cord from a terminal.
 
 use super::labels_batches::user;
-use super::model::{Failure, exit_code};
-use crate::results::stops::{Asked, StopRequest, ask, now, requested, stop_file};
+use super::model::{CommandFailure, exit_code};
+use crate::results::stops::{StopAnswer, StopRequest, ask, now, requested, stop_file};
 use crate::store::lock::is_held;
 use clap::Args;
 use std::path::PathBuf;
@@ -27,15 +27,15 @@ pub fn stop(args: &StopArgs) -> i32 {
     exit_code(run(args))
 }
 
-fn run(args: &StopArgs) -> Result<(), Failure> {
+fn run(args: &StopArgs) -> Result<(), CommandFailure> {
     let dir = args.dir.display();
     let suite = args.dir.join("suite.toml").is_file();
     if !suite && !args.dir.join("spec.toml").is_file() {
-        return Err(Failure::Input(format!(
+        return Err(CommandFailure::Input(format!(
             "{dir} is no results directory (it has no spec.toml); give the one of the run"
         )));
     }
-    let failed = |e: std::io::Error| Failure::Run(format!("{}: {e}", stop_file(&args.dir).display()));
+    let failed = |e: std::io::Error| CommandFailure::Run(format!("{}: {e}", stop_file(&args.dir).display()));
     if args.undo {
         match requested(&args.dir) {
             Some(_) => std::fs::remove_file(stop_file(&args.dir)).map_err(failed)?,
@@ -46,12 +46,12 @@ fn run(args: &StopArgs) -> Result<(), Failure> {
     }
     let asked = StopRequest { by: args.by.clone().unwrap_or_else(user), reason: args.reason.clone(), at: Some(now()) };
     match ask(&args.dir, &asked).map_err(failed)? {
-        Asked::NotRunning(ended) => {
+        StopAnswer::NotRunning(ended) => {
             eprintln!("the run in {dir} is not in progress ({ended}): there is nothing to stop");
             return Ok(());
         }
-        Asked::Already(first) => eprintln!("{} has asked already", first.by),
-        Asked::Stops => {}
+        StopAnswer::Already(first) => eprintln!("{} has asked already", first.by),
+        StopAnswer::Stops => {}
     }
     let when = match (suite, is_held(&args.dir)) {
         (_, false) => "is not in progress; when it is started again, it stops at once",

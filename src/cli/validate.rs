@@ -44,7 +44,7 @@ fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
             }
             Err(problems) => problems,
         },
-        FileKind::Suite => suite::load(path, &suite::load::Options::of(options)).err().unwrap_or_default(),
+        FileKind::Suite => suite::load(path, &suite::load::SuiteOptions::of(options)).err().unwrap_or_default(),
         FileKind::Paper => paper::check(path),
         FileKind::Sources => sources::check_file(path),
     }

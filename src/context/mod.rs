@@ -7,7 +7,7 @@ pub mod signal;
 pub use error::{Kept, StageError};
 
 use crate::data::read_report::ReadReport;
-use crate::model::device::Chosen;
+use crate::model::device::ChosenDevice;
 use crate::model::tensor_file::Tensors;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
 use crate::store::atomic::write_atomic;
@@ -80,7 +80,7 @@ impl Context {
 
 impl Context {
     /// For the stages of a run into `out`, of which nothing is planned.
-    pub fn new(chosen: &Chosen, cache: Cache, out: &Path) -> Self {
+    pub fn new(chosen: &ChosenDevice, cache: Cache, out: &Path) -> Self {
         Self {
             device: chosen.device.clone(),
             device_kind: chosen.kind(),

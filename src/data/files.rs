@@ -3,7 +3,7 @@
 
 use super::error::{DataError, file_error, list};
 use super::formats::Want;
-use super::hub::{Hub, Kind};
+use super::hub::{Hub, RepositoryKind};
 use crate::spec::names::{ending, format_of, is_about_data, one_format, shown};
 use crate::spec::{DataFormat, DataSpec};
 use std::collections::BTreeMap;
@@ -47,7 +47,7 @@ fn unknown_format(path: &Path) -> DataError {
 
 /// Names of a source's files, by what they are for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Chosen {
+pub struct ChosenFiles {
     pub train: Vec<String>,
     pub held_out: Option<Vec<String>>,
 }
@@ -135,7 +135,7 @@ impl Folder {
     }
 
     /// All that is not among the chosen files.
-    fn but(&self, chosen: &Chosen) -> Vec<String> {
+    fn but(&self, chosen: &ChosenFiles) -> Vec<String> {
         let read = |name: &String| {
             chosen.train.contains(name) || chosen.held_out.as_ref().is_some_and(|held_out| held_out.contains(name))
         };
@@ -145,7 +145,7 @@ impl Folder {
 
 /// What `files` and `held_out_files` name; without `files`, all files of the format. A file that is held out is never
 /// trained on.
-fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Result<Chosen, String> {
+fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Result<ChosenFiles, String> {
     let matching = |key: &str, pattern: &String| {
         let found: Vec<String> = names.iter().filter(|n| matches(pattern, n)).cloned().collect();
         match found.is_empty() {
@@ -172,7 +172,7 @@ fn choose(names: &[String], spec: &DataSpec, format: Option<DataFormat>) -> Resu
             (None, None) => format!("holds no data file; it has {}", list(names, MOST_NAMES)),
         });
     }
-    Ok(Chosen { train, held_out })
+    Ok(ChosenFiles { train, held_out })
 }
 
 /// Whether a name is what a pattern says: `*` is any run of characters and `?` one, neither of them a `/`.
@@ -214,7 +214,7 @@ fn part_matches(pattern: &str, name: &str) -> bool {
 }
 
 fn from_hub(spec: &DataSpec, repo: &str, want: Want, hub: &Hub) -> Result<Files, DataError> {
-    let snapshot = hub.snapshot(repo, Kind::Dataset, spec.revision.as_deref())?;
+    let snapshot = hub.snapshot(repo, RepositoryKind::Dataset, spec.revision.as_deref())?;
     let wrong = |message: String| DataError::Hub { what: format!("data set {repo}"), message };
     let (chosen, format) = choose_of_hub(&snapshot.names, spec, want).map_err(wrong)?;
     tracing::debug!(
@@ -256,7 +256,7 @@ fn folder_of(name: &str) -> &str {
 
 /// The files of a data set and their format: what the spec names, else its train split, with validation (else test) held
 /// out.
-fn choose_of_hub(names: &[String], spec: &DataSpec, want: Want) -> Result<(Chosen, DataFormat), String> {
+fn choose_of_hub(names: &[String], spec: &DataSpec, want: Want) -> Result<(ChosenFiles, DataFormat), String> {
     let of = |format: DataFormat| -> Vec<String> {
         let data = |n: &&String| format_of(n) == Some(format) && !is_about_data(n);
         names.iter().filter(data).cloned().collect()
@@ -284,7 +284,7 @@ fn choose_of_hub(names: &[String], spec: &DataSpec, want: Want) -> Result<(Chose
 }
 
 /// Splits by the hub's usual names; without a train split, everything that is no other split.
-fn splits(all: &[String]) -> Result<Chosen, String> {
+fn splits(all: &[String]) -> Result<ChosenFiles, String> {
     let split = |words: &[&str]| all.iter().filter(|n| is_split(n, words)).cloned().collect::<Vec<_>>();
     let mut train = split(TRAIN);
     if train.is_empty() {
@@ -305,7 +305,7 @@ fn splits(all: &[String]) -> Result<Chosen, String> {
     let held_out = [VALIDATION, TEST]
         .into_iter()
         .map(|words| split(words).into_iter().filter(|n| beside(n) && !train.contains(n)).collect::<Vec<_>>());
-    Ok(Chosen { held_out: held_out.into_iter().find(|h| !h.is_empty()), train })
+    Ok(ChosenFiles { held_out: held_out.into_iter().find(|h| !h.is_empty()), train })
 }
 
 #[cfg(test)]

@@ -29,7 +29,7 @@ impl Polarity {
 }
 
 /// A positive list and its negative counterpart, under the slot name the templates use.
-pub(crate) struct Pair {
+pub(crate) struct WordPair {
     /// Slot name, written `{name}` in a template.
     pub(crate) slot: &'static str,
     /// Words for positive sentences.
@@ -39,8 +39,8 @@ pub(crate) struct Pair {
 }
 
 /// Every sentiment-bearing word of both grammars.
-pub(crate) const PAIRS: &[Pair] = &[
-    Pair {
+pub(crate) const PAIRS: &[WordPair] = &[
+    WordPair {
         slot: "quality",
         positive: &[
             "wonderful",
@@ -82,7 +82,7 @@ pub(crate) const PAIRS: &[Pair] = &[
             "shoddy",
         ],
     },
-    Pair {
+    WordPair {
         slot: "taste",
         positive: &[
             "delicious",
@@ -116,7 +116,7 @@ pub(crate) const PAIRS: &[Pair] = &[
             "terrible",
         ],
     },
-    Pair {
+    WordPair {
         slot: "event",
         positive: &[
             "exciting",
@@ -152,7 +152,7 @@ pub(crate) const PAIRS: &[Pair] = &[
             "terrible",
         ],
     },
-    Pair {
+    WordPair {
         slot: "mood",
         positive: &[
             "happy",
@@ -189,7 +189,7 @@ pub(crate) const PAIRS: &[Pair] = &[
             "bored",
         ],
     },
-    Pair {
+    WordPair {
         slot: "character",
         positive: &[
             "kind",
@@ -219,17 +219,17 @@ pub(crate) const PAIRS: &[Pair] = &[
             "hostile",
         ],
     },
-    Pair {
+    WordPair {
         slot: "creature",
         positive: &["gentle", "friendly", "playful", "healthy", "clever", "adorable", "happy", "calm and gentle"],
         negative: &["angry", "sick", "vicious", "hurt", "frightened", "nasty", "injured", "aggressive"],
     },
-    Pair {
+    WordPair {
         slot: "weather",
         positive: &["sunny", "lovely", "pleasant", "gorgeous", "glorious", "perfect", "beautiful", "delightful"],
         negative: &["gloomy", "dismal", "nasty", "dreadful", "bleak", "horrible", "miserable", "awful"],
     },
-    Pair {
+    WordPair {
         slot: "setting",
         positive: &[
             "beautiful",
@@ -256,27 +256,27 @@ pub(crate) const PAIRS: &[Pair] = &[
             "depressing",
         ],
     },
-    Pair {
+    WordPair {
         slot: "loved",
         positive: &["loved", "adored", "enjoyed", "admired", "liked", "treasured", "cherished", "praised"],
         negative: &["hated", "disliked", "despised", "detested", "loathed", "cursed", "resented"],
     },
-    Pair {
+    WordPair {
         slot: "saved",
         positive: &["saved", "repaired", "rescued", "improved", "restored", "protected"],
         negative: &["broke", "ruined", "damaged", "wrecked", "destroyed", "spoiled"],
     },
-    Pair {
+    WordPair {
         slot: "gladly",
         positive: &["happily", "gladly", "cheerfully", "proudly", "joyfully", "gratefully", "eagerly", "merrily"],
         negative: &["sadly", "angrily", "bitterly", "miserably", "unhappily", "grimly", "gloomily", "reluctantly"],
     },
-    Pair {
+    WordPair {
         slot: "Luckily",
         positive: &["Luckily", "Fortunately", "Thankfully", "Happily"],
         negative: &["Unfortunately", "Sadly", "Unluckily", "Tragically"],
     },
-    Pair {
+    WordPair {
         slot: "smiled",
         positive: &[
             "smiled",
@@ -303,7 +303,7 @@ pub(crate) const PAIRS: &[Pair] = &[
             "sighed with sorrow",
         ],
     },
-    Pair {
+    WordPair {
         slot: "won",
         positive: &[
             "won first prize",
@@ -334,7 +334,7 @@ pub(crate) const PAIRS: &[Pair] = &[
             "suffered all night",
         ],
     },
-    Pair {
+    WordPair {
         slot: "joy",
         positive: &["joy", "delight", "happiness", "pride", "pleasure", "hope", "gratitude"],
         negative: &["anger", "sorrow", "fear", "misery", "shame", "grief", "despair"],

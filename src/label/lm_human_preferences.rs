@@ -3,7 +3,7 @@
 //! `difference`. Id 50259 is padding. Other keys are left alone.
 
 use super::Judgement;
-use super::recorded::{Malformed, Part, Raw, Reason, Whole};
+use super::recorded::{Malformed, Raw, Reason, RecordedPart, Whole};
 use serde::de::{self, Deserialize, DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -141,8 +141,8 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
     };
     Ok(Raw {
         // Queries are padded on the right; wherever padding stands, the model does not see it.
-        query: Part::Ids(query.into_iter().filter(|id| *id != PADDING).collect()),
-        samples: samples.into_iter().map(|ids| Part::Ids(to_padding(ids))).collect(),
+        query: RecordedPart::Ids(query.into_iter().filter(|id| *id != PADDING).collect()),
+        samples: samples.into_iter().map(|ids| RecordedPart::Ids(to_padding(ids))).collect(),
         judgement,
         worker: None,
         batch: None,
@@ -199,8 +199,8 @@ mod tests {
     fn padding_is_dropped_from_queries_and_ends_samples() {
         let text = r#"{"query": [50259, 1, 50259, 2, 50259], "sample0": [3, 13, 50259, 50259], "sample1": [4, 5, 6, 7], "best": 1, "x": {}}"#;
         let raw = parse(text.as_bytes()).unwrap();
-        assert_eq!(raw.query, Part::Ids(vec![1, 2]));
-        assert_eq!(raw.samples, [Part::Ids(vec![3, 13]), Part::Ids(vec![4, 5, 6, 7])]);
+        assert_eq!(raw.query, RecordedPart::Ids(vec![1, 2]));
+        assert_eq!(raw.samples, [RecordedPart::Ids(vec![3, 13]), RecordedPart::Ids(vec![4, 5, 6, 7])]);
         assert_eq!(raw.judgement, Judgement::Best(1));
     }
 
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!((difference.judgement, difference.samples.len()), (Judgement::Difference(2.0), 2));
         let eleven: String = (0..11).map(|i| format!("\"sample{i}\": [{i}],")).collect();
         let many = parse(format!("{{{eleven} \"query\": [1], \"best\": 10}}").as_bytes()).unwrap();
-        assert_eq!(many.samples[10], Part::Ids(vec![10]));
+        assert_eq!(many.samples[10], RecordedPart::Ids(vec![10]));
     }
 
     #[test]

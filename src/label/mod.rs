@@ -96,13 +96,13 @@ pub struct Label {
 
 /// A label type with its number of samples.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum LabelKind {
     Best { candidates: usize },
     Rating,
     Difference,
 }
 
-impl Kind {
+impl LabelKind {
     /// Samples per label.
     pub fn samples(self) -> usize {
         match self {
@@ -114,7 +114,7 @@ impl Kind {
 }
 
 /// The released code's names: best_of_4, scalar_rating, scalar_compare.
-impl fmt::Display for Kind {
+impl fmt::Display for LabelKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Best { candidates } => write!(f, "best_of_{candidates}"),
@@ -126,11 +126,11 @@ impl fmt::Display for Kind {
 
 impl Label {
     /// The type, whatever the samples say; see [`Label::check`].
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> LabelKind {
         match self.judgement {
-            Judgement::Best(_) => Kind::Best { candidates: self.samples.len() },
-            Judgement::Rating(_) => Kind::Rating,
-            Judgement::Difference(_) => Kind::Difference,
+            Judgement::Best(_) => LabelKind::Best { candidates: self.samples.len() },
+            Judgement::Rating(_) => LabelKind::Rating,
+            Judgement::Difference(_) => LabelKind::Difference,
         }
     }
 
@@ -170,7 +170,7 @@ impl Label {
 }
 
 /// The one type of all labels; Err: the first label that has another, or none at all.
-pub fn kind_of(labels: &[Label]) -> Result<Kind, String> {
+pub fn kind_of(labels: &[Label]) -> Result<LabelKind, String> {
     let first = labels.first().ok_or("there are no labels")?.kind();
     match labels.iter().position(|label| label.kind() != first) {
         None => Ok(first),
@@ -224,7 +224,7 @@ mod tests {
     fn lines_of_the_mock_labeler_keep_their_bytes() {
         let line = r#"{"query":[5,6],"samples":[[1,2],[3,4]],"best":1,"scores":[-0.1,2.3456788]}"#;
         let read: Label = serde_json::from_str(line).unwrap();
-        assert_eq!((read.judgement, read.kind()), (Judgement::Best(1), Kind::Best { candidates: 2 }));
+        assert_eq!((read.judgement, read.kind()), (Judgement::Best(1), LabelKind::Best { candidates: 2 }));
         assert_eq!(serde_json::to_string(&read).unwrap(), line);
     }
 

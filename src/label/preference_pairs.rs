@@ -2,7 +2,7 @@
 //! the first is preferred. Texts, or conversations of one turn (`[{"role": "user", "content": ".."}]`).
 
 use super::Judgement;
-use super::recorded::{Malformed, Part, Raw, Reason, word};
+use super::recorded::{Malformed, Raw, Reason, RecordedPart, word};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -40,8 +40,11 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
     let (worker, batch, split) =
         (optional("worker", pair.worker), optional("batch", pair.batch), optional("split", pair.split));
     Ok(Raw {
-        query: Part::Text(text("prompt", prompt, 1)?),
-        samples: vec![Part::Text(text("chosen", chosen, 2)?), Part::Text(text("rejected", rejected, 2)?)],
+        query: RecordedPart::Text(text("prompt", prompt, 1)?),
+        samples: vec![
+            RecordedPart::Text(text("chosen", chosen, 2)?),
+            RecordedPart::Text(text("rejected", rejected, 2)?),
+        ],
         judgement: Judgement::Best(0),
         worker,
         batch,
@@ -74,15 +77,15 @@ mod tests {
     #[test]
     fn pairs_are_comparisons_of_two_whose_first_is_preferred() {
         let raw = parse(br#"{"prompt": "Q", "chosen": " a", "rejected": " b", "score": 3, "worker": 7}"#).unwrap();
-        assert_eq!((raw.query, raw.judgement), (Part::Text("Q".into()), Judgement::Best(0)));
-        assert_eq!(raw.samples, [Part::Text(" a".into()), Part::Text(" b".into())]);
+        assert_eq!((raw.query, raw.judgement), (RecordedPart::Text("Q".into()), Judgement::Best(0)));
+        assert_eq!(raw.samples, [RecordedPart::Text(" a".into()), RecordedPart::Text(" b".into())]);
         assert_eq!(raw.worker.as_deref(), Some("7"));
         let turn = |text: &str| {
             format!(r#"[{{"role": "user", "content": "Q"}}, {{"role": "assistant", "content": "{text}"}}]"#)
         };
         let entry = format!(r#"{{"chosen": {}, "rejected": {}}}"#, turn("a"), turn("b"));
         let raw = parse(entry.as_bytes()).unwrap();
-        assert_eq!((raw.query, &raw.samples[1]), (Part::Text("Q".into()), &Part::Text("b".into())));
+        assert_eq!((raw.query, &raw.samples[1]), (RecordedPart::Text("Q".into()), &RecordedPart::Text("b".into())));
     }
 
     #[test]

@@ -85,7 +85,7 @@ impl Malformed {
 
 /// A query or sample as it stands in the file, without padding.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum RecordedPart {
     Ids(Vec<u32>),
     Text(String),
 }
@@ -93,8 +93,8 @@ pub enum Part {
 /// A well-formed entry of either format.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Raw {
-    pub query: Part,
-    pub samples: Vec<Part>,
+    pub query: RecordedPart,
+    pub samples: Vec<RecordedPart>,
     pub judgement: Judgement,
     pub worker: Option<String>,
     pub batch: Option<String>,
@@ -300,7 +300,7 @@ fn label_of(
         }
     };
     report.add_unread(&raw.unread);
-    if let (LabelFormat::PreferencePairs, Part::Text(prompt)) = (format, &mut raw.query) {
+    if let (LabelFormat::PreferencePairs, RecordedPart::Text(prompt)) = (format, &mut raw.query) {
         *prompt = bare_prompt(prompt, reading.around).to_string();
     }
     if let Some(split) = &raw.split {
@@ -374,8 +374,8 @@ enum Encoded {
 /// Texts as ids, and every id in the vocabulary.
 fn encoded(raw: Raw, reading: &Reading<'_>) -> Result<Encoded, LabelError> {
     let query = match raw.query {
-        Part::Ids(ids) => ids,
-        Part::Text(text) => match (reading.query_of)(&text)? {
+        RecordedPart::Ids(ids) => ids,
+        RecordedPart::Text(text) => match (reading.query_of)(&text)? {
             Some(ids) => ids,
             None => return Ok(Encoded::NoQuery),
         },
@@ -383,8 +383,8 @@ fn encoded(raw: Raw, reading: &Reading<'_>) -> Result<Encoded, LabelError> {
     let mut samples = Vec::with_capacity(raw.samples.len());
     for part in raw.samples {
         samples.push(match part {
-            Part::Ids(ids) => ids,
-            Part::Text(text) => {
+            RecordedPart::Ids(ids) => ids,
+            RecordedPart::Text(text) => {
                 let mut ids = (reading.encode)(&text)?;
                 ids.truncate(reading.response_length);
                 ids

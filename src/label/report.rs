@@ -2,7 +2,7 @@
 //! `runner labels status` prints.
 
 use super::recorded::{Malformed, Reason};
-use super::{Judgement, Kind, Label, LabelError};
+use super::{Judgement, Label, LabelError, LabelKind};
 use crate::data::entries::Entry;
 use crate::data::error::DataError;
 use crate::data::read_report::ReadReport;
@@ -203,7 +203,7 @@ impl LabelsReport {
     }
 
     /// Takes the type of the first label; false: this one's is another.
-    pub(super) fn same_kind(&mut self, kind: Kind) -> bool {
+    pub(super) fn same_kind(&mut self, kind: LabelKind) -> bool {
         let name = kind.to_string();
         self.candidates.get_or_insert(kind.samples());
         *self.label_type.get_or_insert_with(|| name.clone()) == name

@@ -60,7 +60,7 @@ pub fn choose(spec: &SimulatedSpec, utilities: &[f64], order: &[usize], uniform:
 
 /// What all labelers said about one comparison.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Answers {
+pub struct SimulatedAnswers {
     /// `[labelers]`: the chosen candidate, whatever place it was shown at.
     pub chosen: Vec<usize>,
     /// `[labelers]`: the place it was shown at.
@@ -68,7 +68,7 @@ pub struct Answers {
 }
 
 /// Counts the answers. All slices: `[comparisons]`.
-pub fn report(answers: &[Answers], utilities: &[Vec<f64>], qualities: &[Vec<Qualities>]) -> SimulatedReport {
+pub fn report(answers: &[SimulatedAnswers], utilities: &[Vec<f64>], qualities: &[Vec<Qualities>]) -> SimulatedReport {
     let table: Vec<Vec<Option<usize>>> = answers.iter().map(|a| a.chosen.iter().map(|c| Some(*c)).collect()).collect();
     let found = agreement(&table);
     let mut report = SimulatedReport {
@@ -108,7 +108,7 @@ mod tests {
         let one = |rng: &mut ChaCha8Rng| Qualities { copy: rng.random(), score: 7.0, ..Qualities::default() };
         let qualities: Vec<Vec<Qualities>> = (0..2000).map(|_| (0..4).map(|_| one(&mut rng)).collect()).collect();
         let utilities = utilities(spec, &qualities);
-        let answers: Vec<Answers> = utilities
+        let answers: Vec<SimulatedAnswers> = utilities
             .iter()
             .map(|u| {
                 let (chosen, places) = (0..spec.labelers)
@@ -120,7 +120,7 @@ mod tests {
                         (order[place], place)
                     })
                     .unzip();
-                Answers { chosen, places }
+                SimulatedAnswers { chosen, places }
             })
             .collect();
         report(&answers, &utilities, &qualities)

@@ -3,7 +3,7 @@
 
 use super::Judgement;
 use super::lm_human_preferences::best_index;
-use super::recorded::{Malformed, Part, Raw, Reason, Whole, word};
+use super::recorded::{Malformed, Raw, Reason, RecordedPart, Whole, word};
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
@@ -75,8 +75,8 @@ pub fn parse(bytes: &[u8]) -> Result<Raw, Malformed> {
         unread.push("extra.confidence".into());
     }
     Ok(Raw {
-        query: Part::Text(text),
-        samples: texts.into_iter().map(Part::Text).collect(),
+        query: RecordedPart::Text(text),
+        samples: texts.into_iter().map(RecordedPart::Text).collect(),
         judgement: Judgement::Best(best),
         worker,
         batch,
@@ -103,8 +103,8 @@ mod tests {
     #[test]
     fn a_comparison_as_in_the_readme() {
         let raw = parse(FULL.as_bytes()).unwrap();
-        assert_eq!(raw.query, Part::Text("A post.".into()));
-        assert_eq!(raw.samples, [Part::Text(" one".into()), Part::Text(" two".into())]);
+        assert_eq!(raw.query, RecordedPart::Text("A post.".into()));
+        assert_eq!(raw.samples, [RecordedPart::Text(" one".into()), RecordedPart::Text(" two".into())]);
         assert_eq!((raw.judgement, raw.confidence), (Judgement::Best(1), Some(8)));
         assert_eq!((raw.worker.as_deref(), raw.split.as_deref()), (Some("w"), Some("train")));
     }
@@ -129,7 +129,7 @@ mod tests {
     fn news_and_bare_entries_are_read_too() {
         let text = r#"{"info": {"post": null, "article": "News."}, "summaries": [{"text": "a"}, {"text": "b"}], "choice": 0, "extra": {}}"#;
         let raw = parse(text.as_bytes()).unwrap();
-        assert_eq!((raw.query, raw.split, raw.confidence), (Part::Text("News.".into()), None, None));
+        assert_eq!((raw.query, raw.split, raw.confidence), (RecordedPart::Text("News.".into()), None, None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::questions::{Asked, Comparison};
 use super::rounds::Round;
 use super::{Ask, Desk, Known, Labeler, program_key};
 use crate::context::StageError;
-use crate::label::simulated::{self, Answers, Qualities};
+use crate::label::simulated::{self, Qualities, SimulatedAnswers};
 use crate::label::{Judgement, Label};
 use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
@@ -94,11 +94,11 @@ fn answer(desk: &Desk<'_>, asked: &Asked<'_>, dir: &Path) -> Result<(), StageErr
         lines.push_str(&serde_json::to_string(&label)?);
         lines.push('\n');
     }
-    let said: Vec<Answers> = answers
+    let said: Vec<SimulatedAnswers> = answers
         .into_iter()
         .map(|of| {
             let (chosen, places) = of.into_iter().map(|(place, shown)| (shown[place], place)).unzip();
-            Answers { chosen, places }
+            SimulatedAnswers { chosen, places }
         })
         .collect();
     let report = simulated::report(&said, &utilities, &qualities);

@@ -19,7 +19,7 @@ pub const KEEP: usize = 2;
 
 /// The loop's own state; random streams and data order are functions of `updates`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct State {
+pub struct LoopState {
     pub updates: usize,
     pub kl_coef: f64,
     /// α of the entropy bonus; 0 without one.
@@ -35,7 +35,7 @@ pub struct State {
 /// The second file of a checkpoint, without what it says of other files.
 #[derive(Serialize, Deserialize)]
 struct Kept {
-    state: State,
+    state: LoopState,
     adam_step: u64,
 }
 
@@ -52,7 +52,7 @@ fn names(updates: usize) -> (String, String) {
 /// counts on as they are now; they are on disk before it is.
 pub fn save<M: Weights + Clone>(
     dir: &Path,
-    state: &State,
+    state: &LoopState,
     model: &M,
     adam: &Adam,
     logs: &[&str],
@@ -115,7 +115,7 @@ pub fn load<M: Weights + Clone>(
     like: &M,
     spec: AdamSpec,
     device: &Device,
-) -> Result<Option<(State, M, Adam)>, ModelError> {
+) -> Result<Option<(LoopState, M, Adam)>, ModelError> {
     let found = numbers(dir, ".json")?;
     for updates in &found {
         match read(dir, *updates, like, spec, device) {
@@ -135,7 +135,7 @@ fn read<M: Weights + Clone>(
     like: &M,
     spec: AdamSpec,
     device: &Device,
-) -> Result<(State, M, Adam), ModelError> {
+) -> Result<(LoopState, M, Adam), ModelError> {
     let (weights, kept) = names(updates);
     let (weights, kept): (PathBuf, PathBuf) = (dir.join(weights), dir.join(kept));
     let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| ModelError::Input(e.to_string()))?;

@@ -13,7 +13,7 @@ const SETTLING: Duration = Duration::from_secs(60);
 
 /// A device and what to call it.
 #[derive(Debug, Clone)]
-pub struct Chosen {
+pub struct ChosenDevice {
     pub device: Device,
     pub name: String,
     pub driver: Option<String>,
@@ -21,7 +21,7 @@ pub struct Chosen {
     pub largest_buffer: Option<u64>,
 }
 
-impl Chosen {
+impl ChosenDevice {
     /// Part of every artifact's key: results of different devices differ in rounding.
     pub fn kind(&self) -> String {
         if is_cpu(&self.device) { "cpu".into() } else { self.name.clone() }
@@ -56,8 +56,8 @@ pub struct Adapter {
 }
 
 /// The CPU backend.
-pub fn cpu() -> Chosen {
-    Chosen { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None, largest_buffer: None }
+pub fn cpu() -> ChosenDevice {
+    ChosenDevice { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None, largest_buffer: None }
 }
 
 /// Whether this is the CPU backend, with or without gradients.
@@ -126,7 +126,7 @@ pub fn settle() {
 }
 
 /// Resolves `auto|cpu|wgpu|wgpu:N`.
-pub fn choose(name: &str) -> Result<Chosen, ModelError> {
+pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
     match name {
         "cpu" => Ok(cpu()),
         "auto" => match adapters().iter().position(|a| a.real_gpu) {
@@ -147,7 +147,7 @@ pub fn choose(name: &str) -> Result<Chosen, ModelError> {
 }
 
 #[cfg(feature = "wgpu")]
-fn open_wgpu(index: usize) -> Result<Chosen, ModelError> {
+fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
     use burn::tensor::DeviceKind;
     let found = adapters();
     let adapter = found.get(index).ok_or_else(|| match found.len() {
@@ -169,7 +169,7 @@ fn open_wgpu(index: usize) -> Result<Chosen, ModelError> {
     if let Ok(mut open) = OPEN.lock() {
         open.push(device.clone());
     }
-    Ok(Chosen {
+    Ok(ChosenDevice {
         device,
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),
         driver: Some(adapter.driver.clone()),
@@ -178,7 +178,7 @@ fn open_wgpu(index: usize) -> Result<Chosen, ModelError> {
 }
 
 #[cfg(not(feature = "wgpu"))]
-fn open_wgpu(_: usize) -> Result<Chosen, ModelError> {
+fn open_wgpu(_: usize) -> Result<ChosenDevice, ModelError> {
     Err(ModelError::Device("this build has no wgpu; build with `--features wgpu`, or use --device cpu".into()))
 }
 
@@ -196,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_device_with_small_buffers_refuses_a_large_embedding() {
-        let small = Chosen { largest_buffer: Some(128 << 20), ..cpu() };
+        let small = ChosenDevice { largest_buffer: Some(128 << 20), ..cpu() };
         assert!(small.check_room(2048, 128).is_ok());
         let message = small.check_room(50_257, 768).unwrap_err().to_string();
         assert!(message.contains("at most 134 MB") && message.contains("has 154 MB"), "{message}");

@@ -4,7 +4,7 @@
 //! Adam's steps do not scale with its weights, so a head with the gain multiplied in would learn 1/gain times as fast:
 //! gain and head are separate here, and multiplied only when training is over.
 
-use super::gpt2::{Batch, ScalarModel, Weight, Weights};
+use super::gpt2::{ScalarModel, TokenBatch, Weight, Weights};
 use crate::rlhf::reward::Normalization;
 use burn::tensor::{Tensor, TensorData};
 
@@ -26,7 +26,7 @@ impl RewardModel {
     }
 
     /// Rewards of padded rows of query and response -> `[batch]`.
-    pub fn score(&self, batch: &Batch) -> Tensor<1> {
+    pub fn score(&self, batch: &TokenBatch) -> Tensor<1> {
         self.model.score(batch) * self.gain.clone() + self.bias.clone()
     }
 
@@ -62,7 +62,7 @@ mod tests {
         let model =
             ScalarModel { trunk: Gpt2::init(&d, 50, 1, &device), head: ScalarHead::init(d.width, 0.5, 2, &device) };
         let model = RewardModel::new(model, Normalization { gain: 3.0, bias: -0.75 });
-        let batch = Batch::new(&[vec![None, Some(3), Some(4)], vec![Some(7), Some(1), None]], &device);
+        let batch = TokenBatch::new(&[vec![None, Some(3), Some(4)], vec![Some(7), Some(1), None]], &device);
         let (apart, folded) = (to_vec(model.score(&batch)).unwrap(), to_vec(model.folded().score(&batch)).unwrap());
         apart.iter().zip(&folded).for_each(|(a, b)| assert!((a - b).abs() < 1e-5, "{a} and {b}"));
     }

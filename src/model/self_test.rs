@@ -5,7 +5,7 @@
 
 use super::ModelError;
 use super::device::largest_difference;
-use super::gpt2::{Batch, Gpt2, ScalarHead, ScalarModel};
+use super::gpt2::{Gpt2, ScalarHead, ScalarModel, TokenBatch};
 use super::optimizer::Adam;
 use super::parallel::gradients;
 use super::sampling::{Sampling, joined, logprobs, sample, targets, to_vec};
@@ -117,7 +117,7 @@ fn update(
             advantages: flat(&numbers(-1.0), &device),
             returns: flat(&numbers(2.0), &device),
         };
-        let batch = Batch::new(&joined(rows, responses), &device);
+        let batch = TokenBatch::new(&joined(rows, responses), &device);
         let hidden = model.trunk.hidden_before_last(&batch, RESPONSE);
         let lp = model.trunk.token_logprobs(hidden.clone(), targets(responses, &device), TEMPERATURE);
         Ok::<_, ModelError>((loss(lp, model.head.forward(hidden), &fixed, &clip).total, ()))

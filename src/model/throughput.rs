@@ -4,7 +4,7 @@
 use super::ModelError;
 use super::device::{is_cpu, largest_difference};
 use super::flops::{body, head};
-use super::gpt2::{Batch, Gpt2};
+use super::gpt2::{Gpt2, TokenBatch};
 use super::memory::{SHARD_ROWS, SHARDS};
 use super::parallel::{gradients, training_rows};
 use super::sampling::{Sampling, logprobs, sample, targets, to_vec};
@@ -68,7 +68,7 @@ pub fn measure(device: &Device, width: usize) -> Result<Rates, ModelError> {
         let (found, _) = gradients(&model, &numbered, at_once, |model, picked| {
             let of = |all: &[Vec<Option<u32>>]| picked.iter().map(|r| all[*r].clone()).collect::<Vec<_>>();
             let answers: Vec<Vec<u32>> = picked.iter().map(|r| responses[*r].clone()).collect();
-            let hidden = model.hidden_before_last(&Batch::new(&of(&rows), device), RESPONSE);
+            let hidden = model.hidden_before_last(&TokenBatch::new(&of(&rows), device), RESPONSE);
             Ok::<_, ModelError>((model.token_logprobs(hidden, targets(&answers, device), 1.0).sum().neg(), ()))
         })?;
         // A device works on while we go on: one number of each gradient is waited for.

@@ -7,7 +7,7 @@
 use super::ModelError;
 use super::gpt2_tokenizer::{END_OF_TEXT_ID, Gpt2Tokenizer};
 use super::tokenizer_json::{self, Relation};
-use super::tokenizer_settings::{self, Settings};
+use super::tokenizer_settings::{self, TokenizerSettings};
 use crate::store::atomic::write_atomic;
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -119,7 +119,7 @@ impl Tokenizer {
     /// Files that cannot be read, settings that are not honoured, tokens for which the model has no row, no end of text:
     /// each with the path.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
-        let settings = Settings::read(dir)?;
+        let settings = TokenizerSettings::read(dir)?;
         let files = Self::own_files(dir);
         let (mut value, at): (Value, &Path) = match &files[..] {
             [json] => {

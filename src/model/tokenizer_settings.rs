@@ -27,7 +27,7 @@ const ROLES: [&str; 7] = ["bos_token", "eos_token", "unk_token", "sep_token", "p
 const LISTS: [&str; 2] = ["additional_special_tokens", "extra_special_tokens"];
 
 /// The settings of a model directory.
-pub struct Settings {
+pub struct TokenizerSettings {
     dir: PathBuf,
     /// tokenizer_config.json, with special_tokens_map.json on top where transformers heeds that.
     config: Map<String, Value>,
@@ -38,7 +38,7 @@ pub struct Settings {
     as_gpt2: bool,
 }
 
-impl Settings {
+impl TokenizerSettings {
     /// Reads whichever of the files are there.
     pub fn read(dir: &Path) -> Result<Self, ModelError> {
         let object = |name: &str| object(&dir.join(name));

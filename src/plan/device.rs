@@ -3,7 +3,7 @@
 
 use super::memory::Hardware;
 use crate::model::ModelError;
-use crate::model::device::{Chosen, adapters, choose, is_cpu};
+use crate::model::device::{ChosenDevice, adapters, choose, is_cpu};
 use std::path::Path;
 
 /// What a plan is made for.
@@ -53,7 +53,7 @@ impl Target {
     }
 
     /// A device of this machine.
-    pub fn of(chosen: &Chosen, memory: Option<u64>) -> Self {
+    pub fn of(chosen: &ChosenDevice, memory: Option<u64>) -> Self {
         let cpu = is_cpu(&chosen.device);
         let threads = rayon::current_num_threads();
         let (found, from) = match (memory, cpu) {

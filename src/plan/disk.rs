@@ -26,12 +26,12 @@ pub struct Disk {
 }
 
 /// What a spec's stages write.
-pub struct Writer<'a> {
+pub struct StageWriter<'a> {
     pub spec: &'a Spec,
     pub model: &'a Model,
 }
 
-impl Writer<'_> {
+impl StageWriter<'_> {
     fn trained(&self, weights: f64) -> Disk {
         Disk { kept: weights, while_running: CHECKPOINTS * weights }
     }

@@ -10,7 +10,8 @@ use serde::Serialize;
 
 /// One source.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Fetch {
+#[schemars(rename = "Fetch")]
+pub struct PlannedFetch {
     /// Of the catalogue, or a repository of the hub.
     pub name: String,
     /// The part of the spec that asks for it.
@@ -24,12 +25,12 @@ pub struct Fetch {
 }
 
 /// Everything that a spec takes from outside; files and folders that it names itself are not fetched. Nobody is asked.
-pub fn fetches(spec: &Spec) -> Vec<Fetch> {
+pub fn fetches(spec: &Spec) -> Vec<PlannedFetch> {
     let looking = Hub::from_env().and_then(|hub| finder(hub.cache_only()));
     needs(spec).iter().filter_map(|need| one(need, looking.as_ref().ok())).collect()
 }
 
-fn one(need: &Need, looking: Option<&Finder<'_>>) -> Option<Fetch> {
+fn one(need: &Need, looking: Option<&Finder<'_>>) -> Option<PlannedFetch> {
     let (name, bytes, from) = match &need.wanted {
         Wanted::Path(_) => return None,
         Wanted::Hub(place) => {
@@ -45,5 +46,5 @@ fn one(need: &Need, looking: Option<&Finder<'_>>) -> Option<Fetch> {
     };
     let here = looking.and_then(|finder| need.bring(finder).ok());
     let present = here.is_some();
-    Some(Fetch { name, key: need.used_as.key().into(), bytes, present, place: here.unwrap_or(from) })
+    Some(PlannedFetch { name, key: need.used_as.key().into(), bytes, present, place: here.unwrap_or(from) })
 }

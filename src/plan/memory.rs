@@ -7,7 +7,7 @@
 //! were measured on a software driver (docs/planning.md).
 
 use super::sizes::Model;
-use super::work::Lengths;
+use super::work::TaskLengths;
 use crate::labeler::CANDIDATES;
 use crate::labeler::rounds::has_reward_model;
 use crate::model::memory::{Memory, SHARD_ROWS, Shape};
@@ -81,12 +81,12 @@ pub struct Gauge<'a> {
     pub spec: &'a Spec,
     pub model: &'a Model,
     pub hardware: Hardware,
-    lengths: Lengths,
+    lengths: TaskLengths,
 }
 
 impl<'a> Gauge<'a> {
     pub fn new(spec: &'a Spec, model: &'a Model, hardware: Hardware) -> Self {
-        Self { spec, model, hardware, lengths: Lengths::of(spec) }
+        Self { spec, model, hardware, lengths: TaskLengths::of(spec) }
     }
 
     fn shape(&self, time: usize, response: usize) -> Shape {

@@ -17,10 +17,10 @@ pub mod units;
 pub mod values;
 pub mod work;
 
-pub use fetch::Fetch;
+pub use fetch::PlannedFetch;
 pub use reads::Read;
 pub use room::Misfit;
-pub use values::Value;
+pub use values::PlanValue;
 
 use crate::context::StageError;
 use crate::context::progress::{self, Timeline};
@@ -33,7 +33,7 @@ use crate::stage::keys::{Keys, Lack};
 use crate::store::cache::{Cache, Key};
 use crate::suite::LoadedSuite;
 use device::Target;
-use disk::Writer;
+use disk::StageWriter;
 use reads::Reads;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -43,7 +43,7 @@ use throughput::{Throughput, ThroughputPlan};
 
 /// A run to plan: a variant of a spec, with its paths as they are found from here.
 #[derive(Debug, Clone)]
-pub struct Run {
+pub struct PlannedRun {
     /// Of a suite: the member, with its seed.
     pub member: Option<String>,
     /// `[runs.NAME]`, or `main`.
@@ -53,7 +53,7 @@ pub struct Run {
     pub size_given: bool,
 }
 
-impl Run {
+impl PlannedRun {
     /// The runs of a spec; `variants`: with paths that are found from here.
     pub fn of(loaded: &Loaded, variants: Vec<(String, Spec)>, member: Option<&str>) -> Vec<Self> {
         let given = |(key, origin): (&String, &Origin)| {
@@ -91,7 +91,7 @@ pub struct Plan {
     pub stages: Vec<StagePlan>,
     pub totals: Totals,
     /// What is taken from elsewhere, each once.
-    pub fetches: Vec<Fetch>,
+    pub fetches: Vec<PlannedFetch>,
     /// What becomes of the records of files that are here, each source once.
     pub reads: Vec<Read>,
     /// What keeps the run from starting or its stages from being looked up, each once.
@@ -99,7 +99,7 @@ pub struct Plan {
     /// Stages that the device has no room for.
     pub misfits: Vec<Misfit>,
     /// Of a spec: its values and where each comes from.
-    pub values: Vec<Value>,
+    pub values: Vec<PlanValue>,
 }
 
 /// The device of a plan.
@@ -132,8 +132,9 @@ pub struct RunPlan {
 
 /// Where a stage stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, JsonSchema)]
+#[schemars(rename = "State")]
 #[serde(rename_all = "snake_case")]
-pub enum State {
+pub enum StageState {
     Cached,
     /// A run continues it.
     Begun,
@@ -150,7 +151,7 @@ pub struct StagePlan {
     pub stage: String,
     /// Name in the cache; none where it depends on what is not here.
     pub key: Option<String>,
-    pub state: State,
+    pub state: StageState,
     /// In a run with rounds, which one this is.
     pub round: Option<usize>,
     /// Sizes in words: "11520 episodes in 180 updates".
@@ -204,7 +205,7 @@ pub struct Totals {
 }
 
 /// Where a plan's runs go, and what on.
-pub struct Place<'a> {
+pub struct PlanPlace<'a> {
     pub name: &'a str,
     pub out: &'a Path,
     pub cache: &'a Cache,
@@ -219,7 +220,7 @@ struct Planned {
 }
 
 /// The plan of some runs.
-pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
+pub fn plan(place: &PlanPlace<'_>, runs: &[PlannedRun]) -> Result<Plan, StageError> {
     let mut all: Vec<Planned> = Vec::new();
     let (mut run_plans, mut missing, mut fetches, mut misfits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut reads = Reads::default();
@@ -276,7 +277,7 @@ pub fn plan(place: &Place<'_>, runs: &[Run]) -> Result<Plan, StageError> {
 }
 
 /// The plan of a suite: that of all its runs, and how many members and seeds they are.
-pub fn plan_suite(place: &Place<'_>, suite: &LoadedSuite, runs: &[Run]) -> Result<Plan, StageError> {
+pub fn plan_suite(place: &PlanPlace<'_>, suite: &LoadedSuite, runs: &[PlannedRun]) -> Result<Plan, StageError> {
     let mut plan = plan(place, runs)?;
     let mut members: Vec<&str> = suite.members.iter().map(|m| m.name.as_str()).collect();
     members.dedup();
@@ -286,7 +287,7 @@ pub fn plan_suite(place: &Place<'_>, suite: &LoadedSuite, runs: &[Run]) -> Resul
 }
 
 /// What runs will do, for the time that is left while they do it; without what depends on answers or files that are not here.
-pub fn timeline(runs: &[Run], device_kind: &str) -> Timeline {
+pub fn timeline(runs: &[PlannedRun], device_kind: &str) -> Timeline {
     let mut all = Vec::new();
     for run in runs {
         let mut lacks = Vec::new();
@@ -326,11 +327,11 @@ fn add<T: PartialEq>(all: &mut Vec<T>, more: impl IntoIterator<Item = T>) {
 
 /// Whether a run has a stage of this name that is not done.
 fn left_to_do(all: &[Planned], run: usize, stage: &str) -> bool {
-    all.iter().any(|p| p.plan.stage == stage && p.plan.state != State::Cached && p.plan.runs.contains(&run))
+    all.iter().any(|p| p.plan.stage == stage && p.plan.state != StageState::Cached && p.plan.runs.contains(&run))
 }
 
-fn run_plan(run: &Run, model: &Result<Model, String>, stages: Vec<usize>) -> RunPlan {
-    let results = model.as_ref().ok().map(|model| Writer { spec: &run.spec, model }.results());
+fn run_plan(run: &PlannedRun, model: &Result<Model, String>, stages: Vec<usize>) -> RunPlan {
+    let results = model.as_ref().ok().map(|model| StageWriter { spec: &run.spec, model }.results());
     RunPlan {
         name: run.name.clone(),
         member: run.member.clone(),
@@ -346,19 +347,19 @@ fn run_plan(run: &Run, model: &Result<Model, String>, stages: Vec<usize>) -> Run
 }
 
 fn stage_plan(
-    place: &Place<'_>,
-    run: &Run,
+    place: &PlanPlace<'_>,
+    run: &PlannedRun,
     model: &Result<Model, String>,
-    item: &stages::Item,
+    item: &stages::StageItem,
     lacks: &[Lack],
 ) -> StagePlan {
     let lack = lacks.iter().find(|lack| item.depends_on(lack));
     let state = match (lack, place.target.kind.is_some()) {
-        (Some(Lack { waits: true, .. }), _) => State::AfterPeople,
-        (Some(_), _) | (None, false) => State::Unknown,
-        (None, true) if place.cache.has(&item.key) => State::Cached,
-        (None, true) if place.cache.has_begun(&item.key) => State::Begun,
-        (None, true) => State::ToDo,
+        (Some(Lack { waits: true, .. }), _) => StageState::AfterPeople,
+        (Some(_), _) | (None, false) => StageState::Unknown,
+        (None, true) if place.cache.has(&item.key) => StageState::Cached,
+        (None, true) if place.cache.has_begun(&item.key) => StageState::Begun,
+        (None, true) => StageState::ToDo,
     };
     let known = lack.is_none() && place.target.kind.is_some();
     let mut plan = StagePlan {
@@ -400,8 +401,8 @@ fn stage_plan(
     plan
 }
 
-fn totals(runs: &[RunPlan], stages: &[StagePlan], fetches: &[Fetch]) -> Totals {
-    let to_do: Vec<&StagePlan> = stages.iter().filter(|s| s.state != State::Cached).collect();
+fn totals(runs: &[RunPlan], stages: &[StagePlan], fetches: &[PlannedFetch]) -> Totals {
+    let to_do: Vec<&StagePlan> = stages.iter().filter(|s| s.state != StageState::Cached).collect();
     let sum = |of: &dyn Fn(&StagePlan) -> f64, stages: &[&StagePlan]| stages.iter().map(|s| of(s)).sum::<f64>();
     let all: Vec<&StagePlan> = stages.iter().collect();
     let flops = |s: &StagePlan| s.flops.unwrap_or(0.0);
@@ -409,7 +410,7 @@ fn totals(runs: &[RunPlan], stages: &[StagePlan], fetches: &[Fetch]) -> Totals {
     let timed: Vec<f64> = to_do.iter().filter(|s| s.flops.is_some()).map(|s| s.seconds.unwrap_or(f64::NAN)).collect();
     let seconds: f64 = timed.iter().sum();
     let largest = to_do.iter().filter_map(|s| Some((s.memory_bytes?, &s.stage))).max_by(|a, b| a.0.total_cmp(&b.0));
-    let absent: Vec<&Fetch> = fetches.iter().filter(|f| !f.present).collect();
+    let absent: Vec<&PlannedFetch> = fetches.iter().filter(|f| !f.present).collect();
     Totals {
         runs: runs.len(),
         members: None,

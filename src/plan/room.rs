@@ -5,7 +5,7 @@ use super::memory::{Gauge, Hardware, Peak};
 use super::sizes::{Model, is_given, reference};
 use super::stages::items;
 use super::units::bytes;
-use super::{Run, units};
+use super::{PlannedRun, units};
 use crate::labeler::rounds::{learns_reward, rounds};
 use crate::spec::{Spec, SupervisedOn};
 use crate::stage::keys::Keys;
@@ -134,7 +134,7 @@ fn peak_of(spec: &Spec, model: &Model, hardware: Hardware, stage: &str) -> Optio
 }
 
 /// Stages of a run that a device has no room for. `left`: whether a stage of this name is still to be done.
-pub fn misfits(run: &Run, model: &Model, target: &Target, left: &dyn Fn(&str) -> bool) -> Vec<Misfit> {
+pub fn misfits(run: &PlannedRun, model: &Model, target: &Target, left: &dyn Fn(&str) -> bool) -> Vec<Misfit> {
     let mut all = Vec::new();
     for (stage, peak) in peaks(&run.spec, model, target.hardware) {
         let Some((limit, needed, limit_bytes)) = lacking(&peak, target) else { continue };
@@ -203,7 +203,7 @@ fn halved(spec: &Spec, model: &Model, target: &Target, stage: &str, lever: &Leve
 
 /// Refuses runs that a device has no room for: a message with the key that makes each fit. Stages that are done need
 /// none.
-pub fn check(runs: &[Run], cache: &Cache, target: &Target) -> Result<(), String> {
+pub fn check(runs: &[PlannedRun], cache: &Cache, target: &Target) -> Result<(), String> {
     let mut found: Vec<Misfit> = Vec::new();
     for run in runs {
         // What has no known size is for its stage to say.
@@ -238,9 +238,9 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn run(value: serde_json::Value) -> Run {
+    fn run(value: serde_json::Value) -> PlannedRun {
         let spec = serde_json::from_value(value).unwrap();
-        Run { member: None, name: "main".into(), spec, size_given: true }
+        PlannedRun { member: None, name: "main".into(), spec, size_given: true }
     }
 
     fn on(hardware: Hardware, memory: u64) -> Target {
@@ -255,7 +255,7 @@ mod tests {
         }
     }
 
-    fn offline(batch: usize) -> Run {
+    fn offline(batch: usize) -> PlannedRun {
         run(json!({
             "spec_version": 1, "name": "t", "model": { "weights": { "hf": "openai-community/gpt2" } },
             "task": { "query_length": 64, "response_length": 24 }, "labeler": { "kind": "recorded" },
@@ -263,7 +263,7 @@ mod tests {
         }))
     }
 
-    fn found(run: &Run, target: &Target) -> Vec<Misfit> {
+    fn found(run: &PlannedRun, target: &Target) -> Vec<Misfit> {
         misfits(run, &reference(&run.spec, true).unwrap(), target, &|_| true)
     }
 

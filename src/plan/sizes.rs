@@ -1,7 +1,7 @@
 //! How large ρ is before its weights are here: from config.json where that is, else from what the hub's well-known
 //! models are, else from `model.size`. What is not known is said to be unknown, and why.
 
-use crate::data::hub::{Hub, Kind};
+use crate::data::hub::{Hub, RepositoryKind};
 use crate::model::config::read_config;
 use crate::model::memory::Shape;
 use crate::spec::{Dimensions, ModelSize, PretrainTokenizer, Spec, WeightsSpec, is_released};
@@ -114,7 +114,7 @@ fn said(spec: &Spec, from: &str) -> Result<Model, String> {
 /// Of a model whose config.json is in the hub's cache.
 fn cached_config(repository: &str, revision: Option<&str>) -> Option<Model> {
     let hub = Hub::from_env().ok()?.cache_only();
-    let snapshot = hub.snapshot(repository, Kind::Model, revision).ok()?;
+    let snapshot = hub.snapshot(repository, RepositoryKind::Model, revision).ok()?;
     let config = read_config(&snapshot.dir()).ok()?;
     Some(Model { dimensions: config.dimensions, vocab: config.vocab, from: "as its config.json says".into() })
 }

@@ -1,9 +1,9 @@
 //! The stages of one run, in order, each with what it takes.
 
-use super::disk::{Disk, Writer};
+use super::disk::{Disk, StageWriter};
 use super::memory::{Gauge, Hardware, Peak};
 use super::sizes::{Model, is_given};
-use super::work::{Counter, Lengths, Work};
+use super::work::{Counter, Operations, TaskLengths};
 use crate::data::source::documents;
 use crate::labeler::rounds::{Round, updates};
 use crate::spec::{PretrainSpec, Spec, SupervisedOn};
@@ -31,7 +31,7 @@ enum Kind {
 
 /// A stage of a run.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct StageItem {
     pub key: Key,
     /// Where there is more than one.
     pub round: Option<usize>,
@@ -41,12 +41,12 @@ pub struct Item {
 }
 
 /// All stages of a run whose keys are known, or stand for those that will be.
-pub fn items(spec: &Spec, keys: &Keys) -> Vec<Item> {
+pub fn items(spec: &Spec, keys: &Keys) -> Vec<StageItem> {
     let many = keys.rounds.len() > 1;
     let mut all = Vec::new();
     let mut push = |key: Option<&Key>, round: Option<usize>, kind| {
         let number = round.unwrap_or(0);
-        all.extend(key.map(|key| Item { key: key.clone(), round: round.filter(|_| many), number, kind }));
+        all.extend(key.map(|key| StageItem { key: key.clone(), round: round.filter(|_| many), number, kind }));
     };
     let first = if is_given(spec) { Kind::Import } else { Kind::Pretrain };
     push(Some(&keys.pretrained), None, first);
@@ -64,7 +64,7 @@ pub fn items(spec: &Spec, keys: &Keys) -> Vec<Item> {
     all
 }
 
-impl Item {
+impl StageItem {
     /// Whether this stage needs what is lacking, or one before it does.
     pub fn depends_on(&self, lack: &Lack) -> bool {
         match (lack.stage, self.kind) {
@@ -114,7 +114,7 @@ impl Item {
     }
 
     /// Floating-point operations, or why they are not known.
-    pub fn work(&self, spec: &Spec, model: &Model) -> Result<Work, String> {
+    pub fn work(&self, spec: &Spec, model: &Model) -> Result<Operations, String> {
         let counter = Counter::new(spec, model);
         let online = spec.collect.schedule.is_online();
         Ok(match self.kind {
@@ -124,7 +124,7 @@ impl Item {
                 let rows = rows_of(spec)?;
                 match spec.supervised.on {
                     SupervisedOn::Summaries => {
-                        let lengths = Lengths::of(spec);
+                        let lengths = TaskLengths::of(spec);
                         counter.supervised(rows, lengths.whole(), lengths.response)
                     }
                     _ => counter.supervised(rows, spec.supervised.sequence_length, spec.supervised.sequence_length),
@@ -153,7 +153,7 @@ impl Item {
     }
 
     pub fn disk(&self, spec: &Spec, model: &Model) -> Disk {
-        let writer = Writer { spec, model };
+        let writer = StageWriter { spec, model };
         match self.kind {
             Kind::Import => writer.import(),
             Kind::Pretrain => writer.pretrain(),

@@ -17,20 +17,20 @@ fn here() -> Target {
     }
 }
 
-fn runs(text: &str, seed: u64, member: &str) -> Vec<Run> {
+fn runs(text: &str, seed: u64, member: &str) -> Vec<PlannedRun> {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("spec.toml");
     std::fs::write(&path, text).unwrap();
     let loaded = load(&path, &Options { seed: Some(seed), ..Options::default() }).unwrap();
     let variants = loaded.variants.clone();
-    Run::of(&loaded, variants, Some(member))
+    PlannedRun::of(&loaded, variants, Some(member))
 }
 
-fn planned(runs: &[Run], target: &Target) -> Plan {
+fn planned(runs: &[PlannedRun], target: &Target) -> Plan {
     let cache = Cache::new("nowhere/.cache");
     let throughput = Throughput::Given(1e12);
     let out = PathBuf::from("nowhere/out");
-    plan(&Place { name: "t", out: &out, cache: &cache, target, throughput: &throughput }, runs).unwrap()
+    plan(&PlanPlace { name: "t", out: &out, cache: &cache, target, throughput: &throughput }, runs).unwrap()
 }
 
 const TWO: &str = r#"
@@ -81,7 +81,7 @@ labeler = { kind = "recorded", path = "" }
     assert_eq!(found.runs[0].parameters, Some(774_030_080.0));
     let import = &found.stages[0];
     // The seed does not enter into weights that are given.
-    assert_eq!((import.stage.as_str(), import.state, import.runs.len()), ("import", State::Unknown, 2));
+    assert_eq!((import.stage.as_str(), import.state, import.runs.len()), ("import", StageState::Unknown, 2));
     // Recorded labels are read, not computed.
     let worked = |s: &StagePlan| s.stage == "labels" || s.flops > Some(1e12);
     assert!(found.stages.iter().all(|s| s.key.is_none() && worked(s)), "{found:#?}");
@@ -97,7 +97,7 @@ labeler = { kind = "recorded", path = "" }
 fn a_device_that_is_not_here_has_a_cache_that_nobody_knows() {
     let elsewhere = Target { kind: None, hardware: Hardware::Gpu, ..here() };
     let found = planned(&runs(TWO, 1, "two-seed-1"), &elsewhere);
-    assert!(found.stages.iter().all(|s| s.state == State::Unknown && s.key.is_none()));
+    assert!(found.stages.iter().all(|s| s.state == StageState::Unknown && s.key.is_none()));
     assert!(found.totals.flops_to_do > 0.0 && found.totals.flops_to_do == found.totals.flops);
     assert!(text::text(&found, false).contains("cannot be known here"));
 }
@@ -111,9 +111,9 @@ fn what_people_have_not_answered_comes_after_them() {
         )
         .replace("[runs.direct]\ncollect = { schedule = \"direct\" }\n", "");
     let found = planned(&runs(&text, 1, "two-seed-1"), &here());
-    let states: Vec<(&str, State)> = found.stages.iter().map(|s| (s.stage.as_str(), s.state)).collect();
-    assert_eq!(states[0], ("pretrain", State::ToDo));
-    assert!(states[1..].iter().all(|(_, state)| *state == State::AfterPeople), "{states:?}");
+    let states: Vec<(&str, StageState)> = found.stages.iter().map(|s| (s.stage.as_str(), s.state)).collect();
+    assert_eq!(states[0], ("pretrain", StageState::ToDo));
+    assert!(states[1..].iter().all(|(_, state)| *state == StageState::AfterPeople), "{states:?}");
     assert_eq!((found.missing.len(), found.totals.unknown), (0, 0));
 }
 

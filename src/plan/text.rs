@@ -2,7 +2,7 @@
 
 use super::room::Misfit;
 use super::units::{bytes, count, duration, flops};
-use super::{Plan, RunPlan, StagePlan, State, Totals};
+use super::{Plan, RunPlan, StagePlan, StageState, Totals};
 use std::fmt::Write;
 
 /// Arrays above this are refused by Vulkan and DX12 through wgpu.
@@ -141,7 +141,7 @@ fn about(out: &mut String, plan: &Plan) {
 
 /// What the stage that needs most memory has there.
 fn largest_memory(out: &mut String, plan: &Plan) {
-    let left = plan.stages.iter().filter(|s| s.state != State::Cached);
+    let left = plan.stages.iter().filter(|s| s.state != StageState::Cached);
     let most = left.filter_map(|s| Some((s.memory?, &s.stage))).max_by(|a, b| a.0.total().total_cmp(&b.0.total()));
     let Some((m, stage)) = most else { return };
     let parts = [
@@ -191,11 +191,11 @@ fn reads(out: &mut String, plan: &Plan) {
 
 fn state(stage: &StagePlan) -> String {
     let word = match stage.state {
-        State::Cached => "cached",
-        State::Begun => "begun",
-        State::ToDo => "to do",
-        State::AfterPeople => "after people's answers",
-        State::Unknown => "not known",
+        StageState::Cached => "cached",
+        StageState::Begun => "begun",
+        StageState::ToDo => "to do",
+        StageState::AfterPeople => "after people's answers",
+        StageState::Unknown => "not known",
     };
     match &stage.key {
         Some(key) => format!("{word} {key}"),
@@ -242,7 +242,7 @@ fn stages_of(out: &mut String, plan: &Plan, run: &RunPlan) {
 fn of_rounds(stages: &[&StagePlan]) -> Vec<String> {
     let sum = |of: &dyn Fn(&StagePlan) -> Option<f64>| stages.iter().map(|s| of(s)).sum::<Option<f64>>();
     let most = stages.iter().filter_map(|s| s.memory_bytes).max_by(f64::total_cmp);
-    let cached = stages.iter().filter(|s| s.state == State::Cached).count();
+    let cached = stages.iter().filter(|s| s.state == StageState::Cached).count();
     vec![
         stages.first().map_or_else(String::new, |s| s.stage.clone()),
         or_unknown(sum(&|s| s.flops), flops),
@@ -264,7 +264,7 @@ fn suite(out: &mut String, plan: &Plan) {
         let needed: Vec<&StagePlan> = plan.stages.iter().filter(|s| s.runs.iter().any(of)).collect();
         // Each stage counts for the member that needs it first.
         let own: Vec<&StagePlan> = needed.iter().filter(|s| s.runs.first().is_some_and(of)).copied().collect();
-        let to_do: Vec<&StagePlan> = own.iter().filter(|s| s.state != State::Cached).copied().collect();
+        let to_do: Vec<&StagePlan> = own.iter().filter(|s| s.state != StageState::Cached).copied().collect();
         let missing = if to_do.iter().any(|s| s.flops.is_none()) { "at least " } else { "" };
         let work: f64 = to_do.iter().filter_map(|s| s.flops).sum();
         let seconds = to_do.iter().filter(|s| s.flops.is_some()).map(|s| s.seconds).sum::<Option<f64>>();
@@ -324,7 +324,7 @@ fn unknown(out: &mut String, plan: &Plan) {
 
 /// Values with their origins: what the spec sets, or all.
 fn values(out: &mut String, plan: &Plan, all: bool) {
-    let shown: Vec<&super::Value> = plan.values.iter().filter(|v| all || v.set).collect();
+    let shown: Vec<&super::PlanValue> = plan.values.iter().filter(|v| all || v.set).collect();
     if shown.is_empty() {
         return;
     }

@@ -1,8 +1,8 @@
 //! How fast a device does the three kinds of work, as `runner doctor` measured it, in a small file of the user's cache:
 //! `$XDG_CACHE_HOME/runner/throughput.json`, else `~/.cache/runner/throughput.json`.
 
-use super::work::Work;
-use crate::model::device::{Chosen, is_cpu};
+use super::work::Operations;
+use crate::model::device::{ChosenDevice, is_cpu};
 use crate::model::throughput::Rates;
 use crate::store::atomic::write_atomic;
 use crate::store::user;
@@ -47,7 +47,7 @@ fn file() -> Option<PathBuf> {
 }
 
 /// The name that a device is kept under: another processor, driver or number of threads is another device.
-pub fn name_of(chosen: &Chosen) -> String {
+pub fn name_of(chosen: &ChosenDevice) -> String {
     if is_cpu(&chosen.device) {
         return format!("cpu, {}, {} threads", processor(), rayon::current_num_threads());
     }
@@ -70,7 +70,7 @@ fn read() -> Kept {
 }
 
 /// Keeps what was measured; where, or why not.
-pub fn keep(chosen: &Chosen, rates: Vec<Rates>) -> Result<PathBuf, String> {
+pub fn keep(chosen: &ChosenDevice, rates: Vec<Rates>) -> Result<PathBuf, String> {
     let path = file().ok_or("there is no home directory to keep it in; set XDG_CACHE_HOME")?;
     let date = jiff::Timestamp::now().strftime("%Y-%m-%d").to_string();
     let mut all = read();
@@ -96,7 +96,7 @@ impl Throughput {
     }
 
     /// Seconds of some work on a transformer of this width.
-    pub fn seconds(&self, work: &Work, width: usize) -> Option<f64> {
+    pub fn seconds(&self, work: &Operations, width: usize) -> Option<f64> {
         match self {
             Self::Unknown(_) => None,
             Self::Given(rate) => Some(work.total() / rate),
@@ -152,7 +152,7 @@ mod tests {
     fn times_come_from_the_kind_of_work_and_the_width() {
         let measured = Measured { date: "2026-11-25".into(), rates: vec![rates(64, 1e9), rates(1024, 16e9)] };
         let known = Throughput::Measured(measured);
-        let work = Work { sampling: 16e9, forward: 32e9, training: 64e9 };
+        let work = Operations { sampling: 16e9, forward: 32e9, training: 64e9 };
         assert_eq!(known.seconds(&work, 1600), Some(3.0));
         assert_eq!(known.seconds(&work, 32), Some(48.0));
         let middle = known.seconds(&work, 256).unwrap();
@@ -164,7 +164,7 @@ mod tests {
     #[test]
     fn what_was_not_measured_gives_no_time() {
         let unknown = Throughput::of(None, None);
-        assert_eq!(unknown.seconds(&Work::default(), 64), None);
+        assert_eq!(unknown.seconds(&Operations::default(), 64), None);
         assert!(unknown.plan().from.contains("--tflops"));
         let other = Throughput::of(Some("no such device"), None);
         assert!(other.plan().from.contains("runner doctor"), "{other:?}");

@@ -6,7 +6,8 @@ use serde::Serialize;
 
 /// One value of a resolved spec.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Value {
+#[schemars(rename = "Value")]
+pub struct PlanValue {
     /// `policy.kl.target`.
     pub key: String,
     pub value: serde_json::Value,
@@ -17,9 +18,9 @@ pub struct Value {
 }
 
 /// All values, in the order of their keys.
-pub fn of(loaded: &Loaded) -> Vec<Value> {
+pub fn of(loaded: &Loaded) -> Vec<PlanValue> {
     let tree = serde_json::to_value(&loaded.spec).unwrap_or_default();
-    let one = |(key, origin): (&String, &Origin)| Value {
+    let one = |(key, origin): (&String, &Origin)| PlanValue {
         key: key.clone(),
         value: tree.pointer(&format!("/{}", key.replace('.', "/"))).cloned().unwrap_or_default(),
         origin: origin.to_string(),

@@ -12,7 +12,8 @@ use serde::Serialize;
 
 /// Operations by the kind of work, since devices do not do all of it at one speed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, JsonSchema)]
-pub struct Work {
+#[schemars(rename = "Work")]
+pub struct Operations {
     /// One token at a time, with a cache.
     pub sampling: f64,
     /// Whole sequences, without a gradient.
@@ -21,7 +22,7 @@ pub struct Work {
     pub training: f64,
 }
 
-impl Work {
+impl Operations {
     pub fn total(&self) -> f64 {
         self.sampling + self.forward + self.training
     }
@@ -39,20 +40,20 @@ impl Work {
     }
 }
 
-fn sampling(flops: f64) -> Work {
-    Work { sampling: flops, ..Work::default() }
+fn sampling(flops: f64) -> Operations {
+    Operations { sampling: flops, ..Operations::default() }
 }
-fn forward(flops: f64) -> Work {
-    Work { forward: flops, ..Work::default() }
+fn forward(flops: f64) -> Operations {
+    Operations { forward: flops, ..Operations::default() }
 }
 /// Forward, and twice that backward.
-fn training(flops: f64) -> Work {
-    Work { training: 3.0 * flops, ..Work::default() }
+fn training(flops: f64) -> Operations {
+    Operations { training: 3.0 * flops, ..Operations::default() }
 }
 
 /// Tokens of a task's sequences.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Lengths {
+pub struct TaskLengths {
     /// A query with what surrounds it.
     pub query: usize,
     pub response: usize,
@@ -60,7 +61,7 @@ pub struct Lengths {
     pub scored: usize,
 }
 
-impl Lengths {
+impl TaskLengths {
     /// Of a spec; a token of prefix or suffix is taken to have three characters.
     pub fn of(spec: &Spec) -> Self {
         let t = &spec.task;
@@ -82,16 +83,16 @@ impl Lengths {
 pub struct Counter<'a> {
     pub spec: &'a Spec,
     pub model: &'a Model,
-    pub lengths: Lengths,
+    pub lengths: TaskLengths,
 }
 
 impl<'a> Counter<'a> {
     pub fn new(spec: &'a Spec, model: &'a Model) -> Self {
-        Self { spec, model, lengths: Lengths::of(spec) }
+        Self { spec, model, lengths: TaskLengths::of(spec) }
     }
 
     /// `k` responses to one query, which is read once.
-    fn samples(&self, k: usize) -> Work {
+    fn samples(&self, k: usize) -> Operations {
         let (d, l) = (&self.model.dimensions, self.lengths);
         let each = body(d, l.query, l.whole()) + head(d, self.model.vocab, l.response);
         forward(body(d, 0, l.query)).plus(sampling(each).times(k as f64))
@@ -115,22 +116,22 @@ impl<'a> Counter<'a> {
     }
 
     /// Reading weights and measuring their perplexity on 256 rows of 64 tokens.
-    pub fn import(&self) -> Work {
+    pub fn import(&self) -> Operations {
         let d = &self.model.dimensions;
         let length = 64.min(d.context);
         forward(256.0 * (body(d, 0, length) + head(d, self.model.vocab, length)))
     }
 
     /// Pretraining from scratch; nothing where weights are given.
-    pub fn pretrain(&self) -> Work {
-        let Some(p) = &self.spec.model.weights.pretrain else { return Work::default() };
+    pub fn pretrain(&self) -> Operations {
+        let Some(p) = &self.spec.model.weights.pretrain else { return Operations::default() };
         let (d, length) = (&self.model.dimensions, p.sequence_length);
         let row = body(d, 0, length) + head(d, self.model.vocab, length);
         training(row).times((p.steps * p.batch_size) as f64)
     }
 
     /// A sweep of learning rates over `rows` sequences of which `predicted` tokens are learned.
-    pub fn supervised(&self, rows: f64, length: usize, predicted: usize) -> Work {
+    pub fn supervised(&self, rows: f64, length: usize, predicted: usize) -> Operations {
         let s = &self.spec.supervised;
         let d = &self.model.dimensions;
         let row = body(d, 0, length) + head(d, self.model.vocab, predicted);
@@ -139,24 +140,24 @@ impl<'a> Counter<'a> {
         learned.plus(forward(row).times((rates + 1.0) * held))
     }
 
-    pub fn classifier(&self) -> Work {
+    pub fn classifier(&self) -> Operations {
         let (c, task) = (&self.spec.labeler.classifier, &self.spec.task);
         let row = body(&c.dimensions, 0, task.query_length + task.response_length);
         training(row).times((c.steps * c.batch_size) as f64)
     }
 
     /// The comparisons of one round: samples, and what programs compute to answer.
-    pub fn labels(&self, round: &Round, sampled_before: bool) -> Work {
+    pub fn labels(&self, round: &Round, sampled_before: bool) -> Operations {
         if self.spec.labeler.is().recorded {
-            return Work::default();
+            return Operations::default();
         }
         let asked = round.asked(self.spec.collect.held_out) as f64;
-        let samples = if sampled_before { Work::default() } else { self.samples(CANDIDATES).times(asked) };
+        let samples = if sampled_before { Operations::default() } else { self.samples(CANDIDATES).times(asked) };
         samples.plus(forward(CANDIDATES as f64 * asked * self.mock_score()))
     }
 
     /// r from ρ on all labels so far, its scale before and after, and its agreement with held-out labels.
-    pub fn reward(&self, round: &Round) -> Work {
+    pub fn reward(&self, round: &Round) -> Operations {
         let (r, score) = (&self.spec.reward, self.reward_score());
         let candidates = CANDIDATES as f64;
         let measured = self.spec.collect.held_out + if round.number > 1 { round.new } else { 0 };
@@ -168,7 +169,7 @@ impl<'a> Counter<'a> {
 
     /// PPO updates `from..to`: sampling, ρ's pass, scores, and each epoch's forward and backward; with online
     /// collection what is sampled to be asked.
-    pub fn policy(&self, from: usize, to: usize, online: bool) -> Work {
+    pub fn policy(&self, from: usize, to: usize, online: bool) -> Operations {
         let (p, direct) = (&self.spec.policy, !has_reward_model(self.spec));
         let score = if direct { self.mock_score() } else { self.reward_score() };
         let episode = self
@@ -180,7 +181,7 @@ impl<'a> Counter<'a> {
     }
 
     /// Held-out queries under ρ and π, their scores, and many samples of ρ for the closed-form optimum.
-    pub fn evaluate(&self) -> Work {
+    pub fn evaluate(&self) -> Operations {
         let e = &self.spec.evaluate;
         let learns = has_reward_model(self.spec);
         let (reward, mock) = (if learns { self.reward_score() } else { 0.0 }, self.mock_score());

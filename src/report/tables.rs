@@ -2,7 +2,9 @@
 
 use super::{outside, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
-use crate::results::{Evaluation, Judge, NOT_RECORDED, Results, Row, Run, SECONDARY, SECONDARY_MARK, Table, number};
+use crate::results::{
+    Accuracy, Evaluation, Judge, NOT_RECORDED, Results, Row, Run, SECONDARY, SECONDARY_MARK, Table, number,
+};
 
 /// A KL within this share of its target counts as held.
 const KL_TOLERANCE: f64 = 0.25;
@@ -110,9 +112,30 @@ pub(crate) fn held_its_target(kl: f64, target: f64) -> bool {
 
 fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u64]) -> Vec<Row> {
     let n = e.n as u64;
+    let mut rows = judged_rows(run, e, seeds);
+    rows.push(kl_row(run, e, seeds));
+    if let Some(direct) = direct.filter(|d| !std::ptr::eq(*d, e)) {
+        let verdict = if gain(direct).0 > 0.0 { "" } else { "direct gained nothing" };
+        rows.push(row("share of direct's gain", run, "gain_share", share_of(e, direct), n, seeds, verdict));
+    }
+    // Where r is the judge, its score is in the table already.
+    if let Some(score) = e.score_policy_r.filter(|_| e.judge == Judge::Mock) {
+        let value = (score, f64::NAN, f64::NAN);
+        rows.push(row("score of π under the learned reward r", run, "policy_score", value, n, seeds, ""));
+    }
+    rows.extend(e.reward_accuracy.map(|accuracy| accuracy_row(run, accuracy, seeds)));
+    let without = (e.missing_truncation * n as f64).round().max(0.0) as u64;
+    let (low, high) = if n == 0 { (f64::NAN, f64::NAN) } else { wilson(without, n) };
+    let value = (e.missing_truncation, low, high);
+    rows.push(row("responses without the truncation token", run, "missing_truncation", value, n, seeds, ""));
+    rows
+}
+
+/// The judge's scores of both models, and how far π's are above ρ's.
+fn judged_rows(run: &str, e: &Evaluation, seeds: &[u64]) -> Vec<Row> {
+    let n = e.n as u64;
     let reference: Vec<f64> = e.contexts.iter().map(|c| c.reference).collect();
     let policy: Vec<f64> = e.contexts.iter().map(|c| c.policy).collect();
-    let kl: Vec<f64> = e.contexts.iter().map(|c| c.kl).collect();
     let test = paired_bootstrap(&reference, &policy, 0);
     let told = if test.low > 0.0 {
         "above ρ"
@@ -123,60 +146,41 @@ fn score_rows(run: &str, e: &Evaluation, direct: Option<&Evaluation>, seeds: &[u
     } else {
         ""
     };
-    let mut rows = vec![
-        row(
-            &format!("{} of ρ", e.judge.score()),
-            run,
-            &format!("reference_{}", metric_of(e.judge)),
-            stored(e.reference.mean, &reference),
-            n,
-            seeds,
-            "",
-        ),
-        row(
-            &format!("{} of π", e.judge.score()),
-            run,
-            &format!("policy_{}", metric_of(e.judge)),
-            stored(e.policy.mean, &policy),
-            n,
-            seeds,
-            told,
-        ),
+    let of_model = |model: &str, metric: &str, value: (f64, f64, f64), verdict: &str| {
+        let (name, metric) = (format!("{} of {model}", e.judge.score()), format!("{metric}_{}", metric_of(e.judge)));
+        row(&name, run, &metric, value, n, seeds, verdict)
+    };
+    vec![
+        of_model("ρ", "reference", stored(e.reference.mean, &reference), ""),
+        of_model("π", "policy", stored(e.policy.mean, &policy), told),
         row("gain, in standard deviations of ρ's scores", run, "gain_sd", gain(e), n, seeds, ""),
-    ];
+    ]
+}
+
+/// KL(π, ρ), and whether it is where the adaptive coefficient was to hold it.
+fn kl_row(run: &str, e: &Evaluation, seeds: &[u64]) -> Row {
+    let kl: Vec<f64> = e.contexts.iter().map(|c| c.kl).collect();
     let verdict = e.kl_target.map_or_else(String::new, |target| {
         let off = (e.kl.mean - target) / target;
         let word = if held_its_target(e.kl.mean, target) { "held" } else { "missed" };
         format!("{word}: target {target}, {:+.0}% off", 100.0 * off)
     });
-    rows.push(row("KL(π, ρ) per response, nats", run, "kl", stored(e.kl.mean, &kl), n, seeds, &verdict));
-    if let Some(direct) = direct.filter(|d| !std::ptr::eq(*d, e)) {
-        let verdict = if gain(direct).0 > 0.0 { "" } else { "direct gained nothing" };
-        rows.push(row("share of direct's gain", run, "gain_share", share_of(e, direct), n, seeds, verdict));
-    }
-    // Where r is the judge, its score is in the table already.
-    if let Some(score) = e.score_policy_r.filter(|_| e.judge == Judge::Mock) {
-        let value = (score, f64::NAN, f64::NAN);
-        rows.push(row("score of π under the learned reward r", run, "policy_score", value, n, seeds, ""));
-    }
-    if let Some(a) = e.reward_accuracy {
-        let (low, high) = wilson(a.correct, a.n);
-        let share = if a.n == 0 { f64::NAN } else { a.correct as f64 / a.n as f64 };
-        let value = if a.n == 0 { (share, share, share) } else { (share, low, high) };
-        let word = match (a.n, low, high) {
-            (0, ..) => "",
-            (_, low, _) if low > a.chance => "above chance",
-            (_, _, high) if high < a.chance => "below chance",
-            _ => "not told apart from chance",
-        };
-        let verdict = if word.is_empty() { String::new() } else { format!("{word} ({:.0}%)", 100.0 * a.chance) };
-        rows.push(row("agreement of r with held-out labels", run, "reward_accuracy", value, a.n, seeds, &verdict));
-    }
-    let without = (e.missing_truncation * n as f64).round().max(0.0) as u64;
-    let (low, high) = if n == 0 { (f64::NAN, f64::NAN) } else { wilson(without, n) };
-    let value = (e.missing_truncation, low, high);
-    rows.push(row("responses without the truncation token", run, "missing_truncation", value, n, seeds, ""));
-    rows
+    row("KL(π, ρ) per response, nats", run, "kl", stored(e.kl.mean, &kl), e.n as u64, seeds, &verdict)
+}
+
+/// How often r agrees with held-out labels, against chance.
+fn accuracy_row(run: &str, a: Accuracy, seeds: &[u64]) -> Row {
+    let (low, high) = wilson(a.correct, a.n);
+    let share = if a.n == 0 { f64::NAN } else { a.correct as f64 / a.n as f64 };
+    let value = if a.n == 0 { (share, share, share) } else { (share, low, high) };
+    let word = match (a.n, low, high) {
+        (0, ..) => "",
+        (_, low, _) if low > a.chance => "above chance",
+        (_, _, high) if high < a.chance => "below chance",
+        _ => "not told apart from chance",
+    };
+    let verdict = if word.is_empty() { String::new() } else { format!("{word} ({:.0}%)", 100.0 * a.chance) };
+    row("agreement of r with held-out labels", run, "reward_accuracy", value, a.n, seeds, &verdict)
 }
 
 /// What a program calls the judge's score.

@@ -15,7 +15,8 @@ pub struct Moments {
 
 /// One held-out query: the judge's score of ρ's and of π's response, and KL of π's.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Context {
+#[schemars(rename = "Context")]
+pub struct ContextScores {
     pub reference: f64,
     pub policy: f64,
     pub kl: f64,
@@ -113,7 +114,7 @@ pub struct Evaluation {
     /// Score of π's responses.
     pub policy: Moments,
     #[serde(default)]
-    pub contexts: Vec<Context>,
+    pub contexts: Vec<ContextScores>,
     pub kl: Moments,
     /// Mean score of π's responses under the learned reward.
     #[serde(default)]

@@ -57,7 +57,7 @@ pub fn stop_file(dir: &Path) -> PathBuf {
 
 /// What comes of asking a run to stop.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Asked {
+pub enum StopAnswer {
     /// It stops at its next step; where it waits for people, when it is started again.
     Stops,
     /// Somebody has asked before.
@@ -67,7 +67,7 @@ pub enum Asked {
 }
 
 /// Asks the run in `dir` to stop, where there is one: the request of nobody's run would stop the next one.
-pub fn ask(dir: &Path, asked: &StopRequest) -> io::Result<Asked> {
+pub fn ask(dir: &Path, asked: &StopRequest) -> io::Result<StopAnswer> {
     #[derive(Deserialize)]
     struct Stated {
         state: State,
@@ -77,11 +77,11 @@ pub fn ask(dir: &Path, asked: &StopRequest) -> io::Result<Asked> {
         Some(State::Running | State::Waiting) | None => {}
         // Of a run that begins, the manifest is still the one before.
         Some(_) if is_held(dir) => {}
-        Some(ended) => return Ok(Asked::NotRunning(ended.word())),
+        Some(ended) => return Ok(StopAnswer::NotRunning(ended.word())),
     }
     match request(dir, asked)? {
-        true => Ok(Asked::Stops),
-        false => Ok(requested(dir).map_or(Asked::Stops, Asked::Already)),
+        true => Ok(StopAnswer::Stops),
+        false => Ok(requested(dir).map_or(StopAnswer::Stops, StopAnswer::Already)),
     }
 }
 
@@ -165,15 +165,18 @@ mod tests {
             let asked = ask(dir.path(), &ada).unwrap();
             (asked, std::fs::remove_file(stop_file(dir.path())).is_ok())
         };
-        assert_eq!(of("done"), (Asked::NotRunning("done"), false));
+        assert_eq!(of("done"), (StopAnswer::NotRunning("done"), false));
         // It was killed: nobody holds the lock.
-        assert_eq!(of("running"), (Asked::NotRunning("interrupted"), false));
-        assert_eq!(of("waiting"), (Asked::Stops, true));
+        assert_eq!(of("running"), (StopAnswer::NotRunning("interrupted"), false));
+        assert_eq!(of("waiting"), (StopAnswer::Stops, true));
         let _lock = Lock::acquire(dir.path()).unwrap().unwrap();
-        assert_eq!(of("running"), (Asked::Stops, true));
-        assert_eq!(of("done"), (Asked::Stops, true));
+        assert_eq!(of("running"), (StopAnswer::Stops, true));
+        assert_eq!(of("done"), (StopAnswer::Stops, true));
         ask(dir.path(), &ada).unwrap();
-        assert_eq!(ask(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap(), Asked::Already(ada));
+        assert_eq!(
+            ask(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap(),
+            StopAnswer::Already(ada)
+        );
     }
 
     #[test]

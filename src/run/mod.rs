@@ -16,7 +16,7 @@ pub mod signals;
 mod spec;
 mod suite;
 
-pub use session::{Session, Settings, ready_device};
+pub use session::{RunSettings, Session, ready_device};
 pub use spec::{Ended, Place};
 pub use suite::SuiteEnded;
 
@@ -41,12 +41,13 @@ pub enum RunError {
 ///
 /// # Errors
 /// The file cannot be run at all, or the device cannot be used. How a run that began has ended is in [`Ended`].
-pub fn run(path: &Path, options: &Options, settings: Settings) -> Result<Ended, RunError> {
+pub fn run(path: &Path, options: &Options, settings: RunSettings) -> Result<Ended, RunError> {
     let options = Options { for_run: true, ..options.clone() };
     let profile = options.profile.as_deref();
     let at = |name: &str| settings.out.clone().unwrap_or_else(|| default_out(&results_name(name, profile, None)));
     if FileKind::of(path) == FileKind::Suite {
-        let loaded = crate::suite::load(path, &crate::suite::load::Options::of(&options)).map_err(RunError::Spec)?;
+        let loaded =
+            crate::suite::load(path, &crate::suite::load::SuiteOptions::of(&options)).map_err(RunError::Spec)?;
         let out = at(&loaded.suite.name);
         return Ok(Session::open(settings)?.suite(&loaded, &out, &|_| ()).ended);
     }

@@ -2,9 +2,9 @@
 
 use crate::context::Context;
 use crate::model::ModelError;
-use crate::model::device::{Chosen, choose};
+use crate::model::device::{ChosenDevice, choose};
 use crate::model::self_test::self_test;
-use crate::plan::Run;
+use crate::plan::PlannedRun;
 use crate::plan::device::Target;
 use crate::spec::Loaded;
 use crate::store::cache::Cache;
@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is said of a run beside its spec; none of it changes a number, but for the device's rounding.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct RunSettings {
     /// auto, cpu, wgpu or wgpu:N.
     pub device: String,
     /// Results directory of the one spec that is run; `results/NAME` without it.
@@ -34,7 +34,7 @@ pub struct Settings {
     pub interrupted: Arc<AtomicBool>,
 }
 
-impl Default for Settings {
+impl Default for RunSettings {
     fn default() -> Self {
         Self {
             device: "auto".into(),
@@ -53,14 +53,14 @@ impl Default for Settings {
 /// A device that has passed its known-answer test, and the settings of what is run on it.
 #[derive(Debug)]
 pub struct Session {
-    pub(super) chosen: Chosen,
-    pub(super) settings: Settings,
+    pub(super) chosen: ChosenDevice,
+    pub(super) settings: RunSettings,
 }
 
 impl Session {
     /// # Errors
     /// Those of [`ready_device`].
-    pub fn open(settings: Settings) -> Result<Self, ModelError> {
+    pub fn open(settings: RunSettings) -> Result<Self, ModelError> {
         Ok(Self { chosen: ready_device(&settings.device)?, settings })
     }
 
@@ -74,7 +74,8 @@ impl Session {
         if !self.settings.memory_check {
             return Ok(());
         }
-        let runs: Vec<Run> = specs.iter().flat_map(|loaded| Run::of(loaded, loaded.variants.clone(), None)).collect();
+        let runs: Vec<PlannedRun> =
+            specs.iter().flat_map(|loaded| PlannedRun::of(loaded, loaded.variants.clone(), None)).collect();
         crate::plan::room::check(&runs, cache, &Target::of(&self.chosen, self.settings.memory))
     }
 
@@ -89,7 +90,7 @@ impl Session {
 ///
 /// # Errors
 /// Input: there is no such name. Else the device is not there, or computes wrongly.
-pub fn ready_device(name: &str) -> Result<Chosen, ModelError> {
+pub fn ready_device(name: &str) -> Result<ChosenDevice, ModelError> {
     let chosen = choose(name)?;
     let test = self_test(&chosen.device)?;
     if !test.passed() {

@@ -7,8 +7,8 @@ use crate::context::progress::Timeline;
 use crate::context::{Context, StageError};
 use crate::model::ModelError;
 use crate::model::config::read_config;
-use crate::model::device::Chosen;
-use crate::plan::{Run, timeline};
+use crate::model::device::ChosenDevice;
+use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
 use crate::report::headline::{Headline, headline};
 use crate::results::stops::{self, now};
@@ -76,7 +76,7 @@ impl Session {
         };
         log_to(out);
         let timeline = place.timeline.clone().unwrap_or_else(|| {
-            let runs = Run::of(loaded, loaded.variants.clone(), None);
+            let runs = PlannedRun::of(loaded, loaded.variants.clone(), None);
             Arc::new(Mutex::new(timeline(&runs, &self.chosen.kind())))
         });
         let context = Context { timeline, ..self.context(out, place.cache.clone()) };
@@ -134,7 +134,7 @@ impl Session {
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.
-fn room_for(chosen: &Chosen, spec: &Spec) -> Result<(), ModelError> {
+fn room_for(chosen: &ChosenDevice, spec: &Spec) -> Result<(), ModelError> {
     let weights = &spec.model.weights;
     let (vocab, width) = match (&weights.path, &weights.pretrain) {
         (Some(path), _) => match read_config(Path::new(path)) {

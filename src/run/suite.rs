@@ -7,7 +7,7 @@ use super::spec::{Ended, Place};
 use super::{Session, chain, panics, peak_memory};
 use crate::context::StageError;
 use crate::context::progress::Timeline;
-use crate::plan::{Run, timeline};
+use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
 use crate::results::stops::{self, now};
 use crate::results::{Outcome, read_json};
@@ -15,7 +15,7 @@ use crate::spec::{Loaded, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
-use crate::suite::files::{MemberRecord, State};
+use crate::suite::files::{MemberRecord, MemberState};
 use crate::suite::headline::headline;
 use crate::suite::load::{member_folder, portable_suite, resolved_toml};
 use crate::suite::{LoadedSuite, SuiteManifest, SuiteResults, draw};
@@ -70,12 +70,13 @@ impl Session {
 fn begun(loaded: &LoadedSuite, session: &Session, before: Option<&SuiteManifest>) -> SuiteManifest {
     let record = |name: &str, seed: u64| {
         let left_out = !loaded.members.iter().any(|m| m.name == name && m.seed == seed);
-        let done = before.and_then(|before| before.record(name, seed)).filter(|r| left_out && r.state == State::Done);
+        let done =
+            before.and_then(|before| before.record(name, seed)).filter(|r| left_out && r.state == MemberState::Done);
         done.cloned().unwrap_or_else(|| MemberRecord {
             member: name.into(),
             seed,
             dir: format!("members/{}", member_folder(name, seed)),
-            state: if left_out { State::LeftOut } else { State::Pending },
+            state: if left_out { MemberState::LeftOut } else { MemberState::Pending },
             exit_code: None,
             seconds: None,
             error: None,
@@ -85,7 +86,7 @@ fn begun(loaded: &LoadedSuite, session: &Session, before: Option<&SuiteManifest>
     SuiteManifest {
         name: loaded.suite.name.clone(),
         makes: loaded.suite.makes.word().into(),
-        state: State::Running,
+        state: MemberState::Running,
         profile: loaded.profile.clone(),
         program_version: env!("CARGO_PKG_VERSION").into(),
         git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
@@ -134,7 +135,7 @@ impl Running<'_> {
     fn members(&mut self, said: &dyn Fn(&Ended)) {
         let (session, loaded) = (self.session, self.loaded);
         let total = loaded.members.len();
-        let runs = loaded.members.iter().map(|m| Run::of(&m.loaded, m.loaded.variants.clone(), None));
+        let runs = loaded.members.iter().map(|m| PlannedRun::of(&m.loaded, m.loaded.variants.clone(), None));
         let each: Vec<Timeline> = runs.map(|runs| timeline(&runs, &session.chosen.kind())).collect();
         let timeline = Arc::new(Mutex::new(Timeline::of_all(&each, "suite")));
         for (nth, member) in loaded.members.iter().enumerate() {
@@ -146,7 +147,7 @@ impl Running<'_> {
             let folder = member.folder();
             log_to(self.out);
             tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, nth + 1);
-            self.manifest.members[i].state = State::Running;
+            self.manifest.members[i].state = MemberState::Running;
             self.try_save();
             let out = self.out.join("members").join(&folder);
             // Members share stages with each other and with everything beside the suite.
@@ -159,7 +160,7 @@ impl Running<'_> {
                 timeline.give_up(member);
             }
             let record = &mut self.manifest.members[i];
-            record.state = State::of(ended.outcome);
+            record.state = MemberState::of(ended.outcome);
             record.exit_code = Some(ended.outcome.code());
             record.seconds = Some(started.elapsed().as_secs_f64());
             record.error = ended.error;
@@ -188,7 +189,7 @@ impl Running<'_> {
 
     /// Writes the manifest and draws everything.
     fn end(&mut self, outcome: Outcome) -> SuiteEnded {
-        self.manifest.state = State::of(outcome);
+        self.manifest.state = MemberState::of(outcome);
         self.manifest.finished_at = Some(now());
         self.manifest.seconds = Some(self.started.elapsed().as_secs_f64());
         self.manifest.peak_memory_bytes = peak_memory();

@@ -5,8 +5,8 @@ use super::folder::Folder;
 use crate::data::error::{DataError, file_error};
 use crate::data::files::{self, matches};
 use crate::data::formats::Want;
-use crate::data::hub::{Access, Hub, Kind};
-use crate::spec::catalogue::{Catalogue, Place, SourceUse, file_name};
+use crate::data::hub::{Access, Hub, RepositoryKind};
+use crate::spec::catalogue::{Catalogue, SourcePlace, SourceUse, file_name};
 use crate::spec::{DataSpec, WeightsSpec};
 use crate::tensorflow::{TensorflowError, download, imported, is_checkpoint};
 use std::path::{Path, PathBuf};
@@ -23,7 +23,7 @@ pub struct Finder<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Located<T> {
     pub what: T,
-    pub place: Place,
+    pub place: SourcePlace,
 }
 
 impl Finder<'_> {
@@ -78,7 +78,7 @@ impl Finder<'_> {
         &self,
         name: &str,
         used_as: SourceUse,
-        attempt: &dyn Fn(&Place, &Hub) -> Result<T, DataError>,
+        attempt: &dyn Fn(&SourcePlace, &Hub) -> Result<T, DataError>,
     ) -> Result<Located<T>, DataError> {
         if let Some((message, hint)) = self.catalogue.refusal(name, used_as) {
             return Err(DataError::Other(format!("{}: {message}; {hint}", used_as.key())));
@@ -115,7 +115,7 @@ impl Finder<'_> {
     }
 
     /// Files that a person put in the source's folder, where no address fills it.
-    fn by_hand(&self, name: &str, places: &[Place]) -> Option<Place> {
+    fn by_hand(&self, name: &str, places: &[SourcePlace]) -> Option<SourcePlace> {
         if places.iter().any(|place| !place.urls.is_empty() || place.tensorflow.is_some())
             || !self.folder.has_files(name)
         {
@@ -130,10 +130,10 @@ impl Finder<'_> {
             None => (last(&like.files), last(&like.held_out_files)),
         };
         let path = single.unwrap_or(dir).to_string_lossy().into_owned();
-        Some(Place { path: Some(path), files, held_out_files, columns: like.columns, ..Place::default() })
+        Some(SourcePlace { path: Some(path), files, held_out_files, columns: like.columns, ..SourcePlace::default() })
     }
 
-    fn nowhere(&self, name: &str, used_as: SourceUse, places: &[Place], refused: &[String]) -> DataError {
+    fn nowhere(&self, name: &str, used_as: SourceUse, places: &[SourcePlace], refused: &[String]) -> DataError {
         let put = match self.wanted_names(places) {
             names if names.is_empty() => format!("put its files in {}", self.folder.of(name).display()),
             names => format!("put {} in {}", names.join(" and "), self.folder.of(name).display()),
@@ -157,12 +157,12 @@ impl Finder<'_> {
     }
 
     /// File names of addresses, for a person who brings them by other means.
-    fn wanted_names(&self, places: &[Place]) -> Vec<String> {
-        places.iter().flat_map(Place::addresses).map(|url| file_name(url).to_string()).collect()
+    fn wanted_names(&self, places: &[SourcePlace]) -> Vec<String> {
+        places.iter().flat_map(SourcePlace::addresses).map(|url| file_name(url).to_string()).collect()
     }
 
     /// The files of a place's addresses.
-    fn addresses(&self, name: &str, place: &Place, hub: &Hub) -> Result<Vec<PathBuf>, DataError> {
+    fn addresses(&self, name: &str, place: &SourcePlace, hub: &Hub) -> Result<Vec<PathBuf>, DataError> {
         let one = |url: &String| self.folder.file(name, url, &self.catalogue.mirrored(url), place, hub);
         place.addresses().map(one).collect()
     }
@@ -172,7 +172,7 @@ impl Finder<'_> {
         name: &str,
         want: Want,
         limit: Option<usize>,
-        place: &Place,
+        place: &SourcePlace,
         hub: &Hub,
     ) -> Result<DataSpec, DataError> {
         let read = DataSpec {
@@ -205,7 +205,7 @@ impl Finder<'_> {
         Ok(DataSpec { path: Some(path), files, held_out_files, ..read })
     }
 
-    fn weights_at(&self, name: &str, place: &Place, hub: &Hub) -> Result<WeightsSpec, DataError> {
+    fn weights_at(&self, name: &str, place: &SourcePlace, hub: &Hub) -> Result<WeightsSpec, DataError> {
         let none = WeightsSpec { path: None, hf: None, revision: None, pretrain: None, source: None };
         if let Some(path) = &place.path {
             return Ok(WeightsSpec { path: Some(there(path)?), ..none });
@@ -217,7 +217,7 @@ impl Finder<'_> {
         Ok(WeightsSpec { path: Some(self.model_at(name, SourceUse::Model, place, hub)?), ..none })
     }
 
-    fn model_at(&self, name: &str, used_as: SourceUse, place: &Place, hub: &Hub) -> Result<String, DataError> {
+    fn model_at(&self, name: &str, used_as: SourceUse, place: &SourcePlace, hub: &Hub) -> Result<String, DataError> {
         if let Some(path) = &place.path {
             return there(path).and_then(|path| self.readable(path, used_as));
         }
@@ -236,7 +236,7 @@ impl Finder<'_> {
     }
 
     /// The files of a checkpoint, in the folder of its source as they are at its address.
-    fn checkpoint(&self, name: &str, address: &str, place: &Place, hub: &Hub) -> Result<(), DataError> {
+    fn checkpoint(&self, name: &str, address: &str, place: &SourcePlace, hub: &Hub) -> Result<(), DataError> {
         let fetch = |file: &str, _: &Path| {
             let url = format!("{address}/{file}");
             let below = file.rsplit_once('/').map_or_else(|| name.to_string(), |(sub, _)| format!("{name}/{sub}"));
@@ -245,13 +245,13 @@ impl Finder<'_> {
         download(&self.folder.of(name), &fetch).map_err(TensorflowError::into_data)
     }
 
-    fn labels_at(&self, name: &str, place: &Place, hub: &Hub) -> Result<PathBuf, DataError> {
+    fn labels_at(&self, name: &str, place: &SourcePlace, hub: &Hub) -> Result<PathBuf, DataError> {
         if let Some(path) = &place.path {
             return there(path).map(PathBuf::from);
         }
         let found = match &place.hf {
             Some(repository) => {
-                let snapshot = hub.snapshot(repository, Kind::Dataset, place.revision.as_deref())?;
+                let snapshot = hub.snapshot(repository, RepositoryKind::Dataset, place.revision.as_deref())?;
                 let pattern = place.files.as_deref().unwrap_or("*.json");
                 let names: Vec<String> = snapshot.names.iter().filter(|n| matches(pattern, n)).cloned().collect();
                 if names.is_empty() {

@@ -3,7 +3,7 @@
 
 use crate::data::error::{DataError, file_error};
 use crate::data::hub::{Access, Hub};
-use crate::spec::catalogue::{Place, file_name};
+use crate::spec::catalogue::{SourcePlace, file_name};
 use crate::store::atomic::write_atomic;
 use crate::store::user;
 use serde::{Deserialize, Serialize};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Where a fetched file came from.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct FetchedFrom {
     pub url: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub etag: Option<String>,
@@ -53,7 +53,14 @@ impl Folder {
 
     /// The file of an address, fetched if it is not here and the network may be used. `url` is the address without
     /// mirrors, which names the file; `from` is where it is asked for.
-    pub fn file(&self, name: &str, url: &str, from: &str, place: &Place, hub: &Hub) -> Result<PathBuf, DataError> {
+    pub fn file(
+        &self,
+        name: &str,
+        url: &str,
+        from: &str,
+        place: &SourcePlace,
+        hub: &Hub,
+    ) -> Result<PathBuf, DataError> {
         let file = file_name(url);
         let path = self.of(name).join(file);
         let expected = place.sha256.get(file).map(String::as_str);
@@ -68,7 +75,7 @@ impl Folder {
             });
         }
         let fetched = hub.fetch_address(from, &path, expected)?;
-        let origin = Origin {
+        let origin = FetchedFrom {
             url: from.into(),
             etag: fetched.etag,
             sha256: fetched.sha256,
@@ -101,7 +108,7 @@ impl Folder {
     }
 
     /// Where a file of the folder came from, if it was fetched.
-    pub fn origin(path: &Path) -> Option<Origin> {
+    pub fn origin(path: &Path) -> Option<FetchedFrom> {
         serde_json::from_slice(&std::fs::read(note_of(path)).ok()?).ok()
     }
 }

@@ -14,7 +14,7 @@ mod needs;
 mod tests;
 
 pub use crate::spec::catalogue::{
-    Catalogue, Place, Source, SourceUse, bytes_of, check_file, is_address, sources_schema, use_file,
+    Catalogue, Source, SourcePlace, SourceUse, bytes_of, check_file, is_address, sources_schema, use_file,
 };
 pub use find::{Finder, Located};
 pub use folder::Folder;

@@ -4,7 +4,7 @@ use super::find::Finder;
 use crate::data::error::DataError;
 use crate::data::files;
 use crate::data::formats::Want;
-use crate::spec::catalogue::{Place, SourceUse};
+use crate::spec::catalogue::{SourcePlace, SourceUse};
 use crate::spec::{DataSpec, Spec};
 use std::path::Path;
 
@@ -77,7 +77,7 @@ pub enum Wanted {
     /// By the name of a source.
     Source(String),
     /// By a repository of the hub, written in the spec.
-    Hub(Box<Place>),
+    Hub(Box<SourcePlace>),
     /// By a file or folder, which nothing can fetch.
     Path(String),
 }
@@ -87,12 +87,12 @@ pub fn needs(spec: &Spec) -> Vec<Need> {
     let mut all = Vec::new();
     let weights = &spec.model.weights;
     let place = |hf: &String, revision: &Option<String>, files: &Option<String>, held_out: &Option<String>| {
-        Wanted::Hub(Box::new(Place {
+        Wanted::Hub(Box::new(SourcePlace {
             hf: Some(hf.clone()),
             revision: revision.clone(),
             files: files.clone(),
             held_out_files: held_out.clone(),
-            ..Place::default()
+            ..SourcePlace::default()
         }))
     };
     let wanted = match (&weights.source, &weights.hf, &weights.path) {

@@ -2,7 +2,7 @@
 
 use super::check::Finding;
 use super::schema::join_prefix;
-use super::source::{Kind, Node, problem_at};
+use super::source::{Node, NodeKind, problem_at};
 use super::{Origin, Problem};
 use std::path::Path;
 
@@ -54,7 +54,7 @@ pub fn place(tree: &Node, file: &Path, finding: Finding) -> Problem {
 /// Where a key's value was written, if not beside the blamed one.
 fn elsewhere(key: &str, node: &Node, blamed: &Node) -> Option<String> {
     let (Origin::File { file, line, .. } | Origin::Profile { file, line, .. }) = &node.origin else { return None };
-    if !matches!(node.kind, Kind::Leaf(_)) {
+    if !matches!(node.kind, NodeKind::Leaf(_)) {
         return None;
     }
     let same_file = match &blamed.origin {

@@ -2,7 +2,7 @@
 
 use super::names::{is_repository, is_revision, safe_name, safe_pattern};
 use super::schema::{Schema, did_you_mean, drop_null};
-use super::source::{Kind, Node, parse, problem_at, read};
+use super::source::{Node, NodeKind, parse, problem_at, read};
 use super::{ColumnsSpec, DataFormat, Origin, Problem};
 use crate::store::user::folder_of;
 use schemars::JsonSchema;
@@ -80,13 +80,14 @@ pub struct Source {
     pub size: Option<String>,
     /// Where it is, tried in this order; what is here already comes before what must be fetched.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub places: Vec<Place>,
+    pub places: Vec<SourcePlace>,
 }
 
 /// One place of a source: exactly one of `hf`, `urls`, `tensorflow` and `path`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename = "Place")]
 #[serde(deny_unknown_fields, default)]
-pub struct Place {
+pub struct SourcePlace {
     /// A repository of the Hugging Face hub: a data set, or for weights a model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hf: Option<String>,
@@ -125,7 +126,7 @@ pub struct Place {
     pub sha256: BTreeMap<String, String>,
 }
 
-impl Place {
+impl SourcePlace {
     /// All addresses, those for training first.
     pub fn addresses(&self) -> impl Iterator<Item = &String> {
         self.urls.iter().chain(&self.held_out_url)
@@ -343,10 +344,10 @@ fn typed(mut node: Node, below: Option<&Catalogue>) -> Result<SourcesFile, Vec<P
 
 /// A string in the place of a source is one place.
 fn write_out(node: &mut Node) {
-    let Kind::Table(table) = &mut node.kind else { return };
-    let Some(Kind::Table(sources)) = table.get_mut("sources").map(|sources| &mut sources.kind) else { return };
+    let NodeKind::Table(table) = &mut node.kind else { return };
+    let Some(NodeKind::Table(sources)) = table.get_mut("sources").map(|sources| &mut sources.kind) else { return };
     for source in sources.values_mut() {
-        if let Kind::Leaf(Value::String(text)) = &source.kind {
+        if let NodeKind::Leaf(Value::String(text)) = &source.kind {
             let place = match text.strip_prefix("hf:") {
                 Some(repository) => json!({ "hf": repository }),
                 None if is_address(text) => json!({ "urls": [text] }),
@@ -373,7 +374,7 @@ fn mistakes(source: &Source, known: Option<&Source>) -> Vec<(&'static str, Strin
     found
 }
 
-fn mistake_of_place(place: &Place) -> Option<(String, String)> {
+fn mistake_of_place(place: &SourcePlace) -> Option<(String, String)> {
     let given = [place.hf.is_some(), !place.urls.is_empty(), place.path.is_some(), place.tensorflow.is_some()];
     let given = given.iter().filter(|given| **given).count();
     let refuse = |message: String, hint: &str| Some((message, hint.to_string()));
@@ -420,7 +421,7 @@ fn is_directory_address(url: &str) -> bool {
     is_address(url) && !url.contains(['?', '#']) && !url.chars().any(char::is_whitespace)
 }
 
-fn mistake_of_addresses(place: &Place) -> Option<(String, String)> {
+fn mistake_of_addresses(place: &SourcePlace) -> Option<(String, String)> {
     let refuse = |message: String, hint: &str| Some((message, hint.to_string()));
     let mut names: Vec<&str> = Vec::new();
     for url in place.addresses() {

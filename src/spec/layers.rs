@@ -1,7 +1,7 @@
 //! The layers of one tree: type defaults, task preset, the file's own layers, a run, the command line.
 
 use super::size::fill_size;
-use super::source::{Kind, Node, merge, parse, replaced_by};
+use super::source::{Node, NodeKind, merge, parse, replaced_by};
 use super::{CollectSpec, HumanSpec, Origin, Spec};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -26,7 +26,7 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     let mut above = upper.clone();
     run.into_iter().chain([set]).for_each(|layer| merge(&mut above, layer));
     let named = |path: &[&str]| match above.get(path).map(|node| &node.kind) {
-        Some(Kind::Leaf(Value::String(name))) => Some(name.clone()),
+        Some(NodeKind::Leaf(Value::String(name))) => Some(name.clone()),
         _ => None,
     };
     let chosen = named(&["task", "preset"]);
@@ -143,7 +143,7 @@ pub fn drop_from_runs(runs: &mut Node, path: &str) {
     if path == "runs" || path.starts_with("runs.") {
         return;
     }
-    let Kind::Table(table) = &mut runs.kind else { return };
+    let NodeKind::Table(table) = &mut runs.kind else { return };
     let parts: Vec<&str> = path.split('.').collect();
     for run in table.values_mut() {
         run.remove(&parts);

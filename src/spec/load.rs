@@ -9,7 +9,7 @@ use super::paths::{of_profile, settle, tidy};
 use super::remarks::remarks;
 use super::schema::{array_hint, check, did_you_mean, expected, schema_at, wants_string};
 use super::size::size_is_of_the_weights;
-use super::source::{Kind, Node, merge, merge_runs, parse_value, problem_at, read};
+use super::source::{Node, NodeKind, merge, merge_runs, parse_value, problem_at, read};
 use super::{Loaded, Options, Origin, Problem, Spec, expand_home, instead_of, shipped};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,7 +69,7 @@ fn read_chain(path: &Path, above: &mut Vec<(PathBuf, PathBuf)>, layers: &mut Vec
         Err(found) => return problems.extend(found),
     };
     if let Some(extends) = node.get(&["extends"])
-        && let Kind::Leaf(Value::String(base)) = &extends.kind
+        && let NodeKind::Leaf(Value::String(base)) = &extends.kind
     {
         let base = tidy(&shipped::beside(folder, &expand_home(base)));
         above.push((path.to_path_buf(), path.canonicalize().unwrap_or_else(|_| path.to_path_buf())));

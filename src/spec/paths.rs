@@ -2,7 +2,7 @@
 //! program runs, which is also where a path of the command line is meant. Once a spec is loaded, its paths can be used as
 //! they stand; in a results directory they are written so that they hold wherever the directory goes.
 
-use super::source::{Kind, Node};
+use super::source::{Node, NodeKind};
 use super::{DataSpec, Loaded, Origin, Spec, TaskSpec, expand_home, guess_format};
 use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
@@ -50,11 +50,11 @@ pub fn settle(tree: &mut Node, dir: &Path) {
 
 fn walk_node(node: &mut Node, key: &str, change: &mut impl FnMut(&mut String)) {
     match &mut node.kind {
-        Kind::Table(table) => {
+        NodeKind::Table(table) => {
             table.iter_mut().for_each(|(name, child)| walk_node(child, &super::source::join(key, name), change));
         }
-        Kind::Leaf(Value::String(path)) if is_path(key) => change(path),
-        Kind::Leaf(_) => {}
+        NodeKind::Leaf(Value::String(path)) if is_path(key) => change(path),
+        NodeKind::Leaf(_) => {}
     }
 }
 
@@ -63,15 +63,15 @@ fn walk_node(node: &mut Node, key: &str, change: &mut impl FnMut(&mut String)) {
 pub fn of_profile(tree: &mut Node, profile: &str) {
     fn walk(node: &mut Node, key: &str, profile: &str) {
         match &mut node.kind {
-            Kind::Table(table) => {
+            NodeKind::Table(table) => {
                 table.iter_mut().for_each(|(name, child)| walk(child, &super::source::join(key, name), profile));
             }
-            Kind::Leaf(Value::String(path)) if plain_key(key) == BATCHES && !path.is_empty() => {
+            NodeKind::Leaf(Value::String(path)) if plain_key(key) == BATCHES && !path.is_empty() => {
                 if matches!(node.origin, Origin::File { .. }) {
                     *path = format!("{}-{profile}", path.trim_end_matches('/'));
                 }
             }
-            Kind::Leaf(_) => {}
+            NodeKind::Leaf(_) => {}
         }
     }
     walk(tree, "", profile);

@@ -1,6 +1,6 @@
 //! The JSON Schema of a spec, made from the Rust types, and the check of a tree against it in words a person can use.
 
-use super::source::{Kind, Node, join, problem_at};
+use super::source::{Node, NodeKind, join, problem_at};
 use super::{Problem, Spec};
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
@@ -264,7 +264,7 @@ impl Schema {
         }
         for (path, node) in tree.leaves() {
             let path: Vec<String> = path.split('.').map(str::to_string).collect();
-            if let (Kind::Leaf(value), Some(schema)) = (&node.kind, self.at(&path))
+            if let (NodeKind::Leaf(value), Some(schema)) = (&node.kind, self.at(&path))
                 && schema["type"] == "integer"
                 && value.as_f64().is_some_and(|number| value.is_f64() && number.fract() == 0.0)
             {

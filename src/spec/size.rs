@@ -2,7 +2,7 @@
 
 use super::check::Finding;
 use super::config::read_config;
-use super::source::{Kind, Node};
+use super::source::{Node, NodeKind};
 use super::{Dimensions, ModelSize, Origin, Spec, WeightsSpec};
 use serde_json::{Value, json};
 use std::path::Path;
@@ -31,7 +31,7 @@ pub fn fill_size(tree: &mut Node) {
         return;
     }
     let text = |key: &str| match tree.get(&["model", "weights", key]).map(|node| &node.kind) {
-        Some(Kind::Leaf(Value::String(text))) => Some(text.clone()),
+        Some(NodeKind::Leaf(Value::String(text))) => Some(text.clone()),
         _ => None,
     };
     let weights =

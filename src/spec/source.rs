@@ -13,46 +13,46 @@ const LARGEST_FILE: u64 = 1 << 20;
 /// A value and where it was set.
 #[derive(Debug, Clone)]
 pub struct Node {
-    pub kind: Kind,
+    pub kind: NodeKind,
     pub origin: Origin,
     /// `profile.NAME` or `runs.NAME` once the node has been laid over the base; else empty.
     pub prefix: String,
 }
 
 #[derive(Debug, Clone)]
-pub enum Kind {
+pub enum NodeKind {
     Table(BTreeMap<String, Node>),
     Leaf(Value),
 }
 
 impl Node {
     pub fn table(origin: Origin) -> Self {
-        Self { kind: Kind::Table(BTreeMap::new()), origin, prefix: String::new() }
+        Self { kind: NodeKind::Table(BTreeMap::new()), origin, prefix: String::new() }
     }
 
     pub fn from_json(value: &Value, origin: &Origin) -> Self {
         let kind = match value {
             Value::Object(map) => {
-                Kind::Table(map.iter().map(|(key, value)| (key.clone(), Self::from_json(value, origin))).collect())
+                NodeKind::Table(map.iter().map(|(key, value)| (key.clone(), Self::from_json(value, origin))).collect())
             }
-            leaf => Kind::Leaf(leaf.clone()),
+            leaf => NodeKind::Leaf(leaf.clone()),
         };
         Self { kind, origin: origin.clone(), prefix: String::new() }
     }
 
     pub fn to_json(&self) -> Value {
         match &self.kind {
-            Kind::Table(table) => {
+            NodeKind::Table(table) => {
                 Value::Object(table.iter().map(|(key, node)| (key.clone(), node.to_json())).collect::<Map<_, _>>())
             }
-            Kind::Leaf(value) => value.clone(),
+            NodeKind::Leaf(value) => value.clone(),
         }
     }
 
     pub fn children(&self) -> Option<&BTreeMap<String, Node>> {
         match &self.kind {
-            Kind::Table(table) => Some(table),
-            Kind::Leaf(_) => None,
+            NodeKind::Table(table) => Some(table),
+            NodeKind::Leaf(_) => None,
         }
     }
 
@@ -67,17 +67,17 @@ impl Node {
 
     pub fn remove<S: AsRef<str>>(&mut self, path: &[S]) -> Option<Node> {
         let (first, rest) = path.split_first()?;
-        let Kind::Table(table) = &mut self.kind else { return None };
+        let NodeKind::Table(table) = &mut self.kind else { return None };
         if rest.is_empty() { table.remove(first.as_ref()) } else { table.get_mut(first.as_ref())?.remove(rest) }
     }
 
     /// Sets `path`, making the tables above it.
     pub fn insert(&mut self, path: &[String], node: Node) {
         let Some((first, rest)) = path.split_first() else { return };
-        if !matches!(self.kind, Kind::Table(_)) {
-            self.kind = Kind::Table(BTreeMap::new());
+        if !matches!(self.kind, NodeKind::Table(_)) {
+            self.kind = NodeKind::Table(BTreeMap::new());
         }
-        let Kind::Table(table) = &mut self.kind else { return };
+        let NodeKind::Table(table) = &mut self.kind else { return };
         if rest.is_empty() {
             table.insert(first.clone(), node);
         } else {
@@ -95,8 +95,8 @@ impl Node {
             (origin, _) => origin.clone(),
         };
         let kind = match &self.kind {
-            Kind::Table(table) => {
-                Kind::Table(table.iter().map(|(key, node)| (key.clone(), node.overlay(prefix, profile))).collect())
+            NodeKind::Table(table) => {
+                NodeKind::Table(table.iter().map(|(key, node)| (key.clone(), node.overlay(prefix, profile))).collect())
             }
             leaf => leaf.clone(),
         };
@@ -108,8 +108,8 @@ impl Node {
     pub fn leaves(&self) -> Vec<(String, &Node)> {
         fn walk<'a>(node: &'a Node, path: &str, out: &mut Vec<(String, &'a Node)>) {
             match &node.kind {
-                Kind::Table(table) => table.iter().for_each(|(key, child)| walk(child, &join(path, key), out)),
-                Kind::Leaf(_) => out.push((path.to_string(), node)),
+                NodeKind::Table(table) => table.iter().for_each(|(key, child)| walk(child, &join(path, key), out)),
+                NodeKind::Leaf(_) => out.push((path.to_string(), node)),
             }
         }
         let mut out = Vec::new();
@@ -170,7 +170,7 @@ pub fn merge_runs(lower: &mut Node, higher: &Node) {
 }
 
 fn merge_at(lower: &mut Node, higher: &Node, path: &str) {
-    let (Kind::Table(below), Kind::Table(above)) = (&mut lower.kind, &higher.kind) else {
+    let (NodeKind::Table(below), NodeKind::Table(above)) = (&mut lower.kind, &higher.kind) else {
         *lower = higher.clone();
         return;
     };
@@ -278,7 +278,7 @@ pub fn parse(text: &str, file: &Path) -> Result<Node, Vec<Problem>> {
         })
         .collect();
     let mut node = Node::table(origin(0..0));
-    if let Kind::Table(out) = &mut node.kind {
+    if let NodeKind::Table(out) = &mut node.kind {
         *out = convert_table(table.get_ref(), "", &origin, &mut problems);
     }
     if problems.is_empty() { Ok(node) } else { Err(problems) }
@@ -322,9 +322,9 @@ fn convert_table(
         let path = join(path, key.get_ref());
         let here = origin(key.span());
         let kind = match value.get_ref() {
-            DeValue::Table(inner) => Some(Kind::Table(convert_table(inner, &path, origin, problems))),
+            DeValue::Table(inner) => Some(NodeKind::Table(convert_table(inner, &path, origin, problems))),
             other => match leaf(other) {
-                Ok(value) => Some(Kind::Leaf(value)),
+                Ok(value) => Some(NodeKind::Leaf(value)),
                 Err(message) => {
                     problems.push(problem_at(&here, path, message, None));
                     None

@@ -4,7 +4,7 @@
 use super::keys::{Lack, STAND_IN, or_stand_in};
 use super::labels;
 use super::policy::{self, LabelsSoFar, Segment};
-use super::reward::{self, Summary};
+use super::reward::{self, RewardSummary};
 use crate::context::{Context, StageError};
 use crate::labeler::rounds::{Round, rounds};
 use crate::labeler::{Asked, Comparison, Desk, Known, Labeler, gather, labeler, read_requests};
@@ -111,7 +111,7 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
 }
 
 /// What the rounds of a run need.
-pub struct Inputs<'a> {
+pub struct ChainInputs<'a> {
     pub reference: &'a Gpt2,
     /// Directory of ρ's weights.
     pub reference_dir: &'a Path,
@@ -143,7 +143,7 @@ struct Chain<'a> {
     run: &'a str,
     spec: &'a Spec,
     upstream: &'a [String],
-    inputs: &'a Inputs<'a>,
+    inputs: &'a ChainInputs<'a>,
     labels: Vec<PathBuf>,
     /// π of the round before, and its key.
     policy: Option<(PathBuf, Key)>,
@@ -158,9 +158,8 @@ pub fn run(
     run: &str,
     spec: &Spec,
     upstream: &[String],
-    inputs: &Inputs<'_>,
+    inputs: &ChainInputs<'_>,
 ) -> Result<Trained, StageError> {
-    let mut links = Links::new(spec, upstream);
     let mut chain = Chain {
         context,
         run,
@@ -173,57 +172,38 @@ pub fn run(
         reports: Vec::new(),
         labeler: labeler(spec.labeler.kind),
     };
-    let (mut last, mut last_keys, mut labels) = (None, None, 0);
+    let mut links = Links::new(spec, upstream);
     let all = rounds(spec);
-    // Where a later π is there, one before it that was thrown away is not missed.
-    let mut done = 0;
-    for (i, keys) in self::keys(spec, upstream)?.iter().enumerate().rev() {
+    let done = last_done(context, &keys(spec, upstream)?)?;
+    let mut last = None;
+    for (i, round) in all.iter().enumerate() {
+        if all.len() > 1 {
+            let Round { number, total, from, to, .. } = round;
+            tracing::info!("{run}: round {number}: {total} labels, updates {from} to {to}");
+        }
+        last = Some(chain.round(&mut links, &all[..=i], i < done)?);
+    }
+    let none = || StageError::Input("there are no rounds to train r in".into());
+    let (summary, keys, labels) = last.ok_or_else(none)?;
+    Ok(Trained {
+        accuracy: summary.quality.accuracy(),
+        scorer: chain.scorer.ok_or_else(none)?,
+        policy: chain.policy.map(|(dir, _)| dir),
+        last: keys,
+        labels,
+    })
+}
+
+/// The last round whose π is there: one before it that was thrown away is not missed.
+fn last_done(context: &Context, rounds: &[RoundKeys]) -> Result<usize, StageError> {
+    for (i, keys) in rounds.iter().enumerate().rev() {
         // Read whole: one that turned out damaged only when it is wanted would miss those before.
         let Some(key) = &keys.policy else { continue };
         if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() {
-            done = i;
-            break;
+            return Ok(i);
         }
     }
-    for (i, round) in all.iter().copied().enumerate() {
-        if all.len() > 1 {
-            tracing::info!(
-                "{run}: round {}: {} labels, updates {} to {}",
-                round.number,
-                round.total,
-                round.from,
-                round.to
-            );
-        }
-        chain.ready(&round)?;
-        let Known::Key(labels_key) = links.labels(&round)? else {
-            return Err(StageError::Input("labeler.batches: answers disappeared while they were read".into()));
-        };
-        let keys = links.next(&round, labels_key.clone())?;
-        if let Some(reward_key) = &keys.reward {
-            chain.collect(&round, &labels_key, &all[..=i])?;
-            let summary = chain.learn(reward_key)?;
-            labels = summary.labels.unwrap_or(round.total as u64);
-            last = Some(summary);
-        }
-        if let Some(key) = &keys.policy {
-            match i < done && !context.cache.has(key) {
-                true => chain.policy = Some((context.cache.path(key), key.clone())),
-                false => chain.train(&round, key)?,
-            }
-        }
-        chain.report(&round, last.as_ref(), labels)?;
-        last_keys = Some(keys);
-    }
-    let none = || StageError::Input("there are no rounds to train r in".into());
-    let accuracy = last.ok_or_else(none)?.quality.accuracy();
-    Ok(Trained {
-        scorer: chain.scorer.ok_or_else(none)?,
-        accuracy,
-        policy: chain.policy.map(|(dir, _)| dir),
-        last: last_keys.ok_or_else(none)?,
-        labels,
-    })
+    Ok(0)
 }
 
 impl<'a> Chain<'a> {
@@ -231,9 +211,37 @@ impl<'a> Chain<'a> {
         self.context.out.join("runs").join(self.run)
     }
 
+    /// Labels, r and π of one round, the last of `so_far`; what r's training says, and how many labels it learned from.
+    /// `passed`: a later π is there, so that this round's is not made again.
+    fn round(
+        &mut self,
+        links: &mut Links<'_>,
+        so_far: &[Round],
+        passed: bool,
+    ) -> Result<(RewardSummary, RoundKeys, u64), StageError> {
+        let none = || StageError::Input("there are no rounds to train r in".into());
+        let round = so_far.last().ok_or_else(none)?;
+        self.ready(round)?;
+        let Known::Key(labels_key) = links.labels(round)? else {
+            return Err(StageError::Input("labeler.batches: answers disappeared while they were read".into()));
+        };
+        let keys = links.next(round, labels_key.clone())?;
+        self.collect(round, &labels_key, so_far)?;
+        let summary = self.learn(keys.reward.as_ref().ok_or_else(none)?)?;
+        let labels = summary.labels.unwrap_or(round.total as u64);
+        if let Some(key) = &keys.policy {
+            match passed && !self.context.cache.has(key) {
+                true => self.policy = Some((self.context.cache.path(key), key.clone())),
+                false => self.train(round, key)?,
+            }
+        }
+        self.report(round, &summary, labels)?;
+        Ok((summary, keys, labels))
+    }
+
     /// What is asked in a round, of ρ or of π as it is before the round.
     fn ask(&self, round: &Round, then: &mut dyn FnMut(Asked<'_>) -> Result<(), StageError>) -> Result<(), StageError> {
-        let Inputs { reference, task, queries, .. } = *self.inputs;
+        let ChainInputs { reference, task, queries, .. } = *self.inputs;
         let of = |model| Asked { round: *round, model, update: round.from, task, queries, collected: None };
         match &self.policy {
             None => then(of(reference)),
@@ -310,8 +318,8 @@ impl<'a> Chain<'a> {
     }
 
     /// Trains r on the labels of all rounds so far.
-    fn learn(&mut self, key: &Key) -> Result<Summary, StageError> {
-        let inputs = reward::Inputs {
+    fn learn(&mut self, key: &Key) -> Result<RewardSummary, StageError> {
+        let inputs = reward::RewardInputs {
             reference: self.inputs.reference,
             task: self.inputs.task,
             queries: self.inputs.queries,
@@ -373,11 +381,10 @@ impl<'a> Chain<'a> {
     }
 
     /// runs/RUN/rounds.json, where there are rounds.
-    fn report(&mut self, round: &Round, summary: Option<&Summary>, labels: u64) -> Result<(), StageError> {
+    fn report(&mut self, round: &Round, summary: &RewardSummary, labels: u64) -> Result<(), StageError> {
         if !self.spec.collect.schedule.in_rounds() {
             return Ok(());
         }
-        let Some(summary) = summary else { return Ok(()) };
         let known = gather(&self.labels, self.spec.collect.labels)?;
         let (count, batch) = (round.to - round.from, self.spec.policy.batch_size);
         self.reports.push(RoundReport {

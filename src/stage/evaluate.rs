@@ -12,7 +12,7 @@ use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
 use crate::results::{
-    Accuracy, Context as Row, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport,
+    Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport, Texts,
 };
 use crate::rlhf::optimum::optimum;
 use crate::spec::keyed::TextsKey;
@@ -31,7 +31,7 @@ const BETAS: [f64; 12] = [16.0, 8.0, 4.0, 2.0, 1.5, 1.0, 0.75, 0.5, 0.4, 0.3, 0.
 const QUERIES: usize = 32;
 
 /// Everything evaluation needs.
-pub struct Inputs<'a> {
+pub struct EvaluateInputs<'a> {
     pub reference: &'a Gpt2,
     pub policy: &'a Gpt2,
     /// r_s.
@@ -49,7 +49,7 @@ pub struct Inputs<'a> {
     pub simulated: Option<SimulatedReport>,
 }
 
-impl<'a> Inputs<'a> {
+impl<'a> EvaluateInputs<'a> {
     /// r_s where there is one, else the learned r.
     fn judge(&self) -> Result<(Judge, &'a Scorer), StageError> {
         match (self.mock, self.scorer) {
@@ -71,94 +71,188 @@ pub fn key(spec: &Spec, run: &str, upstream: &[String]) -> Result<Key, StageErro
 }
 
 /// The evaluation's directory: evaluation.json and samples.jsonl.
-pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    key: &Key,
+    inputs: &EvaluateInputs<'_>,
+) -> Result<PathBuf, StageError> {
     context.artifact(Some(run), key, |work| evaluate(context, run, spec, inputs, &work.dir))
 }
 
 /// Scores of ρ's and of π's responses.
-type Pair = (Vec<f32>, Vec<f32>);
+type ScorePair = (Vec<f32>, Vec<f32>);
 
 fn json(value: &impl serde::Serialize) -> Result<String, StageError> {
     serde_json::to_string(value).map_err(|e| StageError::Input(e.to_string()))
 }
 
-fn evaluate(context: &Context, run: &str, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
-    let task = inputs.task;
+/// Held-out queries with a response of ρ and one of π to each.
+struct Responses {
+    examples: Vec<Example>,
+    queries: Vec<Query>,
+    reference: Vec<Vec<u32>>,
+    policy: Vec<Vec<u32>>,
+    /// Summed logprob - ref_logprob of π's.
+    kls: Vec<f32>,
+}
+
+impl Responses {
+    fn sample(context: &Context, spec: &Spec, inputs: &EvaluateInputs<'_>, dir: &Path) -> Result<Self, StageError> {
+        let examples = pick(spec, inputs.held_out, spec.evaluate.queries);
+        let queries: Vec<Query> = examples.iter().map(|e| e.query.clone()).collect();
+        let purpose = "evaluation reference";
+        let reference = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
+        let (policy, kls) = policy_samples(&mut context.chunks(dir, "evaluation policy")?, spec, inputs, &queries)?;
+        Ok(Self { examples, queries, reference, policy, kls })
+    }
+
+    fn scores(&self, scorer: &Scorer, task: &Task) -> Result<ScorePair, StageError> {
+        let of = |responses: &[Vec<u32>]| scorer.plain(task, &self.queries, responses);
+        Ok((of(&self.reference)?, of(&self.policy)?))
+    }
+
+    /// Share of π's responses that are nowhere to be cut.
+    fn missing_truncation(&self, task: &Task) -> f64 {
+        let missing = self.policy.iter().filter(|r| task.cut(r).is_none()).count();
+        missing as f64 / self.queries.len() as f64
+    }
+}
+
+/// Both models' scores under everything that scores.
+struct Scores {
+    /// Under the judge.
+    judged: ScorePair,
+    mock: Option<ScorePair>,
+    /// Under what RL optimised.
+    scored: Option<ScorePair>,
+}
+
+impl Scores {
+    fn of(responses: &Responses, inputs: &EvaluateInputs<'_>, judging: &Scorer) -> Result<Self, StageError> {
+        let of = |scorer: &Scorer| responses.scores(scorer, inputs.task);
+        let (mock, scored) = (inputs.mock.map(of).transpose()?, inputs.scorer.map(of).transpose()?);
+        Ok(Self { judged: of(judging)?, mock, scored })
+    }
+
+    fn contexts(&self, kls: &[f32]) -> Vec<ContextScores> {
+        let (reference, policy) = &self.judged;
+        (0..kls.len())
+            .map(|i| ContextScores {
+                reference: f64::from(reference[i]),
+                policy: f64::from(policy[i]),
+                kl: f64::from(kls[i]),
+            })
+            .collect()
+    }
+}
+
+/// Both models' responses as readers see them: up to where the task cuts them.
+struct Decoded {
+    reference: Vec<String>,
+    policy: Vec<String>,
+}
+
+impl Decoded {
+    fn of(responses: &Responses, inputs: &EvaluateInputs<'_>) -> Result<Self, StageError> {
+        let (task, tokenizer) = (inputs.task, inputs.tokenizer);
+        let shown = |r: &Vec<u32>| Ok(tokenizer.decode(&r[..task.cut(r).unwrap_or(r.len())])?);
+        let texts = |all: &[Vec<u32>]| all.iter().map(shown).collect::<Result<Vec<String>, StageError>>();
+        Ok(Self { reference: texts(&responses.reference)?, policy: texts(&responses.policy)? })
+    }
+
+    /// What the texts are like beside their queries and those that people wrote.
+    fn measure(
+        &self,
+        spec: &Spec,
+        responses: &Responses,
+        inputs: &EvaluateInputs<'_>,
+    ) -> Result<Vec<Texts>, StageError> {
+        let task = inputs.task;
+        let sources = responses.queries.iter().map(|q| Ok(inputs.tokenizer.decode(&task.bare(q))?));
+        let held = Held {
+            task: &spec.task,
+            sources: sources.collect::<Result<Vec<String>, StageError>>()?,
+            summaries: responses.examples.iter().map(|e| e.summary.clone()).collect(),
+        };
+        let lengths = |all: &[Vec<u32>]| all.iter().map(|r| task.cut(r).unwrap_or(r.len())).collect::<Vec<usize>>();
+        let reference = (&self.reference[..], lengths(&responses.reference));
+        held.measure([reference, (&self.policy[..], lengths(&responses.policy))], inputs.tokenizer)
+    }
+}
+
+fn evaluate(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    inputs: &EvaluateInputs<'_>,
+    dir: &Path,
+) -> Result<(), StageError> {
     let (judge, judging) = inputs.judge()?;
-    let examples = pick(spec, inputs.held_out, spec.evaluate.queries);
-    let queries: Vec<Query> = examples.iter().map(|e| e.query.clone()).collect();
-    let purpose = "evaluation reference";
-    let reference = sample_each(&mut context.chunks(dir, purpose)?, inputs.reference, spec, &queries, purpose)?;
-    let (responses, kls) = policy_samples(&mut context.chunks(dir, "evaluation policy")?, spec, inputs, &queries)?;
-    let scores_of = |scorer: &Scorer, r: &[Vec<u32>]| scorer.plain(task, &queries, r);
-    let both = |scorer: Option<&Scorer>| -> Result<Option<Pair>, StageError> {
-        scorer.map(|s| Ok((scores_of(s, &reference)?, scores_of(s, &responses)?))).transpose()
-    };
-    let (mock, scored) = (both(inputs.mock)?, both(inputs.scorer)?);
-    let (reference_scores, scores) = (scores_of(judging, &reference)?, scores_of(judging, &responses)?);
-    let missing = responses.iter().filter(|r| task.cut(r).is_none()).count();
-    let reference_moments = moments(&reference_scores);
+    let responses = Responses::sample(context, spec, inputs, dir)?;
+    let scores = Scores::of(&responses, inputs, judging)?;
+    let texts = Decoded::of(&responses, inputs)?;
+    let measured = texts.measure(spec, &responses, inputs)?;
     let learned =
         spec.reward.is_given() || !matches!(spec.collect.schedule, CollectSchedule::Direct | CollectSchedule::None);
-    let shown = |r: &[u32]| inputs.tokenizer.decode(&r[..task.cut(r).unwrap_or(r.len())]);
-    let texts = |all: &[Vec<u32>]| all.iter().map(|r| Ok(shown(r)?)).collect::<Result<Vec<String>, StageError>>();
-    let (reference_texts, texts) = (texts(&reference)?, texts(&responses)?);
-    let sources = queries.iter().map(|q| Ok(inputs.tokenizer.decode(&task.bare(q))?));
-    let held = Held {
-        task: &spec.task,
-        sources: sources.collect::<Result<Vec<String>, StageError>>()?,
-        summaries: examples.iter().map(|e| e.summary.clone()).collect(),
-    };
-    let lengths = |all: &[Vec<u32>]| all.iter().map(|r| task.cut(r).unwrap_or(r.len())).collect::<Vec<usize>>();
-    let models = [(&reference_texts[..], lengths(&reference)), (&texts[..], lengths(&responses))];
-    let measured = held.measure(models, inputs.tokenizer)?;
+    let adaptive = spec.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive;
+    let reference = moments(&scores.judged.0);
     let evaluation = Evaluation {
         run: run.into(),
         schedule: spec.schedule_word().into(),
         labels: inputs.labels.filter(|_| learned),
         episodes: if spec.has_rl() { spec.policy.episodes as u64 } else { 0 },
-        kl_target: (spec.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive).then_some(spec.policy.kl.target),
-        n: queries.len(),
+        kl_target: adaptive.then_some(spec.policy.kl.target),
+        n: responses.queries.len(),
         judge,
-        reference: reference_moments,
-        policy: moments(&scores),
-        contexts: (0..queries.len())
-            .map(|i| Row {
-                reference: f64::from(reference_scores[i]),
-                policy: f64::from(scores[i]),
-                kl: f64::from(kls[i]),
-            })
-            .collect(),
-        kl: moments(&kls),
-        score_policy_r: scored.as_ref().filter(|_| learned).map(|(_, policy)| moments(policy).mean),
+        reference,
+        policy: moments(&scores.judged.1),
+        contexts: scores.contexts(&responses.kls),
+        kl: moments(&responses.kls),
+        score_policy_r: scores.scored.as_ref().filter(|_| learned).map(|(_, policy)| moments(policy).mean),
         reward_accuracy: inputs.accuracy,
-        missing_truncation: missing as f64 / queries.len() as f64,
-        frontier: frontier(&mut context.chunks(dir, "optimum")?, spec, inputs, judging, reference_moments.std)?,
+        missing_truncation: responses.missing_truncation(inputs.task),
+        frontier: frontier(&mut context.chunks(dir, "optimum")?, spec, inputs, judging, reference.std)?,
         perplexity: inputs.perplexity,
         texts: measured,
         simulated: inputs.simulated.clone(),
     };
-    let at = |pair: &Option<Pair>, i: usize| pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip();
+    let samples = samples(spec.evaluate.samples, inputs, &responses, &scores, &texts)?;
+    let write =
+        |name: &str, text: &str| write_atomic(&dir.join(name), text.as_bytes()).map_err(StageError::io(dir.join(name)));
+    write("samples.jsonl", &samples)?;
+    write("evaluation.json", &format!("{}\n", json(&evaluation)?))
+}
+
+/// Lines of samples.jsonl: the first queries with both models' texts, to be read.
+fn samples(
+    count: usize,
+    inputs: &EvaluateInputs<'_>,
+    responses: &Responses,
+    scores: &Scores,
+    texts: &Decoded,
+) -> Result<String, StageError> {
+    let at =
+        |pair: &Option<ScorePair>, i: usize| pair.as_ref().map(|(r, p)| (f64::from(r[i]), f64::from(p[i]))).unzip();
     let mut lines = String::new();
-    for i in 0..spec.evaluate.samples.min(queries.len()) {
-        let ((reference_mock_score, mock_score), (reference_score, score)) = (at(&mock, i), at(&scored, i));
+    for (i, query) in responses.queries.iter().take(count).enumerate() {
+        let (reference_mock_score, mock_score) = at(&scores.mock, i);
+        let (reference_score, score) = at(&scores.scored, i);
         let sample = Sample {
-            query: inputs.tokenizer.decode(&queries[i].iter().flatten().copied().collect::<Vec<u32>>())?,
-            reference_response: reference_texts[i].clone(),
-            response: texts[i].clone(),
+            query: inputs.tokenizer.decode(&query.iter().flatten().copied().collect::<Vec<u32>>())?,
+            reference_response: texts.reference[i].clone(),
+            response: texts.policy[i].clone(),
             reference_score,
             score,
-            kl: Some(f64::from(kls[i])),
+            kl: Some(f64::from(responses.kls[i])),
             mock_score,
             reference_mock_score,
         };
         lines.push_str(&json(&sample)?);
         lines.push('\n');
     }
-    let write =
-        |name: &str, text: &str| write_atomic(&dir.join(name), text.as_bytes()).map_err(StageError::io(dir.join(name)));
-    write("samples.jsonl", &lines)?;
-    write("evaluation.json", &format!("{}\n", json(&evaluation)?))
+    Ok(lines)
 }
 
 /// `count` held-out examples, the same for every run of a seed.
@@ -173,7 +267,7 @@ fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
 fn policy_samples(
     saved: &mut Saved<'_>,
     spec: &Spec,
-    inputs: &Inputs<'_>,
+    inputs: &EvaluateInputs<'_>,
     queries: &[Query],
 ) -> Result<(Vec<Vec<u32>>, Vec<f32>), StageError> {
     let (mut responses, mut kls) = (Vec::new(), Vec::new());
@@ -202,7 +296,7 @@ fn policy_samples(
 fn frontier(
     saved: &mut Saved<'_>,
     spec: &Spec,
-    inputs: &Inputs<'_>,
+    inputs: &EvaluateInputs<'_>,
     judging: &Scorer,
     std: f64,
 ) -> Result<Vec<FrontierPoint>, StageError> {

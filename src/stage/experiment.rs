@@ -66,8 +66,12 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
     check_sizes(spec, &rho, &train, &held_out)?;
     let supervised = match &keys.supervised {
         Some(key) => {
-            let inputs =
-                supervised::Inputs { reference: &rho, tokenizer: &tokenizer, corpus: &corpus, examples: &train };
+            let inputs = supervised::SupervisedInputs {
+                reference: &rho,
+                tokenizer: &tokenizer,
+                corpus: &corpus,
+                examples: &train,
+            };
             Some(supervised::run(context, spec, key, &inputs)?)
         }
         None => None,
@@ -201,7 +205,7 @@ struct Trained {
 /// Labels, r and π, in rounds or in direct mode.
 fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<Trained, StageError> {
     if learns_reward(spec) {
-        let inputs = chain::Inputs {
+        let inputs = chain::ChainInputs {
             reference: &s.rho,
             reference_dir: s.supervised.as_ref().filter(|_| spec.collect.schedule.has_rl()).unwrap_or(&s.pretrained),
             tokenizer: &s.tokenizer,
@@ -263,7 +267,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
     let perplexity = if perplexity.exists() { read_json::<Perplexity>(&perplexity).ok() } else { None };
     let simulated = context.out.join("labels").join(format!("{run}_simulated.json"));
     let is_simulated = spec.labeler.is().simulated && trained.labels.is_some();
-    let inputs = evaluate::Inputs {
+    let inputs = evaluate::EvaluateInputs {
         reference: &s.rho,
         policy: &policy,
         mock: s.mock.as_ref(),

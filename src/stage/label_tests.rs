@@ -1,6 +1,6 @@
 //! Recorded labels through the stages: from the fixtures' files to a trained reward model of test size.
 
-use super::reward::{self, Summary};
+use super::reward::{self, RewardSummary};
 use crate::context::{Context, StageError};
 use crate::label::report::LabelsReport;
 use crate::label::{Judgement, Label};
@@ -105,12 +105,12 @@ impl Place {
     }
 
     /// Trains r on the labels in a directory.
-    fn train(&self, spec: &Spec, labels: &Path) -> Result<Summary, StageError> {
+    fn train(&self, spec: &Spec, labels: &Path) -> Result<RewardSummary, StageError> {
         let reference = Gpt2::init(&ModelSize::Test.dimensions(), GPT2, 3, &self.context.device);
         let task = task();
         let queries: Vec<Query> = (0..40u32).map(|i| (0..24).map(|t| (t > 9).then_some(i * 7 + t)).collect()).collect();
         let labels = &[labels.to_path_buf()];
-        let inputs = reward::Inputs {
+        let inputs = reward::RewardInputs {
             reference: &reference,
             task: &task,
             queries: &queries,

@@ -4,7 +4,7 @@
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::labeler::rounds::{Round, updates};
 use crate::labeler::{Comparison, Tally, request};
-use crate::model::checkpoint::{self, State};
+use crate::model::checkpoint::{self, LoopState};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
@@ -110,7 +110,7 @@ pub fn resume(
     spec: &Spec,
     reference: &Gpt2,
     dir: &Path,
-) -> Result<(State, ScalarModel, Adam), StageError> {
+) -> Result<(LoopState, ScalarModel, Adam), StageError> {
     let head = ScalarHead::init(reference.dimensions().width, 0.0, 0, &context.device);
     let blank = ScalarModel { trunk: reference.clone(), head };
     let found = checkpoint::load(dir, &blank, spec.policy.adam, &context.device)?;
@@ -146,7 +146,7 @@ pub fn train(
     this = this.updates(run, first)?;
     if segment.to < updates(spec) {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
-        let state = State { requests_bytes: 0, ..this.state(segment.to)? };
+        let state = LoopState { requests_bytes: 0, ..this.state(segment.to)? };
         return Ok(checkpoint::save(dir, &state, &this.trainer.model, &this.trainer.adam, &["metrics.jsonl"])?);
     }
     Ok(save_scalar(dir, &this.trainer.model, inputs.end_of_text)?)
@@ -163,13 +163,13 @@ fn continued<'a>(
 ) -> Result<(Trainer<'a>, usize), StageError> {
     let adam = trainer.settings.policy.adam;
     let metrics = dir.join("metrics.jsonl");
-    let put = |trainer: &mut Trainer<'a>, (state, model, adam): (State, ScalarModel, Adam)| {
+    let put = |trainer: &mut Trainer<'a>, (state, model, adam): (LoopState, ScalarModel, Adam)| {
         (trainer.kl_coef, trainer.entropy_coef) = (state.kl_coef, state.entropy_coef);
         (trainer.model, trainer.adam) = (model, adam);
     };
     let found = checkpoint::load(&dir.join(CHECKPOINTS), &trainer.model, adam, &context.device)?;
     if let Some(found) = found {
-        let State { updates, metrics_bytes, requests_bytes, .. } = found.0;
+        let LoopState { updates, metrics_bytes, requests_bytes, .. } = found.0;
         tracing::info!("{run}: continuing after update {updates}");
         cut(&metrics, metrics_bytes).map_err(StageError::io(&metrics))?;
         requests.cut(requests_bytes)?;
@@ -242,10 +242,10 @@ impl Loop<'_> {
         }
     }
 
-    fn state(&self, updates: usize) -> Result<State, StageError> {
+    fn state(&self, updates: usize) -> Result<LoopState, StageError> {
         let (kl_coef, entropy_coef) = (self.trainer.kl_coef, self.trainer.entropy_coef);
         let (metrics_bytes, requests_bytes) = (self.log.bytes()?, self.requests.bytes);
-        Ok(State { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
+        Ok(LoopState { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     }
 
     fn save(&self, updates: usize) -> Result<(), StageError> {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 
 /// Measures on held-out labels; which ones there are depends on the label type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Quality {
+#[schemars(rename = "Quality")]
+pub struct RewardQuality {
     /// Held-out labels.
     pub n: u64,
     /// best_of_N: labels where r prefers what the labeler did. scalar_compare: differences of the right sign.
@@ -29,7 +30,7 @@ pub struct Quality {
     pub mean_squared_error: Option<f64>,
 }
 
-impl Quality {
+impl RewardQuality {
     /// `rewards`: of all samples of all labels in order, on the labels' scale; all labels have one type.
     pub fn measure(labels: &[Label], rewards: &[f32]) -> Self {
         let n = labels.len() as u64;
@@ -137,7 +138,7 @@ mod tests {
             label(&[5, 6, 6], Judgement::Best(2)),
             label(&[1, 2, 3], Judgement::Best(0)),
         ];
-        let quality = Quality::measure(&labels, &[0.0, 2.0, 1.0, 0.0, 3.0, 3.0, 0.0, 1.0, 0.0]);
+        let quality = RewardQuality::measure(&labels, &[0.0, 2.0, 1.0, 0.0, 3.0, 3.0, 0.0, 1.0, 0.0]);
         assert_eq!((quality.n, quality.correct, quality.judged), (3, Some(2), Some(3)));
         assert!((quality.chance.unwrap() - 4.0 / 9.0).abs() < 1e-12);
         assert_eq!(quality.accuracy(), Some(Accuracy { correct: 2, n: 3, chance: 4.0 / 9.0 }));
@@ -147,7 +148,7 @@ mod tests {
     #[test]
     fn ratings_have_a_correlation_and_an_error() {
         let labels: Vec<Label> = [1.0, 2.0, 4.0].into_iter().map(|r| label(&[1], Judgement::Rating(r))).collect();
-        let quality = Quality::measure(&labels, &[1.0, 2.0, 3.0]);
+        let quality = RewardQuality::measure(&labels, &[1.0, 2.0, 3.0]);
         assert!((quality.correlation.unwrap() - 0.981_981).abs() < 1e-5);
         assert!((quality.mean_squared_error.unwrap() - 1.0 / 3.0).abs() < 1e-12);
         assert_eq!((quality.accuracy(), quality.n), (None, 3));
@@ -157,7 +158,7 @@ mod tests {
     fn differences_are_of_the_second_from_the_first() {
         let labels: Vec<Label> =
             [1.0, -2.0, 0.0].into_iter().map(|d| label(&[1, 2], Judgement::Difference(d))).collect();
-        let quality = Quality::measure(&labels, &[0.0, 1.0, 0.0, 2.0, 5.0, 6.0]);
+        let quality = RewardQuality::measure(&labels, &[0.0, 1.0, 0.0, 2.0, 5.0, 6.0]);
         assert_eq!((quality.correct, quality.judged, quality.n), (Some(1), Some(2), 3));
         assert!((quality.mean_squared_error.unwrap() - (0.0 + 16.0 + 1.0) / 3.0).abs() < 1e-12);
     }
@@ -166,16 +167,16 @@ mod tests {
     fn a_flipped_sign_is_worse_than_chance_in_every_type() {
         let choices: Vec<Label> = (0..40).map(|_| label(&[1, 2, 3, 4], Judgement::Best(0))).collect();
         let wrong: Vec<f32> = (0..40).flat_map(|_| [0.0, 1.0, 2.0, 3.0]).collect();
-        assert!(Quality::measure(&choices, &wrong).worse_than_chance());
+        assert!(RewardQuality::measure(&choices, &wrong).worse_than_chance());
         let numbers = || (0..40u8).map(|i| f32::from(i) - 20.5);
         let flipped: Vec<f32> = numbers().map(|x| -x).collect();
         let ratings: Vec<Label> = numbers().map(|x| label(&[1], Judgement::Rating(x))).collect();
-        assert!(Quality::measure(&ratings, &flipped).worse_than_chance());
+        assert!(RewardQuality::measure(&ratings, &flipped).worse_than_chance());
         let pairs: Vec<Label> = numbers().map(|x| label(&[1, 2], Judgement::Difference(x))).collect();
         let flipped: Vec<f32> = numbers().flat_map(|x| [x, 0.0]).collect();
-        assert!(Quality::measure(&pairs, &flipped).worse_than_chance());
+        assert!(RewardQuality::measure(&pairs, &flipped).worse_than_chance());
         let right: Vec<f32> = numbers().flat_map(|x| [0.0, x]).collect();
-        assert!(!Quality::measure(&pairs, &right).worse_than_chance());
-        assert!(!Quality::measure(&[], &[]).worse_than_chance());
+        assert!(!RewardQuality::measure(&pairs, &right).worse_than_chance());
+        assert!(!RewardQuality::measure(&[], &[]).worse_than_chance());
     }
 }

@@ -1,10 +1,10 @@
 //! Training the reward model r: a copy of ρ with a new scalar head, normalised on samples of ρ before and after
 //! training on the labels (paper section 2.2; released code: train_reward.py, label_types.py).
 
-use super::quality::Quality;
+use super::quality::RewardQuality;
 use super::training::Training;
 use crate::context::{CHECKPOINTS, Context, StageError};
-use crate::label::{Judgement, Kind, Label, kind_of};
+use crate::label::{Judgement, Label, LabelKind, kind_of};
 use crate::labeler::{gather, sample_each};
 use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
@@ -36,24 +36,25 @@ pub const FILE: &str = "reward.json";
 
 /// reward.json.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-pub struct Summary {
+#[schemars(rename = "Summary")]
+pub struct RewardSummary {
     pub normalization: Normalization,
     /// best_of_N, scalar_rating or scalar_compare.
     pub label_type: String,
     /// On held-out labels.
     #[serde(flatten)]
-    pub quality: Quality,
+    pub quality: RewardQuality,
     pub final_loss: f32,
     /// Labels that it was trained on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub labels: Option<u64>,
     /// After the first round: how the r before this one does on this round's new labels, of the policy that it made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub before: Option<Quality>,
+    pub before: Option<RewardQuality>,
 }
 
 /// Everything reward training needs.
-pub struct Inputs<'a> {
+pub struct RewardInputs<'a> {
     pub reference: &'a Gpt2,
     pub task: &'a Task,
     pub queries: &'a [Query],
@@ -81,13 +82,19 @@ pub fn key(spec: &Spec, labels: &[Key], previous: Option<&Key>) -> Result<Key, S
 }
 
 /// r's directory.
-pub fn run(context: &Context, run: &str, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+pub fn run(
+    context: &Context,
+    run: &str,
+    spec: &Spec,
+    key: &Key,
+    inputs: &RewardInputs<'_>,
+) -> Result<PathBuf, StageError> {
     context.artifact(Some(run), key, |work| train(context, spec, inputs, &work.dir))
 }
 
 /// Loads r with its normalisation.
-pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, Summary), StageError> {
-    let summary: Summary = read_beside(dir)?;
+pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, RewardSummary), StageError> {
+    let summary: RewardSummary = read_beside(dir)?;
     Ok((Scorer { model: load_scalar(dir, &context.device)?, normalization: summary.normalization }, summary))
 }
 
@@ -98,7 +105,7 @@ pub fn read_beside<T: DeserializeOwned>(dir: &Path) -> Result<T, StageError> {
     serde_json::from_str(&text).map_err(|e| StageError::Input(format!("{}: {e}", path.display())))
 }
 
-fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Result<(), StageError> {
+fn train(context: &Context, spec: &Spec, inputs: &RewardInputs<'_>, dir: &Path) -> Result<(), StageError> {
     let r = &spec.reward;
     let gathered = gather(inputs.labels, spec.collect.labels)?;
     let (labels, held_out) = (gathered.training, gathered.held_out);
@@ -142,7 +149,7 @@ fn train(context: &Context, spec: &Spec, inputs: &Inputs<'_>, dir: &Path) -> Res
         });
     }
     save_scalar(dir, &model, inputs.end_of_text)?;
-    let summary = Summary {
+    let summary = RewardSummary {
         normalization: after,
         label_type: kind.to_string(),
         quality,
@@ -166,9 +173,14 @@ fn of_round(purpose: &str, round: usize) -> String {
 }
 
 /// How a model's raw scores agree with labels.
-fn measure(spec: &Spec, inputs: &Inputs<'_>, model: &ScalarModel, labels: &[Label]) -> Result<Quality, StageError> {
+fn measure(
+    spec: &Spec,
+    inputs: &RewardInputs<'_>,
+    model: &ScalarModel,
+    labels: &[Label],
+) -> Result<RewardQuality, StageError> {
     let rows: Vec<Query> = labels.iter().flat_map(|label| label_rows(spec, inputs, label)).collect();
-    Ok(Quality::measure(labels, &raw_scores(model, &rows)?))
+    Ok(RewardQuality::measure(labels, &raw_scores(model, &rows)?))
 }
 
 /// Mean and deviation over samples of ρ that r starts with: the labels' own, so that it need not first learn their
@@ -190,10 +202,10 @@ fn starting_scale(labels: &[Label]) -> Result<(f64, f64), StageError> {
 fn fit(
     context: &Context,
     spec: &Spec,
-    inputs: &Inputs<'_>,
+    inputs: &RewardInputs<'_>,
     model: RewardModel,
     labels: &[Label],
-    (kind, dir): (Kind, &Path),
+    (kind, dir): (LabelKind, &Path),
 ) -> Result<(RewardModel, f32), StageError> {
     let r = &spec.reward;
     let steps = (labels.len() * r.epochs).div_ceil(r.batch_size);
@@ -221,7 +233,7 @@ fn fit(
 pub fn step(
     model: RewardModel,
     adam: &mut Adam,
-    kind: Kind,
+    kind: LabelKind,
     labels: &[(Vec<Query>, Judgement)],
     lr: f64,
 ) -> Result<(RewardModel, f32), ModelError> {
@@ -241,14 +253,14 @@ pub fn step(
 }
 
 /// The mean loss of judgements of one type. `rewards`: of all their samples in order, `[judgements · samples]`.
-fn loss_of(kind: Kind, rewards: Tensor<1>, judgements: &[Judgement], device: &Device) -> Tensor<1> {
+fn loss_of(kind: LabelKind, rewards: Tensor<1>, judgements: &[Judgement], device: &Device) -> Tensor<1> {
     let n = judgements.len();
     let numbers = || {
         let numbers = judgements.iter().filter_map(|judgement| judgement.number());
         Tensor::<1>::from_data(TensorData::new(numbers.collect(), [n]), device)
     };
     match kind {
-        Kind::Best { candidates } => {
+        LabelKind::Best { candidates } => {
             let best = judgements.iter().filter_map(|judgement| match judgement {
                 Judgement::Best(best) => Some(*best as i32),
                 _ => None,
@@ -256,8 +268,8 @@ fn loss_of(kind: Kind, rewards: Tensor<1>, judgements: &[Judgement], device: &De
             let best = Tensor::<1, Int>::from_data(TensorData::new(best.collect(), [n]), device);
             loss(rewards.reshape([n, candidates]), best)
         }
-        Kind::Rating => rating_loss(rewards, numbers()),
-        Kind::Difference => difference_loss(rewards.reshape([n, 2]), numbers()),
+        LabelKind::Rating => rating_loss(rewards, numbers()),
+        LabelKind::Difference => difference_loss(rewards.reshape([n, 2]), numbers()),
     }
 }
 
@@ -265,7 +277,7 @@ fn loss_of(kind: Kind, rewards: Tensor<1>, judgements: &[Judgement], device: &De
 fn normalization_rows(
     context: &Context,
     spec: &Spec,
-    inputs: &Inputs<'_>,
+    inputs: &RewardInputs<'_>,
     dir: &Path,
 ) -> Result<Vec<Query>, StageError> {
     let picked =
@@ -278,7 +290,7 @@ fn normalization_rows(
 
 /// A label's samples as rows of query and response, as wide as scored rows are. What programs judged is truncated here;
 /// what people saw was truncated before they saw it, and stays as it is.
-fn label_rows(spec: &Spec, inputs: &Inputs<'_>, label: &Label) -> Vec<Query> {
+fn label_rows(spec: &Spec, inputs: &RewardInputs<'_>, label: &Label) -> Vec<Query> {
     let row = |sample: &Vec<u32>| match spec.labeler.is().saw_whole {
         true => inputs.task.bare_row(&label.query, sample),
         false => {

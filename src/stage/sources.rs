@@ -8,7 +8,7 @@ use crate::data::files;
 use crate::data::hub::Hub;
 use crate::data::source::Want;
 use crate::results::SourceRecord;
-use crate::sources::{Catalogue, Finder, Folder, Place, SourceUse};
+use crate::sources::{Catalogue, Finder, Folder, SourcePlace, SourceUse};
 use crate::spec::Spec;
 use crate::tensorflow::is_checkpoint;
 use std::collections::BTreeMap;
@@ -161,7 +161,7 @@ fn pin_data(spec: &mut Spec, finder: &Finder<'_>, want: Want) -> Result<Option<S
     Ok(Some(record))
 }
 
-fn of_source(name: &str, place: &Place) -> SourceRecord {
+fn of_source(name: &str, place: &SourcePlace) -> SourceRecord {
     SourceRecord { source: Some(name.into()), place: Some(place.describe()), ..SourceRecord::default() }
 }
 

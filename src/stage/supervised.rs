@@ -38,7 +38,7 @@ pub struct Trial {
 
 /// supervised.json beside the weights.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
+pub struct SupervisedSummary {
     pub trials: Vec<Trial>,
     /// The learning rate that was kept.
     pub lr: f64,
@@ -49,7 +49,7 @@ pub struct Summary {
 }
 
 /// Everything fine-tuning needs.
-pub struct Inputs<'a> {
+pub struct SupervisedInputs<'a> {
     pub reference: &'a Gpt2,
     pub tokenizer: &'a Tokenizer,
     pub corpus: &'a Corpus,
@@ -67,18 +67,18 @@ pub fn key(spec: &Spec, reference: &Key) -> Result<Option<Key>, StageError> {
 }
 
 /// The fine-tuned model's directory.
-pub fn run(context: &Context, spec: &Spec, key: &Key, inputs: &Inputs<'_>) -> Result<PathBuf, StageError> {
+pub fn run(context: &Context, spec: &Spec, key: &Key, inputs: &SupervisedInputs<'_>) -> Result<PathBuf, StageError> {
     context.artifact(None, key, |work| sweep(context, spec, inputs, work))
 }
 
 /// A row to learn: tokens, and from which position on they are to be predicted (the first token never is).
 #[derive(Debug, Clone, PartialEq)]
-pub struct Row {
+pub struct TrainingRow {
     pub tokens: Vec<u32>,
     pub from: usize,
 }
 
-impl Row {
+impl TrainingRow {
     /// How many tokens are to be predicted.
     fn predicted(&self) -> usize {
         self.tokens.len().saturating_sub(self.from.max(1))
@@ -86,20 +86,20 @@ impl Row {
 }
 
 /// The task's documents as one stream with `<|endoftext|>` between them, cut into rows.
-fn text_rows(inputs: &Inputs<'_>, length: usize) -> Result<Vec<Row>, StageError> {
+fn text_rows(inputs: &SupervisedInputs<'_>, length: usize) -> Result<Vec<TrainingRow>, StageError> {
     let stream = stream_of(&inputs.corpus.train, inputs.tokenizer)?;
-    Ok(stream.chunks_exact(length + 1).map(|tokens| Row { tokens: tokens.to_vec(), from: 1 }).collect())
+    Ok(stream.chunks_exact(length + 1).map(|tokens| TrainingRow { tokens: tokens.to_vec(), from: 1 }).collect())
 }
 
 /// Each query followed by its summary and the text that ends a response, within the response's length.
-fn summary_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError> {
+fn summary_rows(spec: &Spec, inputs: &SupervisedInputs<'_>) -> Result<Vec<TrainingRow>, StageError> {
     let mut rows = Vec::new();
     for example in inputs.examples {
         let Some(summary) = &example.summary else { continue };
         let response = summary_response(summary, inputs.tokenizer, &spec.task)?;
         let query: Vec<u32> = example.query.iter().flatten().copied().collect();
         let from = query.len();
-        rows.push(Row { tokens: query.into_iter().chain(response).collect(), from });
+        rows.push(TrainingRow { tokens: query.into_iter().chain(response).collect(), from });
     }
     if rows.is_empty() {
         return Err(StageError::Input(
@@ -110,86 +110,127 @@ fn summary_rows(spec: &Spec, inputs: &Inputs<'_>) -> Result<Vec<Row>, StageError
     Ok(rows)
 }
 
-fn sweep(context: &Context, spec: &Spec, inputs: &Inputs<'_>, work: &Work) -> Result<(), StageError> {
-    let s = &spec.supervised;
+/// Rows to learn from; those of text must fit the model.
+fn rows_of(spec: &Spec, inputs: &SupervisedInputs<'_>) -> Result<Vec<TrainingRow>, StageError> {
+    let length = spec.supervised.sequence_length;
     let context_length = inputs.reference.dimensions().context;
-    let mut rows = match s.on {
-        SupervisedOn::Nothing => Vec::new(),
-        SupervisedOn::Text if s.sequence_length > context_length => {
-            return Err(StageError::Input(format!(
-                "supervised.sequence_length: {} tokens do not fit the model's context of {context_length}",
-                s.sequence_length
-            )));
-        }
-        SupervisedOn::Text => text_rows(inputs, s.sequence_length)?,
-        SupervisedOn::Summaries => summary_rows(spec, inputs)?,
-    };
-    // The split is a random one, the same for every learning rate.
+    match spec.supervised.on {
+        SupervisedOn::Nothing => Ok(Vec::new()),
+        SupervisedOn::Text if length > context_length => Err(StageError::Input(format!(
+            "supervised.sequence_length: {length} tokens do not fit the model's context of {context_length}"
+        ))),
+        SupervisedOn::Text => text_rows(inputs, length),
+        SupervisedOn::Summaries => summary_rows(spec, inputs),
+    }
+}
+
+/// Validation and training rows: a random split, the same for every learning rate.
+fn split(spec: &Spec, rows: &[TrainingRow]) -> Result<(Vec<TrainingRow>, Vec<TrainingRow>), StageError> {
+    let held_out = spec.supervised.validation;
     let order = random::shuffled(spec.seed, "supervised validation", rows.len(), 0, rows.len());
-    if s.validation * 2 > rows.len() {
+    if held_out * 2 > rows.len() {
         return Err(StageError::Input(format!(
-            "supervised.validation: {} rows are to be held out of {}; lower it, or use more text",
-            s.validation,
+            "supervised.validation: {held_out} rows are to be held out of {}; lower it, or use more text",
             rows.len()
         )));
     }
-    rows = order.into_iter().map(|i| rows[i].clone()).collect();
-    let training = rows.split_off(s.validation);
-    let (validation, training) = (&rows[..], &training[..]);
-    let before = loss_of(inputs.reference, validation)?;
+    let mut validation: Vec<TrainingRow> = order.into_iter().map(|i| rows[i].clone()).collect();
+    let training = validation.split_off(held_out);
+    Ok((validation, training))
+}
+
+/// The trials of a sweep and its best model so far, as a killed one left them.
+struct Sweep {
+    dir: PathBuf,
+    trials: Vec<Trial>,
+}
+
+impl Sweep {
+    fn resume(work: &Work) -> Self {
+        let dir = work.dir.join(CHECKPOINTS);
+        let progress = Self::progress(&dir);
+        let trials = match progress.exists() {
+            true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
+                tracing::warn!("{e}; the sweep begins again");
+                Vec::new()
+            }),
+            false => Vec::new(),
+        };
+        Self { dir, trials }
+    }
+
+    fn progress(dir: &Path) -> PathBuf {
+        dir.join("trials.json")
+    }
+
+    fn best_dir(&self) -> PathBuf {
+        self.dir.join("best")
+    }
+
+    /// Learning rate and validation loss of the best trial.
+    fn best(&self) -> Option<(f64, f64)> {
+        self.trials.iter().filter_map(|t| Some((t.lr, t.validation_loss?))).min_by(|a, b| a.1.total_cmp(&b.1))
+    }
+
+    /// A model's validation loss, none where it is no number; the model is kept where it is the best so far.
+    fn judge(
+        &self,
+        lr: f64,
+        model: &Gpt2,
+        validation: &[TrainingRow],
+        inputs: &SupervisedInputs<'_>,
+    ) -> Result<Option<f64>, StageError> {
+        let loss = loss_of(model, validation)?;
+        tracing::info!("supervised: lr {lr:.2e}: validation loss {loss:.4}");
+        if loss < self.best().map_or(f64::INFINITY, |(_, loss)| loss) {
+            save_gpt2(&self.best_dir(), model, inputs.tokenizer.end_of_text())?;
+        }
+        Ok(Some(loss).filter(|loss| loss.is_finite()))
+    }
+
+    fn add(&mut self, trial: Trial) -> Result<(), StageError> {
+        self.trials.push(trial);
+        // The best model so far counts on being what it was.
+        let best = self.best().map(|_| Part::whole(&self.dir, "best/model.safetensors")).transpose();
+        let progress = Self::progress(&self.dir);
+        let written = best.and_then(|best| seal::write(&progress, &self.trials, best.into_iter().collect()));
+        written.map_err(StageError::io(&progress))
+    }
+}
+
+fn sweep(context: &Context, spec: &Spec, inputs: &SupervisedInputs<'_>, work: &Work) -> Result<(), StageError> {
+    let s = &spec.supervised;
+    let (validation, training) = split(spec, &rows_of(spec, inputs)?)?;
+    let before = loss_of(inputs.reference, &validation)?;
     tracing::info!(
         "supervised: {} training and {} validation rows, validation loss {before:.4} before",
         training.len(),
         validation.len()
     );
-    let sweep = work.dir.join(CHECKPOINTS);
-    let progress = sweep.join("trials.json");
-    let mut trials: Vec<Trial> = match progress.exists() {
-        true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
-            tracing::warn!("{e}; the sweep begins again");
-            Vec::new()
-        }),
-        false => Vec::new(),
-    };
-    let best_dir = sweep.join("best");
-    for (i, lr) in s.lrs.iter().enumerate().skip(trials.len()) {
-        let best = best_of(&trials);
-        let mut validation_loss = None;
-        if let Some(model) = train(context, spec, inputs, training, *lr, &sweep.join(i.to_string()))? {
-            let loss = loss_of(&model, validation)?;
-            tracing::info!("supervised: lr {lr:.2e}: validation loss {loss:.4}");
-            if loss < best.map_or(f64::INFINITY, |(_, loss)| loss) {
-                save_gpt2(&best_dir, &model, inputs.tokenizer.end_of_text())?;
-            }
-            validation_loss = Some(loss).filter(|loss| loss.is_finite());
-        }
-        trials.push(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) });
-        // The best model so far counts on being what it was.
-        let best = best_of(&trials).map(|_| Part::whole(&sweep, "best/model.safetensors")).transpose();
-        let written = best.and_then(|best| seal::write(&progress, &trials, best.into_iter().collect()));
-        written.map_err(StageError::io(&progress))?;
+    let mut sweep = Sweep::resume(work);
+    for (i, lr) in s.lrs.iter().enumerate().skip(sweep.trials.len()) {
+        let validation_loss = match train(context, spec, inputs, &training, *lr, &sweep.dir.join(i.to_string()))? {
+            Some(model) => sweep.judge(*lr, &model, &validation, inputs)?,
+            None => None,
+        };
+        sweep.add(Trial { lr: *lr, validation_loss, steps: steps(s, training.len()) })?;
     }
-    let Some((lr, _)) = best_of(&trials) else {
+    let Some((lr, _)) = sweep.best() else {
         let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();
         return Err(StageError::Guard { name: "nan", message });
     };
-    let model = load_gpt2(&best_dir, &context.device)?;
+    let model = load_gpt2(&sweep.best_dir(), &context.device)?;
     save_gpt2(&work.dir, &model, inputs.tokenizer.end_of_text())?;
     inputs.tokenizer.save(&work.dir)?;
-    let summary = Summary {
+    let summary = SupervisedSummary {
         lr,
-        trials,
+        trials: sweep.trials,
         validation_loss_before: before,
         validation_rows: validation.len(),
         training_rows: training.len(),
     };
     let path = work.dir.join("supervised.json");
     write_atomic(&path, format!("{:#}\n", serde_json::to_value(&summary)?).as_bytes()).map_err(StageError::io(path))
-}
-
-/// Learning rate and validation loss of the best trial.
-fn best_of(trials: &[Trial]) -> Option<(f64, f64)> {
-    trials.iter().filter_map(|t| Some((t.lr, t.validation_loss?))).min_by(|a, b| a.1.total_cmp(&b.1))
 }
 
 fn steps(s: &SupervisedSpec, rows: usize) -> usize {
@@ -205,8 +246,8 @@ pub fn cosine(lr: f64, step: usize, steps: usize) -> f64 {
 fn train(
     context: &Context,
     spec: &Spec,
-    inputs: &Inputs<'_>,
-    rows: &[Row],
+    inputs: &SupervisedInputs<'_>,
+    rows: &[TrainingRow],
     lr: f64,
     checkpoints: &Path,
 ) -> Result<Option<Gpt2>, StageError> {
@@ -223,14 +264,14 @@ fn train(
     let trained = training.run(inputs.reference.clone(), &context.device, |step, model, adam| {
         let count = s.batch_size.min(rows.len() * s.epochs - step * s.batch_size);
         let picked = random::shuffled(spec.seed, "supervised order", rows.len(), step * s.batch_size, count);
-        let picked: Vec<(usize, &Row)> = picked.iter().map(|i| &rows[*i]).enumerate().collect();
+        let picked: Vec<(usize, &TrainingRow)> = picked.iter().map(|i| &rows[*i]).enumerate().collect();
         let tokens: usize = picked.iter().map(|(_, r)| r.predicted()).sum();
         let stream = |first: usize| {
             random::stream(spec.seed, &format!("supervised dropout {lr}"), (step * s.batch_size + first) as u64)
         };
         let (found, losses) = gradients(&model, &picked, shard_rows(&context.device).min(GPU_ROWS), |model, shard| {
             let mut dropout = Dropout::new(s.dropout, stream(shard[0].0));
-            let rows: Vec<&Row> = shard.iter().map(|(_, row)| *row).collect();
+            let rows: Vec<&TrainingRow> = shard.iter().map(|(_, row)| *row).collect();
             let loss = summed_loss(model, &rows, (s.dropout > 0.0).then_some(&mut dropout))? / tokens as f64;
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
@@ -249,7 +290,7 @@ fn train(
 }
 
 /// Sum over the rows' tokens of -log ρ(token | before) -> `[1]`; rows are padded on the right to the longest.
-fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Result<Tensor<1>, ModelError> {
+fn summed_loss(model: &Gpt2, rows: &[&TrainingRow], dropout: Option<&mut Dropout>) -> Result<Tensor<1>, ModelError> {
     let longest = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(1);
     let device = model.device();
     // The last token is only predicted.
@@ -277,11 +318,11 @@ fn summed_loss(model: &Gpt2, rows: &[&Row], dropout: Option<&mut Dropout>) -> Re
 }
 
 /// Mean loss per predicted token, without dropout.
-pub fn loss_of(model: &Gpt2, rows: &[Row]) -> Result<f64, StageError> {
+pub fn loss_of(model: &Gpt2, rows: &[TrainingRow]) -> Result<f64, StageError> {
     let sums = map_shards(rows, shard_rows(&model.device()).min(GPU_ROWS), |rows| {
-        let rows: Vec<&Row> = rows.iter().collect();
+        let rows: Vec<&TrainingRow> = rows.iter().collect();
         Ok::<_, ModelError>(f64::from(to_vec(summed_loss(model, &rows, None)?)?[0]))
     })?;
-    let tokens: usize = rows.iter().map(Row::predicted).sum();
+    let tokens: usize = rows.iter().map(TrainingRow::predicted).sum();
     Ok(sums.iter().sum::<f64>() / tokens.max(1) as f64)
 }

@@ -2,7 +2,7 @@
 //! against losses that are no numbers. A killed loop continues from its last checkpoint to the same weights.
 
 use crate::context::{Context, Kept, StageError};
-use crate::model::checkpoint::{self, State};
+use crate::model::checkpoint::{self, LoopState};
 use crate::model::gpt2::Weights;
 use crate::model::optimizer::Adam;
 use crate::spec::AdamSpec;
@@ -69,7 +69,7 @@ impl Training<'_> {
     }
 
     fn save<M: Weights + Clone>(&self, step: usize, model: &M, adam: &Adam) -> Result<(), StageError> {
-        let state = State { updates: step, kl_coef: 0.0, entropy_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
+        let state = LoopState { updates: step, kl_coef: 0.0, entropy_coef: 0.0, metrics_bytes: 0, requests_bytes: 0 };
         Ok(checkpoint::save(&self.checkpoints, &state, model, adam, &[])?)
     }
 }

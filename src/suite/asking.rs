@@ -2,11 +2,11 @@
 //! asked yet does not keep the others from it.
 
 use super::asked::comparison::{Compared, Side, compare, writer_of};
-use super::asked::writers::Desk;
-use super::asked::{Asking, Standing, accuracy, agreement, question_id, scores};
-use super::files::{QuestionRecord, State};
+use super::asked::writers::ReadyMember;
+use super::asked::{Asking, QuestionStanding, accuracy, agreement, question_id, scores};
+use super::files::{MemberState, QuestionRecord};
 use super::results::{MemberResults, SuiteResults};
-use super::types::{Asked, Baseline, Comparison, Makes};
+use super::types::{Baseline, Makes, MemberComparison, Respondents};
 use crate::context::{Context, StageError};
 use crate::results::Outcome;
 use crate::store::atomic::write_atomic;
@@ -21,9 +21,9 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
     let suite = &results.suite;
     let out = &results.dir;
     let folder = match (&suite.preference.batches, suite.preference.kind) {
-        (_, Asked::Simulated) => out.join(ASKED),
-        (Some(given), Asked::Human) => PathBuf::from(given),
-        (None, Asked::Human) => {
+        (_, Respondents::Simulated) => out.join(ASKED),
+        (Some(given), Respondents::Human) => PathBuf::from(given),
+        (None, Respondents::Human) => {
             let profile = results.manifest.as_ref().and_then(|m| m.profile.as_ref());
             Path::new("labels").join(profile.map_or(suite.name.clone(), |profile| format!("{}-{profile}", suite.name)))
         }
@@ -55,10 +55,10 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
 }
 
 /// A result of asking as a line of the manifest.
-fn record(id: &str, seed: Option<u64>, standing: Result<Standing, StageError>) -> QuestionRecord {
+fn record(id: &str, seed: Option<u64>, standing: Result<QuestionStanding, StageError>) -> QuestionRecord {
     let (outcome, message) = match standing {
-        Ok(Standing::Answered) => (Outcome::Done, None),
-        Ok(Standing::Waiting { done, of, at }) => {
+        Ok(QuestionStanding::Answered) => (Outcome::Done, None),
+        Ok(QuestionStanding::Waiting { done, of, at }) => {
             (Outcome::Waiting, Some(format!("waits for people: {done} of {of} are answered in {}", at.display())))
         }
         Err(error) => {
@@ -66,22 +66,22 @@ fn record(id: &str, seed: Option<u64>, standing: Result<Standing, StageError>) -
             (error.outcome(), Some(error.to_string()))
         }
     };
-    QuestionRecord { id: id.into(), seed, state: State::of(outcome), exit_code: outcome.code(), message }
+    QuestionRecord { id: id.into(), seed, state: MemberState::of(outcome), exit_code: outcome.code(), message }
 }
 
 /// A question that a missing member keeps from being asked; the member's own exit code says that something failed.
 fn kept(id: &str, seed: Option<u64>, why: String) -> QuestionRecord {
-    QuestionRecord { id: id.into(), seed, state: State::Pending, exit_code: 0, message: Some(why) }
+    QuestionRecord { id: id.into(), seed, state: MemberState::Pending, exit_code: 0, message: Some(why) }
 }
 
-fn open<'c>(asking: &Asking<'c>, member: &MemberResults, contexts: usize) -> Result<Desk<'c>, StageError> {
+fn open<'c>(asking: &Asking<'c>, member: &MemberResults, contexts: usize) -> Result<ReadyMember<'c>, StageError> {
     let missing = || StageError::Input(format!("member {} has no results", member.name));
     let run = member.run.as_ref().ok_or_else(missing)?;
     let dir = member.results.as_ref().map(|r| r.dir.clone()).ok_or_else(missing)?;
-    Desk::open(asking.context, &member.name, &dir, run, contexts)
+    ReadyMember::open(asking.context, &member.name, &dir, run, contexts)
 }
 
-fn comparison(asking: &Asking<'_>, results: &SuiteResults, c: &Comparison, seed: u64) -> QuestionRecord {
+fn comparison(asking: &Asking<'_>, results: &SuiteResults, c: &MemberComparison, seed: u64) -> QuestionRecord {
     let id = question_id(&[&c.a, &c.b], seed);
     let member = |name: &str| results.members.iter().find(|m| m.name == name && m.seed == seed);
     let mut found = Vec::new();
@@ -116,7 +116,7 @@ fn scored_by_all(asking: &Asking<'_>, results: &SuiteResults, task: &str, seed: 
         let open = |m: &&MemberResults| open(asking, m, asking.settings.contexts);
         let desks = members.iter().map(open).collect::<Result<Vec<_>, _>>()?;
         save(&results.dir, &id, &scores::score(&id, task, seed, &desks)?)?;
-        Ok(Standing::Answered)
+        Ok(QuestionStanding::Answered)
     };
     record(&id, Some(seed), score())
 }
@@ -124,22 +124,22 @@ fn scored_by_all(asking: &Asking<'_>, results: &SuiteResults, task: &str, seed: 
 fn compared(
     asking: &Asking<'_>,
     results: &SuiteResults,
-    c: &Comparison,
+    c: &MemberComparison,
     members: &[&MemberResults],
-) -> Result<Standing, StageError> {
+) -> Result<QuestionStanding, StageError> {
     let desks = members.iter().map(|m| open(asking, m, asking.settings.contexts)).collect::<Result<Vec<_>, _>>()?;
     let first = desks.first().ok_or_else(|| StageError::Input("a comparison needs a member".into()))?;
     let side = |name: &str| match desks.iter().find(|desk| desk.member == name) {
-        Some(desk) => Side { name: name.into(), desk, writer: super::asked::writers::Writer::Policy },
+        Some(desk) => Side { name: name.into(), desk, writer: super::asked::writers::TextSource::Policy },
         None => Side { name: name.into(), desk: first, writer: writer_of(name) },
     };
     let task = c.task.clone().unwrap_or_else(|| first.task());
-    let (found, standing): (Compared, Standing) = compare(asking, &task, &side(&c.a), &side(&c.b))?;
+    let (found, standing): (Compared, QuestionStanding) = compare(asking, &task, &side(&c.a), &side(&c.b))?;
     save(&results.dir, &found.id, &found)?;
     Ok(standing)
 }
 
-fn agree(asking: &Asking<'_>, member: &MemberResults, out: &Path) -> Result<Standing, StageError> {
+fn agree(asking: &Asking<'_>, member: &MemberResults, out: &Path) -> Result<QuestionStanding, StageError> {
     let desk = open(asking, member, asking.settings.contexts)?;
     let (found, standing) = agreement::measure(asking, &desk)?;
     save(out, &found.id, &found)?;
@@ -162,12 +162,16 @@ fn accurate(asking: &Asking<'_>, results: &SuiteResults) -> QuestionRecord {
     record("accuracy", first, judge(asking, results, &members))
 }
 
-fn judge(asking: &Asking<'_>, results: &SuiteResults, members: &[&MemberResults]) -> Result<Standing, StageError> {
+fn judge(
+    asking: &Asking<'_>,
+    results: &SuiteResults,
+    members: &[&MemberResults],
+) -> Result<QuestionStanding, StageError> {
     let open = |m: &&MemberResults| open(asking, m, asking.settings.judged);
     let desks = members.iter().filter(|m| m.missing.is_none()).map(open).collect::<Result<Vec<_>, _>>()?;
     let standing = accuracy::ask(asking, &desks.iter().collect::<Vec<_>>(), &results.dir.join(ASKED))?;
     // Where nobody is asked, nobody is waited for: the table's rows say what is missing.
-    Ok(if asking.simulated() { Standing::Answered } else { standing })
+    Ok(if asking.simulated() { QuestionStanding::Answered } else { standing })
 }
 
 fn save(out: &Path, id: &str, value: &impl Serialize) -> Result<(), StageError> {

@@ -8,8 +8,9 @@ use std::path::Path;
 
 /// Where a member, a question or a whole suite stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[schemars(rename = "State")]
 #[serde(rename_all = "lowercase")]
-pub enum State {
+pub enum MemberState {
     /// Not begun.
     Pending,
     Running,
@@ -27,7 +28,7 @@ pub enum State {
     Interrupted,
 }
 
-impl State {
+impl MemberState {
     /// The word used in the file.
     pub fn word(self) -> &'static str {
         match self {
@@ -54,18 +55,18 @@ impl State {
 }
 
 /// How many ended how: "2 done, 1 waiting, 3 failed".
-pub fn counted(states: &[State]) -> String {
+pub fn counted(states: &[MemberState]) -> String {
     let all = [
-        State::Done,
-        State::Waiting,
-        State::Stopped,
-        State::Failed,
-        State::Running,
-        State::Interrupted,
-        State::Pending,
-        State::LeftOut,
+        MemberState::Done,
+        MemberState::Waiting,
+        MemberState::Stopped,
+        MemberState::Failed,
+        MemberState::Running,
+        MemberState::Interrupted,
+        MemberState::Pending,
+        MemberState::LeftOut,
     ];
-    let count = |state: State| states.iter().filter(|other| **other == state).count();
+    let count = |state: MemberState| states.iter().filter(|other| **other == state).count();
     let words: Vec<String> = all
         .into_iter()
         .filter(|state| count(*state) > 0)
@@ -81,7 +82,7 @@ pub struct MemberRecord {
     pub seed: u64,
     /// Its results directory, relative to the suite's.
     pub dir: String,
-    pub state: State,
+    pub state: MemberState,
     pub exit_code: Option<i32>,
     /// Of the last time it was run; what was done is found done in no time.
     pub seconds: Option<f64>,
@@ -93,7 +94,7 @@ pub struct MemberRecord {
 pub struct QuestionRecord {
     pub id: String,
     pub seed: Option<u64>,
-    pub state: State,
+    pub state: MemberState,
     pub exit_code: i32,
     /// What is missing: a model, answers, or what went wrong.
     pub message: Option<String>,
@@ -104,7 +105,7 @@ pub struct QuestionRecord {
 pub struct SuiteManifest {
     pub name: String,
     pub makes: String,
-    pub state: State,
+    pub state: MemberState,
     pub profile: Option<String>,
     pub program_version: String,
     pub git_commit: Option<String>,
@@ -136,7 +137,7 @@ impl SuiteManifest {
     /// Members that were left out and have no results, each once.
     pub fn left_out(&self) -> Vec<&str> {
         let mut names: Vec<&str> =
-            self.members.iter().filter(|m| m.state == State::LeftOut).map(|m| m.member.as_str()).collect();
+            self.members.iter().filter(|m| m.state == MemberState::LeftOut).map(|m| m.member.as_str()).collect();
         names.dedup();
         names
     }
@@ -144,9 +145,10 @@ impl SuiteManifest {
     /// As the file says, but for what it says to be running in a directory that nobody works in: that was killed.
     pub fn now(mut self, dir: &Path) -> Self {
         let all = self.members.iter_mut().map(|m| &mut m.state).chain(self.questions.iter_mut().map(|q| &mut q.state));
-        let running: Vec<&mut State> = all.chain([&mut self.state]).filter(|state| **state == State::Running).collect();
+        let running: Vec<&mut MemberState> =
+            all.chain([&mut self.state]).filter(|state| **state == MemberState::Running).collect();
         if !running.is_empty() && !is_held(dir) {
-            running.into_iter().for_each(|state| *state = State::Interrupted);
+            running.into_iter().for_each(|state| *state = MemberState::Interrupted);
         }
         self
     }
@@ -163,7 +165,7 @@ mod tests {
     #[test]
     fn states_are_counted_in_words() {
         assert_eq!(
-            counted(&[State::Failed, State::Waiting, State::Failed, State::Done]),
+            counted(&[MemberState::Failed, MemberState::Waiting, MemberState::Failed, MemberState::Done]),
             "1 done, 1 waiting, 2 failed"
         );
     }
@@ -179,8 +181,14 @@ mod tests {
             let manifest = serde_json::from_value::<SuiteManifest>(text.clone()).unwrap().now(dir);
             (manifest.state, manifest.members.iter().map(|m| m.state).collect::<Vec<_>>())
         };
-        assert_eq!(states(dir.path()), (State::Interrupted, vec![State::Done, State::Interrupted, State::Pending]));
+        assert_eq!(
+            states(dir.path()),
+            (MemberState::Interrupted, vec![MemberState::Done, MemberState::Interrupted, MemberState::Pending])
+        );
         let _lock = crate::store::lock::Lock::acquire(dir.path()).unwrap().unwrap();
-        assert_eq!(states(dir.path()), (State::Running, vec![State::Done, State::Running, State::Pending]));
+        assert_eq!(
+            states(dir.path()),
+            (MemberState::Running, vec![MemberState::Done, MemberState::Running, MemberState::Pending])
+        );
     }
 }

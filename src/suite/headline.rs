@@ -1,6 +1,6 @@
 //! How a suite ended, in words: the first line of its page and the last of its run.
 
-use super::files::{State, SuiteManifest};
+use super::files::{MemberState, SuiteManifest};
 use crate::results::Table;
 
 /// How many runs and questions are done, what became of the others, and how many values hold the paper's.
@@ -19,22 +19,22 @@ pub fn headline(manifest: Option<&SuiteManifest>, tables: &[Table]) -> String {
 }
 
 fn states(manifest: &SuiteManifest) -> String {
-    let all: Vec<State> =
+    let all: Vec<MemberState> =
         manifest.members.iter().map(|m| m.state).chain(manifest.questions.iter().map(|q| q.state)).collect();
     let what = if manifest.questions.is_empty() { "runs" } else { "runs and questions to readers" };
-    let count = |state: State| all.iter().filter(|s| **s == state).count();
-    let done = count(State::Done);
+    let count = |state: MemberState| all.iter().filter(|s| **s == state).count();
+    let done = count(MemberState::Done);
     if done == all.len() {
         return format!("All {} {what} are done.", all.len());
     }
     let others = [
-        (State::Running, "running"),
-        (State::Interrupted, "interrupted"),
-        (State::Waiting, "waiting for people"),
-        (State::Stopped, "stopped"),
-        (State::Failed, "failed"),
-        (State::Pending, "not begun"),
-        (State::LeftOut, "left out"),
+        (MemberState::Running, "running"),
+        (MemberState::Interrupted, "interrupted"),
+        (MemberState::Waiting, "waiting for people"),
+        (MemberState::Stopped, "stopped"),
+        (MemberState::Failed, "failed"),
+        (MemberState::Pending, "not begun"),
+        (MemberState::LeftOut, "left out"),
     ];
     let others: Vec<String> = others
         .into_iter()
@@ -42,7 +42,7 @@ fn states(manifest: &SuiteManifest) -> String {
             Some((count(state), word)).filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}"))
         })
         .collect();
-    let failed = manifest.members.iter().find(|m| m.state == State::Failed);
+    let failed = manifest.members.iter().find(|m| m.state == MemberState::Failed);
     let why = failed
         .and_then(|m| Some(format!(" {} failed: {}.", m.dir.trim_start_matches("members/"), m.error.as_deref()?)));
     format!("{done} of {} {what} are done; {}.{}", all.len(), others.join(", "), why.unwrap_or_default())

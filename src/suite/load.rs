@@ -5,14 +5,14 @@ use super::schema::of_suites;
 use super::types::{Baseline, Member, Members, Suite};
 use crate::spec::paths::{portable, settle};
 use crate::spec::schema::did_you_mean;
-use crate::spec::source::{Kind, Node, merge, parse_value, problem_at, read};
+use crate::spec::source::{Node, NodeKind, merge, parse_value, problem_at, read};
 use crate::spec::{self, Loaded, Origin, Problem, Selection};
 use serde_json::{Value, json};
 use std::path::Path;
 
 /// What the command line adds to a suite.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct SuiteOptions {
     /// `member.NAME.KEY=value` for one member, `preference.KEY=value` for the suite, `KEY=value` for every member.
     pub set: Vec<String>,
     /// Of the suite, and of every member.
@@ -27,7 +27,7 @@ pub struct Options {
     pub selection: Selection,
 }
 
-impl Options {
+impl SuiteOptions {
     /// What is said of a spec, as a suite takes it.
     pub fn of(options: &spec::Options) -> Self {
         Self {
@@ -42,7 +42,7 @@ impl Options {
     }
 }
 
-impl Default for Options {
+impl Default for SuiteOptions {
     fn default() -> Self {
         Self {
             set: Vec::new(),
@@ -86,7 +86,7 @@ pub fn member_folder(name: &str, seed: u64) -> String {
 }
 
 /// Reads and checks a suite. Err: every mistake found, of the suite in the order of the file, then of its members.
-pub fn load(path: &Path, options: &Options) -> Result<LoadedSuite, Vec<Problem>> {
+pub fn load(path: &Path, options: &SuiteOptions) -> Result<LoadedSuite, Vec<Problem>> {
     let mut sheet = Sheet { path, options, problems: Vec::new() };
     let mut file = read(path)?;
     sheet.check(&mut file);
@@ -133,7 +133,7 @@ struct Layout<'a> {
 
 struct Sheet<'a> {
     path: &'a Path,
-    options: &'a Options,
+    options: &'a SuiteOptions,
     problems: Vec<Problem>,
 }
 
@@ -441,10 +441,10 @@ fn flat(set: &toml::Table) -> Vec<String> {
 fn keyed(set: &Node) -> Vec<(String, &Node)> {
     fn walk<'n>(node: &'n Node, key: &str, out: &mut Vec<(String, &'n Node)>) {
         match &node.kind {
-            Kind::Table(table) => table.iter().for_each(|(k, child)| {
+            NodeKind::Table(table) => table.iter().for_each(|(k, child)| {
                 walk(child, &if key.is_empty() { k.clone() } else { format!("{key}.{k}") }, out);
             }),
-            Kind::Leaf(_) => out.push((key.to_string(), node)),
+            NodeKind::Leaf(_) => out.push((key.to_string(), node)),
         }
     }
     let mut out = Vec::new();

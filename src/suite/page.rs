@@ -1,9 +1,9 @@
 //! report.html of a suite: one file without outside references, in the style of a single run's.
 
 use super::draw::notes;
-use super::files::{State, SuiteManifest};
+use super::files::{MemberState, SuiteManifest};
 use super::headline::headline;
-use super::plots::Drawn;
+use super::plots::FinishedPlot;
 use super::results::{MemberResults, SuiteResults};
 use super::types::Makes;
 use crate::report::cards::sample;
@@ -14,7 +14,7 @@ use crate::results::Table;
 const SHOWN: usize = 3;
 
 /// The whole page.
-pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String {
+pub fn page(results: &SuiteResults, tables: &[Table], plots: &[FinishedPlot]) -> String {
     let mut out = head(&results.suite.name);
     out += &format!("<p>{}</p>\n", escape(&results.suite.description));
     out += &format!("<p class=\"result\">{}</p>\n", escape(&headline(results.manifest.as_ref(), tables)));
@@ -43,7 +43,7 @@ pub fn page(results: &SuiteResults, tables: &[Table], plots: &[Drawn]) -> String
     out + "</body></html>\n"
 }
 
-fn figure(plot: &Drawn) -> String {
+fn figure(plot: &FinishedPlot) -> String {
     format!(
         "<figure role=\"img\" aria-label=\"{}\">{}<figcaption>{}</figcaption></figure>\n",
         escape(&plot.title),
@@ -82,7 +82,7 @@ fn members(manifest: &SuiteManifest) -> String {
     let mut rows = String::new();
     for m in &manifest.members {
         let link = match m.state {
-            State::Done => format!("<a href=\"{0}/report.html\">{1}</a>", escape(&m.dir), escape(&m.member)),
+            MemberState::Done => format!("<a href=\"{0}/report.html\">{1}</a>", escape(&m.dir), escape(&m.member)),
             _ => escape(&m.member),
         };
         let seconds = m.seconds.map_or_else(|| "–".into(), |s| format!("{s:.0} s"));

@@ -23,7 +23,7 @@ pub enum Grade {
 /// What a table's numbers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum NumberKind {
     /// Percent for the first-named model.
     WinRate,
     /// F1 x 100.
@@ -60,7 +60,7 @@ pub struct Paper {
 pub struct PaperTable {
     pub id: String,
     pub title: String,
-    pub kind: Kind,
+    pub kind: NumberKind,
     /// Of every row that has none of its own.
     pub grade: Grade,
     /// Where in the paper, and how it came here.
@@ -116,19 +116,21 @@ pub struct PaperRow {
 
 impl PaperRow {
     /// Whether it has every key that a row of this kind needs.
-    fn is_complete(&self, kind: Kind) -> bool {
+    fn is_complete(&self, kind: NumberKind) -> bool {
         match kind {
-            Kind::WinRate => {
+            NumberKind::WinRate => {
                 self.task.is_some() && self.a.is_some() && self.b.is_some() && share_of_100(self.percent_a)
             }
-            Kind::Rouge => self.r_avg.is_some() && self.model.is_some() && self.task.is_some(),
-            Kind::Count => self.of.is_some() && self.cnndm.is_some() && self.tldr.is_some(),
-            Kind::Agreement => self.percent.is_some() && self.plus_minus.is_some() && self.pair.is_some(),
-            Kind::Score => self.log_odds.is_some() && self.percent_positive.is_some() && self.variant.is_some(),
-            Kind::Novelty => share_of_100(self.cnndm) && share_of_100(self.tldr) && self.model.is_some(),
-            Kind::CopiedStart => share_of_100(self.percent) && self.inputs.is_some() && self.model.is_some(),
-            Kind::Curve => self.series.is_some() && self.score.is_some() && self.low <= self.high && self.low.is_some(),
-            Kind::Frontier => self.series.is_some() && self.score.is_some() && self.kl.is_some(),
+            NumberKind::Rouge => self.r_avg.is_some() && self.model.is_some() && self.task.is_some(),
+            NumberKind::Count => self.of.is_some() && self.cnndm.is_some() && self.tldr.is_some(),
+            NumberKind::Agreement => self.percent.is_some() && self.plus_minus.is_some() && self.pair.is_some(),
+            NumberKind::Score => self.log_odds.is_some() && self.percent_positive.is_some() && self.variant.is_some(),
+            NumberKind::Novelty => share_of_100(self.cnndm) && share_of_100(self.tldr) && self.model.is_some(),
+            NumberKind::CopiedStart => share_of_100(self.percent) && self.inputs.is_some() && self.model.is_some(),
+            NumberKind::Curve => {
+                self.series.is_some() && self.score.is_some() && self.low <= self.high && self.low.is_some()
+            }
+            NumberKind::Frontier => self.series.is_some() && self.score.is_some() && self.kl.is_some(),
         }
     }
 }
@@ -143,7 +145,7 @@ fn share_of_100(value: Option<f64>) -> bool {
 
 /// A value of the paper, with the uncertainty that it states and how well it is known here.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Value {
+pub struct PaperValue {
     pub value: f64,
     pub plus_minus: Option<f64>,
     /// The lowest and the highest seed.
@@ -151,7 +153,7 @@ pub struct Value {
     pub grade: Grade,
 }
 
-impl Value {
+impl PaperValue {
     pub fn new(value: f64, grade: Grade) -> Self {
         Self { value, plus_minus: None, range: None, grade }
     }
@@ -189,7 +191,7 @@ pub fn curves() -> &'static [CurvePoint] {
 pub const OPTIMUM: &str = "optimum";
 
 impl Paper {
-    fn rows(&self, kind: Kind) -> impl Iterator<Item = (&PaperRow, Grade)> {
+    fn rows(&self, kind: NumberKind) -> impl Iterator<Item = (&PaperRow, Grade)> {
         let tables = self.tables.iter().filter(move |table| table.kind == kind);
         tables.flat_map(|table| table.rows.iter().map(|row| (row, table.grade_of(row))))
     }
@@ -200,8 +202,8 @@ impl Paper {
     }
 
     /// Percent for `a` against `b` in the table `id`.
-    pub fn win_rate(&self, id: &str, task: &str, a: &str, b: &str) -> Option<Value> {
-        let table = self.table(id).filter(|table| table.kind == Kind::WinRate)?;
+    pub fn win_rate(&self, id: &str, task: &str, a: &str, b: &str) -> Option<PaperValue> {
+        let table = self.table(id).filter(|table| table.kind == NumberKind::WinRate)?;
         table.rows.iter().filter(|row| is(&row.task, task)).find_map(|row| {
             let percent = if is(&row.a, a) && is(&row.b, b) {
                 row.percent_a
@@ -210,84 +212,84 @@ impl Paper {
             } else {
                 None
             };
-            percent.map(|percent| Value::new(percent, table.grade_of(row)))
+            percent.map(|percent| PaperValue::new(percent, table.grade_of(row)))
         })
     }
 
     /// Labels and win rate against zero-shot of figure 4, by labels.
     pub fn win_rates_by_labels(&self, task: &str) -> Vec<(f64, f64)> {
-        let rows = self.rows(Kind::WinRate).filter(|(row, _)| is(&row.task, task));
+        let rows = self.rows(NumberKind::WinRate).filter(|(row, _)| is(&row.task, task));
         rows.filter_map(|(row, _)| Some((row.labels? as f64, row.percent_a?))).collect()
     }
 
     /// Mean of ROUGE-1, -2 and -L.
-    pub fn rouge(&self, task: &str, model: &str) -> Option<Value> {
-        let mut rows = self.rows(Kind::Rouge);
+    pub fn rouge(&self, task: &str, model: &str) -> Option<PaperValue> {
+        let mut rows = self.rows(NumberKind::Rouge);
         let (row, grade) = rows.find(|(row, _)| is(&row.task, task) && is(&row.model, model))?;
-        row.r_avg.map(|value| Value::new(value, grade))
+        row.r_avg.map(|value| PaperValue::new(value, grade))
     }
 
     /// Of the tables that have a column for each task.
-    fn column(&self, kind: Kind, task: &str, model: &str) -> Option<(Value, &PaperRow)> {
+    fn column(&self, kind: NumberKind, task: &str, model: &str) -> Option<(PaperValue, &PaperRow)> {
         let (row, grade) = self.rows(kind).find(|(row, _)| is(&row.model, model))?;
         let value = match task {
             "cnndm" => row.cnndm,
             "tldr" => row.tldr,
             _ => None,
         };
-        Some((Value::new(value?, grade), row))
+        Some((PaperValue::new(value?, grade), row))
     }
 
     /// Accurate summaries, and of how many.
-    pub fn count(&self, task: &str, model: &str) -> Option<(Value, u64)> {
-        let (value, row) = self.column(Kind::Count, task, model)?;
+    pub fn count(&self, task: &str, model: &str) -> Option<(PaperValue, u64)> {
+        let (value, row) = self.column(NumberKind::Count, task, model)?;
         Some((value, row.of?))
     }
 
     /// New sentences, percent.
-    pub fn novelty(&self, task: &str, model: &str) -> Option<Value> {
-        self.column(Kind::Novelty, task, model).map(|(value, _)| value)
+    pub fn novelty(&self, task: &str, model: &str) -> Option<PaperValue> {
+        self.column(NumberKind::Novelty, task, model).map(|(value, _)| value)
     }
 
     /// A model's summaries that begin as their source does, percent; of all sources, or of those with an uninformative
     /// preamble.
-    pub fn copied_start(&self, task: &str, model: &str, preamble: bool) -> Option<Value> {
+    pub fn copied_start(&self, task: &str, model: &str, preamble: bool) -> Option<PaperValue> {
         let inputs = if preamble { "uninformative preamble" } else { "all" };
         let named = |row: &PaperRow| is(&row.task, task) && is(&row.model, model) && is(&row.inputs, inputs);
-        let (row, grade) = self.rows(Kind::CopiedStart).find(|(row, _)| named(row))?;
-        row.percent.map(|percent| Value::new(percent, grade))
+        let (row, grade) = self.rows(NumberKind::CopiedStart).find(|(row, _)| named(row))?;
+        row.percent.map(|percent| PaperValue::new(percent, grade))
     }
 
     /// Percent of pairs of answers; `pair`: "labeler-labeler", "author-labeler", "author-author".
-    pub fn agreement(&self, task: &str, pair: &str) -> Option<Value> {
-        let mut rows = self.rows(Kind::Agreement);
+    pub fn agreement(&self, task: &str, pair: &str) -> Option<PaperValue> {
+        let mut rows = self.rows(NumberKind::Agreement);
         let (row, grade) = rows.find(|(row, _)| is(&row.task, task) && is(&row.pair, pair))?;
-        Some(Value { plus_minus: row.plus_minus, ..Value::new(row.percent?, grade) })
+        Some(PaperValue { plus_minus: row.plus_minus, ..PaperValue::new(row.percent?, grade) })
     }
 
     /// Log-odds, and percent positive.
-    pub fn score(&self, variant: &str) -> Option<(Value, Value)> {
-        let (row, grade) = self.rows(Kind::Score).find(|(row, _)| is(&row.variant, variant))?;
-        Some((Value::new(row.log_odds?, grade), Value::new(row.percent_positive?, grade)))
+    pub fn score(&self, variant: &str) -> Option<(PaperValue, PaperValue)> {
+        let (row, grade) = self.rows(NumberKind::Score).find(|(row, _)| is(&row.variant, variant))?;
+        Some((PaperValue::new(row.log_odds?, grade), PaperValue::new(row.percent_positive?, grade)))
     }
 
     /// Score at the end of a curve of figure 2, with the range of its seeds.
-    pub fn curve_end(&self, series: &str) -> Option<Value> {
-        let (row, grade) = self.rows(Kind::Curve).find(|(row, _)| is(&row.series, series))?;
-        Some(Value { range: row.low.zip(row.high), ..Value::new(row.score?, grade) })
+    pub fn curve_end(&self, series: &str) -> Option<PaperValue> {
+        let (row, grade) = self.rows(NumberKind::Curve).find(|(row, _)| is(&row.series, series))?;
+        Some(PaperValue { range: row.low.zip(row.high), ..PaperValue::new(row.score?, grade) })
     }
 
     /// KL and score of every point of a series of figure 3.
     pub fn frontier(&self, series: &str) -> Vec<(f64, f64)> {
-        let rows = self.rows(Kind::Frontier).filter(|(row, _)| is(&row.series, series));
+        let rows = self.rows(NumberKind::Frontier).filter(|(row, _)| is(&row.series, series));
         rows.filter_map(|(row, _)| row.kl.zip(row.score)).collect()
     }
 
     /// Score of the policy of a series that was steered to a KL of `target`.
-    pub fn frontier_score(&self, series: &str, target: f64) -> Option<Value> {
-        let mut rows = self.rows(Kind::Frontier);
+    pub fn frontier_score(&self, series: &str, target: f64) -> Option<PaperValue> {
+        let mut rows = self.rows(NumberKind::Frontier);
         let (row, grade) = rows.find(|(row, _)| is(&row.series, series) && row.target == Some(target))?;
-        row.score.map(|score| Value::new(score, grade))
+        row.score.map(|score| PaperValue::new(score, grade))
     }
 }
 
@@ -382,7 +384,7 @@ mod tests {
         assert_eq!(paper.win_rate("table1_style_preference", "descriptiveness", "5k offline", "mock sentiment"), None);
         assert_eq!(paper.rouge("cnndm", "60k").unwrap().value, 28.731);
         assert_eq!(paper.rouge("tldr", "30k"), None);
-        assert_eq!(paper.count("tldr", "60k").unwrap(), (Value::new(26.0, Grade::A), 30));
+        assert_eq!(paper.count("tldr", "60k").unwrap(), (PaperValue::new(26.0, Grade::A), 30));
         assert_eq!(paper.agreement("tldr", "labeler-labeler").unwrap().reach(), (44.0, 48.0));
         assert_eq!(paper.novelty("cnndm", "60k").unwrap().value, 2.49);
         assert_eq!(paper.copied_start("cnndm", "60k", true).unwrap().value, 1.4);

@@ -4,10 +4,10 @@ use super::asked::agreement::Agreed;
 use super::asked::comparison::Compared;
 use super::asked::scores::Scored;
 use super::asked::writers::task_word;
-use super::files::{State, SuiteManifest};
+use super::files::{MemberState, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
-use super::types::{Asked, Baseline, Makes, Member, Suite};
+use super::types::{Baseline, Makes, Member, Respondents, Suite};
 use crate::results::{Evaluation, Results, ResultsError, Run, Texts, Writer, read_json, read_text, with_origin};
 use crate::spec::{self, Spec};
 use serde::de::DeserializeOwned;
@@ -183,7 +183,7 @@ impl SuiteResults {
         let specs = || self.members.iter().filter_map(MemberResults::spec);
         add(specs().any(|s| s.task.data.synthetic.is_some()), "synthetic text".into());
         add(specs().any(|s| s.model.weights.pretrain.is_some()), "a small model made here".into());
-        let asks = self.suite.makes.asks() && self.suite.preference.kind == Asked::Simulated;
+        let asks = self.suite.makes.asks() && self.suite.preference.kind == Respondents::Simulated;
         add(asks || specs().any(|s| s.labeler.is().simulated && !s.reward.is_given()), "simulated labelers".into());
         // r_s answers for people where the paper had people: everywhere but in the mock study.
         let study = self.suite.makes.is_mock_study();
@@ -255,7 +255,7 @@ fn read_member(
         left_out: false,
     };
     let record = manifest.and_then(|m| m.record(name, seed));
-    found.left_out = record.is_some_and(|r| r.state == State::LeftOut);
+    found.left_out = record.is_some_and(|r| r.state == MemberState::LeftOut);
     let state = record.map_or("not run", |r| r.state.word());
     let reason = record.and_then(|r| r.error.clone()).map(|error| format!(": {error}")).unwrap_or_default();
     let why = format!("{state}{reason}");

@@ -1,6 +1,6 @@
 //! The suite spec as a person writes it: which experiments, at which seeds, make which table or figure of the paper.
 //!
-//! These types are the single definition of the format, as spec/types.rs is of an experiment's: serde reads them, schemars
+//! These types are the single definition of the format, as spec/types is of an experiment's: serde reads them, schemars
 //! makes `schemas/suite.schema.json` from them, and files are checked against that.
 
 use crate::spec::SimulatedSpec;
@@ -32,7 +32,7 @@ pub struct Suite {
     pub seeds: Vec<u64>,
     /// Of tables 1 and 5 and figure 4: which models are compared.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub comparisons: Vec<Comparison>,
+    pub comparisons: Vec<MemberComparison>,
     #[serde(default)]
     pub preference: Preference,
     /// The experiments, by names that become folders.
@@ -182,8 +182,9 @@ impl JsonSchema for Members {
 /// Two writers whose texts are compared: each a member's name, or "zero-shot" (ρ), "lead-3" or "reference" (the reference
 /// summaries) of the other's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename = "Comparison")]
 #[serde(deny_unknown_fields)]
-pub struct Comparison {
+pub struct MemberComparison {
     pub a: String,
     pub b: String,
     /// The paper's word for the task, to find its row. Default: the member's `task.preset`.
@@ -193,8 +194,9 @@ pub struct Comparison {
 
 /// Who is asked.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename = "Asked")]
 #[serde(rename_all = "snake_case")]
-pub enum Asked {
+pub enum Respondents {
     /// People: the suite writes batches of questions, and waits (exit code 3) for their answers.
     #[default]
     Human,
@@ -215,7 +217,7 @@ pub struct Preference {
     /// Texts shown at once: 2 (a, b), or 4 (two of each).
     #[schemars(range(min = 2, max = 4))]
     pub ways: usize,
-    pub kind: Asked,
+    pub kind: Respondents,
     /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite, `labels/NAME-PROFILE`
     /// with a profile.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -237,7 +239,7 @@ impl Default for Preference {
             contexts: 1024,
             labelers: 3,
             ways: 2,
-            kind: Asked::Human,
+            kind: Respondents::Human,
             batches: None,
             authors: Vec::new(),
             simulated: None,

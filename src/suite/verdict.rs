@@ -1,7 +1,7 @@
 //! How a number of ours stands to the paper's: inside our interval or not, and on the same side of what the table is about
 //! (an even preference, chance, a baseline). Short words, because they stand in a table's cells.
 
-use super::paper::Value;
+use super::paper::PaperValue;
 
 /// A number of ours with its 95% interval; NaN where it has none.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -27,7 +27,7 @@ pub struct Middle<'a> {
 }
 
 /// The words. `middle`: `None` where only the size counts.
-pub fn verdict(ours: Ours, paper: Option<Value>, middle: Option<Middle<'_>>) -> String {
+pub fn verdict(ours: Ours, paper: Option<PaperValue>, middle: Option<Middle<'_>>) -> String {
     let side = middle.map(|middle| side(ours, middle));
     let Some(paper) = paper else {
         return match (side, middle) {
@@ -102,8 +102,8 @@ mod tests {
         Ours { value, low, high }
     }
 
-    fn paper(value: f64) -> Option<Value> {
-        Some(Value::new(value, Grade::A))
+    fn paper(value: f64) -> Option<PaperValue> {
+        Some(PaperValue::new(value, Grade::A))
     }
 
     #[test]
@@ -129,12 +129,12 @@ mod tests {
 
     #[test]
     fn a_stated_uncertainty_widens_the_paper() {
-        let value = Some(Value { plus_minus: Some(2.0), ..Value::new(38.0, Grade::A) });
+        let value = Some(PaperValue { plus_minus: Some(2.0), ..PaperValue::new(38.0, Grade::A) });
         assert_eq!(verdict(at(42.0, 39.5, 44.0), value, None), "paper's value inside the interval");
         assert_eq!(verdict(at(45.0, 43.0, 47.0), value, None), "above the paper's");
         assert_eq!(verdict(at(30.0, 28.0, 32.0), value, None), "below the paper's");
         assert_eq!(verdict(at(30.0, 28.0, 32.0), None, None), "no value of the paper");
-        let seeds = Some(Value { range: Some((3.24, 3.3)), ..Value::new(3.267, Grade::A) });
+        let seeds = Some(PaperValue { range: Some((3.24, 3.3)), ..PaperValue::new(3.267, Grade::A) });
         assert_eq!(verdict(at(3.29, f64::NAN, f64::NAN), seeds, None), "paper's value inside the interval");
         assert_eq!(verdict(at(3.31, f64::NAN, f64::NAN), seeds, None), "above the paper's");
     }

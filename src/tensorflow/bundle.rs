@@ -23,7 +23,7 @@ const OBJECT_GRAPH: &str = "_CHECKPOINTABLE_OBJECT_GRAPH";
 
 /// A tensor of the index.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Entry {
+pub struct TensorEntry {
     /// Number of TensorFlow's DataType.
     dtype: u64,
     /// Outermost first; a scalar has none.
@@ -42,7 +42,7 @@ pub struct Entry {
 pub struct Bundle {
     prefix: PathBuf,
     shards: u64,
-    entries: BTreeMap<String, Entry>,
+    entries: BTreeMap<String, TensorEntry>,
 }
 
 /// Names of TensorFlow's types (types.proto), as numpy and TensorFlow write them.
@@ -153,7 +153,7 @@ impl Bundle {
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.entries.keys().map(String::as_str)
     }
-    pub fn get(&self, name: &str) -> Option<&Entry> {
+    pub fn get(&self, name: &str) -> Option<&TensorEntry> {
         self.entries.get(name)
     }
     /// Whether TensorFlow 2 or Keras saved it, by objects rather than by variable names.
@@ -170,7 +170,7 @@ impl Bundle {
         TensorflowError::tensor(self.index(), name, message)
     }
 
-    fn shard(&self, entry: &Entry) -> PathBuf {
+    fn shard(&self, entry: &TensorEntry) -> PathBuf {
         with_ending(&self.prefix, &shard_ending(entry.shard, self.shards))
     }
 
@@ -178,7 +178,7 @@ impl Bundle {
     ///
     /// # Errors
     /// Each of these, with the tensor's name.
-    pub fn check(&self, name: &str) -> Result<&Entry, TensorflowError> {
+    pub fn check(&self, name: &str) -> Result<&TensorEntry, TensorflowError> {
         let entry = self.get(name).ok_or_else(|| self.error(name, "is missing"))?;
         if entry.partitioned {
             return Err(self.error(name, "is cut into parts (a partitioned variable), which are not put together here"));
@@ -273,8 +273,8 @@ fn decoder(dtype: u64) -> Option<(usize, Decoder)> {
 }
 
 /// A BundleEntryProto; `None` where it is damaged.
-fn entry(bytes: &[u8]) -> Option<Entry> {
-    let mut entry = Entry::default();
+fn entry(bytes: &[u8]) -> Option<TensorEntry> {
+    let mut entry = TensorEntry::default();
     for field in fields(bytes)? {
         match field {
             (1, Field::Varint(n)) => entry.dtype = n,

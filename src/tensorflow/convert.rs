@@ -20,14 +20,14 @@ use std::path::{Path, PathBuf};
 /// What a scope of a checkpoint holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum ScopeKind {
     LanguageModel,
     /// A language model with a value head.
     Policy,
     RewardModel,
 }
 
-impl Kind {
+impl ScopeKind {
     /// For a person.
     pub fn word(self) -> &'static str {
         match self {
@@ -41,7 +41,7 @@ impl Kind {
 /// What was written; `import.json` beside the weights.
 #[derive(Debug, Clone, Serialize)]
 pub struct Imported {
-    pub kind: Kind,
+    pub kind: ScopeKind,
     /// The checkpoint's files, without their endings.
     pub from: String,
     /// Empty for the original GPT-2, which has none.
@@ -80,15 +80,15 @@ pub fn import(checkpoint: &Checkpoint, scope: Option<&str>, to: &Path) -> Result
     let scalar: Vec<Name> = scalar.into_iter().chain(head).collect();
     let weights = to.join("model.safetensors");
     match kind {
-        Kind::LanguageModel => write(bundle, &scope, &trunk, &weights)?,
-        Kind::RewardModel => write(bundle, &scope, &scalar, &weights)?,
-        Kind::Policy => {
+        ScopeKind::LanguageModel => write(bundle, &scope, &trunk, &weights)?,
+        ScopeKind::RewardModel => write(bundle, &scope, &scalar, &weights)?,
+        ScopeKind::Policy => {
             write(bundle, &scope, &trunk, &weights)?;
             write(bundle, &scope, &scalar, &to.join("with_value_head.safetensors"))?;
         }
     }
     tokenizer.save(to)?;
-    if kind == Kind::RewardModel {
+    if kind == ScopeKind::RewardModel {
         let [gain, bias] = names::NORM.map(|name| one(bundle, &within(&scope, name)));
         let normalization = Normalization { gain: f64::from(gain?), bias: f64::from(bias?) };
         write_json(&to.join("reward.json"), &json!({ "normalization": normalization }))?;
@@ -103,7 +103,7 @@ pub fn import(checkpoint: &Checkpoint, scope: Option<&str>, to: &Path) -> Result
         scope,
     };
     write_json(&to.join("import.json"), &json!(imported))?;
-    let of = if kind == Kind::RewardModel { Architecture::Scalar } else { Architecture::LanguageModel };
+    let of = if kind == ScopeKind::RewardModel { Architecture::Scalar } else { Architecture::LanguageModel };
     let config = Config { dimensions: d, vocab, layer_norm_epsilon: LAYER_NORM_EPSILON, tied: true };
     write_config(to, &config, of, tokenizer.end_of_text())?;
     Ok(imported)

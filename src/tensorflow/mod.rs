@@ -19,9 +19,9 @@ mod names;
 mod table;
 mod wire;
 
-pub use bundle::{Bundle, Entry};
+pub use bundle::{Bundle, TensorEntry};
 pub use checkpoint::{Checkpoint, is_checkpoint};
-pub use convert::{Imported, Kind, import, imported};
+pub use convert::{Imported, ScopeKind, import, imported};
 pub use crc32c::{crc32c, masked};
 pub use download::download;
 pub use names::shown as shown_scope;

@@ -6,7 +6,7 @@
 //! `[1, width]` and `[1]` here: the same numbers in the same order.
 
 use super::bundle::Bundle;
-use super::{Kind, TensorflowError};
+use super::{ScopeKind, TensorflowError};
 use crate::data::error::list;
 use crate::spec::Dimensions;
 
@@ -84,12 +84,12 @@ pub fn within(scope: &str, name: &str) -> String {
 }
 
 /// What a scope holds, by its heads.
-pub fn kind(bundle: &Bundle, scope: &str) -> Kind {
+pub fn kind(bundle: &Bundle, scope: &str) -> ScopeKind {
     let has = |name: &str| bundle.get(&within(scope, name)).is_some();
     match (has("model/heads/reward/w"), has("model/heads/value/w")) {
-        (true, _) => Kind::RewardModel,
-        (false, true) => Kind::Policy,
-        (false, false) => Kind::LanguageModel,
+        (true, _) => ScopeKind::RewardModel,
+        (false, true) => ScopeKind::Policy,
+        (false, false) => ScopeKind::LanguageModel,
     }
 }
 
@@ -132,11 +132,11 @@ pub fn transformer(d: &Dimensions, vocab: usize) -> Vec<Name> {
 }
 
 /// The two tensors of a head; none for a language model.
-pub fn head(kind: Kind, width: usize) -> Vec<Name> {
+pub fn head(kind: ScopeKind, width: usize) -> Vec<Name> {
     let head = match kind {
-        Kind::LanguageModel => return Vec::new(),
-        Kind::Policy => "value",
-        Kind::RewardModel => "reward",
+        ScopeKind::LanguageModel => return Vec::new(),
+        ScopeKind::Policy => "value",
+        ScopeKind::RewardModel => "reward",
     };
     let name = |part: &str, their_shape: Vec<usize>, ours: &str, our_shape: Vec<usize>| Name {
         theirs: format!("model/heads/{head}/{part}"),
@@ -154,7 +154,7 @@ pub const NORM: [&str; 2] = ["reward_norm/gain", "reward_norm/bias"];
 ///
 /// # Errors
 /// The first tensor that is missing, misshapen, of another type, out of its file, or of no place in the model.
-pub fn check(bundle: &Bundle, scope: &str, kind: Kind, all: &[Name]) -> Result<(), TensorflowError> {
+pub fn check(bundle: &Bundle, scope: &str, kind: ScopeKind, all: &[Name]) -> Result<(), TensorflowError> {
     for name in all {
         let theirs = within(scope, &name.theirs);
         let found = &bundle.check(&theirs)?.shape;
@@ -164,7 +164,7 @@ pub fn check(bundle: &Bundle, scope: &str, kind: Kind, all: &[Name]) -> Result<(
             return Err(bundle.error(&theirs, message));
         }
     }
-    let norm: &[&str] = if kind == Kind::RewardModel { &NORM } else { &[] };
+    let norm: &[&str] = if kind == ScopeKind::RewardModel { &NORM } else { &[] };
     for name in norm {
         let theirs = within(scope, name);
         let shape = &bundle.check(&theirs)?.shape;
@@ -205,7 +205,9 @@ mod tests {
         assert_eq!(of("h.0.ln_2.bias"), Some(("model/h0/ln_2/b", vec![7])));
         assert_eq!(of("ln_f.weight"), Some(("model/ln_f/g", vec![7])));
         let numbers = |shape: &[usize]| shape.iter().product::<usize>();
-        assert!(all.iter().chain(&head(Kind::Policy, 7)).all(|n| numbers(&n.their_shape) == numbers(&n.our_shape)));
+        assert!(
+            all.iter().chain(&head(ScopeKind::Policy, 7)).all(|n| numbers(&n.their_shape) == numbers(&n.our_shape))
+        );
     }
 
     #[test]

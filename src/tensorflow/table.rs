@@ -21,7 +21,7 @@ const TRAILER: usize = 5;
 const LARGEST: u64 = 16 << 20;
 
 /// One entry: key and value.
-pub type Pair = (Vec<u8>, Vec<u8>);
+pub type KeyValue = (Vec<u8>, Vec<u8>);
 
 /// Whether a file ends as such tables do.
 pub fn is_table(path: &Path) -> bool {
@@ -39,7 +39,7 @@ pub fn is_table(path: &Path) -> bool {
 ///
 /// # Errors
 /// A file that is no table, or is damaged: with the block's place in it.
-pub fn read(path: &Path) -> Result<Vec<Pair>, TensorflowError> {
+pub fn read(path: &Path) -> Result<Vec<KeyValue>, TensorflowError> {
     let whole = |message: String| TensorflowError::file(path, message);
     let length = std::fs::metadata(path).map_err(|e| whole(e.to_string()))?.len();
     if length > LARGEST {
@@ -81,7 +81,7 @@ fn place(bytes: &[u8]) -> Option<((u64, u64), &[u8])> {
 }
 
 /// The entries of the block at a place; `left`: bytes of entries that are still believed.
-fn block(path: &Path, body: &[u8], (at, size): (u64, u64), left: &mut usize) -> Result<Vec<Pair>, TensorflowError> {
+fn block(path: &Path, body: &[u8], (at, size): (u64, u64), left: &mut usize) -> Result<Vec<KeyValue>, TensorflowError> {
     let broken = |message: &str| TensorflowError::block(path, at, format!("{message}; fetch the file again"));
     let outside = || broken("lies outside the file: truncated or damaged");
     let from = usize::try_from(at).map_err(|_| outside())?;
@@ -114,11 +114,11 @@ fn block(path: &Path, body: &[u8], (at, size): (u64, u64), left: &mut usize) -> 
 }
 
 /// Keys and values of an unpacked block; `None` where it is damaged.
-fn entries(block: &[u8], left: &mut usize) -> Option<Vec<Pair>> {
+fn entries(block: &[u8], left: &mut usize) -> Option<Vec<KeyValue>> {
     let (rest, count) = block.split_last_chunk::<4>()?;
     let restarts = usize::try_from(u32::from_le_bytes(*count)).ok()?.checked_mul(4)?;
     let mut bytes = rest.get(..rest.len().checked_sub(restarts)?)?;
-    let mut all: Vec<Pair> = Vec::new();
+    let mut all: Vec<KeyValue> = Vec::new();
     while !bytes.is_empty() {
         let (shared, rest) = varint(bytes)?;
         let (own, rest) = varint(rest)?;

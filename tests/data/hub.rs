@@ -3,7 +3,7 @@
 use crate::stand_in_hub::{Fault, Seen, StandInHub, TOKEN, etag};
 use runner::data::files;
 use runner::data::formats::{Want, open};
-use runner::data::hub::{Access, Hub, Kind, Token};
+use runner::data::hub::{Access, Hub, RepositoryKind, Token};
 use runner::data::source::DataError;
 use runner::spec::{ColumnsSpec, DataSpec, TextLines};
 use std::collections::BTreeSet;
@@ -62,7 +62,7 @@ impl Place {
 }
 
 fn get(hub: &Hub, name: &str) -> Result<Vec<u8>, DataError> {
-    let snapshot = hub.snapshot("ada/posts", Kind::Dataset, None)?;
+    let snapshot = hub.snapshot("ada/posts", RepositoryKind::Dataset, None)?;
     let paths = hub.get(&snapshot, &[name.to_string()])?;
     Ok(fs::read(&paths[0]).expect("the file is there"))
 }
@@ -116,7 +116,7 @@ fn what_is_cached_is_not_fetched_again() {
     get(&place.client(), "a.jsonl").expect("cached");
     let paths: Vec<String> = place.hub.seen().into_iter().map(|s| s.path).collect();
     assert_eq!(paths, ["/api/datasets/ada/posts/revision/main"], "only what the branch means now");
-    let pinned = place.client().snapshot("ada/posts", Kind::Dataset, Some(&commit)).expect("known");
+    let pinned = place.client().snapshot("ada/posts", RepositoryKind::Dataset, Some(&commit)).expect("known");
     place.client().get(&pinned, &["a.jsonl".into()]).expect("cached");
     assert!(place.hub.seen().is_empty(), "a commit needs no request");
     get(&place.client(), "b.jsonl").expect("the same content under another name");
@@ -131,7 +131,7 @@ fn revisions_are_branches_and_commits_and_a_commit_stays_what_it_was() {
     place.hub.commit(DATASET, "refs/pr/1", &[("a.jsonl", b"\"proposed\"\n")]);
     let read = |revision: Option<&str>| {
         let hub = place.client();
-        let snapshot = hub.snapshot("ada/posts", Kind::Dataset, revision).expect("there");
+        let snapshot = hub.snapshot("ada/posts", RepositoryKind::Dataset, revision).expect("there");
         let path = hub.get(&snapshot, &["a.jsonl".into()]).expect("fetched").remove(0);
         (snapshot.commit, fs::read_to_string(path).expect("text"))
     };
@@ -140,10 +140,12 @@ fn revisions_are_branches_and_commits_and_a_commit_stays_what_it_was() {
     assert_eq!(read(Some(&old)), (old, "\"old\"\n".into()));
     assert_eq!(read(Some("main")), (new, "\"new\"\n".into()));
     assert_eq!(read(Some("refs/pr/1")).1, "\"proposed\"\n");
-    let unknown = place.client().snapshot("ada/posts", Kind::Dataset, Some("mian")).expect_err("refused").to_string();
+    let unknown =
+        place.client().snapshot("ada/posts", RepositoryKind::Dataset, Some("mian")).expect_err("refused").to_string();
     assert!(unknown.contains("data set ada/posts: there is no revision \"mian\"; did you mean \"main\"?"), "{unknown}");
     let gone = "0".repeat(40);
-    let unknown = place.client().snapshot("ada/posts", Kind::Dataset, Some(&gone)).expect_err("refused").to_string();
+    let unknown =
+        place.client().snapshot("ada/posts", RepositoryKind::Dataset, Some(&gone)).expect_err("refused").to_string();
     assert!(unknown.contains(&format!("there is no revision {gone:?}")), "{unknown}");
 }
 
@@ -170,10 +172,10 @@ fn without_the_network_the_cache_is_enough_or_says_what_it_lacks() {
     assert!(lacking.contains("b.jsonl is not in the cache") && lacking.contains("HF_HUB_OFFLINE is set"), "{lacking}");
     let looking = message(get(&place.client().cache_only(), "b.jsonl"));
     assert!(looking.contains("not in the cache") && looking.contains("a run fetches it"), "{looking}");
-    let pinned = place.offline().snapshot("ada/posts", Kind::Dataset, Some(&commit)).expect("known");
+    let pinned = place.offline().snapshot("ada/posts", RepositoryKind::Dataset, Some(&commit)).expect("known");
     assert_eq!(pinned.names, ["a.jsonl", "b.jsonl"]);
     for (repo, revision) in [("ada/others", None), ("ada/posts", Some("v2")), ("ada/posts", Some(&*"0".repeat(40)))] {
-        let error = place.offline().snapshot(repo, Kind::Dataset, revision).expect_err("not cached");
+        let error = place.offline().snapshot(repo, RepositoryKind::Dataset, revision).expect_err("not cached");
         assert!(error.is_wrong_input() && error.to_string().contains("it is not in the cache"), "{error}");
     }
     assert!(place.hub.seen().is_empty(), "nothing is asked");
@@ -398,7 +400,7 @@ fn repositories_that_cannot_be_had_say_why() {
         missing.contains("there is no file \"b.jsonl\"") && missing.contains("did you mean \"a.jsonl\"?"),
         "{missing}"
     );
-    let outside = place.with_token().snapshot("ada/posts", Kind::Dataset, None).expect("there");
+    let outside = place.with_token().snapshot("ada/posts", RepositoryKind::Dataset, None).expect("there");
     for name in ["../x", "/etc/passwd"] {
         let error = place.with_token().get(&outside, &[name.into()]).expect_err("refused").to_string();
         assert!(error.contains("there is no file"), "{error}");

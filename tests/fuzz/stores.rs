@@ -4,7 +4,7 @@
 use super::each_case;
 use super::mutate::mutated;
 use burn::tensor::Device;
-use runner::model::checkpoint::{self, State};
+use runner::model::checkpoint::{self, LoopState};
 use runner::model::gpt2::Gpt2;
 use runner::model::optimizer::Adam;
 use runner::model::sampling::to_vec;
@@ -68,7 +68,7 @@ fn checkpoints() {
         let line = format!("{{\"update\": {updates}}}\n");
         fs::write(&log, fs::read_to_string(&log).unwrap_or_default() + &line).expect("written");
         let model = Gpt2::init(&ModelSize::Test.dimensions(), 61, updates as u64, &device);
-        let state = State {
+        let state = LoopState {
             updates,
             kl_coef: 0.15 / updates as f64,
             entropy_coef: 0.0,

@@ -2,7 +2,7 @@
 
 use super::models::{changes, limit, scalar_model, weights};
 use super::numbers::{Difference, check, check_tensors, facts, get, tensors};
-use runner::label::{Judgement, Kind};
+use runner::label::{Judgement, LabelKind};
 use runner::model::optimizer::Adam;
 use runner::model::reward_model::RewardModel;
 use runner::rlhf::reward::Normalization;
@@ -45,7 +45,7 @@ fn three_steps_with_gain_and_bias_as_in_the_released_code() {
     for (i, batch) in steps.into_iter().enumerate() {
         let batch: Vec<_> = batch.into_iter().map(|c| (c.rows, Judgement::Best(c.best))).collect();
         let rate = lr * (1.0 - i as f64 / n);
-        let kind = Kind::Best { candidates: 4 };
+        let kind = LabelKind::Best { candidates: 4 };
         let (next, loss) = step(model, &mut adam, kind, &batch, rate).expect("a step");
         model = next;
         losses.push(loss);

@@ -3,7 +3,7 @@
 
 use super::columns::{Names, Want, label_text};
 use super::lines::Lines;
-use super::rows::{Row, RowError, Rows};
+use super::rows::{DelimitedRow, DelimitedRows, RowError};
 use super::{Reader, Record, Tally};
 use crate::data::error::{DataError, file_error, line_error};
 use crate::spec::ColumnsSpec;
@@ -16,7 +16,7 @@ const SEPARATORS: [(u8, &str); 4] = [(b',', ","), (b';', ";"), (b'\t', "tab"), (
 
 /// Rows of one of the two grammars.
 enum Source {
-    Rows(Rows),
+    Rows(DelimitedRows),
     /// Tabs between cells.
     Lines(Lines),
 }
@@ -50,12 +50,12 @@ fn row_error(path: &Path, e: RowError) -> DataError {
     }
 }
 
-fn open_rows(path: &Path, separator: u8) -> Result<Rows, DataError> {
-    Ok(Rows::new(open_text(path).map_err(|e| file_error(path, e))?, separator))
+fn open_rows(path: &Path, separator: u8) -> Result<DelimitedRows, DataError> {
+    Ok(DelimitedRows::new(open_text(path).map_err(|e| file_error(path, e))?, separator))
 }
 
 /// The names in a file's first row.
-fn header(row: &Row) -> Vec<String> {
+fn header(row: &DelimitedRow) -> Vec<String> {
     (0..row.width()).map(|i| String::from_utf8_lossy(row.cell(i)).trim().to_string()).collect()
 }
 
@@ -71,7 +71,7 @@ pub fn named_separator(names: &[String]) -> Option<u8> {
 }
 
 pub fn csv(path: &Path, columns: &ColumnsSpec, want: Want) -> Result<Reader, DataError> {
-    let first = |separator: u8| -> Result<Option<(Rows, Vec<String>)>, DataError> {
+    let first = |separator: u8| -> Result<Option<(DelimitedRows, Vec<String>)>, DataError> {
         let mut rows = open_rows(path, separator)?;
         let names = rows.next_row().map_err(|e| row_error(path, e))?.map(header);
         Ok(names.map(|names| (rows, names)))

@@ -16,7 +16,7 @@ mod tests;
 pub use columns::{Names, Want};
 pub use delimited::named_separator;
 pub use loose::parse as parse_loose;
-pub use rows::{Row, RowError, Rows};
+pub use rows::{DelimitedRow, DelimitedRows, RowError};
 
 use super::error::{DataError, file_error};
 use super::read_report::ReadReport;

@@ -13,7 +13,7 @@ pub enum RowError {
 
 /// A row's cells in one piece of memory.
 #[derive(Debug, Default)]
-pub struct Row {
+pub struct DelimitedRow {
     /// The line that it starts in, from 1; whatever ends lines, and wherever cells have line ends of their own.
     pub line: usize,
     bytes: Vec<u8>,
@@ -21,7 +21,7 @@ pub struct Row {
     ends: Vec<usize>,
 }
 
-impl Row {
+impl DelimitedRow {
     /// Cells of the row, empty ones too.
     pub fn width(&self) -> usize {
         self.ends.len()
@@ -57,23 +57,23 @@ enum At {
 }
 
 /// The rows of a reader, one in memory at a time.
-pub struct Rows {
+pub struct DelimitedRows {
     reader: Box<dyn BufRead>,
     separator: u8,
-    row: Row,
+    row: DelimitedRow,
     /// The line that is being read.
     line: usize,
     /// The last byte was a carriage return, so that a newline belongs to it.
     returned: bool,
 }
 
-impl Rows {
+impl DelimitedRows {
     pub fn new(reader: Box<dyn BufRead>, separator: u8) -> Self {
-        Self { reader, separator, row: Row::default(), line: 1, returned: false }
+        Self { reader, separator, row: DelimitedRow::default(), line: 1, returned: false }
     }
 
     /// The next row that has anything in its line; `None` at the end.
-    pub fn next_row(&mut self) -> Result<Option<&Row>, RowError> {
+    pub fn next_row(&mut self) -> Result<Option<&DelimitedRow>, RowError> {
         loop {
             self.row.bytes.clear();
             self.row.ends.clear();
@@ -89,6 +89,18 @@ impl Rows {
         }
     }
 
+    /// Ends the last row, which need not have a line's end.
+    fn end_file(&mut self, at: At) -> Result<(), RowError> {
+        if at == At::Quoted {
+            let message = "a quote is opened in this row and never closed; double the quotes inside text";
+            return Err(RowError::Line(self.row.line, message.into()));
+        }
+        if at != At::Start || !self.row.ends.is_empty() {
+            self.row.end_cell();
+        }
+        Ok(())
+    }
+
     /// Reads up to a row's end; false: that was the end of the file.
     fn read(&mut self) -> Result<bool, RowError> {
         let mut at = At::Start;
@@ -99,13 +111,7 @@ impl Rows {
                 Err(e) => return Err(RowError::Io(e)),
             };
             if buffer.is_empty() {
-                if at == At::Quoted {
-                    let message = "a quote is opened in this row and never closed; double the quotes inside text";
-                    return Err(RowError::Line(self.row.line, message.into()));
-                }
-                if at != At::Start || !self.row.ends.is_empty() {
-                    self.row.end_cell();
-                }
+                self.end_file(at)?;
                 return Ok(false);
             }
             let (mut used, mut ended) = (0, false);
@@ -158,7 +164,7 @@ impl Rows {
     }
 }
 
-fn misplaced(row: &Row, line: usize) -> RowError {
+fn misplaced(row: &DelimitedRow, line: usize) -> RowError {
     let closed = if line == row.line { String::new() } else { format!(" in line {line}") };
     let message = format!(
         "the quote that opens cell {} is closed{closed} in the middle of text; double the quotes inside text, for else rows \
@@ -175,7 +181,7 @@ mod tests {
 
     fn rows(text: &'static str, capacity: usize) -> Vec<String> {
         let reader = BufReader::with_capacity(capacity, text.as_bytes());
-        let mut rows = Rows::new(Box::new(reader), b',');
+        let mut rows = DelimitedRows::new(Box::new(reader), b',');
         let mut all = Vec::new();
         loop {
             match rows.next_row() {

@@ -67,9 +67,9 @@ impl Hub {
     }
 
     /// Whether the network may be used for a repository of this kind.
-    pub(super) fn access_to(&self, kind: super::Kind) -> Access {
+    pub(super) fn access_to(&self, kind: super::RepositoryKind) -> Access {
         match self.access {
-            Access::Network if self.datasets_offline && kind == super::Kind::Dataset => {
+            Access::Network if self.datasets_offline && kind == super::RepositoryKind::Dataset => {
                 Access::Offline(DATASETS_OFFLINE)
             }
             access => access,
@@ -127,7 +127,7 @@ fn expanded(name: &str, value: &str, variable: Variable<'_>) -> Result<PathBuf, 
 
 #[cfg(test)]
 mod tests {
-    use super::super::Kind;
+    use super::super::RepositoryKind;
     use super::*;
 
     fn try_hub(variables: &[(&str, &str)]) -> Result<Hub, DataError> {
@@ -190,7 +190,7 @@ mod tests {
         assert_eq!(hub(&[("TRANSFORMERS_OFFLINE", "0")]).access, Access::Network);
         assert_eq!(hub(&[("HF_HUB_OFFLINE", "0"), ("TRANSFORMERS_OFFLINE", "1")]).access, Access::Network);
         let data_sets = hub(&[("HF_DATASETS_OFFLINE", "1")]);
-        assert_eq!(data_sets.access_to(Kind::Model), Access::Network);
-        assert_eq!(data_sets.access_to(Kind::Dataset), Access::Offline("HF_DATASETS_OFFLINE"));
+        assert_eq!(data_sets.access_to(RepositoryKind::Model), Access::Network);
+        assert_eq!(data_sets.access_to(RepositoryKind::Dataset), Access::Offline("HF_DATASETS_OFFLINE"));
     }
 }

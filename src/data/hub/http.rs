@@ -25,7 +25,7 @@ const PIECES: usize = 2;
 
 /// Why a request brought nothing.
 #[derive(Debug, Clone)]
-pub enum Failure {
+pub enum RequestFailure {
     /// No connection, or one that broke.
     Unreachable(String),
     /// The hub says no.
@@ -38,7 +38,7 @@ pub enum Failure {
     Stopped,
 }
 
-impl Failure {
+impl RequestFailure {
     /// Whether the same request may succeed later.
     pub fn is_passing(&self) -> bool {
         match self {
@@ -49,7 +49,7 @@ impl Failure {
     }
 }
 
-impl std::fmt::Display for Failure {
+impl std::fmt::Display for RequestFailure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Unreachable(why) | Self::Broken(why) | Self::Setting(why) => f.write_str(why),
@@ -92,13 +92,16 @@ pub struct Client {
 type Response = ureq::http::Response<Body>;
 
 impl Client {
-    pub fn new(hub: &Hub) -> Result<Self, Failure> {
+    pub fn new(hub: &Hub) -> Result<Self, RequestFailure> {
         let origin = origin(&hub.endpoint).filter(|o| o.starts_with("http://") || o.starts_with("https://"));
         let origin = origin.ok_or_else(|| {
-            Failure::Setting(format!("HF_ENDPOINT = {:?} is not an address; it starts with https://", hub.endpoint))
+            RequestFailure::Setting(format!(
+                "HF_ENDPOINT = {:?} is not an address; it starts with https://",
+                hub.endpoint
+            ))
         })?;
         if hub.token.as_ref().is_some_and(|t| !t.0.bytes().all(|b| b.is_ascii_graphic())) {
-            return Err(Failure::Setting("the token (HF_TOKEN) holds characters that no token has".into()));
+            return Err(RequestFailure::Setting("the token (HF_TOKEN) holds characters that no token has".into()));
         }
         let config = Agent::config_builder()
             .max_redirects(0)
@@ -117,16 +120,16 @@ impl Client {
     /// holds a connection for [`SILENCE`], and one that drips for ever.
     fn interruptible<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, Failure> + Send + 'static,
-    ) -> Result<T, Failure> {
+        work: impl FnOnce() -> Result<T, RequestFailure> + Send + 'static,
+    ) -> Result<T, RequestFailure> {
         let (sender, receiver) = sync_channel(1);
         std::thread::spawn(move || sender.send(work()));
-        let gone = || Failure::Broken("the request ended without a result".into());
-        received(&receiver, self.stop.as_deref()).ok_or(Failure::Stopped)?.unwrap_or_else(|| Err(gone()))
+        let gone = || RequestFailure::Broken("the request ended without a result".into());
+        received(&receiver, self.stop.as_deref()).ok_or(RequestFailure::Stopped)?.unwrap_or_else(|| Err(gone()))
     }
 
     /// One request. The token goes to the hub's own address, not to where it redirects.
-    fn request(&self, url: &str, range: Option<&str>) -> Result<Response, Failure> {
+    fn request(&self, url: &str, range: Option<&str>) -> Result<Response, RequestFailure> {
         let mut request = self.agent.get(url);
         if let Some(range) = range {
             request = request.header("Range", range);
@@ -140,15 +143,20 @@ impl Client {
         self.interruptible(move || {
             request.call().map_err(|e| match e {
                 ureq::Error::BadUri(_) | ureq::Error::Http(_) => {
-                    Failure::Broken(format!("{url:?} is not an address: {e}"))
+                    RequestFailure::Broken(format!("{url:?} is not an address: {e}"))
                 }
-                other => Failure::Unreachable(other.to_string()),
+                other => RequestFailure::Unreachable(other.to_string()),
             })
         })
     }
 
     /// Follows redirects until `enough` of them, or to the end.
-    fn follow(&self, url: &str, range: Option<&str>, enough: &dyn Fn(&Response) -> bool) -> Result<Response, Failure> {
+    fn follow(
+        &self,
+        url: &str,
+        range: Option<&str>,
+        enough: &dyn Fn(&Response) -> bool,
+    ) -> Result<Response, RequestFailure> {
         let mut url = url.to_string();
         for _ in 0..MOST_REDIRECTS {
             let response = self.request(&url, range)?;
@@ -158,31 +166,31 @@ impl Client {
             let location = header(response.headers(), "location");
             url = location
                 .and_then(|to| join(&url, &to))
-                .ok_or_else(|| Failure::Broken(format!("{url} redirects to no address")))?;
+                .ok_or_else(|| RequestFailure::Broken(format!("{url} redirects to no address")))?;
         }
-        Err(Failure::Broken(format!("more than {MOST_REDIRECTS} redirects, the last to {url}")))
+        Err(RequestFailure::Broken(format!("more than {MOST_REDIRECTS} redirects, the last to {url}")))
     }
 
     /// A small answer as text.
-    pub fn text(&self, url: &str) -> Result<String, Failure> {
+    pub fn text(&self, url: &str) -> Result<String, RequestFailure> {
         let response = self.refuse(self.follow(url, None, &|_| false)?)?;
         self.interruptible(move || {
             let mut text = String::new();
             match response.into_body().into_reader().take(MOST_TEXT + 1).read_to_string(&mut text) {
                 Ok(_) if text.len() as u64 > MOST_TEXT => {
-                    Err(Failure::Broken(format!("its answer is longer than {} MiB", MOST_TEXT >> 20)))
+                    Err(RequestFailure::Broken(format!("its answer is longer than {} MiB", MOST_TEXT >> 20)))
                 }
                 Ok(_) => Ok(text),
                 Err(e) if e.kind() == io::ErrorKind::InvalidData => {
-                    Err(Failure::Broken("its answer is no text".into()))
+                    Err(RequestFailure::Broken("its answer is no text".into()))
                 }
-                Err(e) => Err(Failure::Unreachable(e.to_string())),
+                Err(e) => Err(RequestFailure::Unreachable(e.to_string())),
             }
         })
     }
 
     /// Check sum and size of a file, from the hub itself: a file in another store is told by `x-linked-etag`.
-    pub fn metadata(&self, url: &str) -> Result<Metadata, Failure> {
+    pub fn metadata(&self, url: &str) -> Result<Metadata, RequestFailure> {
         let told = |r: &Response| {
             let headers = r.headers();
             headers.contains_key("x-linked-etag")
@@ -196,14 +204,14 @@ impl Client {
         let response = self.refuse(response)?;
         let headers = response.headers();
         let etag = header(headers, "x-linked-etag").or_else(|| header(headers, "etag"));
-        let etag = etag.ok_or_else(|| Failure::Broken("its answer has no etag".into()))?;
+        let etag = etag.ok_or_else(|| RequestFailure::Broken("its answer has no etag".into()))?;
         let number = |name| header(headers, name).and_then(|n| n.parse().ok());
         let size = number("x-linked-size").or_else(|| size_of(&response));
         Ok(Metadata { etag, size })
     }
 
     /// Size and, where the server gives one, etag of a file at a plain address.
-    pub fn plain_metadata(&self, url: &str) -> Result<PlainMetadata, Failure> {
+    pub fn plain_metadata(&self, url: &str) -> Result<PlainMetadata, RequestFailure> {
         let mut response = self.follow(url, Some("bytes=0-0"), &|_| false)?;
         if response.status().as_u16() == 416 {
             response = self.follow(url, None, &|_| false)?;
@@ -214,12 +222,12 @@ impl Client {
     }
 
     /// A file's content from byte `start` on.
-    pub fn content(&self, url: &str, start: u64) -> Result<Content, Failure> {
+    pub fn content(&self, url: &str, start: u64) -> Result<Content, RequestFailure> {
         let range = (start > 0).then(|| format!("bytes={start}-"));
         let response = self.refuse(self.follow(url, range.as_deref(), &|_| false)?)?;
         let start = match response.status().as_u16() {
             206 => range_start(response.headers()).filter(|s| *s == start || *s == 0).ok_or_else(|| {
-                Failure::Broken(format!("asked for the bytes from {start} on, the server sent others"))
+                RequestFailure::Broken(format!("asked for the bytes from {start} on, the server sent others"))
             })?,
             _ => 0,
         };
@@ -228,7 +236,7 @@ impl Client {
     }
 
     /// [`refuse`], which reads what a refusal says.
-    fn refuse(&self, response: Response) -> Result<Response, Failure> {
+    fn refuse(&self, response: Response) -> Result<Response, RequestFailure> {
         self.interruptible(move || refuse(response))
     }
 }
@@ -299,7 +307,7 @@ fn size_of(response: &Response) -> Option<u64> {
 }
 
 /// An answer that is none of success or redirect is a failure.
-fn refuse(response: Response) -> Result<Response, Failure> {
+fn refuse(response: Response) -> Result<Response, RequestFailure> {
     let code = response.status().as_u16();
     if response.status().is_success() || response.status().is_redirection() {
         return Ok(response);
@@ -313,7 +321,7 @@ fn refuse(response: Response) -> Result<Response, Failure> {
         let value: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
         message = value.and_then(|v| Some(v["error"].as_str()?.to_string()));
     }
-    Err(Failure::Status { code, reason, message, wait })
+    Err(RequestFailure::Status { code, reason, message, wait })
 }
 
 fn header(headers: &HeaderMap, name: &str) -> Option<String> {

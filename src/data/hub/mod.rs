@@ -11,7 +11,7 @@ mod plain;
 mod store;
 mod transfer;
 
-use self::http::{Client, Failure};
+use self::http::{Client, RequestFailure};
 pub use self::plain::sha256_of;
 use self::store::{Listing, Repository, is_commit};
 use super::error::{DataError, instead, list};
@@ -40,12 +40,12 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// What a repository of the hub holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum RepositoryKind {
     Model,
     Dataset,
 }
 
-impl Kind {
+impl RepositoryKind {
     fn repo_type(self) -> RepoType {
         match self {
             Self::Model => RepoType::Model,
@@ -54,7 +54,7 @@ impl Kind {
     }
 }
 
-impl std::fmt::Display for Kind {
+impl std::fmt::Display for RepositoryKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(match self {
             Self::Model => "model",
@@ -137,7 +137,7 @@ impl Hub {
 
     /// The commit that a revision means, and the files there. A commit whose files are known needs no request; a branch
     /// or tag is asked for once, and without the network it is what it was when last asked for.
-    pub fn snapshot(&self, repo: &str, kind: Kind, revision: Option<&str>) -> Result<Snapshot, DataError> {
+    pub fn snapshot(&self, repo: &str, kind: RepositoryKind, revision: Option<&str>) -> Result<Snapshot, DataError> {
         let revision = revision.unwrap_or("main");
         let repository = Repository::new(&self.cache, repo, kind, revision)?;
         if is_commit(revision)
@@ -153,9 +153,10 @@ impl Hub {
                 repository.save(&listing)?;
                 Ok(Snapshot { commit: listing.commit, names: listing.names, repository })
             }
-            Err(Failure::Unreachable(why)) => {
+            Err(RequestFailure::Unreachable(why)) => {
                 let found = self.cached(repository.clone());
-                let found = found.map_err(|_| self.explain(Failure::Unreachable(why.clone()), &repository, None))?;
+                let found =
+                    found.map_err(|_| self.explain(RequestFailure::Unreachable(why.clone()), &repository, None))?;
                 let commit = &found.commit;
                 tracing::warn!("the hub cannot be reached ({why}); {repository} is used as cached, at commit {commit}");
                 Ok(found)
@@ -176,7 +177,7 @@ impl Hub {
         Ok(Snapshot { commit, names, repository })
     }
 
-    fn not_cached(&self, kind: Kind, what: &str) -> String {
+    fn not_cached(&self, kind: RepositoryKind, what: &str) -> String {
         let cache = self.cache.display();
         match self.access_to(kind) {
             Access::Offline(variable) => {
@@ -187,12 +188,12 @@ impl Hub {
     }
 
     /// Asks the hub for the commit and the files of a revision.
-    fn listed(&self, repository: &Repository) -> Result<Listing, Failure> {
+    fn listed(&self, repository: &Repository) -> Result<Listing, RequestFailure> {
         let client = Client::new(self)?;
         let text = self.retrying(|| client.text(&repository.api_url(&self.endpoint)))?;
-        let listing = Listing::parse(&text).map_err(Failure::Broken)?;
+        let listing = Listing::parse(&text).map_err(RequestFailure::Broken)?;
         match is_commit(&repository.revision) && listing.commit != repository.revision {
-            true => Err(Failure::Broken(format!("the hub answered for commit {}", listing.commit))),
+            true => Err(RequestFailure::Broken(format!("the hub answered for commit {}", listing.commit))),
             false => Ok(listing),
         }
     }
@@ -223,7 +224,7 @@ impl Hub {
 
     /// A model's folder (config.json, safetensors weights, the tokenizer files that it has) and its commit.
     pub fn model(&self, repo: &str, revision: Option<&str>) -> Result<(PathBuf, String), DataError> {
-        let snapshot = self.snapshot(repo, Kind::Model, revision)?;
+        let snapshot = self.snapshot(repo, RepositoryKind::Model, revision)?;
         let has = |name: &str| snapshot.names.iter().any(|n| n == name);
         if !has("config.json") {
             let message = format!("has no config.json; it has {}", list(&snapshot.names, MOST_NAMES));

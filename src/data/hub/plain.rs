@@ -1,6 +1,6 @@
 //! Files at plain addresses: the same careful transfer as the hub's, without the hub's check sums, names and token.
 
-use super::http::{Client, Failure, origin};
+use super::http::{Client, RequestFailure, origin};
 use super::transfer::{Broken, Etag, Remote, digest};
 use super::{Access, Hub};
 use crate::data::error::DataError;
@@ -79,7 +79,7 @@ impl Hub {
     }
 
     fn fetch_locked(&self, url: &str, to: &Path, sha256: Option<&str>, beside: &Beside) -> Result<Fetched, DataError> {
-        let explain = |failure: &Failure| refused(url, failure);
+        let explain = |failure: &RequestFailure| refused(url, failure);
         let client = Client::new(self).map_err(|f| explain(&f))?;
         let metadata = self.retrying(|| client.plain_metadata(url)).map_err(|f| explain(&f))?;
         // Another process may have fetched it while we waited.
@@ -142,14 +142,14 @@ fn no_page(path: &Path) -> io::Result<Result<(), String>> {
     })
 }
 
-fn refused(url: &str, failure: &Failure) -> DataError {
+fn refused(url: &str, failure: &RequestFailure) -> DataError {
     let message = match failure {
-        Failure::Unreachable(why) => {
+        RequestFailure::Unreachable(why) => {
             format!("cannot be reached ({why}); the same command continues where it broke off")
         }
-        Failure::Status { code: 404 | 410, .. } => "is not there (status 404)".into(),
-        Failure::Status { code: code @ (401 | 403), .. } => format!("access is refused (status {code})"),
-        Failure::Status { code: 429, .. } => "asks to slow down (status 429); try again later".into(),
+        RequestFailure::Status { code: 404 | 410, .. } => "is not there (status 404)".into(),
+        RequestFailure::Status { code: code @ (401 | 403), .. } => format!("access is refused (status {code})"),
+        RequestFailure::Status { code: 429, .. } => "asks to slow down (status 429); try again later".into(),
         other => other.to_string(),
     };
     DataError::Fetch { what: url.into(), message }

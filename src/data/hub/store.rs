@@ -2,7 +2,7 @@
 //! `models--OWNER--NAME/{blobs/ETAG, refs/BRANCH, snapshots/COMMIT/FILE -> ../../blobs/ETAG}`. Beside it we keep
 //! `listings/COMMIT.json`, the names of all files of a commit, so that a commit that has been fetched needs no request.
 
-use super::{DataError, Kind};
+use super::{DataError, RepositoryKind};
 use crate::spec::names::{is_repository, is_revision, safe_name};
 use crate::store::atomic::write_atomic;
 use hf_hub::{Cache, Repo};
@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Clone)]
 pub struct Repository {
     pub name: String,
-    pub kind: Kind,
+    pub kind: RepositoryKind,
     pub revision: String,
     cache: PathBuf,
 }
@@ -65,7 +65,7 @@ impl std::fmt::Display for Repository {
 }
 
 impl Repository {
-    pub fn new(cache: &Path, name: &str, kind: Kind, revision: &str) -> Result<Self, DataError> {
+    pub fn new(cache: &Path, name: &str, kind: RepositoryKind, revision: &str) -> Result<Self, DataError> {
         let found = Self { name: name.into(), kind, revision: revision.into(), cache: cache.into() };
         if !is_repository(name) {
             return Err(
@@ -115,7 +115,11 @@ impl Repository {
 
     /// Where the hub tells the branches and tags.
     pub fn refs_url(&self, endpoint: &str) -> String {
-        format!("{endpoint}/api/{}s/{}/refs", if self.kind == Kind::Model { "model" } else { "dataset" }, self.name)
+        format!(
+            "{endpoint}/api/{}s/{}/refs",
+            if self.kind == RepositoryKind::Model { "model" } else { "dataset" },
+            self.name
+        )
     }
 
     /// Where a file of a commit is.

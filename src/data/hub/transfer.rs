@@ -1,7 +1,7 @@
 //! Fetching one file: resumed where it broke off, repeated where the network or the server failed, compared with the
 //! check sum that the hub gives, and only then put into the cache.
 
-use super::http::{Client, Failure, Metadata};
+use super::http::{Client, Metadata, RequestFailure};
 use super::store::{Repository, disk_error, is_commit};
 use super::{Hub, MOST_NAMES, Snapshot};
 use crate::data::error::{DataError, instead, list};
@@ -33,12 +33,12 @@ impl Etag {
     }
 
     /// `"0123.."` or `W/"0123.."`; it becomes a file name, and must look like one.
-    fn parse(text: &str) -> Result<Self, Failure> {
+    fn parse(text: &str) -> Result<Self, RequestFailure> {
         let name = text.trim().trim_start_matches("W/").trim_matches('"');
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         match !name.is_empty() && name.len() <= 128 && name.chars().all(good) && !name.starts_with('.') {
             true => Ok(Self(name.into())),
-            false => Err(Failure::Broken(format!("its etag {text:?} is no check sum"))),
+            false => Err(RequestFailure::Broken(format!("its etag {text:?} is no check sum"))),
         }
     }
 
@@ -65,12 +65,12 @@ pub(super) fn digest(file: &mut File, mut hasher: impl Digest + Write) -> io::Re
 
 /// Why a transfer ended.
 pub(super) enum Broken {
-    Net(Failure),
+    Net(RequestFailure),
     Disk(io::Error),
 }
 
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
+impl From<RequestFailure> for Broken {
+    fn from(failure: RequestFailure) -> Self {
         Self::Net(failure)
     }
 }
@@ -92,9 +92,11 @@ struct Reference {
 }
 
 /// A file that does not end where it should.
-fn longer(bytes: u64, remote: &Remote) -> Failure {
+fn longer(bytes: u64, remote: &Remote) -> RequestFailure {
     let size = remote.size.unwrap_or_default();
-    Failure::Broken(format!("more than the {size} bytes that it says the file has came ({bytes} so far); cut off"))
+    RequestFailure::Broken(format!(
+        "more than the {size} bytes that it says the file has came ({bytes} so far); cut off"
+    ))
 }
 
 /// A file to fetch.
@@ -113,7 +115,7 @@ pub(super) struct Remote {
 
 impl Hub {
     /// Repeats what failed in passing, with growing waits.
-    pub(super) fn retrying<T>(&self, request: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(super) fn retrying<T>(&self, request: impl Fn() -> Result<T, RequestFailure>) -> Result<T, RequestFailure> {
         let mut repetition = 0;
         loop {
             match request() {
@@ -126,9 +128,9 @@ impl Hub {
         }
     }
 
-    fn wait(&self, repetition: u32, failure: &Failure) -> Result<(), Failure> {
+    fn wait(&self, repetition: u32, failure: &RequestFailure) -> Result<(), RequestFailure> {
         let asked = match failure {
-            Failure::Status { wait, .. } => wait.unwrap_or_default(),
+            RequestFailure::Status { wait, .. } => wait.unwrap_or_default(),
             _ => Duration::ZERO,
         };
         let wait = (self.backoff * 2u32.pow(repetition)).max(asked).min(LONGEST_WAIT);
@@ -143,9 +145,9 @@ impl Hub {
         Ok(())
     }
 
-    pub(super) fn check_stop(&self) -> Result<(), Failure> {
+    pub(super) fn check_stop(&self) -> Result<(), RequestFailure> {
         match self.stop.as_ref().is_some_and(|stop| stop.load(Ordering::SeqCst)) {
-            true => Err(Failure::Stopped),
+            true => Err(RequestFailure::Stopped),
             false => Ok(()),
         }
     }
@@ -217,7 +219,7 @@ impl Hub {
                     fs::remove_file(partial).map_err(Broken::Disk)?;
                     mismatches += 1;
                     if mismatches > 1 {
-                        return Err(Broken::Net(Failure::Broken(format!(
+                        return Err(Broken::Net(RequestFailure::Broken(format!(
                             "its content does not have the check sum {} that it should have, twice; a proxy or mirror may change it",
                             check.0
                         ))));
@@ -232,7 +234,7 @@ impl Hub {
             && let Err(why) = accept(partial).map_err(Broken::Disk)?
         {
             fs::remove_file(partial).map_err(Broken::Disk)?;
-            return Err(Broken::Net(Failure::Broken(why)));
+            return Err(Broken::Net(RequestFailure::Broken(why)));
         }
         let seal = || -> io::Result<()> {
             File::open(partial)?.sync_all()?;
@@ -260,7 +262,7 @@ impl Hub {
             have = 0;
         }
         let content = match client.content(&remote.url, have) {
-            Err(Failure::Status { code: 416, .. }) if have > 0 => client.content(&remote.url, 0)?,
+            Err(RequestFailure::Status { code: 416, .. }) if have > 0 => client.content(&remote.url, 0)?,
             other => other?,
         };
         let mut at = content.start;
@@ -275,7 +277,9 @@ impl Hub {
                 Ok(0) => break,
                 Ok(read) => read,
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
-                Err(e) => return Err(Broken::Net(Failure::Unreachable(format!("broke off after {at} bytes: {e}")))),
+                Err(e) => {
+                    return Err(Broken::Net(RequestFailure::Unreachable(format!("broke off after {at} bytes: {e}"))));
+                }
             };
             if remote.size.is_some_and(|size| at + read as u64 > size) {
                 return Err(Broken::Net(longer(at + read as u64, remote)));
@@ -285,7 +289,7 @@ impl Hub {
         }
         match remote.size {
             Some(size) if at < size => {
-                Err(Broken::Net(Failure::Unreachable(format!("broke off after {at} of {size} bytes"))))
+                Err(Broken::Net(RequestFailure::Unreachable(format!("broke off after {at} of {size} bytes"))))
             }
             _ => Ok(()),
         }
@@ -303,7 +307,7 @@ impl Hub {
     /// A failure in the words of the person who wrote the spec.
     pub(super) fn explain(
         &self,
-        failure: Failure,
+        failure: RequestFailure,
         repository: &Repository,
         file: Option<(&str, &Snapshot)>,
     ) -> DataError {
@@ -315,13 +319,13 @@ impl Hub {
         let failed = |message: String| DataError::Fetch { what: what.clone(), message };
         let page = repository.page(&self.endpoint);
         match &failure {
-            Failure::Unreachable(why) => failed(format!(
+            RequestFailure::Unreachable(why) => failed(format!(
                 "{} cannot be reached ({why}); check the network and HF_ENDPOINT; the same command continues where it broke off, and HF_HUB_OFFLINE=1 uses what is in the cache",
                 self.endpoint
             )),
-            Failure::Setting(why) => wrong(why.clone()),
-            Failure::Broken(_) | Failure::Stopped => failed(failure.to_string()),
-            Failure::Status { code, reason, message, .. } => {
+            RequestFailure::Setting(why) => wrong(why.clone()),
+            RequestFailure::Broken(_) | RequestFailure::Stopped => failed(failure.to_string()),
+            RequestFailure::Status { code, reason, message, .. } => {
                 let said = message.as_ref().map(|m| format!(" (the hub says: {m})")).unwrap_or_default();
                 match (code, reason.as_deref()) {
                     (_, Some("GatedRepo")) | (403, _) => {

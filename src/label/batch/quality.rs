@@ -81,7 +81,8 @@ impl Replies {
 
 /// A share with its 95% interval.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Share {
+#[schemars(rename = "Share")]
+pub struct ShareInterval {
     pub count: u64,
     pub n: u64,
     /// Percent of `n`; absent where `n` is 0.
@@ -92,7 +93,7 @@ pub struct Share {
     pub high: f64,
 }
 
-impl Share {
+impl ShareInterval {
     pub fn of(count: u64, n: u64) -> Self {
         let (low, high) = wilson(count, n);
         let percent = (n > 0).then(|| 100.0 * count as f64 / n as f64);
@@ -134,13 +135,13 @@ pub struct LabelerQuality {
     pub answers: u64,
     pub skips: u64,
     /// Choices of gold items that are the authors'.
-    pub gold: Share,
+    pub gold: ShareInterval,
     /// Repeated items answered as the first time.
-    pub repeats: Share,
+    pub repeats: ShareInterval,
     /// Pairs with other labelers' choices of the same questions that are equal.
-    pub others: Share,
+    pub others: ShareInterval,
     /// Choices of what was shown first.
-    pub first_place: Share,
+    pub first_place: ShareInterval,
     /// Percent of first places that no bias would give.
     pub first_place_chance: f64,
     /// Median seconds per answer.
@@ -162,7 +163,8 @@ pub struct LabelerQuality {
 
 /// What `runner labels agreement --format json` prints.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Quality {
+#[schemars(rename = "Quality")]
+pub struct BatchQuality {
     /// Different labelers on the same question; `None` where no question has two choices.
     pub labeler_labeler: Option<PairAgreement>,
     /// "questions", or "gold" where only gold items have two choices.
@@ -172,12 +174,12 @@ pub struct Quality {
     /// The same labeler, asked again.
     pub self_agreement: Option<PairAgreement>,
     /// Choices by the place they were shown at, from the first.
-    pub places: Vec<Share>,
+    pub places: Vec<ShareInterval>,
     pub labelers: Vec<LabelerQuality>,
 }
 
 /// Everything about answers to `items`; dropped labelers are in the table only.
-pub fn quality(items: &[Outline], all: &Replies, dropped: &BTreeSet<String>, spec: &QualitySpec) -> Quality {
+pub fn quality(items: &[Outline], all: &Replies, dropped: &BTreeSet<String>, spec: &QualitySpec) -> BatchQuality {
     let is_dropped: Vec<bool> = all.labelers.iter().map(|name| dropped.contains(name)).collect();
     let chosen: Vec<(Reply, u8)> =
         all.replies.iter().filter(|r| (r.item as usize) < items.len()).filter_map(|r| Some((*r, r.best?))).collect();
@@ -191,7 +193,7 @@ pub fn quality(items: &[Outline], all: &Replies, dropped: &BTreeSet<String>, spe
     }
     let gold = counted.iter().filter_map(|(r, best)| Some((r.item, *best, items[r.item as usize].gold?)));
     let again = repeated(&counted, &originals);
-    Quality {
+    BatchQuality {
         labeler_labeler: between,
         labeler_labeler_on: on.into(),
         author_labeler: with_one(items, gold),
@@ -287,7 +289,7 @@ fn ratio_by_variance(a: &[f64], b: &[f64]) -> (f64, f64, f64) {
     (ratio, ratio - half, ratio + half)
 }
 
-fn places(items: &[Outline], chosen: &[(Reply, u8)]) -> Vec<Share> {
+fn places(items: &[Outline], chosen: &[(Reply, u8)]) -> Vec<ShareInterval> {
     let mut counts: Vec<u64> = Vec::new();
     for (reply, best) in chosen {
         if let Some(place) = items[reply.item as usize].place_of(*best) {
@@ -298,7 +300,7 @@ fn places(items: &[Outline], chosen: &[(Reply, u8)]) -> Vec<Share> {
         }
     }
     let n = counts.iter().sum();
-    counts.into_iter().map(|count| Share::of(count, n)).collect()
+    counts.into_iter().map(|count| ShareInterval::of(count, n)).collect()
 }
 
 /// The table's rows, in the order of names.
@@ -324,7 +326,8 @@ fn labelers(
             let mut row = labeler(items, own, originals, spec);
             row.labeler.clone_from(&all.labelers[i]);
             (row.dropped, row.skips) = (is_dropped[i], skips[i]);
-            row.others = others.get(&(i as u32)).map_or(Share::of(0, 0), |(hits, n)| Share::of(*hits, *n));
+            row.others =
+                others.get(&(i as u32)).map_or(ShareInterval::of(0, 0), |(hits, n)| ShareInterval::of(*hits, *n));
             row.remarks = remarks(&row);
             row
         })
@@ -373,10 +376,10 @@ fn labeler(
         dropped: false,
         answers: own.len() as u64,
         skips: 0,
-        gold: Share::among(own.iter().filter_map(|(r, best)| Some(item(r).gold? == *best))),
-        repeats: Share::among(repeated(own, originals).into_iter().map(|(_, _, a, b)| a == b)),
-        others: Share::of(0, 0),
-        first_place: Share::among(shown.iter().map(|place| *place == 0)),
+        gold: ShareInterval::among(own.iter().filter_map(|(r, best)| Some(item(r).gold? == *best))),
+        repeats: ShareInterval::among(repeated(own, originals).into_iter().map(|(_, _, a, b)| a == b)),
+        others: ShareInterval::of(0, 0),
+        first_place: ShareInterval::among(shown.iter().map(|place| *place == 0)),
         first_place_chance: 100.0 * chance,
         seconds: median,
         timed: seconds.len() as u64,
@@ -434,7 +437,12 @@ fn remarks(row: &LabelerQuality) -> Vec<String> {
 ///
 /// Gold: the upper end of the 95% interval of accuracy must be below `min_gold_accuracy`, so that a few misses drop nobody.
 /// Time: the median of ten answers or more must be below `min_seconds`.
-pub fn automatic_drops(spec: &QualitySpec, found: &Quality, events: &[LabelerEvent], now: &str) -> Vec<LabelerEvent> {
+pub fn automatic_drops(
+    spec: &QualitySpec,
+    found: &BatchQuality,
+    events: &[LabelerEvent],
+    now: &str,
+) -> Vec<LabelerEvent> {
     let untouched = |name: &str| !events.iter().any(|e| e.labeler == name && e.by != GUARD);
     let reason = |row: &LabelerQuality| {
         if row.gold.n > 0 && row.gold.high < 100.0 * spec.min_gold_accuracy {

@@ -32,7 +32,8 @@ pub struct Answers {
 
 /// How far a batch is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
-pub struct Progress {
+#[schemars(rename = "Progress")]
+pub struct BatchProgress {
     /// Lines of items.jsonl.
     pub items: usize,
     /// Items that have as many answers and skips of different labelers as they want.
@@ -49,7 +50,7 @@ pub struct Progress {
     pub labelers: usize,
 }
 
-impl Progress {
+impl BatchProgress {
     /// Whether nothing more is wanted.
     pub fn is_complete(&self) -> bool {
         self.complete == self.items
@@ -118,13 +119,13 @@ pub fn items(dir: &Path, id: &str) -> Result<Vec<Item>, LabelError> {
 
 /// Where an item's line is in items.jsonl.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
+pub struct LineSpan {
     pub offset: u64,
     pub bytes: usize,
 }
 
 /// [`items`] with one item in memory at a time; returns what is known of them besides their texts.
-pub fn each_item(dir: &Path, id: &str, each: &mut dyn FnMut(Item, Span)) -> Result<Vec<Outline>, LabelError> {
+pub fn each_item(dir: &Path, id: &str, each: &mut dyn FnMut(Item, LineSpan)) -> Result<Vec<Outline>, LabelError> {
     let batch = read_batch(&dir.join(id).join("batch.json"), id)?;
     let path = dir.join(id).join("items.jsonl");
     let mut lines = Lines::open(&path)?;
@@ -137,7 +138,7 @@ pub fn each_item(dir: &Path, id: &str, each: &mut dyn FnMut(Item, Span)) -> Resu
         check_item(&item).map_err(|message| place(&path, number, 1, format!("item {:?}: {message}", item.id)))?;
         outlines.push(Outline::of(&item));
         numbers.push(number);
-        let span = Span { offset: lines.offset, bytes: lines.line.len() };
+        let span = LineSpan { offset: lines.offset, bytes: lines.line.len() };
         each(item, span);
     }
     let wrong = |(i, message): (usize, String)| place(&path, numbers.get(i).copied().unwrap_or(1), 1, message);
@@ -154,7 +155,7 @@ pub fn each_item(dir: &Path, id: &str, each: &mut dyn FnMut(Item, Span)) -> Resu
 }
 
 /// One item, read again from where [`each_item`] found it.
-pub fn item_at(dir: &Path, id: &str, span: Span) -> Result<Item, LabelError> {
+pub fn item_at(dir: &Path, id: &str, span: LineSpan) -> Result<Item, LabelError> {
     let path = dir.join(id).join("items.jsonl");
     let read = || -> io::Result<Vec<u8>> {
         let mut file = File::open(&path)?;
@@ -380,12 +381,12 @@ pub fn dropped(dir: &Path) -> Result<BTreeSet<String>, LabelError> {
 }
 
 /// How far a batch is. An item is complete when as many different labelers as it wants have answered or skipped it.
-pub fn progress(batch: &Batch, items: &[Item], answers: &Answers) -> Progress {
+pub fn progress(batch: &Batch, items: &[Item], answers: &Answers) -> BatchProgress {
     progress_of(batch.labelers_per_item, &outlines(items), &answers.counted)
 }
 
 /// [`progress`] where the items' texts are not in memory.
-pub fn progress_of(labelers_per_item: usize, items: &[Outline], counted: &[Answer]) -> Progress {
+pub fn progress_of(labelers_per_item: usize, items: &[Outline], counted: &[Answer]) -> BatchProgress {
     let mut by_item: HashMap<&str, (usize, usize)> = HashMap::new();
     for answer in counted {
         let (all, chosen) = by_item.entry(&answer.item).or_default();
@@ -394,7 +395,8 @@ pub fn progress_of(labelers_per_item: usize, items: &[Outline], counted: &[Answe
     }
     let labelers: HashSet<&str> = counted.iter().map(|a| a.labeler.as_str()).collect();
     let skipped = counted.iter().filter(|a| a.skip.is_some()).count();
-    let mut progress = Progress { items: items.len(), skipped, labelers: labelers.len(), ..Progress::default() };
+    let mut progress =
+        BatchProgress { items: items.len(), skipped, labelers: labelers.len(), ..BatchProgress::default() };
     for item in items {
         let wanted = item.wanted(labelers_per_item);
         let (all, chosen) = by_item.get(&*item.id).copied().unwrap_or_default();

@@ -2,8 +2,8 @@
 
 use super::append::append_event;
 use super::outline::Outline;
-use super::quality::{PairAgreement, Quality, Replies, Share, automatic_drops, quality};
-use super::read::{self, Progress};
+use super::quality::{BatchQuality, PairAgreement, Replies, ShareInterval, automatic_drops, quality};
+use super::read::{self, BatchProgress};
 use super::{Batch, LabelerEvent, Purpose};
 use crate::label::LabelError;
 use crate::printed::{shell_path, shell_word};
@@ -22,7 +22,7 @@ pub struct BatchStatus {
     pub update: usize,
     pub labelers_per_item: usize,
     pub created_at: String,
-    pub progress: Progress,
+    pub progress: BatchProgress,
     /// Answers of dropped labelers.
     pub excluded: usize,
     /// Lines that say nothing, with their places.
@@ -34,8 +34,8 @@ pub struct BatchStatus {
 pub struct BatchesReport {
     pub path: PathBuf,
     pub batches: Vec<BatchStatus>,
-    pub progress: Progress,
-    pub quality: Quality,
+    pub progress: BatchProgress,
+    pub quality: BatchQuality,
     /// What to do, the most urgent first.
     pub next: Vec<String>,
 }
@@ -62,7 +62,7 @@ pub fn inspect(dir: &Path, only: Option<&str>, spec: &QualitySpec) -> Result<Bat
         all.extend(outlines);
     }
     let dropped = read::dropped(dir)?;
-    let progress = batches.iter().fold(Progress::default(), |sum, b| sum.and(b.progress));
+    let progress = batches.iter().fold(BatchProgress::default(), |sum, b| sum.and(b.progress));
     let quality = quality(&all, &replies, &dropped, spec);
     let next = next(dir, &batches, &progress, &quality, &dropped);
     Ok(BatchesReport { path: dir.into(), batches, progress, quality, next })
@@ -80,7 +80,7 @@ pub fn drop_by_thresholds(dir: &Path, spec: &QualitySpec, now: &str) -> Result<V
     Ok(events)
 }
 
-fn status(batch: Batch, progress: Progress, excluded: usize, problems: Vec<String>) -> BatchStatus {
+fn status(batch: Batch, progress: BatchProgress, excluded: usize, problems: Vec<String>) -> BatchStatus {
     let Batch { id, purpose, update, labelers_per_item, created_at, .. } = batch;
     BatchStatus { id, purpose, update, labelers_per_item, created_at, progress, excluded, problems }
 }
@@ -88,8 +88,8 @@ fn status(batch: Batch, progress: Progress, excluded: usize, problems: Vec<Strin
 fn next(
     dir: &Path,
     batches: &[BatchStatus],
-    progress: &Progress,
-    quality: &Quality,
+    progress: &BatchProgress,
+    quality: &BatchQuality,
     dropped: &BTreeSet<String>,
 ) -> Vec<String> {
     let command_dir = shell_path(dir);
@@ -121,7 +121,7 @@ fn next(
 }
 
 /// `12.3% (10 to 15)`, or a dash.
-fn share(s: &Share) -> String {
+fn share(s: &ShareInterval) -> String {
     s.percent.map_or("-".into(), |p| format!("{p:.1}% ({:.0} to {:.0}, n {})", s.low, s.high, s.n))
 }
 
@@ -153,7 +153,7 @@ fn words(text: &[&str]) -> Vec<String> {
 }
 
 /// Table 9: who agrees with whom.
-fn agreement_rows(q: &Quality) -> Vec<Vec<String>> {
+fn agreement_rows(q: &BatchQuality) -> Vec<Vec<String>> {
     let number = |v: Option<f64>, digits: usize| v.map_or("-".to_string(), |v| format!("{v:.digits$}"));
     let row = |name: &str, a: &Option<PairAgreement>| match a {
         None => vec![name.to_string(), "-".into(), "-".into(), "-".into(), "-".into(), "0".into()],
@@ -175,7 +175,7 @@ fn agreement_rows(q: &Quality) -> Vec<Vec<String>> {
     ]
 }
 
-fn labeler_rows(q: &Quality) -> Vec<Vec<String>> {
+fn labeler_rows(q: &BatchQuality) -> Vec<Vec<String>> {
     let head =
         ["labeler", "answers", "skips", "gold right", "agrees", "repeats", "first place", "seconds", "run", "remarks"];
     let rows = q.labelers.iter().map(|r| {
@@ -196,7 +196,7 @@ fn labeler_rows(q: &Quality) -> Vec<Vec<String>> {
     std::iter::once(words(&head)).chain(rows).collect()
 }
 
-fn place_rows(q: &Quality) -> Vec<Vec<String>> {
+fn place_rows(q: &BatchQuality) -> Vec<Vec<String>> {
     let rows = q.places.iter().enumerate().map(|(i, s)| vec![(i + 1).to_string(), share(s)]);
     std::iter::once(words(&["place", "chosen"])).chain(rows).collect()
 }
@@ -235,7 +235,7 @@ impl BatchesReport {
 }
 
 /// Agreement for a terminal.
-pub fn agreement_text(q: &Quality) -> String {
+pub fn agreement_text(q: &BatchQuality) -> String {
     format!(
         "agreement\n{}\nplaces\n{}\nlabelers\n{}",
         aligned(&agreement_rows(q)),
@@ -245,6 +245,6 @@ pub fn agreement_text(q: &Quality) -> String {
 }
 
 /// Agreement as Markdown.
-pub fn agreement_markdown(q: &Quality) -> String {
+pub fn agreement_markdown(q: &BatchQuality) -> String {
     format!("{}\n{}\n{}", markdown(&agreement_rows(q)), markdown(&place_rows(q)), markdown(&labeler_rows(q)))
 }

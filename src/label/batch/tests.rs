@@ -2,7 +2,7 @@
 
 use super::append::append_event;
 use super::outline::{Outline, outlines};
-use super::quality::{GUARD, Quality, Replies, automatic_drops, quality};
+use super::quality::{BatchQuality, GUARD, Replies, automatic_drops, quality};
 use super::read::{answers, batches, check_items, dropped, items, progress};
 use super::*;
 use crate::spec::QualitySpec;
@@ -188,7 +188,7 @@ fn checked() -> Vec<Outline> {
     outlines(&items)
 }
 
-fn judged(said: &[Answer], dropped: &[&str], spec: &QualitySpec) -> Quality {
+fn judged(said: &[Answer], dropped: &[&str], spec: &QualitySpec) -> BatchQuality {
     let (items, mut replies) = (checked(), Replies::default());
     replies.add(0, &items, said);
     quality(&items, &replies, &dropped.iter().map(|d| (*d).to_string()).collect(), spec)

@@ -4,7 +4,7 @@
 //! A cell that a spreadsheet would take for a formula goes out behind an apostrophe, and comes back without it.
 
 use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place};
-use crate::data::formats::{Row, RowError, Rows, named_separator};
+use crate::data::formats::{DelimitedRow, DelimitedRows, RowError, named_separator};
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
 use crate::printed::{of_spreadsheet, spreadsheet_cell};
@@ -51,12 +51,13 @@ pub fn write(all: &[Opened], out: &mut dyn Write) -> Result<usize, Box<dyn std::
 
 /// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point; or by what a first
 /// line such as `sep=;` says, which Excel writes.
-fn open(file: &Path) -> Result<(Rows, Vec<String>), LabelError> {
+fn open(file: &Path) -> Result<(DelimitedRows, Vec<String>), LabelError> {
     let mut first = None;
     let mut separators = vec![b',', b';', b'\t'];
     let mut skip = false;
     while !separators.is_empty() {
-        let mut rows = Rows::new(open_text(file).map_err(|e| LabelError::file(file, e))?, separators.remove(0));
+        let mut rows =
+            DelimitedRows::new(open_text(file).map_err(|e| LabelError::file(file, e))?, separators.remove(0));
         if skip {
             names_of(&mut rows, file)?;
         }
@@ -87,7 +88,7 @@ fn first_line(file: &Path, message: String) -> LabelError {
 }
 
 /// The cells of the next row; `None` where it cannot be parted so.
-fn names_of(rows: &mut Rows, file: &Path) -> Result<Option<Vec<String>>, LabelError> {
+fn names_of(rows: &mut DelimitedRows, file: &Path) -> Result<Option<Vec<String>>, LabelError> {
     match rows.next_row() {
         Ok(Some(row)) => {
             let cell = |i: usize| String::from_utf8_lossy(row.cell(i)).trim().to_lowercase();
@@ -147,7 +148,7 @@ struct Columns {
 
 /// The answer of a row; `None` for a question that nobody has answered.
 fn answer(
-    row: &Row,
+    row: &DelimitedRow,
     header: &[String],
     columns: &Columns,
     items: &BTreeMap<&str, &Item>,

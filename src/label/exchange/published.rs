@@ -5,7 +5,7 @@ use super::{Found, Importing, Opened, Problems, blank};
 use crate::data::entries::{Entries, LARGEST_LABEL};
 use crate::label::batch::{Answer, Item};
 use crate::label::lm_human_preferences::PADDING;
-use crate::label::recorded::{Part, parse_entry};
+use crate::label::recorded::{RecordedPart, parse_entry};
 use crate::label::{Judgement, LabelError};
 use crate::spec::LabelFormat;
 use serde_json::{Map, Value, json};
@@ -109,9 +109,9 @@ pub fn read_ids(
     let known = by_content(items, |item| {
         (item.query.ids.clone(), item.candidates.iter().map(|c| c.response.ids.clone()).collect::<Vec<_>>())
     });
-    let ids = |part: &Part| match part {
-        Part::Ids(ids) => ids.clone(),
-        Part::Text(_) => Vec::new(),
+    let ids = |part: &RecordedPart| match part {
+        RecordedPart::Ids(ids) => ids.clone(),
+        RecordedPart::Text(_) => Vec::new(),
     };
     let mut entries = Entries::open(file, LARGEST_LABEL)?;
     let mut found = Vec::new();
@@ -146,9 +146,9 @@ pub fn read_texts(
     let known = by_content(items, |item| {
         (item.query.text.clone(), item.candidates.iter().map(|c| c.response.text.clone()).collect::<Vec<_>>())
     });
-    let text = |part: &Part| match part {
-        Part::Text(text) => text.clone(),
-        Part::Ids(_) => String::new(),
+    let text = |part: &RecordedPart| match part {
+        RecordedPart::Text(text) => text.clone(),
+        RecordedPart::Ids(_) => String::new(),
     };
     let mut entries = Entries::open(file, LARGEST_LABEL)?;
     let mut found = Vec::new();

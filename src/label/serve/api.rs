@@ -2,7 +2,7 @@
 //! wrote it.
 
 use super::Shared;
-use super::board::{Board, Next, Standing, in_order};
+use super::board::{AnswerStanding, Board, Next, in_order};
 use crate::label::batch::read::{check_labeler, item_at};
 use crate::label::batch::{Answer, Item};
 use crate::spec::did_you_mean;
@@ -23,35 +23,35 @@ const LAST_REVISION: u32 = 1_000_000;
 const CLOCK: f64 = 2.0;
 
 /// A refusal with what to say to the person.
-pub struct Refusal(pub StatusCode, pub String);
+pub struct HttpRefusal(pub StatusCode, pub String);
 
-impl IntoResponse for Refusal {
+impl IntoResponse for HttpRefusal {
     fn into_response(self) -> Response {
         (self.0, Json(json!({ "error": self.1 }))).into_response()
     }
 }
 
-impl From<JsonRejection> for Refusal {
+impl From<JsonRejection> for HttpRefusal {
     fn from(e: JsonRejection) -> Self {
         Self(e.status(), e.body_text())
     }
 }
 
-impl From<QueryRejection> for Refusal {
+impl From<QueryRejection> for HttpRefusal {
     fn from(e: QueryRejection) -> Self {
         Self(e.status(), e.body_text())
     }
 }
 
-pub fn wrong(message: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::BAD_REQUEST, message.into())
+pub fn wrong(message: impl Into<String>) -> HttpRefusal {
+    HttpRefusal(StatusCode::BAD_REQUEST, message.into())
 }
 
-pub fn failed(message: impl Into<String>) -> Refusal {
-    Refusal(StatusCode::INTERNAL_SERVER_ERROR, message.into())
+pub fn failed(message: impl Into<String>) -> HttpRefusal {
+    HttpRefusal(StatusCode::INTERNAL_SERVER_ERROR, message.into())
 }
 
-type Reply = Result<Json<Value>, Refusal>;
+type Reply = Result<Json<Value>, HttpRefusal>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
 #[derive(Deserialize)]
@@ -105,7 +105,7 @@ pub async fn previous(State(shared): State<Arc<Shared>>, who: Result<Query<Who>,
     let mut board = shared.board();
     let labeler = board.person(&who.labeler);
     let item = board.review(labeler, who.steps, Instant::now());
-    let item = item.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, "there is no earlier answer".into()))?;
+    let item = item.ok_or_else(|| HttpRefusal(StatusCode::NOT_FOUND, "there is no earlier answer".into()))?;
     let common = status(&board, labeler);
     show(board, labeler, item, "review", common)
 }
@@ -157,7 +157,7 @@ pub async fn instructions(State(shared): State<Arc<Shared>>, query: Result<Query
     let Query(query) = query?;
     let mut board = shared.board();
     let batch = board.batch(&query.batch).cloned();
-    let batch = batch.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("no batch {:?}", query.batch)))?;
+    let batch = batch.ok_or_else(|| HttpRefusal(StatusCode::NOT_FOUND, format!("no batch {:?}", query.batch)))?;
     let all = board.overall(Instant::now());
     Ok(Json(json!({
         "batch": batch.id,
@@ -212,7 +212,7 @@ async fn save(shared: Arc<Shared>, said: Said) -> Reply {
 }
 
 /// The answer to write with its item's index and batch; `None` where it is on disk already.
-fn accepted(shared: &Shared, labeler: u32, said: &Said) -> Result<Option<(usize, String, Answer)>, Refusal> {
+fn accepted(shared: &Shared, labeler: u32, said: &Said) -> Result<Option<(usize, String, Answer)>, HttpRefusal> {
     let board = shared.board();
     let index = board.find(&said.item).ok_or_else(|| wrong(format!("there is no item {:?}", said.item)))?;
     let order = &board.item(index).order;
@@ -231,11 +231,11 @@ fn accepted(shared: &Shared, labeler: u32, said: &Said) -> Result<Option<(usize,
         return Err(wrong(format!("an answer can be changed {LAST_REVISION} times")));
     }
     match board.standing(labeler, index, best, said.revision) {
-        Standing::New => {}
-        Standing::Known => return Ok(None),
-        Standing::Outdated => {
+        AnswerStanding::New => {}
+        AnswerStanding::Known => return Ok(None),
+        AnswerStanding::Outdated => {
             let message = "you have answered this item already, perhaps in another window";
-            return Err(Refusal(StatusCode::CONFLICT, message.into()));
+            return Err(HttpRefusal(StatusCode::CONFLICT, message.into()));
         }
     }
     let (shown_at, answered_at) = times(&board, labeler, index);

@@ -2,14 +2,14 @@
 //! labeler, and stop the run.
 
 use super::Shared;
-use super::api::{Refusal, failed, wrong};
+use super::api::{HttpRefusal, failed, wrong};
 use crate::label::batch::append::append_event;
 use crate::label::batch::quality::{Replies, quality};
 use crate::label::batch::read::check_labeler;
 use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::results;
 use crate::results::name;
-use crate::results::stops::{Asked, StopRequest, ask, now, requested};
+use crate::results::stops::{StopAnswer, StopRequest, ask, now, requested};
 use crate::spec::did_you_mean;
 use crate::store::input;
 use axum::extract::rejection::JsonRejection;
@@ -32,7 +32,7 @@ const POINTS: usize = 400;
 const SAMPLES: usize = 4;
 const TAIL: u64 = 1 << 18;
 
-type Reply = Result<Json<Value>, Refusal>;
+type Reply = Result<Json<Value>, HttpRefusal>;
 
 /// Progress of all batches and quality of all answers.
 pub async fn overview(State(shared): State<Arc<Shared>>) -> Reply {
@@ -106,7 +106,7 @@ pub async fn labeler(State(shared): State<Arc<Shared>>, body: Result<Json<Decisi
         if !known.contains(&decision.labeler.as_str()) {
             let meant = did_you_mean(&decision.labeler, known).map(|(question, _)| format!("; {question}"));
             let message = format!("there is no labeler {:?}{}", decision.labeler, meant.unwrap_or_default());
-            return Err(Refusal(StatusCode::NOT_FOUND, message));
+            return Err(HttpRefusal(StatusCode::NOT_FOUND, message));
         }
     }
     let event = LabelerEvent {
@@ -133,9 +133,9 @@ pub struct Stop {
     reason: String,
 }
 
-fn results(shared: &Shared) -> Result<PathBuf, Refusal> {
+fn results(shared: &Shared) -> Result<PathBuf, HttpRefusal> {
     let none = "this server does not know the run: start it with --results DIR, or use `runner stop DIR`";
-    shared.results.clone().ok_or_else(|| Refusal(StatusCode::CONFLICT, none.into()))
+    shared.results.clone().ok_or_else(|| HttpRefusal(StatusCode::CONFLICT, none.into()))
 }
 
 /// Pulls the cord.
@@ -145,12 +145,12 @@ pub async fn stop(State(shared): State<Arc<Shared>>, body: Result<Json<Stop>, Js
     let dir = results(&shared)?;
     let asked = StopRequest { by: stop.by, reason: stop.reason, at: Some(now()) };
     let answer = ask(&dir, &asked).map_err(|e| failed(format!("{}: {e}", dir.display())))?;
-    if let Asked::NotRunning(ended) = answer {
+    if let StopAnswer::NotRunning(ended) = answer {
         let message = format!("the run is not in progress ({ended}): there is nothing to stop");
-        return Err(Refusal(StatusCode::CONFLICT, message));
+        return Err(HttpRefusal(StatusCode::CONFLICT, message));
     }
     tracing::warn!("{} stops the run in {}: {}", asked.by, dir.display(), asked.reason);
-    Ok(Json(json!({ "first": answer == Asked::Stops, "stop": requested(&dir) })))
+    Ok(Json(json!({ "first": answer == StopAnswer::Stops, "stop": requested(&dir) })))
 }
 
 /// Whether there is a run to stop, and whether it was.

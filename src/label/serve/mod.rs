@@ -18,7 +18,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::middleware::from_fn_with_state;
 use axum::response::IntoResponse;
 use axum::routing::{get, post};
-use board::{Board, Fetched};
+use board::{Board, ReadBatch};
 use patience::Patient;
 use std::collections::HashMap;
 use std::future::{Future, IntoFuture};
@@ -38,7 +38,7 @@ const SHORTEST_TOKEN: usize = 16;
 
 /// What to serve, and to whom.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct ServeOptions {
     /// The directory of batches.
     pub dir: PathBuf,
     /// Port 0: any free one.
@@ -84,7 +84,7 @@ impl Shared {
                 continue;
             }
             repair(&self.dir, &batch.id)?;
-            let fetched = Fetched::read(&self.dir, batch)?;
+            let fetched = ReadBatch::read(&self.dir, batch)?;
             self.board().add(fetched)?;
         }
         self.board().refresh()
@@ -111,7 +111,7 @@ pub struct Found {
 
 impl Server {
     /// Takes the directory's lock, repairs and reads it, and binds the address.
-    pub fn open(options: Options) -> Result<Self, LabelError> {
+    pub fn open(options: ServeOptions) -> Result<Self, LabelError> {
         if !options.dir.is_dir() {
             return Err(LabelError::file(
                 &options.dir,

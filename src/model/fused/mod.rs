@@ -76,7 +76,7 @@ pub fn draw(
 
 /// How the rows of a batch lie in `[tokens, width]`.
 #[derive(Debug, Clone)]
-pub enum Rows {
+pub enum BatchRows {
     /// One after the other without their padding; `[batch]` numbers of tokens. The CPU's.
     Packed(Tensor<1, Int>),
     /// All of the same length; `[batch, 1, time, time]` to add to attention scores: 0 where key ≤ query and the key is real.
@@ -84,13 +84,13 @@ pub enum Rows {
 }
 
 /// Causal self-attention of each row: `[tokens, 3 * width]` -> `[tokens, width]`.
-pub fn attention(qkv: Tensor<2>, rows: &Rows, heads: usize) -> Tensor<2> {
+pub fn attention(qkv: Tensor<2>, rows: &BatchRows, heads: usize) -> Tensor<2> {
     match rows {
-        Rows::Packed(lengths) => {
+        BatchRows::Packed(lengths) => {
             let (qkv, lengths) = (qkv.into_dispatch(), lengths.clone().into_dispatch());
             Tensor::from_dispatch(<Dispatch as CpuOps>::fused_attention(qkv, lengths, heads))
         }
-        Rows::Padded(bias) => {
+        BatchRows::Padded(bias) => {
             let [batch, _, time, _] = bias.dims();
             let [q, k, v] = split_heads(qkv, batch, time, heads);
             attend(q, k, v, bias.clone())

@@ -209,13 +209,13 @@ fn attention_is_softmax_of_masked_products() {
         from.extend((0..5).map(|i| (start + usize::saturating_sub(i, first)) as i32));
         packed.extend((first..5).map(|i| (row * 5 + i) as i32));
     }
-    let bias = Rows::Padded(Tensor::from_data(TensorData::new(bias, [3, 1, 5, 5]), &device));
+    let bias = BatchRows::Padded(Tensor::from_data(TensorData::new(bias, [3, 1, 5, 5]), &device));
     let ints = |v: Vec<i32>| {
         let n = v.len();
         Tensor::<1, Int>::from_data(TensorData::new(v, [n]), &device)
     };
     let (from, packed) = (ints(from), ints(packed));
-    let lengths = Rows::Packed(ints(lengths.map(|n| n as i32).to_vec()));
+    let lengths = BatchRows::Packed(ints(lengths.map(|n| n as i32).to_vec()));
     let x = random([9, 3 * 12], 8);
     let padded = |x: Tensor<2>| attention(x.select(0, from.clone()), &bias, 3).select(0, packed.clone());
     same(&x, |x| attention(x, &lengths, 3), padded);

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 
 /// The written comparison, and whether any metric is worse.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Comparison {
+pub struct WrittenComparison {
     pub text: String,
     pub regressed: bool,
 }
@@ -56,7 +56,8 @@ pub struct MetricDifference {
 
 /// One experiment against the first.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Pair {
+#[schemars(rename = "Pair")]
+pub struct ComparedPair {
     pub a: String,
     pub b: String,
     pub spec: Vec<SpecDifference>,
@@ -88,7 +89,7 @@ impl Side {
 
 /// Compares each further experiment with the first. A drop counts as worse when its 95% interval excludes zero and
 /// it is larger than `tolerance`, in the metric's own unit. For KL a drop is moving away from the run's target.
-pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Comparison, ResultsError> {
+pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<WrittenComparison, ResultsError> {
     if dirs.is_empty() {
         return Err(ResultsError::Usage("nothing to compare: name two results directories".to_owned()));
     }
@@ -105,13 +106,13 @@ pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Compa
     if let [seeds] = &groups[..]
         && let Some(text) = over_seeds(seeds, format)?
     {
-        return Ok(Comparison { text, regressed: false });
+        return Ok(WrittenComparison { text, regressed: false });
     }
     let groups = match groups.len() > 1 && groups.iter().any(|g| g.len() > 1) {
         true => groups,
         false => sides.iter().map(|side| vec![side]).collect(),
     };
-    let pairs: Vec<Pair> =
+    let pairs: Vec<ComparedPair> =
         groups[1..].iter().map(|other| pair(&groups[0], other, tolerance)).collect::<Result<_, _>>()?;
     let regressed = pairs.iter().flat_map(|p| &p.metrics).any(|m| m.verdict == "worse");
     let closing = write::closing(&pairs, tolerance);
@@ -127,7 +128,7 @@ pub fn compare(dirs: &[PathBuf], format: Format, tolerance: f64) -> Result<Compa
         }
         Format::Latex => return Err(no_latex()),
     };
-    Ok(Comparison { text, regressed })
+    Ok(WrittenComparison { text, regressed })
 }
 
 fn no_latex() -> ResultsError {
@@ -175,7 +176,7 @@ fn shown_run(run: &str, a: &[&Side], b: &[&Side]) -> String {
 }
 
 /// Two experiments, each of one directory or of several seeds.
-fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ResultsError> {
+fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<ComparedPair, ResultsError> {
     let over_seeds = a.len() > 1 || b.len() > 1;
     let spec: Vec<SpecDifference> =
         spec::differences(&a[0].spec, &b[0].spec).into_iter().filter(|d| !(over_seeds && d.key == "seed")).collect();
@@ -231,7 +232,7 @@ fn pair(a: &[&Side], b: &[&Side], tolerance: f64) -> Result<Pair, ResultsError> 
         let seen = if notes.is_empty() { "no runs".to_owned() } else { notes.join("; ") };
         return Err(refuse(format!("they share no evaluated run ({seen})")));
     }
-    Ok(Pair { a: names(a), b: names(b), spec, metrics, notes })
+    Ok(ComparedPair { a: names(a), b: names(b), spec, metrics, notes })
 }
 
 /// The evaluations of a run that could be read; notes name the others.

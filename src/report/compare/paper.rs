@@ -2,7 +2,7 @@
 
 use super::super::formats::{Format, csv_line, in_columns, markdown_line};
 use super::super::tables::show;
-use super::Comparison;
+use super::WrittenComparison;
 use crate::results::{ResultsError, Row, Table, read_json};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -30,7 +30,7 @@ pub struct AgainstPaper {
 
 /// Compares all tables of a run or suite with the paper's values in them. "Outside" (and exit code 1) is a value whose 95%
 /// interval does not hold the paper's and that is further from it than `tolerance`, in the row's unit.
-pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<Comparison, ResultsError> {
+pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<WrittenComparison, ResultsError> {
     if !tolerance.is_finite() || tolerance < 0.0 {
         return Err(ResultsError::Usage(format!("the tolerance must be a number from 0 up, not {tolerance}")));
     }
@@ -45,7 +45,7 @@ pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<Compa
         )));
     }
     let regressed = rows.iter().any(|row| row.verdict == "outside");
-    Ok(Comparison { text: text(&rows, format, tolerance, regressed), regressed })
+    Ok(WrittenComparison { text: text(&rows, format, tolerance, regressed), regressed })
 }
 
 /// tables/*.json, by name.

@@ -25,14 +25,15 @@ pub struct OverSeeds {
 
 /// Directories that are one experiment at several seeds.
 #[derive(Debug, Clone, PartialEq, Serialize, JsonSchema)]
-pub struct Summary {
+#[schemars(rename = "Summary")]
+pub struct SeedsSummary {
     pub dirs: Vec<String>,
     pub metrics: Vec<OverSeeds>,
     pub notes: Vec<String>,
 }
 
 /// Metrics that all seeds have, of the runs of the first.
-pub fn summary(group: &[&Side]) -> Summary {
+pub fn summary(group: &[&Side]) -> SeedsSummary {
     let mut notes = Vec::new();
     let mut metrics = Vec::new();
     for run in group.first().map(|side| side.results.runs.as_slice()).unwrap_or_default() {
@@ -60,7 +61,7 @@ pub fn summary(group: &[&Side]) -> Summary {
             });
         }
     }
-    Summary { dirs: group.iter().map(|side| side.dir.display().to_string()).collect(), metrics, notes }
+    SeedsSummary { dirs: group.iter().map(|side| side.dir.display().to_string()).collect(), metrics, notes }
 }
 
 const HEAD: [&str; 7] = ["run", "metric", "mean", "95% interval", "smallest", "largest", "seeds"];
@@ -76,7 +77,7 @@ fn cells(m: &OverSeeds) -> Vec<String> {
 }
 
 /// The summary as text or Markdown.
-pub fn write(summary: &Summary, format: Format) -> String {
+pub fn write(summary: &SeedsSummary, format: Format) -> String {
     let head = HEAD.map(str::to_owned).to_vec();
     let rows: Vec<Vec<String>> = summary.metrics.iter().map(cells).collect();
     let notes = |mark: &str| summary.notes.iter().map(|note| format!("{mark}{note}\n")).collect::<String>();

@@ -2,7 +2,7 @@
 
 use super::super::formats::{csv_line, in_columns, markdown_line};
 use super::super::tables::show;
-use super::{MetricDifference, Pair};
+use super::{ComparedPair, MetricDifference};
 
 const HEAD: [&str; 9] = ["run", "metric", "A", "B", "B - A", "95% interval", "over", "p", "verdict"];
 
@@ -21,7 +21,7 @@ fn cells(m: &MetricDifference) -> Vec<String> {
     words.into_iter().chain(numbers).chain([interval, over, p, m.verdict.clone()]).collect()
 }
 
-pub fn text(pair: &Pair) -> String {
+pub fn text(pair: &ComparedPair) -> String {
     let mut out = format!("A: {}\nB: {}\n\n", pair.a, pair.b);
     out += if pair.spec.is_empty() { "The specs are the same.\n" } else { "Spec differences:\n" };
     for d in &pair.spec {
@@ -38,7 +38,7 @@ pub fn text(pair: &Pair) -> String {
     out
 }
 
-pub fn markdown(pair: &Pair) -> String {
+pub fn markdown(pair: &ComparedPair) -> String {
     let mut out = format!("A: `{}`, B: `{}`\n\n", pair.a, pair.b);
     if pair.spec.is_empty() {
         out += "The specs are the same.\n\n";
@@ -58,7 +58,7 @@ pub fn markdown(pair: &Pair) -> String {
 }
 
 /// How verdicts are found, and what they come to.
-pub fn closing(pairs: &[Pair], tolerance: f64) -> String {
+pub fn closing(pairs: &[ComparedPair], tolerance: f64) -> String {
     let worse: Vec<String> = pairs
         .iter()
         .flat_map(|pair| pair.metrics.iter().filter(|m| m.verdict == "worse").map(move |m| (pair, m)))
@@ -78,7 +78,7 @@ pub fn closing(pairs: &[Pair], tolerance: f64) -> String {
     )
 }
 
-pub fn csv(pairs: &[Pair]) -> String {
+pub fn csv(pairs: &[ComparedPair]) -> String {
     let mut out = "a,b,kind,run,metric,value_a,value_b,difference,low,high,p,over,verdict\r\n".to_owned();
     let mut line = |cells: Vec<String>| out += &csv_line(&cells);
     for p in pairs {

@@ -2,10 +2,10 @@
 //! judge, in a random order and without the writer's name. Whoever judges fills the column `accurate` with yes or no; further
 //! judges fill copies named `accuracy-NAME.csv`, and the majority counts. No program judges this.
 
-use super::writers::{Desk, Writer};
-use super::{Asking, Standing};
+use super::writers::{ReadyMember, TextSource};
+use super::{Asking, QuestionStanding};
 use crate::context::StageError;
-use crate::data::formats::{Row, RowError, Rows};
+use crate::data::formats::{DelimitedRow, DelimitedRows, RowError};
 use crate::printed::spreadsheet_cell;
 use crate::random;
 use crate::store::atomic::write_atomic;
@@ -41,25 +41,25 @@ pub struct Judged {
 }
 
 /// Writes the form and its key where they are not there yet, and counts what has been filled in.
-pub fn ask(asking: &Asking<'_>, desks: &[&Desk<'_>], dir: &Path) -> Result<Standing, StageError> {
+pub fn ask(asking: &Asking<'_>, desks: &[&ReadyMember<'_>], dir: &Path) -> Result<QuestionStanding, StageError> {
     if !dir.join(FORM).exists() {
         write(asking, desks, dir)?;
     }
     let counts = read(dir)?;
     let (done, of) = counts.values().fold((0, 0), |sum, j| (sum.0 + j.judged, sum.1 + j.of));
-    Ok(if done == of { Standing::Answered } else { Standing::Waiting { done, of, at: dir.join(FORM) } })
+    Ok(if done == of { QuestionStanding::Answered } else { QuestionStanding::Waiting { done, of, at: dir.join(FORM) } })
 }
 
-fn write(asking: &Asking<'_>, desks: &[&Desk<'_>], dir: &Path) -> Result<(), StageError> {
+fn write(asking: &Asking<'_>, desks: &[&ReadyMember<'_>], dir: &Path) -> Result<(), StageError> {
     let mut rows = Vec::new();
     let mut zero_shot: Vec<(String, u64)> = Vec::new();
     for desk in desks {
         let (task, seed) = (desk.task(), desk.spec.seed);
-        let mut writers = vec![(Writer::Policy, desk.member.clone())];
+        let mut writers = vec![(TextSource::Policy, desk.member.clone())];
         // ρ is one model of a task and seed, whoever's desk it is read at.
         if !zero_shot.contains(&(task.clone(), seed)) {
             zero_shot.push((task.clone(), seed));
-            writers.push((Writer::Baseline(Baseline::ZeroShot), "zero-shot".into()));
+            writers.push((TextSource::Baseline(Baseline::ZeroShot), "zero-shot".into()));
         }
         for (writer, name) in writers {
             let texts = desk.texts(writer, &name, 1)?;
@@ -137,8 +137,8 @@ fn filled(path: &Path) -> Result<Vec<(String, bool)>, StageError> {
         RowError::Io(e) => super::input(format!("{}: {e}", path.display())),
         RowError::Line(line, message) => wrong(line, message),
     };
-    let text = |row: &Row, cell: usize| String::from_utf8_lossy(row.cell(cell)).trim().to_string();
-    let mut reader = Rows::new(open_text(path).map_err(|e| failed(RowError::Io(e)))?, b',');
+    let text = |row: &DelimitedRow, cell: usize| String::from_utf8_lossy(row.cell(cell)).trim().to_string();
+    let mut reader = DelimitedRows::new(open_text(path).map_err(|e| failed(RowError::Io(e)))?, b',');
     let head: Vec<String> = match reader.next_row().map_err(failed)? {
         Some(row) => (0..row.width()).map(|i| text(row, i)).collect(),
         None => Vec::new(),

@@ -2,21 +2,22 @@
 //! the authors among themselves. Chance is 25%.
 
 use super::answers::{Answered, ask};
-use super::writers::{Desk, Writer};
-use super::{Asking, Standing, question_id};
+use super::writers::{ReadyMember, TextSource};
+use super::{Asking, QuestionStanding, question_id};
 use crate::context::StageError;
 use crate::label::batch::write::Question;
 use crate::labeler::CANDIDATES;
 use crate::metric::agreement::agreement;
 use crate::metric::preference::pair_agreement;
-use crate::suite::types::{Asked, Baseline};
+use crate::suite::types::{Baseline, Respondents};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Agreement of one kind of pair.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
-pub struct Pair {
+#[schemars(rename = "Pair")]
+pub struct PairsAgreement {
     /// "labeler-labeler", "author-labeler" or "author-author".
     pub pair: String,
     /// `[agreeing, pairs]` of each item that has pairs.
@@ -25,7 +26,7 @@ pub struct Pair {
     pub kappa: Option<f64>,
 }
 
-impl Pair {
+impl PairsAgreement {
     /// Percentage with its interval; NaN without pairs.
     pub fn percent(&self) -> (f64, f64, f64) {
         pair_agreement(&self.counts, 0)
@@ -39,25 +40,25 @@ pub struct Agreed {
     pub task: String,
     pub member: String,
     pub seed: u64,
-    pub asked: Asked,
+    pub asked: Respondents,
     pub items: u64,
     pub waiting: u64,
-    pub pairs: Vec<Pair>,
+    pub pairs: Vec<PairsAgreement>,
 }
 
 /// Asks, and counts the answers that are there.
-pub fn measure(asking: &Asking<'_>, desk: &Desk<'_>) -> Result<(Agreed, Standing), StageError> {
+pub fn measure(asking: &Asking<'_>, desk: &ReadyMember<'_>) -> Result<(Agreed, QuestionStanding), StageError> {
     let seed = desk.spec.seed;
     let id = question_id(&[&desk.member, "four-of-zero-shot"], seed);
-    let texts = desk.texts(Writer::Baseline(Baseline::ZeroShot), "zero-shot", CANDIDATES)?;
+    let texts = desk.texts(TextSource::Baseline(Baseline::ZeroShot), "zero-shot", CANDIDATES)?;
     let questions: Vec<Question> =
         texts.into_iter().enumerate().map(|(i, candidates)| Question { query: desk.query(i), candidates }).collect();
     let answered = ask(asking, desk, &id, &questions)?;
     let done = answered.done();
     let items = answered.items.len() as u64;
     let standing = match done == items {
-        true => Standing::Answered,
-        false => Standing::Waiting { done, of: items, at: asking.batches.join(&id) },
+        true => QuestionStanding::Answered,
+        false => QuestionStanding::Waiting { done, of: items, at: asking.batches.join(&id) },
     };
     let pairs = pairs(&answered, &asking.settings.authors);
     let (task, member) = (desk.task(), desk.member.clone());
@@ -67,7 +68,7 @@ pub fn measure(asking: &Asking<'_>, desk: &Desk<'_>) -> Result<(Agreed, Standing
 /// Choices of the authors, and of the other labelers, for one item.
 type Groups = (Vec<usize>, Vec<usize>);
 
-fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
+fn pairs(answered: &Answered, authors: &[String]) -> Vec<PairsAgreement> {
     let split = |of: &BTreeMap<String, usize>| -> Groups {
         let (by_authors, others): (Vec<_>, Vec<_>) = of.iter().partition(|(who, _)| authors.contains(who));
         (by_authors.into_iter().map(|(_, c)| *c).collect(), others.into_iter().map(|(_, c)| *c).collect())
@@ -88,13 +89,17 @@ fn pairs(answered: &Answered, authors: &[String]) -> Vec<Pair> {
     };
     let counted = |counts: Vec<(u64, u64)>| counts.into_iter().filter(|(_, pairs)| *pairs > 0).collect();
     vec![
-        Pair {
+        PairsAgreement {
             pair: "labeler-labeler".into(),
             counts: counted(groups.iter().map(|(_, others)| within(others)).collect()),
             kappa: kappa(|(_, others)| others.clone()),
         },
-        Pair { pair: "author-labeler".into(), counts: counted(groups.iter().map(across).collect()), kappa: None },
-        Pair {
+        PairsAgreement {
+            pair: "author-labeler".into(),
+            counts: counted(groups.iter().map(across).collect()),
+            kappa: None,
+        },
+        PairsAgreement {
             pair: "author-author".into(),
             counts: counted(groups.iter().map(|(of, _)| within(of)).collect()),
             kappa: kappa(|(of, _)| of.clone()),

@@ -1,6 +1,6 @@
 //! Batches that a suite asks, and the answers that count: written once, read whenever tables are drawn.
 
-use super::writers::Desk;
+use super::writers::ReadyMember;
 use super::{Asking, judges};
 use crate::context::StageError;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, write_batch};
@@ -30,7 +30,12 @@ impl Answered {
 }
 
 /// Asks `questions`, one per query of the desk in its order, unless they have been asked; programs answer at once.
-pub fn ask(asking: &Asking<'_>, desk: &Desk<'_>, id: &str, questions: &[Question]) -> Result<Answered, StageError> {
+pub fn ask(
+    asking: &Asking<'_>,
+    desk: &ReadyMember<'_>,
+    id: &str,
+    questions: &[Question],
+) -> Result<Answered, StageError> {
     let seed = desk.spec.seed;
     let items = arrange(seed, id, questions, &Checks::default());
     let hash = |text: &str| blake3::hash(text.as_bytes()).to_hex()[..16].to_string();

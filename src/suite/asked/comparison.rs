@@ -4,15 +4,15 @@
 
 use super::answers::{Answered, ask};
 use super::judges::copied;
-use super::writers::{Desk, Writer};
-use super::{Asking, Standing, input, question_id};
+use super::writers::{ReadyMember, TextSource};
+use super::{Asking, QuestionStanding, input, question_id};
 use crate::context::StageError;
 use crate::label::batch::Item;
 use crate::label::batch::write::Question;
 use crate::metric::agreement::agreement;
 use crate::metric::preference::{Winner, majority};
 use crate::results::Share;
-use crate::suite::types::{Asked, Baseline};
+use crate::suite::types::{Baseline, Respondents};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -40,7 +40,7 @@ pub struct Compared {
     pub a: String,
     pub b: String,
     pub seed: u64,
-    pub asked: Asked,
+    pub asked: Respondents,
     pub ways: usize,
     pub items: u64,
     /// Items without all their answers yet.
@@ -58,8 +58,8 @@ pub struct Compared {
 /// One side: its name in the suite, the desk it writes at, and as what.
 pub struct Side<'d, 'c> {
     pub name: String,
-    pub desk: &'d Desk<'c>,
-    pub writer: Writer,
+    pub desk: &'d ReadyMember<'c>,
+    pub writer: TextSource,
 }
 
 /// Asks, and counts the answers that are there.
@@ -68,7 +68,7 @@ pub fn compare(
     task: &str,
     a: &Side<'_, '_>,
     b: &Side<'_, '_>,
-) -> Result<(Compared, Standing), StageError> {
+) -> Result<(Compared, QuestionStanding), StageError> {
     if a.desk.sources != b.desk.sources {
         return Err(input(format!(
             "{} and {} do not have the same held-out queries, so that their texts cannot be compared: give both the same \
@@ -94,8 +94,8 @@ pub fn compare(
     let compared = count(asking, task, (&a.name, &b.name), seed, id, &answered);
     let done = answered.done();
     let standing = match done == compared.items {
-        true => Standing::Answered,
-        false => Standing::Waiting { done, of: compared.items, at: asking.batches.join(&compared.id) },
+        true => QuestionStanding::Answered,
+        false => QuestionStanding::Waiting { done, of: compared.items, at: asking.batches.join(&compared.id) },
     };
     Ok((compared, standing))
 }
@@ -179,8 +179,8 @@ fn copies(item: &Item, ways: usize) -> (f64, f64) {
 }
 
 /// What a suite's name of a writer means at a member's desk.
-pub fn writer_of(name: &str) -> Writer {
-    Baseline::of(name).map_or(Writer::Policy, Writer::Baseline)
+pub fn writer_of(name: &str) -> TextSource {
+    Baseline::of(name).map_or(TextSource::Policy, TextSource::Baseline)
 }
 
 #[cfg(test)]

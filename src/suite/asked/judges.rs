@@ -1,7 +1,7 @@
 //! Simulated readers of finished models' texts: the same rule as of simulated labelers (label/simulated.rs), with an order of
 //! its own for every answer. What they say is no evidence about people.
 
-use super::writers::Desk;
+use super::writers::ReadyMember;
 use super::{Asking, input};
 use crate::context::StageError;
 use crate::label::batch::{Answer, Candidate, Item};
@@ -14,7 +14,7 @@ use rand::RngExt;
 use rand::seq::SliceRandom;
 
 /// What readers of a member's texts care for: what the suite says, else what the member's own labelers do.
-pub fn settings(asking: &Asking<'_>, desk: &Desk<'_>) -> SimulatedSpec {
+pub fn settings(asking: &Asking<'_>, desk: &ReadyMember<'_>) -> SimulatedSpec {
     match (&asking.settings.simulated, desk.spec.labeler.kind) {
         (Some(given), _) => given.clone(),
         (None, LabelerKind::Mock) => SimulatedSpec { weight_score: 1.0, weight_copy: 0.0, ..SimulatedSpec::default() },
@@ -29,7 +29,12 @@ pub fn copied(source: &str, text: &str) -> f64 {
 
 /// `asking.settings.labelers` answers to every item. Items stand in the order of the desk's queries, and `place[i]` is the
 /// query of item `i`.
-pub fn answers(asking: &Asking<'_>, desk: &Desk<'_>, items: &[Item], id: &str) -> Result<Vec<Answer>, StageError> {
+pub fn answers(
+    asking: &Asking<'_>,
+    desk: &ReadyMember<'_>,
+    items: &[Item],
+    id: &str,
+) -> Result<Vec<Answer>, StageError> {
     let settings = settings(asking, desk);
     let candidates: Vec<Vec<Candidate>> = items.iter().map(|item| item.candidates.clone()).collect();
     let scores = desk.scores(&candidates, settings.weight_score != 0.0)?;

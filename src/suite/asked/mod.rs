@@ -10,13 +10,13 @@ pub mod judges;
 pub mod scores;
 pub mod writers;
 
-use super::types::Asked;
+use super::types::Respondents;
 use crate::context::{Context, StageError};
 use std::path::PathBuf;
 
 /// Where a question stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Standing {
+pub enum QuestionStanding {
     Answered,
     /// People have answered this many of so many.
     Waiting {
@@ -39,7 +39,7 @@ pub struct Asking<'a> {
 impl Asking<'_> {
     /// Whether programs answer.
     pub fn simulated(&self) -> bool {
-        self.settings.kind == Asked::Simulated
+        self.settings.kind == Respondents::Simulated
     }
 }
 

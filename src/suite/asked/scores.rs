@@ -1,7 +1,7 @@
 //! Scores of every model's texts under every reward model of a task: the authors' r on ours, ours on theirs. A policy that only its
 //! own r likes has learned that r's mistakes.
 
-use super::writers::{Desk, Judge, Writer};
+use super::writers::{ReadyMember, RewardJudge, TextSource};
 use crate::context::StageError;
 use crate::metric::interval::mean_interval;
 use crate::suite::types::Baseline;
@@ -35,7 +35,7 @@ pub struct Scored {
 pub const ZERO_SHOT: &str = "zero-shot";
 
 /// All writers of the desks under all their reward models.
-pub fn score(id: &str, task: &str, seed: u64, desks: &[Desk<'_>]) -> Result<Scored, StageError> {
+pub fn score(id: &str, task: &str, seed: u64, desks: &[ReadyMember<'_>]) -> Result<Scored, StageError> {
     let Some(first) = desks.first() else {
         return Err(super::input(format!("{task}: there is no member")));
     };
@@ -46,10 +46,10 @@ pub fn score(id: &str, task: &str, seed: u64, desks: &[Desk<'_>]) -> Result<Scor
             first.member, other.member
         )));
     }
-    let judges: Vec<Judge> =
-        desks.iter().map(Desk::reward_model).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
-    let zero_shot = (ZERO_SHOT.to_string(), first, Writer::Baseline(Baseline::ZeroShot));
-    let policies = desks.iter().map(|desk| (desk.member.clone(), desk, Writer::Policy));
+    let judges: Vec<RewardJudge> =
+        desks.iter().map(ReadyMember::reward_model).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect();
+    let zero_shot = (ZERO_SHOT.to_string(), first, TextSource::Baseline(Baseline::ZeroShot));
+    let policies = desks.iter().map(|desk| (desk.member.clone(), desk, TextSource::Policy));
     let mut cells = Vec::new();
     for (writer, desk, what) in std::iter::once(zero_shot).chain(policies) {
         for judge in &judges {

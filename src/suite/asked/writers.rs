@@ -27,7 +27,7 @@ use std::path::{Path, PathBuf};
 const VERSION: u32 = 1;
 
 /// One member at one seed, ready to give texts.
-pub struct Desk<'a> {
+pub struct ReadyMember<'a> {
     context: &'a Context,
     /// The member's name.
     pub member: String,
@@ -44,7 +44,7 @@ pub struct Desk<'a> {
 }
 
 /// A member's reward model, and how it reads texts.
-pub struct Judge {
+pub struct RewardJudge {
     pub member: String,
     scorer: Scorer,
     hash: String,
@@ -53,13 +53,13 @@ pub struct Judge {
 
 /// Whose texts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Writer {
+pub enum TextSource {
     /// The member's own policy.
     Policy,
     Baseline(Baseline),
 }
 
-impl<'a> Desk<'a> {
+impl<'a> ReadyMember<'a> {
     /// `dir`: the member's results; `contexts` held-out queries are picked by the seed.
     pub fn open(
         context: &'a Context,
@@ -104,12 +104,12 @@ impl<'a> Desk<'a> {
     }
 
     /// `k` texts of a writer per query, each called `source`: `[queries][k]`.
-    pub fn texts(&self, writer: Writer, source: &str, k: usize) -> Result<Vec<Vec<Candidate>>, StageError> {
+    pub fn texts(&self, writer: TextSource, source: &str, k: usize) -> Result<Vec<Vec<Candidate>>, StageError> {
         match writer {
-            Writer::Baseline(Baseline::Lead3) => {
+            TextSource::Baseline(Baseline::Lead3) => {
                 self.sources.iter().map(|text| self.fixed(&lead3(text), source, k)).collect()
             }
-            Writer::Baseline(Baseline::Summaries) => (0..self.examples.len())
+            TextSource::Baseline(Baseline::Summaries) => (0..self.examples.len())
                 .map(|i| {
                     let summary = self.summary(i).ok_or_else(|| {
                         input(format!("the data of {} have no reference summary for every query", self.member))
@@ -117,7 +117,7 @@ impl<'a> Desk<'a> {
                     self.fixed(summary, source, k)
                 })
                 .collect(),
-            Writer::Policy | Writer::Baseline(Baseline::ZeroShot) => {
+            TextSource::Policy | TextSource::Baseline(Baseline::ZeroShot) => {
                 let responses = self.responses(writer, k)?;
                 let one = |response: &Vec<u32>| {
                     let cut = self.task.cut(response);
@@ -138,12 +138,12 @@ impl<'a> Desk<'a> {
     }
 
     /// Sampled responses `[queries x k]`, from the cache where they have been sampled before.
-    fn responses(&self, writer: Writer, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
+    fn responses(&self, writer: TextSource, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
         let (dir, purpose) = match writer {
-            Writer::Policy => {
+            TextSource::Policy => {
                 (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
             }
-            Writer::Baseline(_) => {
+            TextSource::Baseline(_) => {
                 // Books were read before the stylistic tasks' ρ was frozen (paper section 3.1).
                 let tuned = self.spec.supervised.on == SupervisedOn::Text;
                 let name = if tuned { "models/supervised" } else { "models/reference" };
@@ -202,7 +202,7 @@ impl<'a> Desk<'a> {
     }
 
     /// The member's reward model, learned or given; none where its results have none.
-    pub fn reward_model(&self) -> Result<Option<Judge>, StageError> {
+    pub fn reward_model(&self) -> Result<Option<RewardJudge>, StageError> {
         let dir = self.dir.join("runs").join(&self.run).join("models/reward");
         if !dir.join("config.json").is_file() {
             return Ok(None);
@@ -210,11 +210,11 @@ impl<'a> Desk<'a> {
         let scorer = crate::stage::given::load_reward(self.context, &dir)?;
         let weights = dir.join("model.safetensors");
         let hash = hash_file(&weights).map_err(StageError::io(weights))?;
-        Ok(Some(Judge { member: self.member.clone(), scorer, hash, task: self.task.clone() }))
+        Ok(Some(RewardJudge { member: self.member.clone(), scorer, hash, task: self.task.clone() }))
     }
 
     /// Normalised scores of one text per query under a reward model, without the missing-token rule; cached.
-    pub fn scored(&self, writer: Writer, source: &str, judge: &Judge) -> Result<Vec<f32>, StageError> {
+    pub fn scored(&self, writer: TextSource, source: &str, judge: &RewardJudge) -> Result<Vec<f32>, StageError> {
         let rows = self.rows(&self.texts(writer, source, 1)?, &judge.task);
         let normalization = judge.scorer.normalization;
         let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;

@@ -17,7 +17,7 @@ use summaries::series;
 use win_rates::{by_number_of_labels, win_rates};
 
 /// A finished plot.
-pub struct Drawn {
+pub struct FinishedPlot {
     /// File name without ending.
     pub id: String,
     pub title: String,
@@ -26,10 +26,10 @@ pub struct Drawn {
 }
 
 /// All plots that there are data for.
-pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<Drawn>, ResultsError> {
+pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<FinishedPlot>, ResultsError> {
     let mut drawn = Vec::new();
     let mut add = |id: &str, title: &str, caption, svg: Option<String>| {
-        drawn.extend(svg.map(|svg| Drawn { id: id.into(), title: title.into(), caption, svg }));
+        drawn.extend(svg.map(|svg| FinishedPlot { id: id.into(), title: title.into(), caption, svg }));
     };
     match results.suite.makes {
         Makes::Table1StylePreference | Makes::Table5SummaryPreference => {

@@ -9,7 +9,7 @@ mod win_rate;
 
 pub use released::PREFERENCE as RELEASED_PREFERENCE;
 
-use super::paper::{Grade, Value};
+use super::paper::{Grade, PaperValue};
 use super::results::SuiteResults;
 use super::setting::NOT_THE_PAPERS;
 use super::types::Makes;
@@ -79,7 +79,7 @@ impl Measured {
     }
 
     /// `scope` is the first column's word: a task, a member.
-    fn row(&self, name: &str, scope: &str, metric: &str, paper: Option<Value>, middle: Option<Middle<'_>>) -> Row {
+    fn row(&self, name: &str, scope: &str, metric: &str, paper: Option<PaperValue>, middle: Option<Middle<'_>>) -> Row {
         let Ours { value, low, high } = self.ours;
         let words = if value.is_finite() { verdict(self.ours, paper, middle) } else { String::new() };
         let mut row = row(name, scope, metric, (value, low, high), self.n, &self.seeds, &words);
@@ -96,7 +96,7 @@ fn only_at_the_papers_setting(results: &SuiteResults, member: &str, row: &mut Ro
 }
 
 /// The paper's value, and what it says of its own uncertainty.
-fn with_paper(row: &mut Row, paper: Option<Value>) {
+fn with_paper(row: &mut Row, paper: Option<PaperValue>) {
     if let Some(paper) = paper {
         row.paper = Some(paper.value);
         let uncertain = paper.plus_minus.map(|reach| format!("the paper's own uncertainty: ± {reach}"));
@@ -109,7 +109,7 @@ fn with_paper(row: &mut Row, paper: Option<Value>) {
 }
 
 /// A row of what is not there.
-fn absent(name: &str, scope: &str, metric: &str, paper: Option<Value>, why: &str) -> Row {
+fn absent(name: &str, scope: &str, metric: &str, paper: Option<PaperValue>, why: &str) -> Row {
     let nothing = (f64::NAN, f64::NAN, f64::NAN);
     let mut row = row(name, scope, metric, nothing, 0, &[], &format!("missing: {why}"));
     with_paper(&mut row, paper);

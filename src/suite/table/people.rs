@@ -51,7 +51,7 @@ fn counted(
     task: &str,
     judged: &accuracy::Judged,
     seeds: &[u64],
-    paper: Option<crate::suite::paper::Value>,
+    paper: Option<crate::suite::paper::PaperValue>,
 ) -> Row {
     let scale = judged.of as f64;
     let (low, high) = wilson(judged.accurate, judged.judged);

@@ -5,7 +5,7 @@ use crate::metric::interval::mean_interval;
 use crate::report::tables::gains;
 use crate::results::{Evaluation, Row, Table, name};
 use crate::spec::KlSchedule;
-use crate::suite::paper::{Value, paper};
+use crate::suite::paper::{PaperValue, paper};
 use crate::suite::plots::judge;
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::setting::NOT_THE_PAPERS;
@@ -128,7 +128,7 @@ fn target(results: &SuiteResults, name: &str) -> Option<f64> {
     (kl.schedule == KlSchedule::Adaptive).then_some(kl.target)
 }
 
-fn of_frontier(results: &SuiteResults, name: &str) -> Option<Value> {
+fn of_frontier(results: &SuiteResults, name: &str) -> Option<PaperValue> {
     paper()?.frontier_score(&results.label(name), target(results, name)?)
 }
 

@@ -4,7 +4,7 @@
 use super::{Measured, absent, made};
 use crate::metric::interval::wilson;
 use crate::results::{Estimate, Row, Table, Texts, Writer};
-use crate::suite::paper::{Grade, Value, paper};
+use crate::suite::paper::{Grade, PaperValue, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use crate::suite::verdict::{Middle, Ours};
 
@@ -61,7 +61,7 @@ struct Sheet<'a> {
     middle: (Writer, &'static str),
     what: &'static str,
     metric: &'static str,
-    paper: &'a dyn Fn(&str, &str) -> Option<Value>,
+    paper: &'a dyn Fn(&str, &str) -> Option<PaperValue>,
     skip: &'static [Writer],
 }
 
@@ -106,7 +106,7 @@ impl Sheet<'_> {
     }
 }
 
-fn nothing(_: &str, _: &str) -> Option<Value> {
+fn nothing(_: &str, _: &str) -> Option<PaperValue> {
     None
 }
 
@@ -217,7 +217,7 @@ fn preamble_direction(rows: &mut [Row]) {
             continue;
         };
         let middle = Middle { ours: *ours, paper: *paper, name: "all inputs" };
-        let value_of_paper = Some(Value::new(recorded, Grade::A));
+        let value_of_paper = Some(PaperValue::new(recorded, Grade::A));
         row.verdict = crate::suite::verdict::verdict(Ours { value, low, high }, value_of_paper, Some(middle));
     }
 }

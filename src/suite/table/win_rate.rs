@@ -4,11 +4,11 @@ use super::{Measured, absent, described, made};
 use crate::metric::interval::{mean, wilson};
 use crate::metric::preference::{WinRate, Winner, win_rate};
 use crate::results::{Row, Table};
-use crate::suite::asked::comparison::Compared;
+use crate::suite::asked::comparison::{Compared, Decided};
 use crate::suite::asked::question_id;
-use crate::suite::paper::{Value, paper};
+use crate::suite::paper::{PaperValue, paper};
 use crate::suite::results::SuiteResults;
-use crate::suite::types::{Comparison, Makes};
+use crate::suite::types::{Makes, MemberComparison};
 use crate::suite::verdict::{Middle, Ours};
 
 const EVEN: Middle<'_> = Middle { ours: 50.0, paper: 50.0, name: "50%" };
@@ -58,7 +58,7 @@ struct Names {
 }
 
 impl Names {
-    fn of(results: &SuiteResults, comparison: &Comparison, found: Option<&Compared>) -> Self {
+    fn of(results: &SuiteResults, comparison: &MemberComparison, found: Option<&Compared>) -> Self {
         let member = results.members.iter().find(|m| m.name == comparison.a || m.name == comparison.b);
         let task = comparison.task.clone().or_else(|| found.map(|c| c.task.clone())).or_else(|| member?.task());
         Self {
@@ -71,13 +71,13 @@ impl Names {
     fn row(&self) -> String {
         format!("{} against {}", self.a, self.b)
     }
-    fn paper(&self) -> Option<Value> {
+    fn paper(&self) -> Option<PaperValue> {
         paper()?.win_rate(self.id, &self.task, &self.a, &self.b)
     }
 }
 
 /// What keeps a comparison from having a value.
-fn why(results: &SuiteResults, comparison: &Comparison) -> String {
+fn why(results: &SuiteResults, comparison: &MemberComparison) -> String {
     let pieces: Vec<String> = [&comparison.a, &comparison.b]
         .into_iter()
         .filter_map(|name| Some(format!("{name}: {}", results.why_missing(name)?)))
@@ -115,51 +115,78 @@ fn rate(names: &Names, found: &[&Compared]) -> Row {
     row
 }
 
+/// What is behind a comparison's win rate.
+struct Detail<'a> {
+    names: &'a Names,
+    found: &'a [&'a Compared],
+    seeds: Vec<u64>,
+    /// Items that are decided.
+    n: u64,
+}
+
 fn detail(names: &Names, found: &[&Compared]) -> Vec<Row> {
-    let seeds: Vec<u64> = found.iter().map(|c| c.seed).collect();
-    let n: u64 = found.iter().map(|c| c.decided.len() as u64).sum();
-    let of =
-        |value: f64, low: f64, high: f64, n: u64| Measured { ours: Ours { value, low, high }, n, seeds: seeds.clone() };
-    let name = |what: &str| format!("{}: {what}", names.row());
-    let mut rows = Vec::new();
-    let rate = win_rate(items(found), 0);
-    let percent = |(low, high): (f64, f64)| (100.0 * low, 100.0 * high);
-    for (word, metric, (low, high)) in [
-        ("interval of items (Wilson)", "win_rate_wilson", percent(rate.wilson)),
-        ("interval of contexts (bootstrap)", "win_rate_bootstrap", percent(rate.bootstrap)),
-    ] {
-        rows.push(described(&name(word), &names.task, metric, &of(100.0 * rate.share, low, high, rate.a + rate.b), ""));
+    let seeds = found.iter().map(|c| c.seed).collect();
+    let detail = Detail { names, found, seeds, n: found.iter().map(|c| c.decided.len() as u64).sum() };
+    let mut rows = detail.intervals();
+    rows.extend(detail.agreement());
+    rows.extend(detail.copied());
+    rows.extend(detail.more_copied_wins());
+    rows.extend(detail.no_single_text());
+    rows
+}
+
+impl Detail<'_> {
+    fn row(&self, what: &str, metric: &str, (value, low, high): (f64, f64, f64), n: u64, words: &str) -> Row {
+        let measured = Measured { ours: Ours { value, low, high }, n, seeds: self.seeds.clone() };
+        described(&format!("{}: {what}", self.names.row()), &self.names.task, metric, &measured, words)
     }
-    let averages = |pick: &dyn Fn(&Compared) -> Option<f64>| {
-        let values: Vec<f64> = found.iter().filter_map(|c| pick(c)).collect();
-        (!values.is_empty()).then(|| mean(&values))
-    };
-    if let Some(agreement) = averages(&|c| c.agreement) {
-        let measured = of(agreement, f64::NAN, f64::NAN, n);
-        rows.push(described(
-            &name("pairs of answers that agree, %"),
-            &names.task,
-            "agreement",
-            &measured,
-            "chance: about 50%",
-        ));
+
+    /// A value without an interval, over all items.
+    fn plain(&self, what: &str, metric: &str, value: f64, words: &str) -> Row {
+        self.row(what, metric, (value, f64::NAN, f64::NAN), self.n, words)
     }
-    if let Some(kappa) = averages(&|c| c.kappa) {
-        let measured = of(kappa, f64::NAN, f64::NAN, n);
-        rows.push(described(&name("Fleiss' kappa"), &names.task, "kappa", &measured, "0: chance"));
+
+    /// Both intervals of the win rate, of which its row has the wider.
+    fn intervals(&self) -> Vec<Row> {
+        let rate = win_rate(items(self.found), 0);
+        let row = |what: &str, metric: &str, (low, high): (f64, f64)| {
+            self.row(what, metric, (100.0 * rate.share, 100.0 * low, 100.0 * high), rate.a + rate.b, "")
+        };
+        vec![
+            row("interval of items (Wilson)", "win_rate_wilson", rate.wilson),
+            row("interval of contexts (bootstrap)", "win_rate_bootstrap", rate.bootstrap),
+        ]
     }
-    for (side, label) in [(0, &names.a), (1, &names.b)] {
-        let copies = found.iter().flat_map(|c| &c.decided).map(|d| if side == 0 { d.copied_a } else { d.copied_b });
-        let copies: Vec<f64> = copies.collect();
-        let measured = of(100.0 * mean(&copies), f64::NAN, f64::NAN, n);
-        let word = format!("4-grams of {label} that the query has, %");
-        rows.push(described(&name(&word), &names.task, if side == 0 { "copied_a" } else { "copied_b" }, &measured, ""));
+
+    /// How far labelers agree with one another.
+    fn agreement(&self) -> Vec<Row> {
+        let averages = |pick: &dyn Fn(&Compared) -> Option<f64>| {
+            let values: Vec<f64> = self.found.iter().filter_map(|c| pick(c)).collect();
+            (!values.is_empty()).then(|| mean(&values))
+        };
+        let agreement = averages(&|c| c.agreement)
+            .map(|share| self.plain("pairs of answers that agree, %", "agreement", share, "chance: about 50%"));
+        let kappa = averages(&|c| c.kappa).map(|kappa| self.plain("Fleiss' kappa", "kappa", kappa, "0: chance"));
+        agreement.into_iter().chain(kappa).collect()
     }
-    let (wins, differ) =
-        found.iter().fold((0, 0), |sum, c| (sum.0 + c.more_copied_wins.count, sum.1 + c.more_copied_wins.n));
-    if differ > 0 {
+
+    /// How much of each model's texts is copied from the query.
+    fn copied(&self) -> [Row; 2] {
+        let row = |label: &str, metric: &str, copied: &dyn Fn(&Decided) -> f64| {
+            let copies: Vec<f64> = self.found.iter().flat_map(|c| &c.decided).map(copied).collect();
+            self.plain(&format!("4-grams of {label} that the query has, %"), metric, 100.0 * mean(&copies), "")
+        };
+        [row(&self.names.a, "copied_a", &|d| d.copied_a), row(&self.names.b, "copied_b", &|d| d.copied_b)]
+    }
+
+    /// Whether readers prefer the text that copies more; none where no two texts differ in that.
+    fn more_copied_wins(&self) -> Option<Row> {
+        let (wins, differ) =
+            self.found.iter().fold((0, 0), |sum, c| (sum.0 + c.more_copied_wins.count, sum.1 + c.more_copied_wins.n));
+        if differ == 0 {
+            return None;
+        }
         let (low, high) = wilson(wins, differ);
-        let measured = of(100.0 * wins as f64 / differ as f64, 100.0 * low, 100.0 * high, differ);
         let words = if low > 0.5 {
             "copies win"
         } else if high < 0.5 {
@@ -167,24 +194,15 @@ fn detail(names: &Names, found: &[&Compared]) -> Vec<Row> {
         } else {
             "not told apart from 50%"
         };
-        rows.push(described(
-            &name("the text that copies more wins, %"),
-            &names.task,
-            "more_copied_wins",
-            &measured,
-            words,
-        ));
+        let value = (100.0 * wins as f64 / differ as f64, 100.0 * low, 100.0 * high);
+        Some(self.row("the text that copies more wins, %", "more_copied_wins", value, differ, words))
     }
-    let scattered: u64 = found.iter().map(|c| c.no_single_text).sum();
-    if found.iter().any(|c| c.ways > 2) {
-        let measured = of(scattered as f64, f64::NAN, f64::NAN, n);
-        rows.push(described(
-            &name("items without a majority for one text"),
-            &names.task,
-            "no_single_text",
-            &measured,
-            "counted by the models of the chosen texts",
-        ));
+
+    /// Items whose answers are for no one text, where more than two were compared.
+    fn no_single_text(&self) -> Option<Row> {
+        let scattered: u64 = self.found.iter().map(|c| c.no_single_text).sum();
+        let words = "counted by the models of the chosen texts";
+        let what = "items without a majority for one text";
+        self.found.iter().any(|c| c.ways > 2).then(|| self.plain(what, "no_single_text", scattered as f64, words))
     }
-    rows
 }

@@ -1,0 +1,67 @@
+//! Decoding token by token: each layer's keys and values are kept, so that a step computes its own position alone.
+
+use super::{Gpt2, MASKED, TokenBatch};
+use crate::model::device::is_cpu;
+use crate::model::fused::attention_step;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+/// Keys and values of one layer: `[batch, heads, capacity, head width]`, allocated once.
+#[derive(Debug, Clone)]
+pub struct LayerCache {
+    pub keys: Tensor<4>,
+    pub values: Tensor<4>,
+}
+
+/// Which cache slots a new position may see, those up to its own aside: `real` `[batch, capacity]`, 0 at padding, and the
+/// same as `[batch, 1, 1, capacity]` to add to scores, for devices other than the CPU.
+#[derive(Debug, Clone)]
+pub struct CacheMask {
+    pub real: Tensor<2, Int>,
+    pub bias: Option<Tensor<4>>,
+}
+
+impl CacheMask {
+    /// For `k` rows per query: slots of the queries' padding are hidden.
+    pub fn new(queries: &[Vec<Option<u32>>], k: usize, capacity: usize, device: &Device) -> Self {
+        let n = queries.len() * k;
+        let mut real = vec![1i32; n * capacity];
+        for (row, slots) in real.chunks_mut(capacity).enumerate() {
+            slots.iter_mut().zip(&queries[row / k]).for_each(|(slot, token)| *slot = i32::from(token.is_some()));
+        }
+        let bias = (!is_cpu(device)).then(|| {
+            let bias: Vec<f32> = real.iter().map(|r| if *r == 1 { 0.0 } else { MASKED }).collect();
+            Tensor::from_data(TensorData::new(bias, [n, 1, 1, capacity]), device)
+        });
+        Self { real: Tensor::from_data(TensorData::new(real, [n, capacity]), device), bias }
+    }
+}
+
+impl Gpt2 {
+    /// [`Gpt2::hidden_at`], and each layer's keys and values at all positions.
+    pub fn prefill(&self, batch: &TokenBatch, positions: &[usize]) -> (Tensor<2>, Vec<LayerCache>) {
+        let mut caches = Vec::with_capacity(self.blocks.len());
+        let hidden = self.forward(batch, Some(positions), Some(&mut caches));
+        (hidden, caches)
+    }
+
+    /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden state
+    /// `[batch, width]`.
+    pub fn step(
+        &self,
+        ids: Tensor<2, Int>,
+        positions: Tensor<2, Int>,
+        mask: &CacheMask,
+        at: usize,
+        caches: &mut Vec<LayerCache>,
+    ) -> Tensor<2> {
+        let mut x = self.embed(ids, positions);
+        let old = std::mem::take(caches);
+        for (block, cache) in self.blocks.iter().zip(old) {
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            let (attended, cache) = attention_step(qkv, cache, &mask.real, mask.bias.as_ref(), at);
+            x = Self::finish(block, x, attended);
+            caches.push(cache);
+        }
+        self.ln_f.forward(x)
+    }
+}

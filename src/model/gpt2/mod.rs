@@ -1,0 +1,230 @@
+//! GPT-2 (pre-LN transformer, tied LM head) as in paper section 2.1 and the released code's model.py.
+//!
+//! Shapes: `batch` rows, `time` positions, `width` channels, `vocab` tokens. Rows are left-padded: a padded
+//! position is masked out of attention and does not advance the position index.
+
+mod batch;
+mod cache;
+mod heads;
+mod init;
+mod layers;
+mod walk;
+
+pub use crate::spec::config::LAYER_NORM_EPSILON;
+pub use batch::TokenBatch;
+pub use cache::{CacheMask, LayerCache};
+pub use heads::{ScalarHead, ScalarModel};
+pub use layers::{Block, Dropout, LayerNorm, Linear};
+pub use walk::{Weight, Weights};
+
+use super::ModelError;
+use super::fused::{self, attention, attention_weights, gelu, split_heads};
+use super::sampling::targets;
+use super::vocabulary::check_ids;
+use crate::spec::Dimensions;
+use burn::tensor::module::embedding;
+use burn::tensor::{Device, Int, Tensor};
+
+/// Added to the attention scores of masked positions.
+const MASKED: f32 = -1e9;
+
+/// The transformer without a head.
+#[derive(Debug, Clone)]
+pub struct Gpt2 {
+    /// Token embedding `[vocab, width]`, also the LM head.
+    pub wte: Tensor<2>,
+    /// Position embedding `[context, width]`.
+    pub wpe: Tensor<2>,
+    pub blocks: Vec<Block>,
+    pub ln_f: LayerNorm,
+    pub heads: usize,
+}
+
+impl Gpt2 {
+    pub fn dimensions(&self) -> Dimensions {
+        let [context, width] = self.wpe.dims();
+        Dimensions { layers: self.blocks.len(), heads: self.heads, width, context }
+    }
+    pub fn vocab(&self) -> usize {
+        self.wte.dims()[0]
+    }
+    pub fn device(&self) -> Device {
+        self.wte.device()
+    }
+
+    /// Rows of equal length as this model reads them; `None` is padding.
+    ///
+    /// # Errors
+    /// An id that has no row, or a row with more tokens than the context: on a GPU both would be read from beyond the end
+    /// of a table without a word.
+    pub fn batch(&self, rows: &[Vec<Option<u32>>]) -> Result<TokenBatch, ModelError> {
+        self.check(rows)?;
+        Ok(TokenBatch::new(rows, &self.device()))
+    }
+
+    fn check(&self, rows: &[Vec<Option<u32>>]) -> Result<(), ModelError> {
+        check_ids(rows.iter().flatten().flatten(), self.vocab())?;
+        let (longest, context) = (rows.iter().map(|r| r.iter().flatten().count()).max(), self.dimensions().context);
+        match longest.filter(|longest| *longest > context) {
+            Some(longest) => {
+                Err(ModelError::Input(format!("a text has {longest} tokens, and the model's context is {context}")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Response tokens as `[rows * response]`; 0 where a response is shorter than the longest.
+    ///
+    /// # Errors
+    /// An id that has no row.
+    pub fn targets(&self, responses: &[Vec<u32>]) -> Result<Tensor<1, Int>, ModelError> {
+        check_ids(responses.iter().flatten(), self.vocab())?;
+        Ok(targets(responses, &self.device()))
+    }
+
+    /// Token plus position embeddings `[batch * time, width]`.
+    fn embed(&self, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
+        let [b, t] = ids.dims();
+        let x = embedding(self.wte.clone(), ids) + embedding(self.wpe.clone(), positions);
+        x.reshape([b * t, self.wte.dims()[1]])
+    }
+
+    /// What the block's second residual branch projects, `[rows, 4 * width]`.
+    fn mlp_inner(block: &Block, x: Tensor<2>) -> Tensor<2> {
+        gelu(block.c_fc.forward(block.ln_2.forward(x)))
+    }
+
+    /// The block after its attention: both residual branches added up.
+    fn finish(block: &Block, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+        let x = block.attn_proj.onto(x, attended);
+        block.mlp_proj.onto(x.clone(), Self::mlp_inner(block, x))
+    }
+
+    /// Final hidden states `[batch, time, width]` (after `ln_f`).
+    pub fn hidden(&self, batch: &TokenBatch) -> Tensor<3> {
+        let [b, t] = batch.dims;
+        batch.spread(self.forward(batch, None, None)).reshape([b, t, self.wte.dims()[1]])
+    }
+
+    /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position. What the last block
+    /// does after its attention is done there only: nobody reads it elsewhere.
+    pub fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2> {
+        self.forward(batch, Some(positions), None)
+    }
+
+    fn forward(
+        &self,
+        batch: &TokenBatch,
+        positions: Option<&[usize]>,
+        mut caches: Option<&mut Vec<LayerCache>>,
+    ) -> Tensor<2> {
+        let [b, t] = batch.dims;
+        let positions = positions.map(|positions| batch.tokens_at(positions));
+        let mut x = self.embed(batch.ids.clone(), batch.positions.clone());
+        for (i, block) in self.blocks.iter().enumerate() {
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            if let Some(caches) = caches.as_deref_mut() {
+                let [_, keys, values] = split_heads(batch.spread(qkv.clone()), b, t, self.heads);
+                caches.push(LayerCache { keys, values });
+            }
+            let mut attended = attention(qkv, &batch.rows, self.heads);
+            if let Some(positions) = positions.as_ref().filter(|_| i + 1 == self.blocks.len()) {
+                (x, attended) = (x.select(0, positions.clone()), attended.select(0, positions.clone()));
+            }
+            x = Self::finish(block, x, attended);
+        }
+        self.ln_f.forward(x)
+    }
+
+    /// [`Gpt2::hidden`] of rows of equal length, in training with dropout.
+    ///
+    /// # Errors
+    /// Those of [`Gpt2::batch`].
+    pub fn hidden_with_dropout(
+        &self,
+        rows: &[Vec<Option<u32>>],
+        dropout: &mut Dropout,
+    ) -> Result<Tensor<3>, ModelError> {
+        self.check(rows)?;
+        // Attention weights that are dropped out are no fused operation: with the padding on every device.
+        let (batch, bias) = TokenBatch::padded(rows, &self.device());
+        let [b, t] = batch.dims;
+        let width = self.wte.dims()[1];
+        let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions.clone()));
+        for block in &self.blocks {
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            let [q, k, v] = split_heads(qkv, b, t, self.heads);
+            let weights = dropout.apply(attention_weights(q, k, bias.clone()));
+            let attended = weights.matmul(v).swap_dims(1, 2).reshape([b * t, width]);
+            x = x + dropout.apply(block.attn_proj.forward(attended));
+            x = x.clone() + dropout.apply(block.mlp_proj.forward(Self::mlp_inner(block, x)));
+        }
+        Ok(self.ln_f.forward(x).reshape([b, t, width]))
+    }
+
+    /// Logits at temperature 1 of hidden states `[rows, width]` -> `[rows, vocab]`.
+    pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
+        hidden.matmul(self.wte.clone().transpose())
+    }
+
+    /// Hidden states that predict the response: positions `query-1 .. query+response-1` of `[batch, time, width]`,
+    /// as `[batch * response, width]`.
+    pub fn response_hidden(hidden: Tensor<3>, query: usize, response: usize) -> Tensor<2> {
+        let [b, _, w] = hidden.dims();
+        hidden.slice([0..b, query - 1..query + response - 1, 0..w]).reshape([b * response, w])
+    }
+
+    /// The same computed for rows that end in their responses, without what is not needed for it.
+    pub fn hidden_before_last(&self, batch: &TokenBatch, response: usize) -> Tensor<2> {
+        let [b, t] = batch.dims;
+        let at: Vec<usize> = (0..b).flat_map(|r| (t - response - 1..t - 1).map(move |i| r * t + i)).collect();
+        self.hidden_at(batch, &at)
+    }
+
+    /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
+    pub fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
+        fused::token_logprobs(hidden, self.wte.clone(), targets, temperature)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::largest_difference;
+    use crate::model::sampling::to_vec;
+    use crate::spec::ModelSize;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+
+    fn hidden(probability: f64, seed: u64) -> Vec<f32> {
+        let device = Device::flex();
+        let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
+        let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
+        let mut dropout = Dropout::new(probability, ChaCha8Rng::seed_from_u64(seed));
+        to_vec(model.hidden_with_dropout(&rows, &mut dropout).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn without_probability_dropout_changes_nothing() {
+        let device = Device::flex();
+        let model = Gpt2::init(&ModelSize::Test.dimensions(), 50, 1, &device);
+        let rows = [vec![None, Some(3), Some(7), Some(9)], vec![Some(1), Some(2), Some(30), None]];
+        let plain = to_vec(model.hidden(&TokenBatch::new(&rows, &device))).unwrap();
+        let dropped = hidden(0.0, 1);
+        // Hidden states of padding are never read; both forms give it some number.
+        let real = |v: &[f32]| [&v[32..4 * 32], &v[4 * 32..7 * 32]].concat();
+        assert!(largest_difference(&real(&plain), &real(&dropped)) < 1e-5);
+    }
+
+    #[test]
+    fn dropout_is_its_stream_and_keeps_the_mean() {
+        assert_eq!(hidden(0.1, 1), hidden(0.1, 1));
+        assert_ne!(hidden(0.1, 1), hidden(0.1, 2));
+        let mut dropout = Dropout::new(0.1, ChaCha8Rng::seed_from_u64(3));
+        let ones = to_vec(dropout.apply(Tensor::<2>::ones([300, 300], &Device::flex()))).unwrap();
+        let zeros = ones.iter().filter(|v| **v == 0.0).count() as f64 / 90_000.0;
+        let mean = ones.iter().map(|v| f64::from(*v)).sum::<f64>() / 90_000.0;
+        // Standard errors are 0.001 and 0.0011.
+        assert!((zeros - 0.1).abs() < 0.005 && (mean - 1.0).abs() < 0.006, "{zeros} {mean}");
+    }
+}
