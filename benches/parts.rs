@@ -10,6 +10,7 @@ mod workload;
 use burn::tensor::Device;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
+use runner::model::LanguageModel;
 use runner::model::gpt2::{Gpt2, Weights};
 use runner::model::optimizer::Adam;
 use runner::model::parallel::{GradientMap, gradients, shard_rows};

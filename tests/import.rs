@@ -3,6 +3,7 @@
 //! them, and every kind of damage refused by its place.
 
 use assert_cmd::Command;
+use runner::model::LanguageModel;
 use runner::model::device::cpu;
 use runner::model::sampling::{logprobs, to_vec};
 use runner::model::tokenizer::Tokenizer;
@@ -108,7 +109,7 @@ fn an_imported_model_holds_the_checkpoints_numbers() {
     let (reference, kind) = imported(&fixtures().join("runs/test/policy"), Some("ref_policy")).expect("imported");
     assert_eq!(kind, ScopeKind::Policy);
     let reference = load_gpt2(reference.path(), &cpu().device).expect("a model");
-    assert_eq!(bits(ours(reference.wte.clone())), theirs("ref_policy/model/wte"));
+    assert_eq!(bits(ours(reference.wte)), theirs("ref_policy/model/wte"));
     assert_eq!(
         imported(&prefix("runs/test/policy"), Some("reward_model/")).expect("imported").1,
         ScopeKind::RewardModel

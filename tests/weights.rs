@@ -3,6 +3,7 @@
 
 use assert_cmd::Command;
 use predicates::prelude::*;
+use runner::model::LanguageModel;
 use runner::model::device::cpu;
 use runner::model::sampling::logprobs_of_pairs;
 use runner::model::weights::{load_gpt2, load_scalar, save_gpt2, save_scalar};

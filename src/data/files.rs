@@ -395,7 +395,7 @@ mod tests {
         add("book.txt");
         let error = local(&DataSpec::default(), dir.path()).unwrap_err().to_string();
         assert!(error.contains("holds files of several formats, book.txt and train.jsonl; choose with"), "{error}");
-        assert_eq!(crate::spec::names::folder_format(dir.path()), None);
+        assert!(crate::spec::names::folder_format(dir.path()).is_err());
     }
 
     #[test]

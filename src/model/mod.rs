@@ -4,10 +4,11 @@ pub mod checkpoint;
 pub mod config;
 pub mod device;
 pub mod flops;
-pub mod fused;
 pub mod gpt2;
 pub mod gpt2_tokenizer;
+mod language_model;
 pub mod memory;
+pub mod ops;
 pub mod optimizer;
 pub mod parallel;
 pub mod reward_model;
@@ -22,6 +23,8 @@ mod tokenizer_settings;
 mod tokenizer_tests;
 pub mod vocabulary;
 pub mod weights;
+
+pub use language_model::LanguageModel;
 
 use crate::store::input;
 use std::path::PathBuf;

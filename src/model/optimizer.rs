@@ -1,7 +1,7 @@
 //! Adam over named weights, in both of the forms that RLHF implementations use: the placement of epsilon differs.
 
-use super::fused;
 use super::gpt2::{Weight, Weights};
+use super::ops;
 use super::parallel::GradientMap;
 use crate::spec::{AdamForm, AdamSpec};
 use burn::tensor::Tensor;
@@ -34,7 +34,7 @@ pub fn adam_update(
         // √(v/c2) + ε = (√v + ε√c2)/√c2, so both forms share one expression.
         AdamForm::Torch => (lr * c2.sqrt() / c1, spec.epsilon * c2.sqrt()),
     };
-    fused::adam(p, g, m, v, Step { beta1: spec.beta1, beta2: spec.beta2, rate, epsilon })
+    ops::adam(p, g, m, v, Step { beta1: spec.beta1, beta2: spec.beta2, rate, epsilon })
 }
 
 impl Adam {

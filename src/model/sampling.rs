@@ -2,8 +2,9 @@
 //! vocabulary at the task's temperature (released code: sample.py), a fixed response length.
 
 use super::ModelError;
-use super::fused::draw;
-use super::gpt2::{CacheMask, Gpt2, LayerCache, ScalarHead};
+use super::gpt2::{CacheMask, ScalarHead};
+use super::language_model::LanguageModel;
+use super::ops::draw;
 use super::parallel::{map_shards, shard_rows};
 use super::vocabulary::check_ids;
 use burn::tensor::{Device, Int, Tensor, TensorData};
@@ -56,16 +57,8 @@ fn ints<const D: usize>(values: Vec<i32>, shape: [usize; D], device: &Device) ->
     Tensor::from_data(TensorData::new(values, shape), device)
 }
 
-/// Each row `k` times, with room for `capacity` positions.
-fn widen(cache: Tensor<4>, k: usize, capacity: usize) -> Tensor<4> {
-    let [q, h, t, d] = cache.dims();
-    let device = cache.device();
-    let repeated = cache.reshape([q, 1, h * t, d]).repeat_dim(1, k).reshape([q * k, h, t, d]);
-    Tensor::zeros([q * k, h, capacity, d], &device).slice_assign([0..q * k, 0..h, 0..t, 0..d], repeated)
-}
-
 /// Samples `k` responses per query, in shards of queries.
-pub fn sample(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
+pub fn sample<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
     let indices: Vec<usize> = (0..args.queries.len()).collect();
     let shards = map_shards(&indices, shard_rows(&model.device()).min(SAMPLING_ROWS) / args.k, |picked| {
         let (first, last) = (picked[0], picked[picked.len() - 1]);
@@ -84,7 +77,7 @@ pub fn sample(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> 
     Ok(all)
 }
 
-fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
+fn sample_shard<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
     let device = model.device();
     let (k, length) = (args.k, args.response_length);
     let queries = trimmed(args.queries.to_vec());
@@ -92,14 +85,8 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
     let n = queries.len() * k;
     let batch = model.batch(&queries)?;
     let last: Vec<usize> = (1..=queries.len()).map(|r| r * query_length - 1).collect();
-    let (h, prefilled) = model.prefill(&batch, &last);
-    let width = h.dims()[1];
-    let mut h = h.reshape([queries.len(), 1, width]).repeat_dim(1, k).reshape([n, width]);
     let capacity = query_length + length;
-    let mut caches: Vec<LayerCache> = prefilled
-        .into_iter()
-        .map(|c| LayerCache { keys: widen(c.keys, k, capacity), values: widen(c.values, k, capacity) })
-        .collect();
+    let (mut h, mut cache) = model.prefill(&batch, &last, k, capacity);
     check_length(&queries, length, model.dimensions().context)?;
     let real: Vec<i32> = queries.iter().map(|q| q.iter().flatten().count() as i32).collect();
     let mask = CacheMask::new(&queries, k, capacity, &device);
@@ -109,7 +96,7 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
         if let Some(head) = args.value_head {
             values.push(head.forward(h.clone()).reshape([n, 1]));
         }
-        let (token, logprob, entropy) = draw(h, model.wte.clone(), &args.uniforms[i], args.temperature);
+        let (token, logprob, entropy) = draw(h, model.head().clone(), &args.uniforms[i], args.temperature);
         tokens.push(token.clone());
         logprobs.push(logprob);
         entropies.push(entropy);
@@ -117,7 +104,7 @@ fn sample_shard(model: &Gpt2, args: &Sampling<'_>) -> Result<Sampled, ModelError
             break;
         }
         let positions = (0..n).map(|r| real[r / k] + i as i32).collect();
-        h = model.step(token, ints(positions, [n, 1], &device), &mask, query_length + i, &mut caches);
+        h = model.step(token, ints(positions, [n, 1], &device), &mask, query_length + i, &mut cache);
     }
     let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
     let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect();
@@ -145,8 +132,8 @@ fn check_length(queries: &[Vec<Option<u32>>], response: usize, context: usize) -
 
 /// Log-probabilities of given responses without a gradient graph: one number per response token. Queries are padded on
 /// the left to the longest, responses on the right; neither padding is seen by a real token.
-pub fn logprobs(
-    model: &Gpt2,
+pub fn logprobs<M: LanguageModel>(
+    model: &M,
     queries: &[Vec<Option<u32>>],
     responses: &[Vec<u32>],
     temperature: f64,
@@ -165,9 +152,9 @@ pub fn logprobs(
     Ok(restored(&order, shards.concat()))
 }
 
-/// [`Gpt2::token_logprobs`] read to the host, in pieces that keep the logits small: `[rows, width]`, `[rows]`.
-fn head_logprobs(
-    model: &Gpt2,
+/// [`LanguageModel::token_logprobs`] read to the host, in pieces that keep the logits small: `[rows, width]`, `[rows]`.
+fn head_logprobs<M: LanguageModel>(
+    model: &M,
     hidden: Tensor<2>,
     targets: Tensor<1, Int>,
     temperature: f64,
@@ -185,8 +172,8 @@ fn head_logprobs(
 
 /// [`logprobs`] of pairs of query and response of any lengths: similar lengths go together, in passes of a bounded number
 /// of tokens; results are in the order of the pairs.
-pub fn logprobs_of_pairs(
-    model: &Gpt2,
+pub fn logprobs_of_pairs<M: LanguageModel>(
+    model: &M,
     pairs: &[(Vec<u32>, Vec<u32>)],
     temperature: f64,
 ) -> Result<Vec<Vec<f32>>, ModelError> {
@@ -261,7 +248,7 @@ pub fn restored<T: Default>(order: &[usize], values: Vec<T>) -> Vec<T> {
     result
 }
 
-/// [`Gpt2::targets`] of ids that are known to have rows.
+/// [`LanguageModel::targets`] of ids that are known to have rows.
 pub(super) fn targets(responses: &[Vec<u32>], device: &Device) -> Tensor<1, Int> {
     let r = longest(responses);
     let flat: Vec<i32> =

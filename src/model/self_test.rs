@@ -10,6 +10,7 @@ use super::optimizer::Adam;
 use super::parallel::gradients;
 use super::sampling::{Sampling, joined, logprobs, sample, targets, to_vec};
 use super::weights::named;
+use crate::model::LanguageModel;
 use crate::rlhf::ppo::{Clip, Targets, flat, loss};
 use crate::spec::{AdamSpec, ModelSize};
 use burn::tensor::{Device, Tensor};

@@ -8,6 +8,7 @@ use super::gpt2::{Gpt2, TokenBatch};
 use super::memory::{SHARD_ROWS, SHARDS};
 use super::parallel::{gradients, training_rows};
 use super::sampling::{Sampling, logprobs, sample, targets, to_vec};
+use crate::model::LanguageModel;
 use crate::spec::Dimensions;
 use burn::tensor::Device;
 use serde::{Deserialize, Serialize};

@@ -45,6 +45,7 @@ pub fn check_ids<'a>(ids: impl IntoIterator<Item = &'a u32>, rows: usize) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LanguageModel;
     use crate::model::sampling::{Sampling, logprobs, sample};
     use crate::spec::ModelSize;
     use burn::tensor::Device;

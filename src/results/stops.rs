@@ -185,7 +185,7 @@ mod tests {
         assert_eq!(requested(dir.path()), None);
         let ada = StopRequest { by: "Ada".into(), reason: "gibberish".into(), at: Some(now()) };
         assert!(request(dir.path(), &ada).unwrap());
-        assert!(!request(dir.path(), &StopRequest { by: "Bob".into(), ..ada.clone() }).unwrap());
+        assert!(!request(dir.path(), &StopRequest { by: "Bob".into(), ..ada }).unwrap());
         let stopped = || Halt::Asked { by: "SIGTERM".into(), update: 7 };
         let first = record(dir.path(), stopped()).unwrap();
         assert_eq!(

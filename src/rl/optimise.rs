@@ -3,6 +3,7 @@
 use super::guards::direction;
 use super::{Advantages, Algorithm, Rollout, Settings};
 use crate::context::StageError;
+use crate::model::LanguageModel;
 use crate::model::gpt2::ScalarModel;
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};

@@ -64,11 +64,11 @@ pub fn one_format(names: &[String]) -> Result<DataFormat, String> {
     }
 }
 
-/// The one format of the files in a folder; `None` where there are several.
-pub fn folder_format(dir: &Path) -> Option<DataFormat> {
+/// The one format of the files in a folder. Err: there are several, named by a file of each.
+pub fn folder_format(dir: &Path) -> Result<DataFormat, String> {
     let files = std::fs::read_dir(dir).into_iter().flatten().flatten().filter(|entry| !entry.path().is_dir());
     let names: Vec<String> = files.map(|entry| shown(&entry.file_name())).filter(|n| !n.starts_with('.')).collect();
-    one_format(&names).ok()
+    one_format(&names)
 }
 
 pub fn ending(format: DataFormat) -> &'static str {

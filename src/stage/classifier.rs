@@ -4,12 +4,12 @@
 use super::training::Training;
 use crate::context::{CHECKPOINTS, Context, StageError, keep_read};
 use crate::data::source::{Labelled, Reviews, Want, fingerprint, labelled_reviews};
-use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::parallel::{gradients, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::save_scalar;
+use crate::model::{LanguageModel, ModelError};
 use crate::random;
 use crate::spec::{AdamForm, AdamSpec, ClassifierSpec, Spec};
 use crate::store::atomic::write_atomic;

@@ -150,7 +150,7 @@ fn recorded_labels_are_drawn_at_random_and_reported() {
     let other = place.collect(&Spec { seed: 2, ..spec.clone() }, &tokenizer).unwrap();
     assert_ne!(labels, labeler::read(&other).unwrap());
     // A larger sample of the same seed begins with the smaller one.
-    let mut larger = spec.clone();
+    let mut larger = spec;
     larger.collect.labels = 30;
     assert_eq!(labeler::read(&place.collect(&larger, &tokenizer).unwrap()).unwrap()[..32], labels);
 }

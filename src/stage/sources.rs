@@ -76,7 +76,7 @@ fn is_from_outside(spec: &Spec) -> bool {
 
 fn pinned(spec: &Spec, hub: Hub) -> Result<(Spec, Vec<SourceRecord>), StageError> {
     let (mut spec, mut records) = (spec.clone(), Vec::new());
-    let finder = finder(hub.clone())?;
+    let finder = finder(hub)?;
     records.extend(pin_weights(&mut spec, &finder)?);
     let (reward, policy) = (&mut spec.reward, &mut spec.policy);
     records.extend(pin_model(&mut reward.source, &mut reward.path, &finder, SourceUse::RewardModel)?);

@@ -5,12 +5,12 @@
 use super::pretrain::{Corpus, stream_of};
 use super::training::Training;
 use crate::context::{CHECKPOINTS, Context, StageError};
-use crate::model::ModelError;
 use crate::model::gpt2::{Dropout, Gpt2};
 use crate::model::parallel::{gradients, map_shards, shard_rows};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
+use crate::model::{LanguageModel, ModelError};
 use crate::random;
 use crate::spec::keyed::TextsKey;
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};

@@ -77,6 +77,7 @@ impl Training<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::LanguageModel;
     use crate::model::ModelError;
     use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
     use crate::model::parallel::gradients;

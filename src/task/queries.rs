@@ -240,7 +240,7 @@ mod tests {
         let start = TaskSpec { query_start: "Hello, world".into(), ..excerpt.clone() };
         let message = QueryFormat::new(&start, &tokenizer).unwrap_err().to_string();
         assert!(message.contains("task.query_start: \"Hello, world\" is 3 tokens"), "{message}");
-        let token = TaskSpec { truncate_match: TruncateMatch::Token, ..excerpt.clone() };
+        let token = TaskSpec { truncate_match: TruncateMatch::Token, ..excerpt };
         let ids = truncation_ids(&token, &tokenizer).unwrap();
         assert_eq!(ids.iter().enumerate().filter(|(_, yes)| **yes).map(|(id, _)| id).collect::<Vec<_>>(), [13]);
         let empty = TaskSpec { truncate_at: String::new(), ..token };

@@ -2,10 +2,10 @@
 //! truncation token is missing (released code: train_policy.py and lm_tasks.py).
 
 use super::{Query, Task};
-use crate::model::ModelError;
 use crate::model::gpt2::ScalarModel;
 use crate::model::parallel::{map_shards, shard_rows};
 use crate::model::sampling::{by_length, restored, to_vec, trimmed};
+use crate::model::{LanguageModel, ModelError};
 use crate::rlhf::reward::Normalization;
 
 /// Rows per forward pass without gradients.

@@ -2,6 +2,7 @@
 
 use super::models::{language_model, limit, on_cpu, scalar_model};
 use super::numbers::{Difference, check, facts, get, tensors, uniform};
+use runner::model::LanguageModel;
 use runner::model::sampling::{Sampling, logprobs, sample, to_vec};
 use serde_json::Value;
 

@@ -3,10 +3,10 @@
 use super::models::{language_model, limit, scalar_model};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, spread, tensors};
 use burn::tensor::{Tensor, TensorData};
-use runner::model::ModelError;
 use runner::model::gpt2::Gpt2;
 use runner::model::parallel::{GradientMap, gradients, shard_rows};
 use runner::model::sampling::{joined, to_vec};
+use runner::model::{LanguageModel, ModelError};
 use runner::stage::pretrain::language_model_loss;
 
 /// A gradient is a sum over all tokens and passes every layer twice: 1e-7 of rounding at each of some tens of steps, of

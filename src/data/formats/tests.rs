@@ -266,7 +266,7 @@ fn other_columns_that_could_have_been_meant_are_named() {
     std::fs::write(&path, "text,body,rating,label\na,b,5,1\n").unwrap();
     let names = |columns: &ColumnsSpec| {
         let reader = open(&path, DataFormat::Csv, columns, TextLines::Wrapped, Want::Reviews).unwrap();
-        let names = reader.names.clone().unwrap();
+        let names = reader.names.unwrap();
         (names.text, names.label.unwrap(), names.beside)
     };
     let (text, label, beside) = names(&ColumnsSpec::default());

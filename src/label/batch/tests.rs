@@ -86,13 +86,13 @@ fn files_are_merged_and_the_last_revision_counts() {
     let skip = Answer { best: None, skip: Some("?".into()), ..answer("b", "Bob", 0) };
     let folder = dir.path().join("r1");
     // The later revision stands first, the same line twice, and one last line is still being written.
-    let own = lines(&[changed.clone(), answer("a", "Ada", 1), skip.clone(), skip.clone()]) + "{\"item\":\"b\",\"bes";
+    let own = lines(&[changed.clone(), answer("a", "Ada", 1), skip.clone(), skip]) + "{\"item\":\"b\",\"bes";
     fs::write(folder.join("answers.jsonl"), own).unwrap();
     fs::write(folder.join("answers-tool.jsonl"), lines(&[answer("a", "Bob", 3), answer("b", "Bob", 1)])).unwrap();
     fs::write(folder.join("answers.jsonl.partial-1"), "x").unwrap();
     let got = answers(dir.path(), "r1", &asked).unwrap();
     // Files by name: "answers-tool.jsonl" is before "answers.jsonl", and of equal revisions the first counts.
-    assert_eq!(got.counted, [changed.clone(), answer("a", "Bob", 3), answer("b", "Bob", 1)]);
+    assert_eq!(got.counted, [changed, answer("a", "Bob", 3), answer("b", "Bob", 1)]);
     assert!(got.problems.len() == 2 && got.problems[0].contains("answered otherwise"), "{:?}", got.problems);
     let p = progress(&found[0], &asked, &got);
     assert_eq!((p.wanted, p.have, p.complete, p.answered, p.labelers), (4, 3, 1, 2, 2));

@@ -2,7 +2,7 @@
 
 use super::MASKED;
 use crate::model::device::is_cpu;
-use crate::model::fused::BatchRows;
+use crate::model::ops::BatchRows;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// A left- or right-padded batch of token rows, ready for the device: without its padding on the CPU, where rows of any

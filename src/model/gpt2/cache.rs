@@ -2,7 +2,7 @@
 
 use super::{Gpt2, MASKED, TokenBatch};
 use crate::model::device::is_cpu;
-use crate::model::fused::attention_step;
+use crate::model::ops::attention_step;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Keys and values of one layer: `[batch, heads, capacity, head width]`, allocated once.
@@ -36,9 +36,24 @@ impl CacheMask {
     }
 }
 
+/// Each row `k` times, with room for `capacity` positions.
+fn widen(cache: Tensor<4>, k: usize, capacity: usize) -> Tensor<4> {
+    let [q, h, t, d] = cache.dims();
+    let device = cache.device();
+    let repeated = cache.reshape([q, 1, h * t, d]).repeat_dim(1, k).reshape([q * k, h, t, d]);
+    Tensor::zeros([q * k, h, capacity, d], &device).slice_assign([0..q * k, 0..h, 0..t, 0..d], repeated)
+}
+
+impl LayerCache {
+    /// Each row `k` times, with room for `capacity` positions.
+    pub(super) fn widened(self, k: usize, capacity: usize) -> Self {
+        Self { keys: widen(self.keys, k, capacity), values: widen(self.values, k, capacity) }
+    }
+}
+
 impl Gpt2 {
     /// [`Gpt2::hidden_at`], and each layer's keys and values at all positions.
-    pub fn prefill(&self, batch: &TokenBatch, positions: &[usize]) -> (Tensor<2>, Vec<LayerCache>) {
+    pub(super) fn prefilled(&self, batch: &TokenBatch, positions: &[usize]) -> (Tensor<2>, Vec<LayerCache>) {
         let mut caches = Vec::with_capacity(self.blocks.len());
         let hidden = self.forward(batch, Some(positions), Some(&mut caches));
         (hidden, caches)
@@ -46,7 +61,7 @@ impl Gpt2 {
 
     /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden state
     /// `[batch, width]`.
-    pub fn step(
+    pub(super) fn stepped(
         &self,
         ids: Tensor<2, Int>,
         positions: Tensor<2, Int>,

@@ -3,6 +3,7 @@
 use super::init::normal;
 use super::walk::{matrix, vector};
 use super::{Gpt2, TokenBatch, Weight, Weights};
+use crate::model::LanguageModel;
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -31,12 +32,12 @@ impl ScalarHead {
 
 /// Transformer and scalar head, sharing no weights with any other model (the authors found sharing overfits).
 #[derive(Debug, Clone)]
-pub struct ScalarModel {
-    pub trunk: Gpt2,
+pub struct ScalarModel<M = Gpt2> {
+    pub trunk: M,
     pub head: ScalarHead,
 }
 
-impl ScalarModel {
+impl<M: LanguageModel> ScalarModel<M> {
     /// The scalar at the last real token of each row -> `[batch]` (padding repeats the last real token's state).
     pub fn score(&self, batch: &TokenBatch) -> Tensor<1> {
         let [_, t] = batch.dims;
@@ -45,7 +46,7 @@ impl ScalarModel {
     }
 }
 
-impl Weights for ScalarModel {
+impl<M: Weights> Weights for ScalarModel<M> {
     fn map_weights<E>(mut self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E> {
         self.trunk = self.trunk.map_weights(f)?;
         self.head.weight = matrix(self.head.weight, "score.weight", f)?;

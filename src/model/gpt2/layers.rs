@@ -1,6 +1,6 @@
 //! What a transformer is made of, and the dropout between.
 
-use crate::model::fused;
+use crate::model::ops;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -14,11 +14,11 @@ pub struct Linear {
 
 impl Linear {
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(x, self.weight.clone(), self.bias.clone(), None)
+        ops::linear(x, self.weight.clone(), self.bias.clone(), None)
     }
     /// residual + x W + b
     pub(super) fn onto(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        fused::linear(x, self.weight.clone(), self.bias.clone(), Some(residual))
+        ops::linear(x, self.weight.clone(), self.bias.clone(), Some(residual))
     }
 }
 
@@ -32,7 +32,7 @@ pub struct LayerNorm {
 
 impl LayerNorm {
     pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        fused::layer_norm(x, self.weight.clone(), self.bias.clone(), self.epsilon)
+        ops::layer_norm(x, self.weight.clone(), self.bias.clone(), self.epsilon)
     }
 }
 

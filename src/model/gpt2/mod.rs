@@ -17,10 +17,8 @@ pub use heads::{ScalarHead, ScalarModel};
 pub use layers::{Block, Dropout, LayerNorm, Linear};
 pub use walk::{Weight, Weights};
 
-use super::ModelError;
-use super::fused::{self, attention, attention_weights, gelu, split_heads};
-use super::sampling::targets;
-use super::vocabulary::check_ids;
+use super::ops::{attention, attention_weights, gelu, split_heads};
+use super::{LanguageModel, ModelError};
 use crate::spec::Dimensions;
 use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
@@ -50,36 +48,6 @@ impl Gpt2 {
     }
     pub fn device(&self) -> Device {
         self.wte.device()
-    }
-
-    /// Rows of equal length as this model reads them; `None` is padding.
-    ///
-    /// # Errors
-    /// An id that has no row, or a row with more tokens than the context: on a GPU both would be read from beyond the end
-    /// of a table without a word.
-    pub fn batch(&self, rows: &[Vec<Option<u32>>]) -> Result<TokenBatch, ModelError> {
-        self.check(rows)?;
-        Ok(TokenBatch::new(rows, &self.device()))
-    }
-
-    fn check(&self, rows: &[Vec<Option<u32>>]) -> Result<(), ModelError> {
-        check_ids(rows.iter().flatten().flatten(), self.vocab())?;
-        let (longest, context) = (rows.iter().map(|r| r.iter().flatten().count()).max(), self.dimensions().context);
-        match longest.filter(|longest| *longest > context) {
-            Some(longest) => {
-                Err(ModelError::Input(format!("a text has {longest} tokens, and the model's context is {context}")))
-            }
-            None => Ok(()),
-        }
-    }
-
-    /// Response tokens as `[rows * response]`; 0 where a response is shorter than the longest.
-    ///
-    /// # Errors
-    /// An id that has no row.
-    pub fn targets(&self, responses: &[Vec<u32>]) -> Result<Tensor<1, Int>, ModelError> {
-        check_ids(responses.iter().flatten(), self.vocab())?;
-        Ok(targets(responses, &self.device()))
     }
 
     /// Token plus position embeddings `[batch * time, width]`.
@@ -150,7 +118,7 @@ impl Gpt2 {
         let (batch, bias) = TokenBatch::padded(rows, &self.device());
         let [b, t] = batch.dims;
         let width = self.wte.dims()[1];
-        let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions.clone()));
+        let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions));
         for block in &self.blocks {
             let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
             let [q, k, v] = split_heads(qkv, b, t, self.heads);
@@ -173,17 +141,39 @@ impl Gpt2 {
         let [b, _, w] = hidden.dims();
         hidden.slice([0..b, query - 1..query + response - 1, 0..w]).reshape([b * response, w])
     }
+}
 
-    /// The same computed for rows that end in their responses, without what is not needed for it.
-    pub fn hidden_before_last(&self, batch: &TokenBatch, response: usize) -> Tensor<2> {
-        let [b, t] = batch.dims;
-        let at: Vec<usize> = (0..b).flat_map(|r| (t - response - 1..t - 1).map(move |i| r * t + i)).collect();
-        self.hidden_at(batch, &at)
+impl LanguageModel for Gpt2 {
+    type Cache = Vec<LayerCache>;
+
+    fn dimensions(&self) -> Dimensions {
+        Self::dimensions(self)
     }
 
-    /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
-    pub fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
-        fused::token_logprobs(hidden, self.wte.clone(), targets, temperature)
+    fn head(&self) -> &Tensor<2> {
+        &self.wte
+    }
+
+    fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2> {
+        Self::hidden_at(self, batch, positions)
+    }
+
+    fn prefill(&self, batch: &TokenBatch, last: &[usize], k: usize, capacity: usize) -> (Tensor<2>, Self::Cache) {
+        let (hidden, caches) = self.prefilled(batch, last);
+        let [rows, width] = hidden.dims();
+        let hidden = hidden.reshape([rows, 1, width]).repeat_dim(1, k).reshape([rows * k, width]);
+        (hidden, caches.into_iter().map(|cache| cache.widened(k, capacity)).collect())
+    }
+
+    fn step(
+        &self,
+        ids: Tensor<2, Int>,
+        positions: Tensor<2, Int>,
+        mask: &CacheMask,
+        at: usize,
+        cache: &mut Self::Cache,
+    ) -> Tensor<2> {
+        self.stepped(ids, positions, mask, at, cache)
     }
 }
 

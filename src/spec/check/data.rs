@@ -146,7 +146,7 @@ pub fn guess_format(data: &DataSpec) -> Option<DataFormat> {
     }
     let path = Path::new(data.path.as_deref()?);
     if path.is_dir() {
-        return folder_format(path);
+        return folder_format(path).ok();
     }
     let known = path.file_name().and_then(|name| format_of(&name.to_string_lossy()));
     known.or_else(|| (path.extension().is_none() && !path.exists()).then_some(DataFormat::Text))
@@ -166,7 +166,10 @@ fn format_is_known(keys: &DataKeys, data: &DataSpec) -> Option<Finding> {
     }
     let path = data.path.as_deref().filter(|path| !path.is_empty())?;
     let message = match Path::new(path).is_dir() {
-        true => format!("{path:?} holds files of several formats"),
+        true => match folder_format(Path::new(path)) {
+            Err(several) => return finding(&[keys.path, keys.format], format!("{path:?} {several}")),
+            Ok(_) => return None,
+        },
         false => format!("the format of {path:?} is not known from its name"),
     };
     hinted(&[keys.path, keys.format], message, hint)

@@ -9,7 +9,7 @@ fn all_mistakes_at_once_each_in_its_place() {
         problems(body),
         [
             "x.toml:3:1: descripton: unknown key; did you mean \"description\"?",
-            "x.toml:5:1: policy.episodes: expected an integer, found the string \"many\"; write it without quotes",
+            "x.toml:5:1: policy.episodes: expected an integer, found the string \"many\"",
             "x.toml:6:1: policy.lr: must be at least 0, found -1.0",
             "x.toml:7:1: policy.batch_size: expected an integer, found the number 2.5",
             "x.toml:8:1: policy.minibatches: expected an integer, found the number 1.0",
