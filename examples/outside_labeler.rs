@@ -1,5 +1,5 @@
-//! A labeler outside the program: answers the open questions of a batch (docs/batches.md) by a rule of its own, here the
-//! longest candidate. Any language can do the same: both files are JSON lines.
+//! A labeler outside the program: answers the open questions of a batch (docs/batches.md) by a rule of its own, here
+//! the longest candidate. Any language can do the same: both files are JSON lines.
 //!
 //! cargo run --release --example outside_labeler -- labels/mine/round-0001
 

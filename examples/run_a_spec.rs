@@ -1,4 +1,5 @@
-//! Runs a spec as `runner SPEC` does, from a library: the quickstart's smoke profile, on the CPU, into a folder that is given.
+//! Runs a spec as `runner SPEC` does, from a library: the quickstart's smoke profile, on the CPU, into a folder that is
+//! given.
 //!
 //! cargo run --release --example run_a_spec -- /tmp/smoke
 

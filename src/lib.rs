@@ -32,8 +32,8 @@
 //!
 //! The rooms, from the ground up; each knows only those before it (ARCHITECTURE.md says more, and a test holds it so):
 //! [`printed`], [`random`], [`metric`], [`store`], [`rlhf`], [`spec`], [`model`], [`data`], [`task`], [`tensorflow`],
-//! [`sources`], [`results`], [`label`], [`context`], [`labeler`], [`rl`], [`stage`], [`report`], [`suite`], [`plan`], [`mod@run`],
-//! [`schemas`], [`cli`].
+//! [`sources`], [`results`], [`label`], [`context`], [`labeler`], [`rl`], [`stage`], [`report`], [`suite`], [`plan`],
+//! [`mod@run`], [`schemas`], [`cli`].
 //!
 //! Stable are the command line, spec files, results directories and `runner math` (docs/). The library follows them and
 //! changes with them; `examples/` are compiled and run with every change.

@@ -1,5 +1,6 @@
-//! What the program prints. The macros here take the place of the standard ones in the whole crate: those panic where the
-//! reader has gone (`runner plan SPEC | head`, a closed terminal), and a panic in the middle of a run is a run lost.
+//! What the program prints. The macros here take the place of the standard ones in the whole crate: those panic where
+//! the reader has gone (`runner plan SPEC | head`, a closed terminal), and a panic in the middle of a run is a run
+//! lost.
 
 use crate::printed::for_terminal;
 use std::fmt::Arguments;

@@ -1,5 +1,5 @@
-//! Text that others wrote (names of labelers and files, samples of a model, cells of their files), quoted for where it goes:
-//! a shell's command line, a terminal, a spreadsheet. HTML is escaped where pages are made (report/html.rs).
+//! Text that others wrote (names of labelers and files, samples of a model, cells of their files), quoted for where it
+//! goes: a shell's command line, a terminal, a spreadsheet. HTML is escaped where pages are made (report/html.rs).
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -45,7 +45,9 @@ fn is_control(c: char) -> bool {
 
 /// Whether a spreadsheet computes with a cell, apostrophes before it left aside.
 fn is_formula(cell: &str) -> bool {
-    cell.trim_start_matches('\'').starts_with(['=', '+', '-', '@', '\t', '\r'])
+    // Full-width signs are taken for the others (OWASP, CSV Injection).
+    let signs = ['=', '+', '-', '@', '\t', '\r', '\n', '＝', '＋', '－', '＠'];
+    cell.trim_start_matches('\'').starts_with(signs)
 }
 
 /// A cell of a CSV file that no spreadsheet computes with: an apostrophe makes it text.

@@ -1,5 +1,5 @@
-//! Random numbers by name: a stream depends on the run's seed, its purpose and a step, and on nothing else, so that whoever
-//! continues needs no saved state of a generator. Names are part of results: another name gives other numbers.
+//! Random numbers by name: a stream depends on the run's seed, its purpose and a step, and on nothing else, so that
+//! whoever continues needs no saved state of a generator. Names are part of results: another name gives other numbers.
 
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};

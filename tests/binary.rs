@@ -221,8 +221,8 @@ fn killed(place: &Place, out: &str) -> PathBuf {
     unfinished_policy(place)
 }
 
-/// One changed digit once gave other weights without a word, and a cut file was filled up with zeros, trained on, sealed, and
-/// refused for ever after.
+/// One changed digit once gave other weights without a word, and a cut file was filled up with zeros, trained on,
+/// sealed, and refused for ever after.
 #[test]
 fn changed_numbers_and_cut_logs_of_a_checkpoint_are_found() {
     let place = Place::new();

@@ -1,5 +1,5 @@
-//! Collecting labels from outside: rounds (batched, online) with programs that answer and with people who do not yet, kills
-//! in every phase, batches and their answers, and other tools' formats.
+//! Collecting labels from outside: rounds (batched, online) with programs that answer and with people who do not yet,
+//! kills in every phase, batches and their answers, and other tools' formats.
 
 use assert_cmd::Command;
 use predicates::prelude::*;

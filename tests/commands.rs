@@ -1,5 +1,6 @@
-//! Every command that README.md, docs/, the headers of specs, `--help` and messages print is one that works: those that run
-//! something are validated with their own options (tests/full_path runs them), the others are run in a scratch copy.
+//! Every command that README.md, docs/, the headers of specs, `--help` and messages print is one that works: those that
+//! run something are validated with their own options (tests/full_path runs them), the others are run in a scratch
+//! copy.
 
 use assert_cmd::Command;
 use std::fs;
@@ -64,8 +65,8 @@ fn in_folder(folder: &str, ending: &str) -> Vec<PathBuf> {
     found
 }
 
-/// Commands of a text: lines that are one (what follows two spaces is an explanation), and those in backquotes. `comment`
-/// is what such lines begin with.
+/// Commands of a text: lines that are one (what follows two spaces is an explanation), and those in backquotes.
+/// `comment` is what such lines begin with.
 fn commands(place: &str, text: &str, comment: &str) -> Vec<Printed> {
     let mut found = Vec::new();
     let mut continued: Option<String> = None;

@@ -138,7 +138,8 @@ fn a_model_fine_tuned_on_summaries_is_what_rl_starts_from() {
     assert!(rouge("policy") > rouge("reference"), "{} and {}", rouge("policy"), rouge("reference"));
 }
 
-/// Simulated labelers on made-up posts: labels, measures, tables and page of a whole run, and every one says what it is.
+/// Simulated labelers on made-up posts: labels, measures, tables and page of a whole run, and every one says what it
+/// is.
 #[test]
 fn simulated_labelers_answer_and_are_named_everywhere() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -1,6 +1,6 @@
-//! `runner import tensorflow` on checkpoints that TensorFlow itself wrote (tests/fixtures/tensorflow/make_tensorflow.py, which
-//! also says with which versions): every tensor bit for bit, log-probabilities, values and rewards as TensorFlow computes
-//! them, and every kind of damage refused by its place.
+//! `runner import tensorflow` on checkpoints that TensorFlow itself wrote
+//! (tests/fixtures/tensorflow/make_tensorflow.py, which also says with which versions): every tensor bit for bit,
+//! log-probabilities, values and rewards as TensorFlow computes them, and every kind of damage refused by its place.
 
 use assert_cmd::Command;
 use runner::model::LanguageModel;
@@ -302,7 +302,8 @@ fn the_command_writes_a_model_that_other_commands_read_and_overwrites_nothing() 
     runner(&["import", "tensorflow", "tests/fixtures/tensorflow/foreign", "--to", "/nowhere/x"]).code(2);
 }
 
-/// The part of specs/released_models.toml that trains nothing, on models of the released form that stand in for the authors'.
+/// The part of specs/released_models.toml that trains nothing, on models of the released form that stand in for the
+/// authors'.
 #[test]
 fn the_suite_of_released_models_scores_what_is_given() {
     let dir = tempfile::tempdir().expect("a directory");

@@ -102,8 +102,8 @@ fn the_estimate_is_within_a_fifth_of_the_peak() {
     let (batch, query, response, vocab) = (16, 64, 24, 20_000);
     let mut update = Update::new("small", vocab, batch, query, response, 1);
     let shape = Shape { dimensions: update.spec.model.dimensions(), vocab, time: query + response, response };
-    // Where other processes take a worker's core, the other workers run ahead, and what they have done waits for its turn: the
-    // least of several peaks is the program's own.
+    // Where other processes take a worker's core, the other workers run ahead, and what they have done waits for its
+    // turn: the least of several peaks is the program's own.
     let mut peak = f64::INFINITY;
     for turn in 0..3 {
         // Forgets the peak so far (proc_pid_clear_refs(5)).

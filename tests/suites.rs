@@ -1,5 +1,5 @@
-//! Suites from outside: a member that fails does not lose the others, the same command continues, people are waited for, and
-//! the tables say what they are of.
+//! Suites from outside: a member that fails does not lose the others, the same command continues, people are waited
+//! for, and the tables say what they are of.
 
 use assert_cmd::Command;
 use serde_json::{Value, json};

@@ -1,5 +1,5 @@
-//! One PPO update through the trainer's own functions, timed by its phases: sampling, the reference's log-probabilities,
-//! scores under r, and the epochs of optimisation. Prints one JSON object.
+//! One PPO update through the trainer's own functions, timed by its phases: sampling, the reference's
+//! log-probabilities, scores under r, and the epochs of optimisation. Prints one JSON object.
 //!
 //!     cargo bench --bench update -- --size 124M --query 64 --response 24 --batch 8
 //!     cargo bench --bench update -- --size small --check DIR     # models and numbers for benches/peer/peer.py
@@ -164,7 +164,8 @@ fn time(args: &Args, workload: &Workload) -> Result<Value, Box<dyn Error>> {
     }))
 }
 
-/// Products of two `[rows, rows]` on the CPU backend: FLOP per second, the best of ten, and per processor second, of all.
+/// Products of two `[rows, rows]` on the CPU backend: FLOP per second, the best of ten, and per processor second, of
+/// all.
 fn gemm(rows: usize) -> Value {
     const TURNS: usize = 10;
     let device = Device::flex();

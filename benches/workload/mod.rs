@@ -40,7 +40,8 @@ impl Workload {
         Gpt2::init(&self.dimensions, self.vocab, seed, device)
     }
 
-    /// A language model with a scalar head. Not zero as at the start of training, so that all its gradients are at work.
+    /// A language model with a scalar head. Not zero as at the start of training, so that all its gradients are at
+    /// work.
     pub fn scalar_model(&self, seed: u64, device: &Device) -> ScalarModel {
         let width = self.dimensions.width;
         let head = ScalarHead::init(width, (width as f64 + 1.0).powf(-0.5), seed, device);

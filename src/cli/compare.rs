@@ -9,8 +9,8 @@ use std::path::PathBuf;
 
 #[derive(Args)]
 pub struct CompareArgs {
-    /// Results directories; those whose specs differ in nothing but the seed are one experiment, and by themselves give its
-    /// mean and interval over seeds
+    /// Results directories; those whose specs differ in nothing but the seed are one experiment, and by themselves give
+    /// its mean and interval over seeds
     #[arg(required = true)]
     dirs: Vec<PathBuf>,
     /// Compare the tables of each directory with the paper's values instead
@@ -19,8 +19,8 @@ pub struct CompareArgs {
     #[arg(long, value_parser = super::parse_format, default_value = "text")]
     /// text, json, markdown or csv
     format: Format,
-    /// Largest change for the worse that is not a regression, in each metric's own unit (scores: standard deviations of ρ's;
-    /// ROUGE and shares: points of 100)
+    /// Largest change for the worse that is not a regression, in each metric's own unit (scores: standard deviations of
+    /// ρ's; ROUGE and shares: points of 100)
     #[arg(long, default_value_t = 0.2)]
     tolerance: f64,
 }

@@ -1,5 +1,5 @@
-//! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with and the speed
-//! that `runner plan` makes times from.
+//! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with and the
+//! speed that `runner plan` makes times from.
 
 use crate::model::device::{ChosenDevice, adapters, choose, cpu};
 use crate::model::self_test::self_test;
@@ -81,8 +81,8 @@ fn training_speed(name: &str, chosen: &ChosenDevice) {
     }
 }
 
-/// The best rate of float32 matrix products, in floating-point operations per second: squares of growing size, until one
-/// takes a tenth of a second.
+/// The best rate of float32 matrix products, in floating-point operations per second: squares of growing size, until
+/// one takes a tenth of a second.
 fn matmul_speed(device: &Device) -> f64 {
     let mut best = 0.0f64;
     for n in [128, 256, 512, 1024, 2048, 4096, 8192] {

@@ -1,4 +1,5 @@
-//! `runner fetch SPEC|SUITE...`: brings everything that runs of these specs take from outside; `--dry-run` says what that is.
+//! `runner fetch SPEC|SUITE...`: brings everything that runs of these specs take from outside; `--dry-run` says what
+//! that is.
 
 use super::run::start_logging;
 use super::sources::{SourceRow, print_rows};
@@ -21,7 +22,8 @@ pub struct FetchArgs {
     specs: Vec<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Only say what is needed: names, sizes, places, licences, and what is here already; nothing is asked of the network
+    /// Only say what is needed: names, sizes, places, licences, and what is here already; nothing is asked of the
+    /// network
     #[arg(long)]
     dry_run: bool,
     /// text or json (of --dry-run)

@@ -1,5 +1,5 @@
-//! `runner import tensorflow DIR|PREFIX|URL --to DIR`: a model of a TensorFlow checkpoint (the authors' released ones, the
-//! original GPT-2) as a model directory.
+//! `runner import tensorflow DIR|PREFIX|URL --to DIR`: a model of a TensorFlow checkpoint (the authors' released ones,
+//! the original GPT-2) as a model directory.
 
 use super::{chain, start_screen_log};
 use crate::data::error::DataError;
@@ -31,8 +31,8 @@ pub struct TensorflowArgs {
     /// New directory for the model
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// Which model of the checkpoint: policy, ref_policy, reward_model, or model for GPT-2's own (default: the policy, the
-    /// reward model, or the only one)
+    /// Which model of the checkpoint: policy, ref_policy, reward_model, or model for GPT-2's own (default: the policy,
+    /// the reward model, or the only one)
     #[arg(long, value_name = "SCOPE")]
     scope: Option<String>,
     #[arg(long)]

@@ -29,8 +29,8 @@ pub struct ServeArgs {
     /// Results directory of the run: its curve on the dashboard, and the button that stops it
     #[arg(long, value_name = "DIR")]
     results: Option<PathBuf>,
-    /// The lead's token, to keep addresses over restarts (default: RUNNER_LABELS_TOKEN, which unlike this one nobody else on
-    /// the machine sees in the list of processes; else a random one each time)
+    /// The lead's token, to keep addresses over restarts (default: RUNNER_LABELS_TOKEN, which unlike this one nobody
+    /// else on the machine sees in the list of processes; else a random one each time)
     #[arg(long)]
     token: Option<String>,
     /// Minutes for which an item is one labeler's

@@ -1,5 +1,5 @@
-//! `runner ls`: what runs now; the specs and suites here (or inside the program) with the tables and figures they make, and
-//! the results here with their state.
+//! `runner ls`: what runs now; the specs and suites here (or inside the program) with the tables and figures they make,
+//! and the results here with their state.
 
 use super::run::screen_width;
 use crate::context::progress::short;

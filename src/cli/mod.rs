@@ -217,8 +217,8 @@ fn start_screen_log(level: &str) {
     let _ = layer.with_env_filter(filter).try_init();
 }
 
-/// Whether a terminal is written to in colour: not where NO_COLOR is set (no-color.org) or TERM is `dumb`, which shows the
-/// sequences as letters.
+/// Whether a terminal is written to in colour: not where NO_COLOR is set (no-color.org) or TERM is `dumb`, which shows
+/// the sequences as letters.
 fn in_colour(terminal: bool, variable: &dyn Fn(&str) -> Option<OsString>) -> bool {
     terminal && variable("NO_COLOR").is_none_or(|v| v.is_empty()) && variable("TERM").is_none_or(|term| term != "dumb")
 }

@@ -19,8 +19,8 @@ pub struct ReportArgs {
     format: Option<Format>,
 }
 
-/// Exit code 0 if all of it is drawn or printed; 1 if that failed, or files are damaged and the rest was; 2 for a table that is
-/// not there.
+/// Exit code 0 if all of it is drawn or printed; 1 if that failed, or files are damaged and the rest was; 2 for a table
+/// that is not there.
 pub fn report(args: &ReportArgs) -> i32 {
     let (tables, damaged) = match tables(&args.dir) {
         Ok(found) => found,

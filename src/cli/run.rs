@@ -1,5 +1,5 @@
-//! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished. src/run runs them,
-//! this reads the command line and says what came out.
+//! `runner SPEC...`: runs specs into results directories; the same command continues what is unfinished. src/run runs
+//! them, this reads the command line and says what came out.
 
 use super::{Overrides, chain, print_problems, print_remarks};
 use crate::context::{StageError, signal};
@@ -28,7 +28,8 @@ pub struct RunArgs {
     specs: Vec<PathBuf>,
     #[command(flatten)]
     overrides: Overrides,
-    /// Several seeds, one results directory each (results/NAME-seed-N): 1..5 or 1,3,7; of a suite, those of every member
+    /// Several seeds, one results directory each (results/NAME-seed-N): 1..5 or 1,3,7; of a suite, those of every
+    /// member
     #[arg(long, conflicts_with = "seed")]
     seeds: Option<String>,
     /// auto, cpu, wgpu or wgpu:N (see `runner doctor`)

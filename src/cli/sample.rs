@@ -1,5 +1,6 @@
 //! `runner sample`: continuations of a prompt under any model directory, drawn as the trainer draws them: from all
-//! tokens of the tokenizer, of a fixed length, continuing through the end of text. The prompt is text, whatever it holds.
+//! tokens of the tokenizer, of a fixed length, continuing through the end of text. The prompt is text, whatever it
+//! holds.
 
 use super::model::{CommandFailure, open, temperature, write_line};
 use crate::model::gpt2::Gpt2;

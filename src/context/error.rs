@@ -33,7 +33,8 @@ pub enum StageError {
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
     Panicked(String),
-    /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the cord.
+    /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the
+    /// cord.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
     Waiting {
         run: Box<str>,

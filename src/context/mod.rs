@@ -185,8 +185,8 @@ impl Context {
         }
     }
 
-    /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed. While another process makes
-    /// it, it is waited for; where that process dies, this one goes on with what it left.
+    /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed. While another process
+    /// makes it, it is waited for; where that process dies, this one goes on with what it left.
     pub fn artifact(
         &self,
         run: Option<&str>,

@@ -1,5 +1,6 @@
-//! How far a run is: one line on a terminal, a log line now and then elsewhere, and progress.json in the results directory for
-//! `runner ls`. The time left is that of the whole run: work still to do by the speed at which such work was done so far.
+//! How far a run is: one line on a terminal, a log line now and then elsewhere, and progress.json in the results
+//! directory for `runner ls`. The time left is that of the whole run: work still to do by the speed at which such work
+//! was done so far.
 
 use super::Context;
 use crate::results::Progress;
@@ -59,8 +60,8 @@ impl Timeline {
         Self { whole: Some(whole), ..Self::new(planned) }
     }
 
-    /// A run that failed or waits does no more: its time so far says nothing, and nothing of it is left to do now. A stage that a
-    /// later run shares counts again when that one begins it.
+    /// A run that failed or waits does no more: its time so far says nothing, and nothing of it is left to do now. A
+    /// stage that a later run shares counts again when that one begins it.
     pub fn give_up(&mut self, run: &Self) {
         for (planned, step) in &mut self.steps {
             let is_open = !matches!(step, Step::Done(_));
@@ -99,7 +100,8 @@ impl Timeline {
         (sums.0 > 0.0 && sums.1 > 0.1).then(|| sums.0 / sums.1)
     }
 
-    /// Seconds that the rest of the run takes, where `share` of the stage that runs is done. None where nothing is known yet.
+    /// Seconds that the rest of the run takes, where `share` of the stage that runs is done. None where nothing is
+    /// known yet.
     pub fn left(&self, share: f64) -> Option<f64> {
         let mut sum = None;
         for (planned, step) in &self.steps {

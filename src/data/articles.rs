@@ -1,6 +1,6 @@
-//! News articles with highlights, from a grammar of their own: the shape of CNN/Daily Mail (paper section 3.2; Hermann et
-//! al. 2015) without a download. A dateline with "(CNN) --", what happened, then details; some begin with an editor's
-//! note instead, whose colon is in the first three words. Nothing here is anybody's text.
+//! News articles with highlights, from a grammar of their own: the shape of CNN/Daily Mail (paper section 3.2; Hermann
+//! et al. 2015) without a download. A dateline with "(CNN) --", what happened, then details; some begin with an
+//! editor's note instead, whose colon is in the first three words. Nothing here is anybody's text.
 
 use super::digest::{Event, Scene, Slot, paragraphs};
 use super::source::Document;

@@ -1,8 +1,8 @@
 //! Clean-up of a task's documents before they become tokens, equal to the released code's (datasets/tldr.py and
 //! datasets/cnndm.py, with ftfy 5.4.1). Its stylistic tasks read passages that were clean already.
 //!
-//! Regular expressions and `strip` there are Python's: white space includes the separators U+001C to U+001F, and lengths
-//! count characters. docs/data.md lists the rules in order.
+//! Regular expressions and `strip` there are Python's: white space includes the separators U+001C to U+001F, and
+//! lengths count characters. docs/data.md lists the rules in order.
 
 use super::ftfy::{fix_text, is_word};
 use crate::spec::Clean;
@@ -51,17 +51,17 @@ fn without_byline(text: &str) -> &str {
     text.splitn(3, '\n').nth(2).unwrap_or_default()
 }
 
-/// A lead as in "LONDON, England (CNN) -- The". A pattern that does not compile would be found by the tests.
-static CNN_LEAD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\(CNN\) +--").ok());
+/// A lead as in "LONDON, England (CNN) -- The".
+static CNN_LEAD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\(CNN\) +--").expect("a constant pattern"));
 
 /// A line with the time of an update. The released code means to end it with a year, but asks only for one of these
 /// characters, after which the line may go on: the last of them in the line ends the match.
-static UPDATED: LazyLock<Option<Regex>> =
-    LazyLock::new(|| Regex::new(r".*UPDATED:[\s\x1c-\x1f]+[0-9]{2}:[0-9]{2}.*[0-5|]").ok());
+static UPDATED: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r".*UPDATED:[\s\x1c-\x1f]+[0-9]{2}:[0-9]{2}.*[0-5|]").expect("a constant pattern"));
 
 /// What follows the last match.
-fn after_last<'t>(pattern: &Option<Regex>, text: &'t str) -> &'t str {
-    let last = pattern.as_ref().and_then(|pattern| pattern.find_iter(text).last());
+fn after_last<'t>(pattern: &Regex, text: &'t str) -> &'t str {
+    let last = pattern.find_iter(text).last();
     last.map_or(text, |found| &text[found.end()..])
 }
 

@@ -1,5 +1,6 @@
 //! What synthetic posts and articles share: a text whose first statement is its most important one, as in the real data
-//! (which is why lead-3 is hard to beat), and summaries that retell that statement or, sometimes, repeat it word for word.
+//! (which is why lead-3 is hard to beat), and summaries that retell that statement or, sometimes, repeat it word for
+//! word.
 
 use super::words::{Words, fill, finish};
 use rand::{Rng, RngExt, seq::IndexedRandom};

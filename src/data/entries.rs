@@ -1,6 +1,6 @@
 //! A JSON file as a stream of its entries: the elements of an array, or the lines of JSON lines. Only one entry is in
-//! memory at a time, and one that is not JSON does not hide those after it: entries are told apart by brackets and quotes
-//! alone, and parsed afterwards.
+//! memory at a time, and one that is not JSON does not hide those after it: entries are told apart by brackets and
+//! quotes alone, and parsed afterwards.
 
 use super::error::{DataError, file_error};
 use crate::store::input::open_text;
@@ -33,7 +33,8 @@ pub struct Entry<'a> {
 }
 
 impl Entry<'_> {
-    /// Where in the file a place in the entry is, which is given as line and column from 1; `None` is the entry's start.
+    /// Where in the file a place in the entry is, which is given as line and column from 1; `None` is the entry's
+    /// start.
     pub fn place(&self, within: Option<(usize, usize)>) -> (u64, u64) {
         match within {
             None | Some((0, _)) => (self.line, self.column),

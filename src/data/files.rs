@@ -254,8 +254,8 @@ fn folder_of(name: &str) -> &str {
     name.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
-/// The files of a data set and their format: what the spec names, else its train split, with validation (else test) held
-/// out.
+/// The files of a data set and their format: what the spec names, else its train split, with validation (else test)
+/// held out.
 fn choose_of_hub(names: &[String], spec: &DataSpec, want: Want) -> Result<(ChosenFiles, DataFormat), String> {
     let of = |format: DataFormat| -> Vec<String> {
         let data = |n: &&String| format_of(n) == Some(format) && !is_about_data(n);

@@ -1,6 +1,6 @@
 //! Documents from files of one sentence per record, such as BookCorpus: runs of records in their order. Such files hold
-//! words and punctuation apart (`he did n't wait , he ran .`), which is undone, because the stylistic tasks begin and end
-//! queries at GPT-2's token for a full stop that follows a word.
+//! words and punctuation apart (`he did n't wait , he ran .`), which is undone, because the stylistic tasks begin and
+//! end queries at GPT-2's token for a full stop that follows a word.
 
 /// Sentences as one document.
 pub fn join(sentences: &[String]) -> String {

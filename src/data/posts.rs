@@ -1,6 +1,6 @@
-//! Posts like Reddit's with the summary that their author wrote, from a grammar of their own: the shape of the TL;DR task
-//! (paper section 3.2) without a download. 5 to 12 sentences in paragraphs; the first, but for a greeting, says what
-//! happened. Nothing here is anybody's text.
+//! Posts like Reddit's with the summary that their author wrote, from a grammar of their own: the shape of the TL;DR
+//! task (paper section 3.2) without a download. 5 to 12 sentences in paragraphs; the first, but for a greeting, says
+//! what happened. Nothing here is anybody's text.
 
 use super::digest::{Event, Scene, Slot, paragraphs};
 use super::source::Document;

@@ -1,5 +1,6 @@
-//! What became of what a reader read: every record is kept, or dropped for a reason that is counted. Whoever reads a source
-//! (documents, queries, reviews, labels, answers of other tools) gives one of these; it goes into the log and the manifest.
+//! What became of what a reader read: every record is kept, or dropped for a reason that is counted. Whoever reads a
+//! source (documents, queries, reviews, labels, answers of other tools) gives one of these; it goes into the log and
+//! the manifest.
 
 use super::error::DataError;
 use schemars::JsonSchema;

@@ -1,5 +1,5 @@
-//! Text and rated reviews of a spec's data source: synthetic corpora, files and folders of every known format, data sets
-//! of the Hugging Face hub (docs/data.md).
+//! Text and rated reviews of a spec's data source: synthetic corpora, files and folders of every known format, data
+//! sets of the Hugging Face hub (docs/data.md).
 
 pub use super::error::DataError;
 use super::error::{file_error, list};
@@ -66,8 +66,8 @@ pub struct Labelled {
     pub positive: bool,
 }
 
-/// Documents of a source: `count` synthetic passages, or what its files hold, in the order of names and records; at most
-/// `spec.limit` for training, and as many held out. Data of the hub are fetched if they are not in its cache.
+/// Documents of a source: `count` synthetic passages, or what its files hold, in the order of names and records; at
+/// most `spec.limit` for training, and as many held out. Data of the hub are fetched if they are not in its cache.
 pub fn documents(spec: &DataSpec, count: usize, seed: u64) -> Result<Documents, DataError> {
     let mut report = ReadReport::new(Want::Documents.key(), "documents");
     if let Some(files) = resolve(spec, Want::Documents)? {
@@ -195,8 +195,8 @@ fn describe(names: &Names) -> String {
     all.into_iter().flatten().map(|n| format!("{n:?}")).collect::<Vec<_>>().join(" and ")
 }
 
-/// Rated reviews: `count` synthetic ones, or those of files with labels 0/1, stars 1-5 or positive/negative. Three stars
-/// and empty reviews are dropped, and the classes are balanced by dropping from the larger (paper section 3.1.1).
+/// Rated reviews: `count` synthetic ones, or those of files with labels 0/1, stars 1-5 or positive/negative. Three
+/// stars and empty reviews are dropped, and the classes are balanced by dropping from the larger (paper section 3.1.1).
 pub fn labelled_reviews(spec: &DataSpec, count: usize, seed: u64) -> Result<Reviews, DataError> {
     let mut report = ReadReport::new(Want::Reviews.key(), "reviews");
     let (rated, codes) = match resolve(spec, Want::Reviews)? {

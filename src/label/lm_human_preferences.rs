@@ -1,5 +1,5 @@
-//! The paper's own label files (openai/lm-human-preferences, label_types.py and train_reward.py): objects of GPT-2 token
-//! ids, `query` with `sample0`, `sample1`, ... and `best`; or `sample` and `score`; or `sample0`, `sample1` and
+//! The paper's own label files (openai/lm-human-preferences, label_types.py and train_reward.py): objects of GPT-2
+//! token ids, `query` with `sample0`, `sample1`, ... and `best`; or `sample` and `score`; or `sample0`, `sample1` and
 //! `difference`. Id 50259 is padding. Other keys are left alone.
 
 use super::Judgement;

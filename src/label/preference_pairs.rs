@@ -1,5 +1,5 @@
-//! Pairs of a chosen and a rejected answer to a prompt, as TRL's preference data sets have them: comparisons of two, of which
-//! the first is preferred. Texts, or conversations of one turn (`[{"role": "user", "content": ".."}]`).
+//! Pairs of a chosen and a rejected answer to a prompt, as TRL's preference data sets have them: comparisons of two, of
+//! which the first is preferred. Texts, or conversations of one turn (`[{"role": "user", "content": ".."}]`).
 
 use super::Judgement;
 use super::recorded::{Malformed, Raw, Reason, RecordedPart, word};

@@ -1,10 +1,11 @@
-//! Simulated labelers: programs that stand in for people where there are none, built to have what the paper reports of its
-//! labelers (section 3.2, table 9): they prefer copies, agree weakly, and are a little careless. Nothing they say is evidence
-//! about people.
+//! Simulated labelers: programs that stand in for people where there are none, built to have what the paper reports of
+//! its labelers (section 3.2, table 9): they prefer copies, agree weakly, and are a little careless. Nothing they say
+//! is evidence about people.
 //!
-//! A labeler's choice is argmax over candidates c of  u_c + b [c is shown first] + T g_c,  with u_c = Σ weight · standardised
-//! quality and g_c independent standard Gumbel noise; without bias the choice is then c with probability softmax(u / T)_c
-//! (Luce 1959; Gumbel's part in it: Yellott 1977), the very model that the reward model's loss assumes.
+//! A labeler's choice is argmax over candidates c of  u_c + b [c is shown first] + T g_c,  with u_c = Σ weight ·
+//! standardised quality and g_c independent standard Gumbel noise; without bias the choice is then c with probability
+//! softmax(u / T)_c (Luce 1959; Gumbel's part in it: Yellott 1977), the very model that the reward model's loss
+//! assumes.
 
 use crate::metric::agreement::agreement;
 use crate::results::{Share, SimulatedReport};
@@ -25,8 +26,8 @@ pub struct Qualities {
 /// A weight, and the quality that it is of.
 type Weighted = (f64, fn(&Qualities) -> f64);
 
-/// u of every candidate: `[comparisons][candidates]`. Each quality is standardised over all candidates of all comparisons
-/// (population deviation); one that is the same everywhere counts nothing.
+/// u of every candidate: `[comparisons][candidates]`. Each quality is standardised over all candidates of all
+/// comparisons (population deviation); one that is the same everywhere counts nothing.
 pub fn utilities(spec: &SimulatedSpec, qualities: &[Vec<Qualities>]) -> Vec<Vec<f64>> {
     let weighted: [Weighted; 3] =
         [(spec.weight_score, |q| q.score), (spec.weight_copy, |q| q.copy), (spec.weight_rouge, |q| q.rouge)];

@@ -1,7 +1,7 @@
-//! People as labelers: a round's questions become batches in `labeler.batches` (docs/batches.md), the run ends until they
-//! are answered, and the same command goes on with the answers. A batch is data, like a recorded label file: once it is
-//! there it is used as it is, and nothing in it is ever changed. Where a labeler is dropped after a later round was asked,
-//! that round keeps its questions, although the policy that they were sampled from is trained anew.
+//! People as labelers: a round's questions become batches in `labeler.batches` (docs/batches.md), the run ends until
+//! they are answered, and the same command goes on with the answers. A batch is data, like a recorded label file: once
+//! it is there it is used as it is, and nothing in it is ever changed. Where a labeler is dropped after a later round
+//! was asked, that round keeps its questions, although the policy that they were sampled from is trained anew.
 
 use super::collected::{RoundLabels, Tally, write_round};
 use super::questions::{Comparison, VALIDATION_REFERENCES};
@@ -65,8 +65,8 @@ fn file_name(path: &mut Option<String>) {
     }
 }
 
-/// What the ids of a batch begin with: a hash of all that the spec says about its questions, and the batch's name. Not the
-/// answers to earlier rounds, although later questions are of a policy that learned from them.
+/// What the ids of a batch begin with: a hash of all that the spec says about its questions, and the batch's name. Not
+/// the answers to earlier rounds, although later questions are of a policy that learned from them.
 fn prefix(spec: &Spec, round: &Round, part: &Part) -> String {
     let mut of = spec.clone();
     for path in [&mut of.model.weights.path, &mut of.task.data.path] {
@@ -79,7 +79,8 @@ fn prefix(spec: &Spec, round: &Round, part: &Part) -> String {
     };
     let collect = CollectSpec { outstanding: None, ..of.collect };
     let first = (&of.name, &of.model, &of.supervised, &of.task, collect, of.seed, asked);
-    // Later questions are of a π that learned; neither how often it was saved nor when guards would have stopped it matters.
+    // Later questions are of a π that learned; neither how often it was saved nor when guards would have stopped it
+    // matters.
     let checkpoint_every = PolicySpec::default().checkpoint_every;
     let policy = PolicySpec { checkpoint_every, ..of.policy };
     let later = (round.number > 1).then(|| (&of.reward, policy, GuardsSpec::default()));
@@ -234,8 +235,8 @@ impl Labeler for Human {
         }
     }
 
-    /// What was sampled for questions that are not written yet is kept in the results directory, under the name of all that
-    /// it depends on.
+    /// What was sampled for questions that are not written yet is kept in the results directory, under the name of all
+    /// that it depends on.
     fn ready(&self, desk: &Desk<'_>, round: &Round, of: &str, ask: Ask<'_>) -> Result<(), StageError> {
         let dir = desk.context.out.join("runs").join(desk.run).join("questions");
         let found = desk.answers(round, &mut || {
@@ -317,7 +318,8 @@ impl Desk<'_> {
         }
     }
 
-    /// Online: writes the batches that `requests`, the ones of this round so far, fill, and waits where they are unanswered.
+    /// Online: writes the batches that `requests`, the ones of this round so far, fill, and waits where they are
+    /// unanswered.
     fn waits(&self, round: &Round, requests: &[Comparison]) -> Result<(), StageError> {
         let dir = batches(self.spec)?;
         let most = self.spec.collect.outstanding();

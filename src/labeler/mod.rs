@@ -72,8 +72,8 @@ pub trait Labeler {
     fn key(&self, spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>)
     -> Result<Known, StageError>;
 
-    /// Err: the answers to a round are not there yet; they have been asked for. `of`: the name of all that its questions
-    /// depend on.
+    /// Err: the answers to a round are not there yet; they have been asked for. `of`: the name of all that its
+    /// questions depend on.
     fn ready(&self, _desk: &Desk<'_>, _round: &Round, _of: &str, _ask: Ask<'_>) -> Result<(), StageError> {
         Ok(())
     }

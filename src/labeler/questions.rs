@@ -1,5 +1,5 @@
-//! What labelers compare: four responses to a query, of ρ, of π as it is between two rounds, or (online) of both while π
-//! is trained.
+//! What labelers compare: four responses to a query, of ρ, of π as it is between two rounds, or (online) of both while
+//! π is trained.
 
 use crate::context::{Context, Saved, StageError};
 use crate::labeler::rounds::{Round, is_validation, wanted};
@@ -174,8 +174,8 @@ struct Answered<T> {
 }
 
 impl Asked<'_> {
-    /// The round's comparisons in order, [`CHUNK`] at a time, each chunk with what `answer` makes of it; both are kept as they
-    /// come. Says how many responses lack the truncation token.
+    /// The round's comparisons in order, [`CHUNK`] at a time, each chunk with what `answer` makes of it; both are kept
+    /// as they come. Says how many responses lack the truncation token.
     pub fn each<T: Serialize + DeserializeOwned>(
         &self,
         context: &Context,

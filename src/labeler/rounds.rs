@@ -1,6 +1,6 @@
-//! When labels are collected and r is trained again (paper section 2.3; batched: section 4.1). All three schedules are the
-//! same chain of rounds, and offline is the one that has a single round: labels, r from ρ on all labels so far, PPO for
-//! some updates; labels, r, PPO; and so on.
+//! When labels are collected and r is trained again (paper section 2.3; batched: section 4.1). All three schedules are
+//! the same chain of rounds, and offline is the one that has a single round: labels, r from ρ on all labels so far, PPO
+//! for some updates; labels, r, PPO; and so on.
 
 use crate::rlhf::labels::label_schedule;
 use crate::spec::{CollectSchedule, Spec};
@@ -96,8 +96,8 @@ pub fn wanted(spec: &Spec, update: usize) -> usize {
     wanted.clamp(initial, total.max(initial))
 }
 
-/// Online: whether label `number` (from 0, in the order of asking) compares π with ρ. The first `initial` never do; of the
-/// others an even share does.
+/// Online: whether label `number` (from 0, in the order of asking) compares π with ρ. The first `initial` never do; of
+/// the others an even share does.
 pub fn is_validation(spec: &Spec, number: usize) -> bool {
     let share = spec.collect.validation_share();
     let Some(later) = number.checked_sub(spec.collect.initial()) else { return false };

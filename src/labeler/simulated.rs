@@ -109,7 +109,8 @@ fn answer(desk: &Desk<'_>, asked: &Asked<'_>, dir: &Path) -> Result<(), StageErr
     write_round(dir, &lines, &count.finish(asked))
 }
 
-/// Each simulated labeler's answer to comparison `i` of the run: the chosen place, and which candidate was shown at each place.
+/// Each simulated labeler's answer to comparison `i` of the run: the chosen place, and which candidate was shown at
+/// each place.
 fn answers(spec: &Spec, i: usize, utilities: &[f64]) -> Vec<(usize, Vec<usize>)> {
     let settings = &spec.labeler.simulated;
     let one = |labeler: usize| {

@@ -1,8 +1,8 @@
 //! What a summary copies from its source, and from where (paper table 7, figures 6 and 7).
 //!
-//! Copied spans are the extractive fragments of Grusky, Naaman and Artzi ("Newsroom", 2018, section 4), but for a shortest
-//! length; everything is counted over [`words`](super::text::words). The paper says how long a copied start is, three words
-//! (table 7), and not how long a copied piece must be: four words are this project's choice.
+//! Copied spans are the extractive fragments of Grusky, Naaman and Artzi ("Newsroom", 2018, section 4), but for a
+//! shortest length; everything is counted over [`words`](super::text::words). The paper says how long a copied start
+//! is, three words (table 7), and not how long a copied piece must be: four words are this project's choice.
 
 use super::text::{sentences, words};
 use std::collections::HashMap;
@@ -29,9 +29,9 @@ impl Span {
     }
 }
 
-/// Copied spans of at least `shortest` words (1 or more), in the response's order and without overlap. From left to right,
-/// the longest run that begins here and occurs in the source is one if it is long enough, and reading goes on behind it;
-/// otherwise at the next word.
+/// Copied spans of at least `shortest` words (1 or more), in the response's order and without overlap. From left to
+/// right, the longest run that begins here and occurs in the source is one if it is long enough, and reading goes on
+/// behind it; otherwise at the next word.
 pub fn spans(source: &[String], response: &[String], shortest: usize) -> Vec<Span> {
     let mut places: HashMap<&str, Vec<usize>> = HashMap::new();
     source.iter().enumerate().for_each(|(j, word)| places.entry(word).or_default().push(j));
@@ -86,8 +86,8 @@ pub fn copying(source: &str, response: &str) -> Copying {
     }
 }
 
-/// Whether the response's first [`START_WORDS`] words are the source's; a response with fewer copies nothing. `None` where
-/// the source has fewer.
+/// Whether the response's first [`START_WORDS`] words are the source's; a response with fewer copies nothing. `None`
+/// where the source has fewer.
 pub fn copies_start(source: &str, response: &str) -> Option<bool> {
     let (from, of) = (words(source), words(response));
     let start = from.get(..START_WORDS)?;
@@ -113,8 +113,8 @@ pub fn has_preamble(source: &str, rule: Preamble) -> bool {
     }
 }
 
-/// A text in pieces, in order, and whether each is copied from the source (for showing it): [`spans`] with the white space
-/// and marks between their words.
+/// A text in pieces, in order, and whether each is copied from the source (for showing it): [`spans`] with the white
+/// space and marks between their words.
 pub fn marked<'t>(source: &str, response: &'t str) -> Vec<(&'t str, bool)> {
     let places = places(response);
     let lowered: Vec<String> = places.iter().map(|(from, to)| response[*from..*to].to_lowercase()).collect();

@@ -54,8 +54,8 @@ pub fn t_quantile(degrees: f64) -> f64 {
     students_t(degrees).map_or(f64::NAN, |t| t.inverse_cdf(0.975))
 }
 
-/// mean(b) - mean(a) of two independent lists by Welch's t-test, for as few values as there are seeds. Without two values on
-/// each side only the difference is known.
+/// mean(b) - mean(a) of two independent lists by Welch's t-test, for as few values as there are seeds. Without two
+/// values on each side only the difference is known.
 pub fn welch(a: &[f64], b: &[f64]) -> Difference {
     let difference = mean(b) - mean(a);
     let squared_error = |values: &[f64]| {
@@ -119,8 +119,8 @@ pub fn unpaired_bootstrap(a: &[f64], b: &[f64], seed: u64) -> Difference {
     summarize(mean(b) - mean(a), draws)
 }
 
-/// (mean, low, high): the percentile bootstrap of a mean over contexts (Efron 1979), for values that are far from normal
-/// as shares and ROUGE are. The bounds are NaN below two values.
+/// (mean, low, high): the percentile bootstrap of a mean over contexts (Efron 1979), for values that are far from
+/// normal as shares and ROUGE are. The bounds are NaN below two values.
 pub fn bootstrap_interval(values: &[f64], seed: u64) -> (f64, f64, f64) {
     let m = mean(values);
     if values.len() < 2 {

@@ -1,9 +1,9 @@
 //! Preference between two models from answers to comparisons of their texts (paper section 3: three labelers per item,
 //! the majority's choice; tables 1 and 5).
 //!
-//! Each labeler's best text is a vote for the model that wrote it, whichever of its texts it is. Intervals of a win rate are
-//! Wilson's over items and a percentile bootstrap over contexts, which are resampled whole: items of one context (at
-//! several seeds) are not independent.
+//! Each labeler's best text is a vote for the model that wrote it, whichever of its texts it is. Intervals of a win
+//! rate are Wilson's over items and a percentile bootstrap over contexts, which are resampled whole: items of one
+//! context (at several seeds) are not independent.
 
 use super::interval::{percentile, wilson};
 use crate::random::SplitMix64;

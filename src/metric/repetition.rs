@@ -8,16 +8,16 @@ use std::collections::HashSet;
 pub const REPEATED: usize = 4;
 
 /// distinct-n of all texts together: different n-grams / n-grams (Li et al. 2016, "A Diversity-Promoting Objective
-/// Function", section 5.2). N-grams do not cross texts; `None` where there are none. It falls with the number of texts, so
-/// only equally many of similar length may be compared.
+/// Function", section 5.2). N-grams do not cross texts; `None` where there are none. It falls with the number of texts,
+/// so only equally many of similar length may be compared.
 pub fn distinct(texts: &[String], n: usize) -> Option<f64> {
     let texts: Vec<Vec<String>> = texts.iter().map(|text| words(text)).collect();
     let grams = texts.iter().flat_map(|text| text.windows(n.max(1)));
     share(grams)
 }
 
-/// Share of a text's n-grams that it has had before, 1 - different / all (Welleck et al. 2020, "Neural Text Generation with
-/// Unlikelihood Training", seq-rep-n); `None` where it has no n-gram.
+/// Share of a text's n-grams that it has had before, 1 - different / all (Welleck et al. 2020, "Neural Text Generation
+/// with Unlikelihood Training", seq-rep-n); `None` where it has no n-gram.
 pub fn repeated(text: &str, n: usize) -> Option<f64> {
     share(words(text).windows(n.max(1))).map(|different| 1.0 - different)
 }

@@ -1,5 +1,6 @@
-//! Training checkpoints: weights and both Adam moments in one file, the loop's numbers in another, written last, which vouches
-//! for itself, for the weights, and for the logs as they were. A damaged checkpoint is passed over for the one before.
+//! Training checkpoints: weights and both Adam moments in one file, the loop's numbers in another, written last, which
+//! vouches for itself, for the weights, and for the logs as they were. A damaged checkpoint is passed over for the one
+//! before.
 
 use super::ModelError;
 use super::gpt2::{Weight, Weights};
@@ -48,8 +49,8 @@ fn names(updates: usize) -> (String, String) {
     (format!("{updates:08}.safetensors"), format!("{updates:08}.json"))
 }
 
-/// Writes a checkpoint and removes all but the newest two. `logs`: files that grow, relative to `dir`, which the checkpoint
-/// counts on as they are now; they are on disk before it is.
+/// Writes a checkpoint and removes all but the newest two. `logs`: files that grow, relative to `dir`, which the
+/// checkpoint counts on as they are now; they are on disk before it is.
 pub fn save<M: Weights + Clone>(
     dir: &Path,
     state: &LoopState,
@@ -73,8 +74,9 @@ pub fn save<M: Weights + Clone>(
     remove_old(dir, state.updates)
 }
 
-/// Keeps the newest up to `last`, which has just been written: later ones were passed over as damaged, or their logs are gone.
-/// The second file goes first: what lacks it counts for nothing. Weights alone are what a kill between the two files left.
+/// Keeps the newest up to `last`, which has just been written: later ones were passed over as damaged, or their logs
+/// are gone. The second file goes first: what lacks it counts for nothing. Weights alone are what a kill between the
+/// two files left.
 fn remove_old(dir: &Path, last: usize) -> Result<(), ModelError> {
     let updates = numbers(dir, ".json")?;
     let kept: Vec<usize> = updates.iter().copied().filter(|n| *n <= last).take(KEEP).collect();
@@ -109,7 +111,8 @@ pub fn newest_hash(dir: &Path) -> Result<String, ModelError> {
     parts.into_iter().find(|part| part.file == weights).map(|part| part.blake3).ok_or_else(none)
 }
 
-/// The newest intact checkpoint; `like` gives the model's shape. Logs are at least as long as it says, and may be longer.
+/// The newest intact checkpoint; `like` gives the model's shape. Logs are at least as long as it says, and may be
+/// longer.
 pub fn load<M: Weights + Clone>(
     dir: &Path,
     like: &M,

@@ -109,8 +109,8 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Waits until no device works any more, before the process ends: a driver that is unloaded under its own threads ends it with
-/// a segmentation fault, and not with its exit code.
+/// Waits until no device works any more, before the process ends: a driver that is unloaded under its own threads ends
+/// it with a segmentation fault, and not with its exit code.
 pub fn settle() {
     for device in OPEN.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default() {
         let (done, settled) = mpsc::channel();

@@ -1,5 +1,5 @@
-//! Floating-point operations of a forward pass: two for each weight of a product and token, and causal attention's pairs.
-//! A backward pass costs two forward passes (docs/benchmarks.md, "Roofline").
+//! Floating-point operations of a forward pass: two for each weight of a product and token, and causal attention's
+//! pairs. A backward pass costs two forward passes (docs/benchmarks.md, "Roofline").
 
 use crate::spec::Dimensions;
 

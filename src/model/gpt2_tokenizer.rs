@@ -49,7 +49,8 @@ impl Gpt2Tokenizer {
         Ok(Self { classes: Classes::new().map_err(|e| error(&e))?, tokens, ids, byte_pairs })
     }
 
-    /// Ids of a text, as the released code's encoder gives them: `<|endoftext|>` in it is text like any other, seven tokens.
+    /// Ids of a text, as the released code's encoder gives them: `<|endoftext|>` in it is text like any other, seven
+    /// tokens.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         // English has a token for about four bytes.
         let mut ids = Vec::with_capacity(text.len() / 4 + 1);
@@ -149,8 +150,8 @@ impl Gpt2Tokenizer {
         ids.extend(parts.iter().zip(ends).filter_map(|((start, _), end)| self.ids.get(&piece[*start..end])));
     }
 
-    /// [`Self::merge_short`] for any length, in n log n. Parts are named by where they start; `end[start]` is where they
-    /// end, 0 once merged into the part before.
+    /// [`Self::merge_short`] for any length, in n log n. Parts are named by where they start; `end[start]` is where
+    /// they end, 0 once merged into the part before.
     fn merge_long(&self, piece: &[u8], ids: &mut Vec<u32>) {
         let n = piece.len();
         let mut end: Vec<usize> = (1..=n).collect();

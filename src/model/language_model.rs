@@ -21,12 +21,12 @@ pub trait LanguageModel: Sync {
     /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position.
     fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2>;
 
-    /// Hidden states at the `last` position of each row and a cache of all its positions, both `k` times for each row, the cache
-    /// with room for `capacity` positions: `[rows * k, width]`.
+    /// Hidden states at the `last` position of each row and a cache of all its positions, both `k` times for each row,
+    /// the cache with room for `capacity` positions: `[rows * k, width]`.
     fn prefill(&self, batch: &TokenBatch, last: &[usize], k: usize, capacity: usize) -> (Tensor<2>, Self::Cache);
 
-    /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden state
-    /// `[batch, width]`.
+    /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden
+    /// state `[batch, width]`.
     fn step(
         &self,
         ids: Tensor<2, Int>,
@@ -60,8 +60,8 @@ pub trait LanguageModel: Sync {
     /// Rows of equal length as this model reads them; `None` is padding.
     ///
     /// # Errors
-    /// An id that has no row, or a row with more tokens than the context: on a GPU both would be read from beyond the end
-    /// of a table without a word.
+    /// An id that has no row, or a row with more tokens than the context: on a GPU both would be read from beyond the
+    /// end of a table without a word.
     fn batch(&self, rows: &[Vec<Option<u32>>]) -> Result<TokenBatch, ModelError> {
         self.check(rows)?;
         Ok(TokenBatch::new(rows, &self.device()))

@@ -2,9 +2,10 @@
 //! allocator is told to keep what will be needed again.
 //!
 //! A block keeps, per token, for its backward pass: its input, the first normalisation, query, key and value, what the
-//! heads attended to, the middle of the residual stream, the second normalisation, and the MLP's four times wider inside
-//! before and after GELU: 1 + 1 + 3 + 1 + 1 + 1 + 4 + 4 = 16 widths. The last block keeps 6 of them for every token and the
-//! rest, with the two that are picked out, at the response's tokens alone. Attention's probabilities are computed again.
+//! heads attended to, the middle of the residual stream, the second normalisation, and the MLP's four times wider
+//! inside before and after GELU: 1 + 1 + 3 + 1 + 1 + 1 + 4 + 4 = 16 widths. The last block keeps 6 of them for every
+//! token and the rest, with the two that are picked out, at the response's tokens alone. Attention's probabilities are
+//! computed again.
 
 use crate::spec::Dimensions;
 use runner_kernels::head;
@@ -52,15 +53,15 @@ impl Shape {
         F32 * self.dimensions.width as f64 * (whole + 6.0 * time + 12.0 * response + response)
     }
 
-    /// Rows of a shard, so that their activations stay below a gibibyte: from 1 to [`SHARD_ROWS`]. A function of the shapes
-    /// alone, so that results do not depend on the machine.
+    /// Rows of a shard, so that their activations stay below a gibibyte: from 1 to [`SHARD_ROWS`]. A function of the
+    /// shapes alone, so that results do not depend on the machine.
     pub fn rows(&self) -> usize {
         (ACTIVATIONS / self.activations()).clamp(1.0, SHARD_ROWS as f64) as usize
     }
 
-    /// Bytes of one shard of `rows` at its peak: all activations, the head's chunks and its gradient when the backward pass
-    /// begins, or, when it ends, the gradients of all weights and a second one of the embedding's, for its use as input.
-    /// Without the LM head the embedding has one use.
+    /// Bytes of one shard of `rows` at its peak: all activations, the head's chunks and its gradient when the backward
+    /// pass begins, or, when it ends, the gradients of all weights and a second one of the embedding's, for its use as
+    /// input. Without the LM head the embedding has one use.
     fn shard(&self, rows: usize, head: bool) -> Memory {
         let kept = rows * self.response * self.vocab;
         let kept = if kept <= head::KEPT { kept } else { 0 };
@@ -74,8 +75,9 @@ impl Shape {
         begin.larger(end)
     }
 
-    /// The peak of a training step on the CPU, of a minibatch of `rows` of which shards have `at_once`, on `threads`: the
-    /// weights, two moments, the sum of gradients, and the shards at work. `head`: the loss is of log-probabilities.
+    /// The peak of a training step on the CPU, of a minibatch of `rows` of which shards have `at_once`, on `threads`:
+    /// the weights, two moments, the sum of gradients, and the shards at work. `head`: the loss is of
+    /// log-probabilities.
     pub fn training(&self, rows: usize, at_once: usize, threads: usize, head: bool) -> Memory {
         let per_shard = at_once.min(rows).max(1);
         let shards = rows.div_ceil(per_shard);
@@ -92,8 +94,8 @@ impl Shape {
         }
     }
 
-    /// Bytes at the peak of a PPO update of `rows` episodes per minibatch on `threads`: training of π, and the frozen ρ and
-    /// r.
+    /// Bytes at the peak of a PPO update of `rows` episodes per minibatch on `threads`: training of π, and the frozen ρ
+    /// and r.
     pub fn update(&self, rows: usize, threads: usize) -> f64 {
         2.0 * self.weights() + self.training(rows, self.rows(), threads, true).total()
     }
@@ -125,9 +127,9 @@ impl Memory {
     }
 }
 
-/// Tells glibc's allocator to reuse large blocks instead of returning each to the system: a training step asks for the same
-/// ones again and again, and the system clears every page anew (124M: 10% of the time, for 5% more memory at the peak;
-/// mimalloc takes 12% more and still returns them). Elsewhere this does nothing.
+/// Tells glibc's allocator to reuse large blocks instead of returning each to the system: a training step asks for the
+/// same ones again and again, and the system clears every page anew (124M: 10% of the time, for 5% more memory at the
+/// peak; mimalloc takes 12% more and still returns them). Elsewhere this does nothing.
 pub fn keep_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     {
@@ -137,8 +139,8 @@ pub fn keep_freed_memory() {
         const TRIM_THRESHOLD: i32 = -1;
         const MMAP_MAX: i32 = -4;
         const ARENA_MAX: i32 = -8;
-        // SAFETY: mallopt takes any numbers and only changes the allocator's settings; one arena, 0 mapped blocks and no
-        // trimming are values that its manual page names.
+        // SAFETY: mallopt takes any numbers and only changes the allocator's settings; one arena, 0 mapped blocks and
+        // no trimming are values that its manual page names.
         unsafe {
             // One arena: what one thread frees, another can have. With several, each keeps a shard's blocks of its own.
             mallopt(ARENA_MAX, 1);

@@ -22,8 +22,8 @@ pub fn shard_rows(device: &Device) -> usize {
     if is_cpu(device) { SHARD_ROWS } else { usize::MAX }
 }
 
-/// The same for training on rows of `time` tokens, of which `response` are predicted: fewer where rows are long, so that
-/// what a shard keeps for its backward pass stays bounded.
+/// The same for training on rows of `time` tokens, of which `response` are predicted: fewer where rows are long, so
+/// that what a shard keeps for its backward pass stays bounded.
 pub fn training_rows(model: &Gpt2, time: usize, response: usize) -> usize {
     let shape = Shape { dimensions: model.dimensions(), vocab: model.vocab(), time, response };
     if is_cpu(&model.device()) { shape.rows() } else { usize::MAX }
@@ -49,8 +49,8 @@ struct Turns<F, E> {
     broken: bool,
 }
 
-/// Hands `f` of each chunk of at most `rows` items to `take`, in order. A worker keeps its result until the results before
-/// it have been taken, so there are never more than one per worker.
+/// Hands `f` of each chunk of at most `rows` items to `take`, in order. A worker keeps its result until the results
+/// before it have been taken, so there are never more than one per worker.
 fn in_order<T: Sync, R: Send, E: Send>(
     items: &[T],
     rows: usize,

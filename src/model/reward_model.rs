@@ -1,5 +1,5 @@
-//! The reward model while it is trained: reward = gain · (score.weight · h + score.bias) + bias, with gain and bias among
-//! the trained weights (released code: rewards.py, get_params).
+//! The reward model while it is trained: reward = gain · (score.weight · h + score.bias) + bias, with gain and bias
+//! among the trained weights (released code: rewards.py, get_params).
 //!
 //! Adam's steps do not scale with its weights, so a head with the gain multiplied in would learn 1/gain times as fast:
 //! gain and head are separate here, and multiplied only when training is over.

@@ -170,8 +170,8 @@ fn head_logprobs<M: LanguageModel>(
     Ok(all)
 }
 
-/// [`logprobs`] of pairs of query and response of any lengths: similar lengths go together, in passes of a bounded number
-/// of tokens; results are in the order of the pairs.
+/// [`logprobs`] of pairs of query and response of any lengths: similar lengths go together, in passes of a bounded
+/// number of tokens; results are in the order of the pairs.
 pub fn logprobs_of_pairs<M: LanguageModel>(
     model: &M,
     pairs: &[(Vec<u32>, Vec<u32>)],

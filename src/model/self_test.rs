@@ -1,5 +1,5 @@
-//! The known-answer test that a device must pass before it is trusted with a run: a small random GPT-2 with left padding
-//! samples, is evaluated, and makes one PPO update, there and on the CPU.
+//! The known-answer test that a device must pass before it is trusted with a run: a small random GPT-2 with left
+//! padding samples, is evaluated, and makes one PPO update, there and on the CPU.
 //!
 //! Drivers and kernel compilers that compute wrongly without an error exist; a run on one of them trains noise.
 
@@ -37,7 +37,8 @@ pub struct SelfTest {
 }
 
 impl SelfTest {
-    /// Rounding alone stays below 1e-4 on log-probs of magnitude 10 and on gradients; a wrong kernel is off by more than
+    /// Rounding alone stays below 1e-4 on log-probs of magnitude 10 and on gradients; a wrong kernel is off by more
+    /// than
     /// 0.1. Adam divides a gradient by 3e-4 (ε/√(1-β₂)) and more, so that its step may be off by ten times as much.
     pub fn passed(&self) -> bool {
         [self.cached_vs_full, self.logprobs_vs_cpu, self.gradient_vs_cpu].iter().all(|d| *d < 1e-3)

@@ -330,8 +330,8 @@ pub fn write_tensors(path: &Path, tensors: &BTreeMap<String, Weight>) -> Result<
     written.map_err(|e| ModelError::file(path, e))
 }
 
-/// Writes tensors of these shapes as one float32 safetensors file, atomically; `each` gives a tensor's numbers to the sink,
-/// in any number of pieces. Nothing is left behind where it fails, or gives too few or too many.
+/// Writes tensors of these shapes as one float32 safetensors file, atomically; `each` gives a tensor's numbers to the
+/// sink, in any number of pieces. Nothing is left behind where it fails, or gives too few or too many.
 pub fn write_pieces(
     path: &Path,
     shapes: &BTreeMap<String, Vec<usize>>,

@@ -1,8 +1,8 @@
 //! The byte-level BPE tokenizer that belongs to a model: trained on its corpus, read from its files, or GPT-2's own.
 //!
-//! Text is never read as control: what looks like a special token in a document, a label or a prompt is encoded letter by
-//! letter, as the released code's encoder does it (`<|endoftext|>` is seven tokens of GPT-2's), and labelers see it. Only
-//! the texts of a spec may name special tokens ([`Tokenizer::encode_own`]).
+//! Text is never read as control: what looks like a special token in a document, a label or a prompt is encoded letter
+//! by letter, as the released code's encoder does it (`<|endoftext|>` is seven tokens of GPT-2's), and labelers see it.
+//! Only the texts of a spec may name special tokens ([`Tokenizer::encode_own`]).
 
 use super::ModelError;
 use super::gpt2_tokenizer::{END_OF_TEXT_ID, Gpt2Tokenizer};
@@ -116,8 +116,8 @@ impl Tokenizer {
     /// is honoured or refused (`tokenizer_settings.rs`). Files that hold GPT-2's tokenizer give [`Tokenizer::gpt2`].
     ///
     /// # Errors
-    /// Files that cannot be read, settings that are not honoured, tokens for which the model has no row, no end of text:
-    /// each with the path.
+    /// Files that cannot be read, settings that are not honoured, tokens for which the model has no row, no end of
+    /// text: each with the path.
     pub fn load(dir: &Path) -> Result<Self, ModelError> {
         let settings = TokenizerSettings::read(dir)?;
         let files = Self::own_files(dir);
@@ -229,8 +229,8 @@ impl Tokenizer {
         }
     }
 
-    /// Ids of a text that whoever wrote the spec put there, and that stands inside of others: names of special tokens are
-    /// these tokens, and no space is put before it.
+    /// Ids of a text that whoever wrote the spec put there, and that stands inside of others: names of special tokens
+    /// are these tokens, and no space is put before it.
     pub fn encode_own(&self, text: &str) -> Result<Vec<u32>, ModelError> {
         let mut ids = Vec::new();
         let mut rest = text;

@@ -18,8 +18,8 @@ fn letter(byte: u8) -> char {
     char::from_u32(0x100 + before as u32).unwrap_or(char::REPLACEMENT_CHARACTER)
 }
 
-/// A tokenizer.json. `vocabulary` maps tokens in such letters to ids; `<|endoftext|>`, if it is one of them, is special;
-/// `merges` are pairs, the first learnt first.
+/// A tokenizer.json. `vocabulary` maps tokens in such letters to ids; `<|endoftext|>`, if it is one of them, is
+/// special; `merges` are pairs, the first learnt first.
 pub fn byte_level(vocabulary: Map<String, Value>, merges: Vec<Value>) -> Value {
     let end_of_text: Vec<Value> = vocabulary.get(END_OF_TEXT).map(|id| special(END_OF_TEXT, id)).into_iter().collect();
     let byte_level = json!({ "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true });

@@ -4,8 +4,9 @@
 //! where this program does something else. `tests/fixtures/make_tokenizers.py` asks transformers.
 //!
 //! transformers has two readers. *As it stands* (`PreTrainedTokenizerFast`, `TokenizersBackend`): what tokenizer.json
-//! says. *As GPT-2's* (`GPT2Tokenizer`, which is also what a GPT-2 model has without a `tokenizer_class`): the vocabulary
-//! and the merges alone, between a byte-level splitter whose `add_prefix_space` is that of tokenizer_config.json.
+//! says. *As GPT-2's* (`GPT2Tokenizer`, which is also what a GPT-2 model has without a `tokenizer_class`): the
+//! vocabulary and the merges alone, between a byte-level splitter whose `add_prefix_space` is that of
+//! tokenizer_config.json.
 
 use super::ModelError;
 use super::tokenizer::END_OF_TEXT;
@@ -211,8 +212,8 @@ impl TokenizerSettings {
                 );
             }
         }
-        // What begins, ends or stands for text must be a token already: an id made for it here would be one that the model
-        // never learnt.
+        // What begins, ends or stands for text must be a token already: an id made for it here would be one that the
+        // model never learnt.
         let learnt = ["bos_token", "eos_token", "unk_token"].map(|role| self.config.get(role).and_then(content_of));
         let made_up = |content: &String| content == END_OF_TEXT || learnt.contains(&Some(content));
         for token in self.special() {
@@ -232,8 +233,8 @@ impl TokenizerSettings {
         roles.chain(lists.flatten())
     }
 
-    /// The token that separates texts: the tokenizer's `eos_token`; else what config.json or generation_config.json names,
-    /// if that is no token of ordinary text; else `<|endoftext|>`, if there is one. None is made up.
+    /// The token that separates texts: the tokenizer's `eos_token`; else what config.json or generation_config.json
+    /// names, if that is no token of ordinary text; else `<|endoftext|>`, if there is one. None is made up.
     fn end_of_text(&self, file: &Value, tokens: &mut Tokens, at: &Path) -> Result<u32, ModelError> {
         if let Some(named) = self.config.get("eos_token").filter(|named| !named.is_null()) {
             let content = content_of(named).ok_or_else(|| self.refused(CONFIG, "`eos_token` is no text"))?;
@@ -318,8 +319,8 @@ impl Tokens {
         id
     }
 
-    /// Drops the special tokens for which the model has no row: no text becomes one, so nothing is lost. Returns what they
-    /// are; any other token beyond the rows is an error.
+    /// Drops the special tokens for which the model has no row: no text becomes one, so nothing is lost. Returns what
+    /// they are; any other token beyond the rows is an error.
     fn without_rows(&mut self, rows: Option<usize>, at: &Path) -> Result<Vec<String>, ModelError> {
         let Some(rows) = rows else { return Ok(Vec::new()) };
         let beyond = |id: &Value| id.as_u64().is_some_and(|id| id as usize >= rows);

@@ -1,14 +1,15 @@
-//! The two vocabularies of a model: the rows of its embedding (`vocab_size` of config.json) and the ids of its tokenizer.
-//! They differ in the wild. Rows are padded to a multiple of 64 or 128 (50,304 for GPT-2's 50,257); tokens are added to a
-//! tokenizer and the model is not resized. What a tokenizer has beyond the rows, [`Tokenizer::load`] drops or refuses;
-//! what the model has beyond the ids is cut off here, before anything is computed.
+//! The two vocabularies of a model: the rows of its embedding (`vocab_size` of config.json) and the ids of its
+//! tokenizer. They differ in the wild. Rows are padded to a multiple of 64 or 128 (50,304 for GPT-2's 50,257); tokens
+//! are added to a tokenizer and the model is not resized. What a tokenizer has beyond the rows, [`Tokenizer::load`]
+//! drops or refuses; what the model has beyond the ids is cut off here, before anything is computed.
 //!
 //! A row without a token could otherwise be sampled, and no text, label or rule would know what it is. Masking it while
-//! sampling alone would make the distribution that is sampled another one than that which is scored, and the ratio of PPO
-//! wrong; a model without the row is one distribution on every path (sampling, log-probabilities, entropy, gradients, on
-//! every device). That is what transformers computes after `resize_token_embeddings(len(tokenizer))`, and for the
-//! directories that a run writes. Log-probabilities under the model as it was given are lower by log(1 - m), where m is
-//! the mass of the rows without a token; `runner logprobs` on that directory computes these, as transformers does.
+//! sampling alone would make the distribution that is sampled another one than that which is scored, and the ratio of
+//! PPO wrong; a model without the row is one distribution on every path (sampling, log-probabilities, entropy,
+//! gradients, on every device). That is what transformers computes after `resize_token_embeddings(len(tokenizer))`, and
+//! for the directories that a run writes. Log-probabilities under the model as it was given are lower by log(1 - m),
+//! where m is the mass of the rows without a token; `runner logprobs` on that directory computes these, as transformers
+//! does.
 
 use super::ModelError;
 use super::gpt2::Gpt2;

@@ -2,16 +2,16 @@
 //! writes: config.json, model.safetensors (or shards with model.safetensors.index.json) and the tokenizer's files.
 //!
 //! A language model's tensors are `wte.weight` `[vocab, width]`, `wpe.weight` `[context, width]`, `ln_f.{weight,bias}`
-//! `[width]`, and for each layer N `h.N.ln_1`, `h.N.ln_2` `.{weight,bias}` `[width]`, `h.N.attn.c_attn` `[width, 3·width]`,
-//! `h.N.attn.c_proj` `[width, width]`, `h.N.mlp.c_fc` `[width, 4·width]`, `h.N.mlp.c_proj` `[4·width, width]`
-//! `.{weight,bias}`; linear weights are `[in, out]` (GPT-2's Conv1D). We read float32, float16 and bfloat16, with and
-//! without the prefix `transformer.`, ignore the buffers `h.N.attn.{bias,masked_bias}`, accept a `lm_head.weight` that
-//! equals `wte.weight`, and write float32 without prefix.
+//! `[width]`, and for each layer N `h.N.ln_1`, `h.N.ln_2` `.{weight,bias}` `[width]`, `h.N.attn.c_attn` `[width,
+//! 3·width]`, `h.N.attn.c_proj` `[width, width]`, `h.N.mlp.c_fc` `[width, 4·width]`, `h.N.mlp.c_proj` `[4·width,
+//! width]` `.{weight,bias}`; linear weights are `[in, out]` (GPT-2's Conv1D). We read float32, float16 and bfloat16,
+//! with and without the prefix `transformer.`, ignore the buffers `h.N.attn.{bias,masked_bias}`, accept a
+//! `lm_head.weight` that equals `wte.weight`, and write float32 without prefix.
 //!
 //! A scalar model (reward model, classifier, policy with value head) has the same tensors with the prefix
-//! `transformer.`, and `score.weight` `[1, width]`, `score.bias` `[1]`: its value is `score.weight · h + score.bias` for
-//! the final hidden state h after `ln_f`. transformers' GPT2ForSequenceClassification loads it and leaves out the bias.
-//! docs/formats.md says the same for people without the source.
+//! `transformer.`, and `score.weight` `[1, width]`, `score.bias` `[1]`: its value is `score.weight · h + score.bias`
+//! for the final hidden state h after `ln_f`. transformers' GPT2ForSequenceClassification loads it and leaves out the
+//! bias. docs/formats.md says the same for people without the source.
 
 use super::ModelError;
 use super::config::{Architecture, Config, read_config, write_config};
@@ -35,8 +35,8 @@ pub fn named<M: Weights>(model: M, prefix: &str) -> BTreeMap<String, Weight> {
     all
 }
 
-/// Replaces every weight of `blank` by the tensor `prefix` + its name. Missing tensors, wrong shapes and types are errors
-/// that name the tensor, found before anything is read; so are tensors with the prefix that belong to no weight.
+/// Replaces every weight of `blank` by the tensor `prefix` + its name. Missing tensors, wrong shapes and types are
+/// errors that name the tensor, found before anything is read; so are tensors with the prefix that belong to no weight.
 pub fn load_into<M: Weights + Clone>(
     blank: M,
     tensors: &Tensors,

@@ -1,6 +1,6 @@
-//! Where one key of a spec acts: what it is, what the paper and its released code say, which stages depend on it. All of it is
-//! read from what the program itself uses: the schema, the presets, the table of docs/hyperparameters.md, and the names of
-//! stages, which are computed with the key changed.
+//! Where one key of a spec acts: what it is, what the paper and its released code say, which stages depend on it. All
+//! of it is read from what the program itself uses: the schema, the presets, the table of docs/hyperparameters.md, and
+//! the names of stages, which are computed with the key changed.
 
 use crate::spec::paths::is_path;
 use crate::spec::schema::{did_you_mean, expected, schema_at};

@@ -286,7 +286,8 @@ pub fn plan_suite(place: &PlanPlace<'_>, suite: &LoadedSuite, runs: &[PlannedRun
     Ok(plan)
 }
 
-/// What runs will do, for the time that is left while they do it; without what depends on answers or files that are not here.
+/// What runs will do, for the time that is left while they do it; without what depends on answers or files that are not
+/// here.
 pub fn timeline(runs: &[PlannedRun], device_kind: &str) -> Timeline {
     let mut all = Vec::new();
     for run in runs {

@@ -1,5 +1,5 @@
-//! What becomes of the records of a run's files: the counts that its log and its manifest will have (docs/data.md), before it is
-//! run. Files are read as the run reads them; too large ones are named and left to it.
+//! What becomes of the records of a run's files: the counts that its log and its manifest will have (docs/data.md),
+//! before it is run. Files are read as the run reads them; too large ones are named and left to it.
 
 use super::units::bytes;
 use crate::context::StageError;

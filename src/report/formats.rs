@@ -34,7 +34,7 @@ pub fn write(table: &Table, format: Format) -> String {
         Format::Json => json(table),
         Format::Markdown => markdown(table),
         Format::Latex => latex(table),
-        Format::Csv => csv(table),
+        Format::Csv => csv_text(table),
     }
 }
 
@@ -106,7 +106,8 @@ pub fn in_columns(rows: &[Vec<String>]) -> String {
 /// The narrowest that a column is made to fit a page.
 const NARROWEST: usize = 12;
 
-/// [`in_columns`] on a page of `width` characters: the widest columns are narrowed, and their cells go over several lines.
+/// [`in_columns`] on a page of `width` characters: the widest columns are narrowed, and their cells go over several
+/// lines.
 pub fn fitted(rows: &[Vec<String>], width: usize) -> String {
     let count = rows.iter().map(Vec::len).max().unwrap_or(0);
     let widest = |i: usize| rows.iter().filter_map(|r| r.get(i)).map(|c| c.chars().count()).max().unwrap_or(0);
@@ -132,7 +133,8 @@ pub fn fitted(rows: &[Vec<String>], width: usize) -> String {
     out
 }
 
-/// Text in lines of at most `width` characters, broken between words, and within one only where it is longer than a line.
+/// Text in lines of at most `width` characters, broken between words, and within one only where it is longer than a
+/// line.
 pub fn wrapped(text: &str, width: usize) -> Vec<String> {
     let width = width.max(1);
     let mut lines = vec![String::new()];
@@ -171,8 +173,8 @@ pub fn markdown(table: &Table) -> String {
     out + &note(table).map_or_else(String::new, |note| format!("\n{note}\n"))
 }
 
-/// A `table` float with a booktabs `tabular`, models by measures where the table has both. Needs `\usepackage{booktabs}` and a
-/// Unicode engine or `inputenc` for ρ and π.
+/// A `table` float with a booktabs `tabular`, models by measures where the table has both. Needs
+/// `\usepackage{booktabs}` and a Unicode engine or `inputenc` for ρ and π.
 fn latex(table: &Table) -> String {
     let shown = wide(table).unwrap_or_else(|| shown(table));
     let columns: String = shown.numbers.iter().map(|number| if *number { 'r' } else { 'l' }).collect();
@@ -215,7 +217,7 @@ fn latex_text(text: &str) -> String {
 }
 
 /// Numbers in full, one line per row; the columns of schemas/table.schema.json.
-fn csv(table: &Table) -> String {
+fn csv_text(table: &Table) -> String {
     let mut out = "table,run,name,metric,value,low,high,n,seeds,paper,paper_note,verdict\r\n".to_owned();
     for row in &table.rows {
         out += &csv_line(&csv_cells(table, row));
@@ -246,14 +248,10 @@ fn csv_cells(table: &Table, row: &Row) -> Vec<String> {
 
 /// A CSV line; cells with a separator, a quote or a line break are quoted.
 pub fn csv_line(cells: &[String]) -> String {
-    let quoted: Vec<String> = cells
-        .iter()
-        .map(|c| match c.contains([',', '"', '\n', '\r']) {
-            true => format!("\"{}\"", c.replace('"', "\"\"")),
-            false => c.clone(),
-        })
-        .collect();
-    format!("{}\r\n", quoted.join(","))
+    let mut writer = csv::WriterBuilder::new().terminator(csv::Terminator::CRLF).from_writer(Vec::new());
+    // Writing into memory does not fail, and text stays text.
+    let written = writer.write_record(cells).ok().and_then(|()| writer.into_inner().ok());
+    written.and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -283,7 +281,7 @@ mod tests {
 
     #[test]
     fn csv_is_read_back_as_written() {
-        let text = csv(&example());
+        let text = csv_text(&example());
         let mut reader = csv::Reader::from_reader(text.as_bytes());
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
         assert_eq!((&rows[0][2], &rows[0][4], &rows[0][5], &rows[0][11]), ("a|b, \"50%\" of ρ_x", "1.5", "", "x\ny"));

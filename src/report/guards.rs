@@ -1,4 +1,5 @@
-//! What the guards of a run saw: the worst value of each over all updates beside its limit, and who or what stopped the run.
+//! What the guards of a run saw: the worst value of each over all updates beside its limit, and who or what stopped the
+//! run.
 
 use super::Results;
 use super::html::{escape, scrolling};

@@ -1,5 +1,5 @@
-//! What came out, in words: the first lines of a report, and the last of a run. Every number of it stands in the table of
-//! scores too; where there is no result, it says why.
+//! What came out, in words: the first lines of a report, and the last of a run. Every number of it stands in the table
+//! of scores too; where there is no result, it says why.
 
 use super::Results;
 use super::tables::{gain, held_its_target, share_of};

@@ -198,6 +198,14 @@ pub(crate) mod tests {
         assert!(page.contains("offline_512"));
     }
 
+    /// The evaluation of `offline_512` alone.
+    fn fake_evaluation(dir: &Path) {
+        let whole = tempfile::tempdir().unwrap();
+        fake(whole.path(), 0.0);
+        let file = "runs/offline_512/evaluation.json";
+        fs::copy(whole.path().join(file), dir.join(file)).unwrap();
+    }
+
     #[test]
     fn a_run_that_tables_leave_out_is_named() {
         let temporary = tempfile::tempdir().unwrap();
@@ -213,6 +221,15 @@ pub(crate) mod tests {
         fs::write(dir.join("runs/direct/metrics.jsonl"), "{\"objective/kl\": 1").unwrap();
         let damaged = Results::load(dir).unwrap().damaged;
         assert!(damaged.iter().any(|d| d.contains("direct/metrics.jsonl ends in the middle")), "{damaged:?}");
+        let path = dir.join("runs/offline_512/metrics.jsonl");
+        let first = fs::read_to_string(&path).unwrap().lines().next().unwrap().to_owned() + "\n";
+        fs::write(path, first).unwrap();
+        fake_evaluation(dir);
+        let damaged = Results::load(dir).unwrap().damaged;
+        assert!(
+            damaged.iter().any(|d| d.contains("offline_512/metrics.jsonl ends at episode 64 of 6400")),
+            "{damaged:?}"
+        );
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Another group's runs of the authors' released code, beside runs here that follow it. Their numbers are not the paper's, and
-//! stand in a column of their own.
+//! Another group's runs of the authors' released code, beside runs here that follow it. Their numbers are not the
+//! paper's, and stand in a column of their own.
 
 use super::tables::{at_the_end, row, show, table};
 use crate::results::{Results, Row, Run, Table, name, read_json};

@@ -108,8 +108,8 @@ pub(crate) fn column(run: &Run, x: &str, y: &str) -> Points {
     run.metrics.iter().filter_map(|step| Some((number(step, x)?, number(step, y)?))).collect()
 }
 
-/// Running mean of both coordinates over about a twentieth of the points, of as many at the ends as anywhere: the line is a
-/// little shorter than the points are, and does not end on a few noisy ones.
+/// Running mean of both coordinates over about a twentieth of the points, of as many at the ends as anywhere: the line
+/// is a little shorter than the points are, and does not end on a few noisy ones.
 pub(crate) fn smooth(points: &[(f64, f64)]) -> Points {
     let window = 1 + 2 * (points.len() / 40);
     let n = window as f64;
@@ -272,8 +272,8 @@ fn sized_canvas<'a>(
     Ok(area)
 }
 
-/// A canvas with a title and, above the place of the plot, names with their colours: a legend that covers nothing. What is
-/// returned is the place of the plot.
+/// A canvas with a title and, above the place of the plot, names with their colours: a legend that covers nothing. What
+/// is returned is the place of the plot.
 pub(crate) fn canvas_below_legend<'a>(
     svg: &'a mut String,
     title: &str,
@@ -460,7 +460,8 @@ mod tests {
         assert!(smooth(&[]).is_empty());
     }
 
-    /// The window once shrank to one point: the thick line of figure 2 ended on the last update, however far off that was.
+    /// The window once shrank to one point: the thick line of figure 2 ended on the last update, however far off that
+    /// was.
     #[test]
     fn a_running_mean_does_not_end_on_one_noisy_update() {
         let mut points: Points = (0..200).map(|i| (f64::from(i), 1.0)).collect();

@@ -1,5 +1,5 @@
-//! The tables about texts: rouge, novelty, copying, text (docs/metrics.md), and how simulated labelers behaved. A row of
-//! lead-3, of the reference summaries or of ρ that two runs share stands there once, under the first of them.
+//! The tables about texts: rouge, novelty, copying, text (docs/metrics.md), and how simulated labelers behaved. A row
+//! of lead-3, of the reference summaries or of ρ that two runs share stands there once, under the first of them.
 
 use super::Results;
 use super::tables::{row, table};

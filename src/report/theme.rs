@@ -1,4 +1,5 @@
-//! Plots follow the reader's light or dark setting: a style sheet inside each SVG, for the file by itself and on the page.
+//! Plots follow the reader's light or dark setting: a style sheet inside each SVG, for the file by itself and on the
+//! page.
 
 /// Colours of a dark screen by those that plots are drawn in. Paper stays white.
 const DARK: &str = "<style>@media screen and (prefers-color-scheme:dark){\

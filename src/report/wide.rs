@@ -1,11 +1,11 @@
-//! A table as papers print it: a row for each model, a column for each measure, and the paper's own numbers under ours. Our
-//! long tables have a row for each number; rows named `MODEL: MEASURE` can be folded.
+//! A table as papers print it: a row for each model, a column for each measure, and the paper's own numbers under ours.
+//! Our long tables have a row for each number; rows named `MODEL: MEASURE` can be folded.
 
 use super::tables::{Shown, show};
 use crate::results::{Row, Table};
 
-/// The first two columns name the task (or run) and the model; the others are numbers. None where the rows are not several models
-/// by several measures.
+/// The first two columns name the task (or run) and the model; the others are numbers. None where the rows are not
+/// several models by several measures.
 pub fn wide(table: &Table) -> Option<Shown> {
     let named: Option<Vec<(&str, &str, &Row)>> =
         table.rows.iter().map(|row| row.name.rsplit_once(": ").map(|(model, measure)| (model, measure, row))).collect();

@@ -96,8 +96,8 @@ impl Judge {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Evaluation {
     pub run: String,
-    /// "direct" (PPO on the mock score itself), "offline", "batched" or "online" (a reward model from labels, trained once
-    /// or in rounds), "given" (a reward model that is given) or "none" (no RL).
+    /// "direct" (PPO on the mock score itself), "offline", "batched" or "online" (a reward model from labels, trained
+    /// once or in rounds), "given" (a reward model that is given) or "none" (no RL).
     pub schedule: String,
     #[serde(default)]
     pub labels: Option<u64>,

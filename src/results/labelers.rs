@@ -23,8 +23,8 @@ impl Share {
 pub struct SimulatedReport {
     pub labelers: usize,
     pub comparisons: u64,
-    /// Percentage (0 to 100) of pairs of answers to the same comparison that are equal. The paper's labelers: 38 to 46 on
-    /// 4-way comparisons; chance: 25.
+    /// Percentage (0 to 100) of pairs of answers to the same comparison that are equal. The paper's labelers: 38 to 46
+    /// on 4-way comparisons; chance: 25.
     pub agreement: Option<f64>,
     /// Fleiss' kappa.
     pub kappa: Option<f64>,

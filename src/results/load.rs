@@ -1,7 +1,7 @@
 //! A results directory as a whole: everything that could be read, and what could not.
 
 use super::manifest::{Manifest, State};
-use super::metrics::read_metrics;
+use super::metrics::{name, number, read_metrics};
 use super::read::{self, ResultsError};
 use super::stops::StopRecord;
 use super::{Evaluation, Rounds, Sample};
@@ -103,16 +103,7 @@ impl Results {
             missing.missing.push("runs/ holds no run".to_owned());
         }
         if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
-            let due = |run: &Run, file: &str| file != METRICS || results.spec_of(&run.name).is_none_or(|s| s.has_rl());
-            let of = |run: &Run| {
-                let files = ["evaluation.json", METRICS].into_iter().filter(|file| due(run, file));
-                files.map(|file| format!("runs/{}/{file}", run.name)).collect::<Vec<_>>()
-            };
-            let files: Vec<String> = results.runs.iter().flat_map(of).collect();
-            let (there, lost): (Vec<String>, Vec<String>) = files.into_iter().partition(|path| dir.join(path).exists());
-            let cut = there.into_iter().filter(|path| path.ends_with(METRICS) && is_cut(&dir.join(path)));
-            cut.for_each(|path| missing.damaged(format!("{path} ends in the middle of a line, and the run is done")));
-            missing.damaged.extend(lost.into_iter().map(|path| format!("{path} is not there, and the run is done")));
+            results.runs.iter().for_each(|run| whole(dir, run, results.spec_of(&run.name).as_ref(), &mut missing));
         }
         let stops = dir.join("stops.jsonl");
         let stops = match stops.exists() {
@@ -226,8 +217,25 @@ pub fn unlike_the_paper(spec: &Spec) -> Vec<String> {
     [text, model, labelers].into_iter().flatten().collect()
 }
 
-/// Of a run.
-const METRICS: &str = "metrics.jsonl";
+/// Of a run that is done: what lacks of the files that its tables and curves are made of.
+fn whole(dir: &Path, run: &Run, spec: Option<&Spec>, missing: &mut Gaps) {
+    let (evaluation, metrics) = ("evaluation.json", "metrics.jsonl");
+    let trained = spec.is_none_or(Spec::has_rl);
+    for file in [evaluation, metrics].into_iter().filter(|file| *file != metrics || trained) {
+        let path = format!("runs/{}/{file}", run.name);
+        if !dir.join(&path).exists() {
+            missing.damaged.push(format!("{path} is not there, and the run is done"));
+        } else if file == metrics && is_cut(&dir.join(&path)) {
+            missing.damaged(format!("{path} ends in the middle of a line, and the run is done"));
+        }
+    }
+    let last = run.metrics.last().and_then(|line| number(line, name::EPISODES));
+    if let (true, Some(last), Some(e)) = (trained, last, &run.evaluation)
+        && last < e.episodes as f64
+    {
+        missing.damaged(format!("runs/{}/{metrics} ends at episode {last} of {}", run.name, e.episodes));
+    }
+}
 
 /// Whether the last line of a file has no end.
 fn is_cut(path: &Path) -> bool {

@@ -17,7 +17,8 @@ pub enum State {
     Waiting,
     Stopped,
     Failed,
-    /// Never in a file: one says `running`, and no process holds the directory's lock. It was killed, or the machine went down.
+    /// Never in a file: one says `running`, and no process holds the directory's lock. It was killed, or the machine
+    /// went down.
     #[serde(skip)]
     Interrupted,
 }

@@ -1,5 +1,5 @@
-//! runs/RUN/metrics.jsonl: one line per PPO update. [`MetricsLine`] is the one list of metrics: it is written, its schema says
-//! what each is and in what unit, TensorBoard has its names as tags, and readers take names from [`name`].
+//! runs/RUN/metrics.jsonl: one line per PPO update. [`MetricsLine`] is the one list of metrics: it is written, its
+//! schema says what each is and in what unit, TensorBoard has its names as tags, and readers take names from [`name`].
 
 use super::read::{ResultsError, read_jsonl};
 use schemars::JsonSchema;

@@ -34,8 +34,8 @@ impl Outcome {
         known.unwrap_or(Self::Failed)
     }
 
-    /// Of two things done: a failure or wrong input (the first of them) hides behind nothing, and that people are waited for
-    /// is said only where nothing was stopped.
+    /// Of two things done: a failure or wrong input (the first of them) hides behind nothing, and that people are
+    /// waited for is said only where nothing was stopped.
     #[must_use]
     pub fn worse(self, second: Self) -> Self {
         let rank = |outcome: Self| match outcome {

@@ -1,5 +1,6 @@
-//! The andon cord (paper section 4.4: a flipped sign trained all night, and anybody could have stopped the line). A file
-//! `stop` in the results directory halts training at the next step; stops.jsonl beside it keeps who stopped what, and why.
+//! The andon cord (paper section 4.4: a flipped sign trained all night, and anybody could have stopped the line). A
+//! file `stop` in the results directory halts training at the next step; stops.jsonl beside it keeps who stopped what,
+//! and why.
 
 use super::manifest::State;
 use crate::store::append::append_line;

@@ -20,9 +20,9 @@ pub struct Events {
 }
 
 impl Events {
-    /// Writes what `metrics` holds into `out_dir`, in place of an earlier file: a run that goes on from a checkpoint has no
-    /// step twice. Every numeric key is a scalar. The step is "elapsed/updates", else the line's number; the wall time is
-    /// "elapsed/time" seconds, else 0.
+    /// Writes what `metrics` holds into `out_dir`, in place of an earlier file: a run that goes on from a checkpoint
+    /// has no step twice. Every numeric key is a scalar. The step is "elapsed/updates", else the line's number; the
+    /// wall time is "elapsed/time" seconds, else 0.
     pub fn open(metrics: &Path, out_dir: &Path) -> Result<Self, ResultsError> {
         let mut out = Vec::new();
         let mut version = Vec::new();

@@ -1,8 +1,8 @@
 //! Every guard of RL: what it watches, its limit, and what it says when it stops a run. The report reads the same list.
 //!
-//! Two of them watch for the authors' own bug (paper section 4.4): a refactor flipped the sign of the reward and of the KL
-//! penalty, and training maximised the worst text all night. They compare what training uses with what it should use, computed
-//! another way, and do not know how the code between is written.
+//! Two of them watch for the authors' own bug (paper section 4.4): a refactor flipped the sign of the reward and of the
+//! KL penalty, and training maximised the worst text all night. They compare what training uses with what it should
+//! use, computed another way, and do not know how the code between is written.
 
 use super::{Rewards, Settings, Statistics};
 use crate::context::StageError;
@@ -127,14 +127,14 @@ fn finite(line: &MetricsLine, statistics: &Statistics) -> Result<(), StageError>
 
 /// Largest relative error of a response's total reward; sums of hundreds of float32 stay below 1e-4.
 const TOLERANCE: f64 = 1e-3;
-/// Standard errors below zero at which an update counts as going the wrong way: by chance once in 30,000 updates that go
-/// nowhere, and healthy updates lie far above zero.
+/// Standard errors below zero at which an update counts as going the wrong way: by chance once in 30,000 updates that
+/// go nowhere, and healthy updates lie far above zero.
 const WRONG_WAY: f64 = 4.0;
 /// Once in so many updates, at most, a batch's KL falls below [`lowest_kl`] by chance.
 const UPDATES: f64 = 1e9;
 
-/// A known answer, before the first update: at score 1, log π = -1, log ρ = -2 and β = 1/4 the total is 1 - 1/4 (1), and at
-/// score -1 it is -1 - 1/4. π is ρ at first, so that no batch of the first update could show the penalty's sign.
+/// A known answer, before the first update: at score 1, log π = -1, log ρ = -2 and β = 1/4 the total is 1 - 1/4 (1),
+/// and at score -1 it is -1 - 1/4. π is ρ at first, so that no batch of the first update could show the penalty's sign.
 pub fn known_rewards(rewards: Rewards) -> Result<(), StageError> {
     let (logprobs, ref_logprobs) = (vec![vec![-0.5, -0.5]; 2], vec![vec![-0.75, -1.25]; 2]);
     let scores = [1.0, -1.0];
@@ -197,9 +197,10 @@ pub fn direction(moved: &[f64], rewards: &[Vec<f32>], values: &[Vec<f32>]) -> Op
     correlation.is_finite().then_some(correlation)
 }
 
-/// How far below zero the KL of a batch of `n` responses may be: `limit` nats, or what chance alone does to a small batch.
-/// Responses y of π have E[ρ(y)/π(y)] = 1, so that the sum S of log π(y) - log ρ(y) over n of them has E[exp(-S)] = 1, and by
-/// Markov's inequality P(S <= -a) <= exp(-a), whatever π and ρ are: the mean S/n is below -ln(10⁹)/n once in 10⁹ updates.
+/// How far below zero the KL of a batch of `n` responses may be: `limit` nats, or what chance alone does to a small
+/// batch. Responses y of π have E[ρ(y)/π(y)] = 1, so that the sum S of log π(y) - log ρ(y) over n of them has
+/// E[exp(-S)] = 1, and by Markov's inequality P(S <= -a) <= exp(-a), whatever π and ρ are: the mean S/n is below
+/// -ln(10⁹)/n once in 10⁹ updates.
 pub fn lowest_kl(limit: f64, n: usize) -> f64 {
     -limit.max(UPDATES.ln() / n.max(1) as f64)
 }

@@ -1,5 +1,5 @@
-//! metrics.jsonl of a run that is being trained: in its artifact, which checkpoints count on; the same lines in the results
-//! directory, for whoever watches; and TensorBoard's events.
+//! metrics.jsonl of a run that is being trained: in its artifact, which checkpoints count on; the same lines in the
+//! results directory, for whoever watches; and TensorBoard's events.
 
 use crate::context::StageError;
 use crate::results::tensorboard::Events;

@@ -108,8 +108,8 @@ impl Minibatch {
         }
     }
 
-    /// Loss of some rows times their share of the minibatch, and what they add to its statistics. `last`: how far rows moved
-    /// is wanted.
+    /// Loss of some rows times their share of the minibatch, and what they add to its statistics. `last`: how far rows
+    /// moved is wanted.
     fn loss(
         &self,
         (settings, algorithm): (&Settings<'_>, &dyn Algorithm),
@@ -146,8 +146,8 @@ fn rows_of(values: &[Vec<f32>], rows: &[usize]) -> Vec<Vec<f32>> {
     rows.iter().map(|r| values[*r].clone()).collect()
 }
 
-/// Passes over the batch, each in its own `order` of rows; per minibatch the algorithm's advantages and one Adam step at the
-/// rate `lr`. `rewards`: `[rows][response]`. Returns the new model.
+/// Passes over the batch, each in its own `order` of rows; per minibatch the algorithm's advantages and one Adam step
+/// at the rate `lr`. `rewards`: `[rows][response]`. Returns the new model.
 ///
 /// # Errors
 /// Those of the device.

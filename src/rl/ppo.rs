@@ -1,4 +1,5 @@
-//! Proximal policy optimisation as the released code has it: generalised advantages, both whitened, and the clipped loss.
+//! Proximal policy optimisation as the released code has it: generalised advantages, both whitened, and the clipped
+//! loss.
 
 use super::{Advantages, Algorithm};
 use crate::rlhf::advantages::{gae, whiten};

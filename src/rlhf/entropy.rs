@@ -1,15 +1,15 @@
 //! The entropy bonus that takes the place of the KL penalty in the second half of the paper's table 10.
 //!
-//! The paper gives its target, 30 nats, and that its coefficient is adapted; how, it does not say. Here the reward of a token
-//! gains α (-log π): summed over a response and averaged over responses this estimates α H(π), and so does its gradient, since
-//! E[∇ log π] = 0. α follows the paper's own controller of β (section 2.2) with the sign turned round: too little entropy
-//! raises it.
+//! The paper gives its target, 30 nats, and that its coefficient is adapted; how, it does not say. Here the reward of a
+//! token gains α (-log π): summed over a response and averaged over responses this estimates α H(π), and so does its
+//! gradient, since E[∇ log π] = 0. α follows the paper's own controller of β (section 2.2) with the sign turned round:
+//! too little entropy raises it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A bonus in every token's reward, α (-log π): the variant of table 10 that has it in place of the KL penalty (for which
-/// `kl = { schedule = "constant", init = 0.0 }`).
+/// A bonus in every token's reward, α (-log π): the variant of table 10 that has it in place of the KL penalty (for
+/// which `kl = { schedule = "constant", init = 0.0 }`).
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EntropySpec {
@@ -38,8 +38,8 @@ pub fn add_bonus(rewards: &mut [Vec<f32>], logprobs: &[Vec<f32>], coefficient: f
     }
 }
 
-/// α after a batch whose responses have this entropy: the mean summed -logprob, in nats per response. Without a target it
-/// stays.
+/// α after a batch whose responses have this entropy: the mean summed -logprob, in nats per response. Without a target
+/// it stays.
 pub fn next_coefficient(spec: &EntropySpec, current: f64, entropy: f64) -> f64 {
     match spec.target {
         None => current,

@@ -1,4 +1,5 @@
-//! How many labels online collection wants by an episode (paper section 2.3; the released code has no online collection).
+//! How many labels online collection wants by an episode (paper section 2.3; the released code has no online
+//! collection).
 
 /// l(n) = N₀ + (N_r - N₀) (1 - (1 - n/N_π)²): labels wanted by episode n = `at`, from N₀ = `initial` before the
 /// first episode to N_r = `total` at N_π = `episodes`, most of them early. `at` is clamped to `0..=episodes`.

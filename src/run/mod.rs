@@ -1,7 +1,7 @@
 //! Runs specs and suites: from a loaded spec to a results directory that says how it ended.
 //!
-//! [`run`] is the whole of it in one call. The command line takes the parts: it loads several files, opens one [`Session`]
-//! for all of them, and prints what ended how.
+//! [`run`] is the whole of it in one call. The command line takes the parts: it loads several files, opens one
+//! [`Session`] for all of them, and prints what ended how.
 //!
 //! - `session.rs`: the device and the settings that all runs of one invocation share
 //! - `place.rs`: the results directory: whose it is, and the lock that keeps others out

@@ -1,4 +1,5 @@
-//! A panic in a run is a mistake of the program. It ends as an error does: the manifest says that the run failed, and why.
+//! A panic in a run is a mistake of the program. It ends as an error does: the manifest says that the run failed, and
+//! why.
 
 use crate::context::StageError;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};

@@ -68,7 +68,8 @@ enum Owner {
     Nobody,
 }
 
-/// Takes the lock of `out`, which is empty or belongs to this spec (or suite), whose resolved `text` goes into its file `name`.
+/// Takes the lock of `out`, which is empty or belongs to this spec (or suite), whose resolved `text` goes into its file
+/// `name`.
 ///
 /// # Errors
 /// The directory holds something else, or another runner writes in it.
@@ -82,8 +83,8 @@ pub fn prepare(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Lock, 
     match owner(fresh, text, name, out)? {
         Owner::Ours => return Ok(held),
         Owner::Another => {
-            // Held until nothing of it is here any more: no run is moved away while it writes. Windows alone gives no other
-            // name to a directory with an open file in it.
+            // Held until nothing of it is here any more: no run is moved away while it writes. Windows alone gives no
+            // other name to a directory with an open file in it.
             held.unname();
             let still = (!cfg!(windows)).then_some(held);
             let aside = set_aside(out).map_err(failed)?;
@@ -170,8 +171,8 @@ fn foreign(out: &Path, name: &str, changed: &[String]) -> String {
     )
 }
 
-/// Whether something in a directory would be missed: what a run has to show when it ends, or what people said. A run that
-/// waits or was stopped is meant to go on; and what has no manifest of ours may be anything.
+/// Whether something in a directory would be missed: what a run has to show when it ends, or what people said. A run
+/// that waits or was stopped is meant to go on; and what has no manifest of ours may be anything.
 fn has_results(out: &Path) -> bool {
     let state = fs::read(out.join("manifest.json"))
         .ok()

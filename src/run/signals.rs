@@ -1,5 +1,5 @@
-//! Ctrl-C and the operating system's other requests to end. The first makes a run save and stop at its next step, and is
-//! remembered by its name; the second ends the program at once.
+//! Ctrl-C and the operating system's other requests to end. The first makes a run save and stop at its next step, and
+//! is remembered by its name; the second ends the program at once.
 
 use crate::context::signal;
 use crate::results::Outcome;

@@ -1,5 +1,5 @@
-//! Every member of a suite at every seed, one after the other; then what its table asks readers, and the tables. A member that
-//! fails or waits does not keep the others from running.
+//! Every member of a suite at every seed, one after the other; then what its table asks readers, and the tables. A
+//! member that fails or waits does not keep the others from running.
 
 use super::log::log_to;
 use super::place::prepare;

@@ -1,6 +1,7 @@
-//! Named sources: texts, reviews, label files and weights that a spec asks for by name (`source = "tldr"`), and where each
-//! of them is found. `specs/sources.toml` is the catalogue that ships with the program; a `sources.toml` of the user's
-//! replaces places by name, so that one small file serves all specs on a machine with its own copies or without a network.
+//! Named sources: texts, reviews, label files and weights that a spec asks for by name (`source = "tldr"`), and where
+//! each of them is found. `specs/sources.toml` is the catalogue that ships with the program; a `sources.toml` of the
+//! user's replaces places by name, so that one small file serves all specs on a machine with its own copies or without
+//! a network.
 //!
 //! - `../spec/catalogue.rs`: the file format, the layers of files, and their checks
 //! - `folder.rs`: where files from plain addresses are kept, and where a person may put them by hand

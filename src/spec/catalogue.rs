@@ -97,8 +97,8 @@ pub struct SourcePlace {
     /// Files at plain addresses, without credentials.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub urls: Vec<String>,
-    /// Address of a directory with a TensorFlow checkpoint in the layout of the authors' released models; its files are fetched
-    /// one by one, and the model is imported.
+    /// Address of a directory with a TensorFlow checkpoint in the layout of the authors' released models; its files are
+    /// fetched one by one, and the model is imported.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tensorflow: Option<String>,
     /// One more, for evaluation alone.

@@ -12,8 +12,8 @@ pub struct Changed {
     pub preset: Value,
 }
 
-/// Keys of task, reward model and policy whose values are not those of the preset that the spec follows. Where the text comes
-/// from is no number of the preset's.
+/// Keys of task, reward model and policy whose values are not those of the preset that the spec follows. Where the text
+/// comes from is no number of the preset's.
 pub fn changed_from_preset(spec: &Spec) -> Vec<Changed> {
     let preset = serde_json::to_value(spec.task.preset).unwrap_or_default();
     let preset = preset_values(preset.as_str().unwrap_or_default(), spec.follows == Follows::Paper);

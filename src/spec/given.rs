@@ -1,5 +1,5 @@
-//! Reward models and policies that are given instead of trained: what a spec with them still does, what they are called, and
-//! the rules between their keys and others.
+//! Reward models and policies that are given instead of trained: what a spec with them still does, what they are
+//! called, and the rules between their keys and others.
 
 use super::Options;
 use super::catalogue::SourceUse;

@@ -1,6 +1,6 @@
-//! What results depend on: the parts of a spec as the names of finished stages hold them. What changes no result is not in
-//! them: names and descriptions, how often a checkpoint is written, limits of guards, where a file lies. Each is taken apart
-//! field by field, so that whoever adds a key to specs says here whether it counts.
+//! What results depend on: the parts of a spec as the names of finished stages hold them. What changes no result is not
+//! in them: names and descriptions, how often a checkpoint is written, limits of guards, where a file lies. Each is
+//! taken apart field by field, so that whoever adds a key to specs says here whether it counts.
 
 use super::types::*;
 use serde::Serialize;

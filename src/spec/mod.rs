@@ -164,8 +164,8 @@ pub struct Loaded {
     pub spec: Spec,
     /// By the dotted path of each leaf of `spec`.
     pub origins: BTreeMap<String, Origin>,
-    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`. Their paths can be used
-    /// as they stand: see [`paths`].
+    /// Each run with its changes applied and no `runs` of its own; without runs, one called `main`. Their paths can be
+    /// used as they stand: see [`paths`].
     pub variants: Vec<(String, Spec)>,
     /// Values that can be meant and seldom are.
     pub remarks: Vec<Problem>,

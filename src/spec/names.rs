@@ -1,4 +1,5 @@
-//! What names say before anything is read: which stay inside their folder, which are the hub's, and what format a file's is.
+//! What names say before anything is read: which stay inside their folder, which are the hub's, and what format a
+//! file's is.
 
 use super::DataFormat;
 use std::ffi::OsStr;
@@ -15,7 +16,8 @@ pub fn safe_name(name: &str) -> bool {
 }
 
 /// Whether this looks like `owner/name`, or like one of the hub's oldest names, which have no owner (`gpt2`): the hub
-/// leads from those to the present ones, and the cache keeps them under the name that was asked for, as Python's tools do.
+/// leads from those to the present ones, and the cache keeps them under the name that was asked for, as Python's tools
+/// do.
 pub fn is_repository(name: &str) -> bool {
     let part = |part: &str| {
         let good = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
@@ -42,8 +44,8 @@ pub fn is_about_data(name: &str) -> bool {
     ABOUT_DATA.contains(&name.as_str()) || (name.ends_with(".txt") && ABOUT_STEMS.contains(&stem))
 }
 
-/// The one format of a folder's data files, given by their names. A folder without any is one of text, which says what it
-/// lacks. Err: there are several.
+/// The one format of a folder's data files, given by their names. A folder without any is one of text, which says what
+/// it lacks. Err: there are several.
 pub fn one_format(names: &[String]) -> Result<DataFormat, String> {
     let mut formats: Vec<(DataFormat, &String)> = Vec::new();
     for name in names.iter().filter(|name| !is_about_data(name)) {

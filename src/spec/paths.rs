@@ -1,6 +1,6 @@
-//! Paths in specs and suites. A path belongs to the file that wrote it: it is looked for beside that file, then where the
-//! program runs, which is also where a path of the command line is meant. Once a spec is loaded, its paths can be used as
-//! they stand; in a results directory they are written so that they hold wherever the directory goes.
+//! Paths in specs and suites. A path belongs to the file that wrote it: it is looked for beside that file, then where
+//! the program runs, which is also where a path of the command line is meant. Once a spec is loaded, its paths can be
+//! used as they stand; in a results directory they are written so that they hold wherever the directory goes.
 
 use super::source::{Node, NodeKind};
 use super::{DataSpec, Loaded, Origin, Spec, TaskSpec, expand_home, guess_format};
@@ -58,8 +58,8 @@ fn walk_node(node: &mut Node, key: &str, change: &mut impl FnMut(&mut String)) {
     }
 }
 
-/// People are asked other questions in a profile: where it does not say itself where, in a directory of its own, as its results
-/// have one.
+/// People are asked other questions in a profile: where it does not say itself where, in a directory of its own, as its
+/// results have one.
 pub fn of_profile(tree: &mut Node, profile: &str) {
     fn walk(node: &mut Node, key: &str, profile: &str) {
         match &mut node.kind {
@@ -77,8 +77,8 @@ pub fn of_profile(tree: &mut Node, profile: &str) {
     walk(tree, "", profile);
 }
 
-/// Where a path is, that stands in a file of `dir`. What is in neither place stays as it is written: a folder to be made is
-/// made where the program runs.
+/// Where a path is, that stands in a file of `dir`. What is in neither place stays as it is written: a folder to be
+/// made is made where the program runs.
 fn found(path: &str, dir: &Path) -> String {
     let home = expand_home(path);
     if path.is_empty() || home.is_absolute() {
@@ -153,8 +153,8 @@ fn changed(spec: &Spec, change: impl FnOnce(&mut Value)) -> Spec {
 }
 
 impl Loaded {
-    /// One of several seeds, each of which has results of its own (`NAME-seed-N`): people are asked in a directory of its
-    /// own too, since the questions are others.
+    /// One of several seeds, each of which has results of its own (`NAME-seed-N`): people are asked in a directory of
+    /// its own too, since the questions are others.
     #[must_use]
     pub fn of_several_seeds(self) -> Self {
         let seed = self.spec.seed;

@@ -1,5 +1,5 @@
-//! What to type in place of a name that is not there: the file beside it that was meant, or what a table or figure is called
-//! since names have the paper's numbers.
+//! What to type in place of a name that is not there: the file beside it that was meant, or what a table or figure is
+//! called since names have the paper's numbers.
 
 use super::did_you_mean;
 use std::path::Path;

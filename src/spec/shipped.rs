@@ -1,5 +1,5 @@
-//! The specs that the program has inside: all of `specs/`, with the model that the quickstart starts from. Where a spec is
-//! named that is not there, the one inside is meant, and unpacked into the user's cache.
+//! The specs that the program has inside: all of `specs/`, with the model that the quickstart starts from. Where a spec
+//! is named that is not there, the one inside is meant, and unpacked into the user's cache.
 
 use crate::store::atomic::write_atomic;
 use crate::store::user;

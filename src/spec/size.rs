@@ -1,4 +1,5 @@
-//! Weights that are given bring their own size: a spec that says none gets theirs, and one that says another is refused.
+//! Weights that are given bring their own size: a spec that says none gets theirs, and one that says another is
+//! refused.
 
 use super::check::Finding;
 use super::config::read_config;
@@ -15,7 +16,8 @@ const PUBLISHED: [(&str, ModelSize); 4] = [
     ("gpt2-xl", ModelSize::M1558),
 ];
 
-/// The size of weights that are a directory here, or published ones; `None` where it will be known when they are fetched.
+/// The size of weights that are a directory here, or published ones; `None` where it will be known when they are
+/// fetched.
 fn of_weights(weights: &WeightsSpec) -> Option<Dimensions> {
     if let Some(path) = weights.path.as_deref().filter(|path| !path.is_empty()) {
         return read_config(Path::new(path)).ok().map(|config| config.dimensions);

@@ -293,7 +293,8 @@ fn no_value(rest: &str) -> String {
     }
 }
 
-/// A key that stands twice in a table, and where it stood first: the last line of that table so far that begins with it.
+/// A key that stands twice in a table, and where it stood first: the last line of that table so far that begins with
+/// it.
 fn given_twice(text: &str, span: Range<usize>) -> String {
     let key = text.get(span.clone()).unwrap_or_default().trim();
     let here = text.get(..span.start).unwrap_or_default().matches('\n').count();

@@ -1,5 +1,5 @@
-//! The rounds of a run, one after the other: labels, r, π (rounds.rs says how many and how large). Each is three artifacts
-//! whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
+//! The rounds of a run, one after the other: labels, r, π (rounds.rs says how many and how large). Each is three
+//! artifacts whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
 
 use super::keys::{Lack, STAND_IN, or_stand_in};
 use super::labels;

@@ -1,5 +1,5 @@
-//! Evaluation on held-out queries: one response of ρ and one of π each, their scores under the judge (r_s where there is
-//! one, else the learned r), KL, what the texts are like (measures.rs), samples to read, and the closed-form optimum
+//! Evaluation on held-out queries: one response of ρ and one of π each, their scores under the judge (r_s where there
+//! is one, else the learned r), KL, what the texts are like (measures.rs), samples to read, and the closed-form optimum
 //! from many samples of ρ (figure 3).
 
 use super::measures::Held;

@@ -1,5 +1,5 @@
-//! The whole experiment: ρ -> supervised fine-tuning -> r_s -> per run: labels -> r -> π -> evaluation, published into the
-//! results directory.
+//! The whole experiment: ρ -> supervised fine-tuning -> r_s -> per run: labels -> r -> π -> evaluation, published into
+//! the results directory.
 
 use super::chain::{self, RoundKeys};
 use super::keys::Keys;
@@ -169,8 +169,8 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's. The samples are kept in
-/// `dir`, under the name of the policy that they are for.
+/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's. The samples are
+/// kept in `dir`, under the name of the policy that they are for.
 fn direct_scorer(
     context: &Context,
     spec: &Spec,

@@ -1,6 +1,6 @@
 //! A reward model or a policy that is given instead of trained: a directory of ours, or an imported one of the authors'
-//! (`reward.path`, `policy.path`; sources.rs has put paths in the place of names). It is read where it is, whatever its layout
-//! and number type, and a copy goes into the results.
+//! (`reward.path`, `policy.path`; sources.rs has put paths in the place of names). It is read where it is, whatever its
+//! layout and number type, and a copy goes into the results.
 
 use super::{pretrain, reward};
 use crate::context::{Context, StageError};

@@ -1,5 +1,5 @@
-//! The names of everything that a run makes, by what it depends on: known before any of it is made, so that what is there is
-//! reused, and `runner plan` shows what is done.
+//! The names of everything that a run makes, by what it depends on: known before any of it is made, so that what is
+//! there is reused, and `runner plan` shows what is done.
 
 use super::chain::{self, RoundKeys};
 use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
@@ -66,8 +66,8 @@ impl Keys {
         Self::from_roots(spec, run, roots, &|upstream| chain::keys(spec, upstream))
     }
 
-    /// The same before everything is here: a stage whose files or answers are missing has a key that stands for it, the same
-    /// wherever the same is missing, and that no artifact has. What is missing goes to `lacks`.
+    /// The same before everything is here: a stage whose files or answers are missing has a key that stands for it, the
+    /// same wherever the same is missing, and that no artifact has. What is missing goes to `lacks`.
     pub fn planned(spec: &Spec, run: &str, device_kind: &str, lacks: &mut Vec<Lack>) -> Result<Self, StageError> {
         let (spec, unpinned) = match sources::cached(spec) {
             Ok(spec) => (spec, None),
@@ -134,8 +134,8 @@ impl Keys {
         Ok(keys)
     }
 
-    /// Key of the evaluation, from what it evaluates: the last π, or without RL all that takes its place. `last`: the last
-    /// round's keys, which are known at the end of a run even if they were not at its beginning.
+    /// Key of the evaluation, from what it evaluates: the last π, or without RL all that takes its place. `last`: the
+    /// last round's keys, which are known at the end of a run even if they were not at its beginning.
     pub(super) fn evaluation(
         &self,
         spec: &Spec,

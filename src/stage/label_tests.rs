@@ -44,9 +44,9 @@ fn fixture(name: &str) -> String {
 
 /// A spec for the fixtures' lengths with the files of `path`.
 ///
-/// Gain, trained apart from the head, multiplies the head's steps (model/reward_model.rs). At a rate of 5e-3 thirty labels
-/// then teach this or that by the rounding of the day: held-out ratings correlated by -0.15 with one version of the
-/// kernels and by 0.88 with the next. At 1e-3 the loss goes down smoothly.
+/// Gain, trained apart from the head, multiplies the head's steps (model/reward_model.rs). At a rate of 5e-3 thirty
+/// labels then teach this or that by the rounding of the day: held-out ratings correlated by -0.15 with one version of
+/// the kernels and by 0.88 with the next. At 1e-3 the loss goes down smoothly.
 fn spec(path: &str, labels: usize, held_out: usize) -> Spec {
     let value = json!({
         "spec_version": 1, "name": "t", "model": { "size": "test" },

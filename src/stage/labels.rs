@@ -1,5 +1,5 @@
-//! The labels of a round: one artifact with labels.jsonl, which holds the round's labels to train on and then, in the first
-//! round, `collect.held_out` more; round.json; and what its labeler has to say of them.
+//! The labels of a round: one artifact with labels.jsonl, which holds the round's labels to train on and then, in the
+//! first round, `collect.held_out` more; round.json; and what its labeler has to say of them.
 
 use crate::context::StageError;
 use crate::labeler::rounds::Round;

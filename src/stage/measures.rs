@@ -1,5 +1,5 @@
-//! What the texts of an evaluation are like: for ρ and π, and where there are reference summaries for those and for lead-3,
-//! the measures of src/metric with their intervals (docs/metrics.md).
+//! What the texts of an evaluation are like: for ρ and π, and where there are reference summaries for those and for
+//! lead-3, the measures of src/metric with their intervals (docs/metrics.md).
 
 use crate::context::StageError;
 use crate::metric::copying::{Copying, copies_start, copying, has_preamble};

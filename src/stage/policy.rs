@@ -1,5 +1,5 @@
-//! π: PPO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds, one
-//! segment of updates after another.
+//! π: PPO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
+//! one segment of updates after another.
 
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::labeler::rounds::{Round, updates};
@@ -90,8 +90,8 @@ pub fn round_key(spec: &Spec, round: &Round, upstream: &[String], previous: Opti
     Ok(Key::new("policy", VERSION, &inputs)?)
 }
 
-/// π's directory after a segment: metrics.jsonl of all updates so far; after the last one the policy with its value head,
-/// after others a checkpoint to go on from ([`resume`]); with online collection requests.jsonl of the segment.
+/// π's directory after a segment: metrics.jsonl of all updates so far; after the last one the policy with its value
+/// head, after others a checkpoint to go on from ([`resume`]); with online collection requests.jsonl of the segment.
 pub fn run(
     context: &Context,
     run: &str,

@@ -81,8 +81,8 @@ fn pieces(document: &str) -> Vec<String> {
     pieces
 }
 
-/// Where weights that are given are, and their commit if they are the hub's; `None` for pretraining. Nothing is fetched:
-/// see [`super::sources`].
+/// Where weights that are given are, and their commit if they are the hub's; `None` for pretraining. Nothing is
+/// fetched: see [`super::sources`].
 fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
     let weights = &spec.model.weights;
     if let Some(repo) = &weights.hf {
@@ -92,7 +92,8 @@ fn given(spec: &Spec) -> Result<Option<(PathBuf, Option<String>)>, StageError> {
     Ok(weights.path.as_ref().map(|path| (PathBuf::from(path), None)))
 }
 
-/// The tokenizer that a run will have, where it is here already: of weights that are given, or of the artifact of others.
+/// The tokenizer that a run will have, where it is here already: of weights that are given, or of the artifact of
+/// others.
 pub fn tokenizer(spec: &Spec, artifact: &Path) -> Option<Tokenizer> {
     match &spec.model.weights.pretrain {
         Some(p) if p.tokenizer == PretrainTokenizer::Gpt2 => Tokenizer::gpt2().ok(),
@@ -255,8 +256,8 @@ fn with_summary(document: &Document, task: &TaskSpec) -> String {
     format!("{}{}{} {summary}{}", task.query_prefix, document.text, task.query_suffix, task.truncate_at)
 }
 
-/// The same stream, each document that gives a query and has a summary as the task shows it: the query with what surrounds
-/// it, then the summary as the response.
+/// The same stream, each document that gives a query and has a summary as the task shows it: the query with what
+/// surrounds it, then the summary as the response.
 fn stream_with_summaries(
     documents: &[Document],
     tokenizer: &Tokenizer,

@@ -1,5 +1,5 @@
-//! How r does on held-out labels, one measure per label type, and whether that is worse than chance: a flipped sign, the
-//! authors' own bug (paper section 4.4).
+//! How r does on held-out labels, one measure per label type, and whether that is worse than chance: a flipped sign,
+//! the authors' own bug (paper section 4.4).
 
 use crate::label::{Judgement, Label};
 use crate::results::Accuracy;

@@ -1,6 +1,6 @@
 //! What a spec takes from outside (ρ's weights, the task's text, rated reviews, recorded labels): looked up and fetched
-//! before the first stage, and from then on named by commit or by a file on this machine, so that a branch that moves on
-//! cannot change a run or its keys.
+//! before the first stage, and from then on named by commit or by a file on this machine, so that a branch that moves
+//! on cannot change a run or its keys.
 
 use crate::context::{Context, Kept, StageError};
 use crate::data::error::{DataError, list};
@@ -18,8 +18,8 @@ use std::sync::Arc;
 /// File names in the log.
 const MOST_NAMES: usize = 20;
 
-/// Fetches what is missing. The spec with commits for revisions and places for names of sources; what they are goes into
-/// the log and the manifest.
+/// Fetches what is missing. The spec with commits for revisions and places for names of sources; what they are goes
+/// into the log and the manifest.
 pub fn fetched(context: &Context, spec: &Spec) -> Result<Spec, StageError> {
     if !is_from_outside(spec) {
         return Ok(spec.clone());

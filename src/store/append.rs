@@ -1,5 +1,5 @@
-//! Files that only grow, one JSON value per line: a line is on disk when the call returns, and one that a crash cut short is
-//! moved aside, never glued to the next.
+//! Files that only grow, one JSON value per line: a line is on disk when the call returns, and one that a crash cut
+//! short is moved aside, never glued to the next.
 
 use super::atomic::{sync_directory, write_atomic};
 use std::fs::File;

@@ -39,8 +39,8 @@ pub fn write_atomic_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -
     sync_directory(parent)
 }
 
-/// Removes what killed writers left in `dir` and below; for whoever has just taken its lock. Directories with a lock of their
-/// own are left to those who hold it, files of processes that are at work to them. How many there were.
+/// Removes what killed writers left in `dir` and below; for whoever has just taken its lock. Directories with a lock of
+/// their own are left to those who hold it, files of processes that are at work to them. How many there were.
 pub fn sweep(dir: &Path) -> usize {
     sweep_below(dir, DEEPEST)
 }
@@ -71,8 +71,8 @@ fn writer(name: &str) -> Option<u32> {
     name.strip_prefix('.')?.strip_suffix(TEMPORARY)?.rsplit_once('.')?.1.parse().ok()
 }
 
-/// Of other processes than this one, which has the lock and has written nothing yet. In a container every run may have the
-/// same number.
+/// Of other processes than this one, which has the lock and has written nothing yet. In a container every run may have
+/// the same number.
 fn is_at_work(pid: u32) -> bool {
     pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists()
 }

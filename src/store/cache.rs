@@ -119,8 +119,8 @@ impl Cache {
         self.work_path(key).exists()
     }
 
-    /// Opens the work directory of an artifact under its lock. What stands in its place and is not it (damaged, or without
-    /// its seal: an interrupted copy or removal) is moved aside.
+    /// Opens the work directory of an artifact under its lock. What stands in its place and is not it (damaged, or
+    /// without its seal: an interrupted copy or removal) is moved aside.
     pub fn begin(&self, key: &Key) -> io::Result<Begun> {
         let locks = self.root.join(LOCKS);
         fs::create_dir_all(&locks)?;
@@ -160,8 +160,8 @@ impl Cache {
     /// Seals the files directly in the work directory (subdirectories are dropped) and gives it its final name.
     ///
     /// # Errors
-    /// Those of the file system; a file that cannot be read back, with which the directory is moved aside: what would be
-    /// sealed with it would be reused, and fail, for ever.
+    /// Those of the file system; a file that cannot be read back, with which the directory is moved aside: what would
+    /// be sealed with it would be reused, and fail, for ever.
     pub fn finish(&self, key: &Key, work: Work, seconds: f64, opens: Opens) -> io::Result<PathBuf> {
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&work.dir)? {
@@ -202,8 +202,8 @@ enum Found {
 /// How deep a work directory is.
 const DEEPEST: usize = 3;
 
-/// Gives another name to what stands in the way in a work directory, and would for ever: files that stages write have an ending,
-/// and their folders have none.
+/// Gives another name to what stands in the way in a work directory, and would for ever: files that stages write have
+/// an ending, and their folders have none.
 fn make_way(dir: &Path, deepest: usize) -> io::Result<()> {
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
@@ -229,8 +229,8 @@ fn state(dir: &Path, key: &Key) -> io::Result<Found> {
     if fs::symlink_metadata(dir).is_err() {
         return Ok(Found::Nothing);
     }
-    // A missing file, a folder, pipe or dangling link in its place, or a seal that names what no file can be called, is damage; a
-    // disk that does not answer is not.
+    // A missing file, a folder, pipe or dangling link in its place, or a seal that names what no file can be called, is
+    // damage; a disk that does not answer is not.
     let missing = |e: &io::Error| {
         use io::ErrorKind::{InvalidData, InvalidFilename, InvalidInput, IsADirectory, NotADirectory, NotFound};
         matches!(e.kind(), NotFound | IsADirectory | NotADirectory | InvalidData | InvalidFilename | InvalidInput)

@@ -1,5 +1,5 @@
-//! What a stage makes chunk by chunk (samples, scores), kept as it comes: a stopped or killed stage goes on with the chunk
-//! after the last. A chunk must be a function of its number alone; each line vouches for its chunk and its place.
+//! What a stage makes chunk by chunk (samples, scores), kept as it comes: a stopped or killed stage goes on with the
+//! chunk after the last. A chunk must be a function of its number alone; each line vouches for its chunk and its place.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;

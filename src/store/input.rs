@@ -1,6 +1,6 @@
-//! Opening files that somebody else made. What a file is, is told by its first bytes and not by its name: packed ones are
-//! unpacked, and what stands in for the file that was meant (a git-lfs pointer, a folder, a pipe) is refused by its name.
-//! All readers of data, labels, weights and tokenizers open their files here.
+//! Opening files that somebody else made. What a file is, is told by its first bytes and not by its name: packed ones
+//! are unpacked, and what stands in for the file that was meant (a git-lfs pointer, a folder, a pipe) is refused by its
+//! name. All readers of data, labels, weights and tokenizers open their files here.
 
 use flate2::bufread::MultiGzDecoder;
 use std::fs::File;

@@ -1,5 +1,5 @@
-//! One runner per directory or artifact: an operating-system lock that a crash releases by itself. Beside it a small file
-//! says who holds it, for messages alone; whether somebody does is for the lock to say.
+//! One runner per directory or artifact: an operating-system lock that a crash releases by itself. Beside it a small
+//! file says who holds it, for messages alone; whether somebody does is for the lock to say.
 
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File, TryLockError};
@@ -22,8 +22,8 @@ const PAUSE: Duration = Duration::from_millis(10);
 pub struct Holder {
     pub host: String,
     pub pid: u32,
-    /// When the process began, in the kernel's ticks since the machine did: a number that is given to another process later
-    /// has another.
+    /// When the process began, in the kernel's ticks since the machine did: a number that is given to another process
+    /// later has another.
     #[serde(default)]
     pub started: Option<u64>,
     /// Which start of the machine that was.
@@ -168,7 +168,8 @@ pub fn holder_at(lock: &Path) -> Option<Holder> {
     Holder::read(lock)
 }
 
-/// Whether a process works in a directory. A lock that cannot be tried counts as held: nobody is said to have died on a guess.
+/// Whether a process works in a directory. A lock that cannot be tried counts as held: nobody is said to have died on a
+/// guess.
 pub fn is_held(dir: &Path) -> bool {
     let path = dir.join(NAME);
     let unlocked = || Holder::read(&path).is_some_and(|holder| !holder.locked && holder.is_alive());

@@ -1,5 +1,5 @@
-//! JSON files that vouch for themselves and for the files that belong to them: whoever continues from one trusts nothing that
-//! is not under a checksum.
+//! JSON files that vouch for themselves and for the files that belong to them: whoever continues from one trusts
+//! nothing that is not under a checksum.
 
 use super::atomic::{hash_file, write_atomic};
 use serde::de::DeserializeOwned;

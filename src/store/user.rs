@@ -7,8 +7,8 @@ pub fn folder_of(variable: &str) -> Option<PathBuf> {
     std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from)
 }
 
-/// `runner` in the user's cache directory: `XDG_CACHE_HOME`, on Windows `LOCALAPPDATA`, else `~/.cache`. `None` without a
-/// home directory.
+/// `runner` in the user's cache directory: `XDG_CACHE_HOME`, on Windows `LOCALAPPDATA`, else `~/.cache`. `None` without
+/// a home directory.
 pub fn cache() -> Option<PathBuf> {
     let caches = folder_of("XDG_CACHE_HOME").or_else(|| folder_of("LOCALAPPDATA"));
     let caches = caches.or_else(|| Some(std::env::home_dir()?.join(".cache")));

@@ -1,5 +1,5 @@
-//! Everything that a suite asks readers, once its members have run: one question after the other, so that one that cannot be
-//! asked yet does not keep the others from it.
+//! Everything that a suite asks readers, once its members have run: one question after the other, so that one that
+//! cannot be asked yet does not keep the others from it.
 
 use super::asked::comparison::{Compared, Side, compare, writer_of};
 use super::asked::writers::ReadyMember;

@@ -1,4 +1,5 @@
-//! manifest.json of a suite's results directory: which members ran, at which seeds, how it ended, and what waits for people.
+//! manifest.json of a suite's results directory: which members ran, at which seeds, how it ended, and what waits for
+//! people.
 
 use crate::results::{Outcome, StageRecord};
 use crate::store::lock::is_held;

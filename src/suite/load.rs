@@ -1,5 +1,5 @@
-//! From a suite file to checked members: the file, the chosen profile, the command line; then every member's spec at every
-//! seed, through the same loader that runs it alone. All mistakes of all files at once.
+//! From a suite file to checked members: the file, the chosen profile, the command line; then every member's spec at
+//! every seed, through the same loader that runs it alone. All mistakes of all files at once.
 
 use super::schema::of_suites;
 use super::types::{Baseline, Member, Members, Suite};
@@ -479,8 +479,8 @@ pub fn portable_suite(suite: &Suite, out: &Path) -> Suite {
     }
 }
 
-/// Of a file that only has to be listed: its name, what it makes, its description and members; nothing where it cannot be
-/// read.
+/// Of a file that only has to be listed: its name, what it makes, its description and members; nothing where it cannot
+/// be read.
 pub fn glance(path: &Path) -> Option<Value> {
     // A pipe would be waited for.
     if !path.is_file() {

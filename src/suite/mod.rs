@@ -1,6 +1,6 @@
-//! Suites: the experiments and seeds that make one table or figure of the paper together. `runner SUITE` runs every member
-//! into a results directory of its own, asks readers where the table needs them, and writes tables with the paper's values
-//! beside ours. docs/suites.md describes the format.
+//! Suites: the experiments and seeds that make one table or figure of the paper together. `runner SUITE` runs every
+//! member into a results directory of its own, asks readers where the table needs them, and writes tables with the
+//! paper's values beside ours. docs/suites.md describes the format.
 
 pub mod asked;
 pub mod asking;

@@ -1,5 +1,5 @@
-//! The paper's values, from `specs/paper.toml` and `specs/paper_figure2.csv`, which the program carries with it. What is not
-//! there is not known here.
+//! The paper's values, from `specs/paper.toml` and `specs/paper_figure2.csv`, which the program carries with it. What
+//! is not there is not known here.
 
 use crate::spec::Problem;
 use crate::spec::source::read;

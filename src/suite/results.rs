@@ -223,7 +223,8 @@ impl SuiteResults {
         }
     }
 
-    /// A comparison's name of a writer, as the paper's tables have it, and where its model is from if it was not trained here.
+    /// A comparison's name of a writer, as the paper's tables have it, and where its model is from if it was not
+    /// trained here.
     pub fn label(&self, writer: &str) -> String {
         match Baseline::of(writer) {
             Some(Baseline::Summaries) => "reference summary".into(),

@@ -64,8 +64,8 @@ pub enum FileKind {
 }
 
 impl FileKind {
-    /// By the version key before the file's first table; a file that cannot be read is taken for a spec, whose reader then
-    /// says why.
+    /// By the version key before the file's first table; a file that cannot be read is taken for a spec, whose reader
+    /// then says why.
     pub fn of(path: &Path) -> Self {
         // A pipe would be waited for.
         let text = path.is_file().then(|| std::fs::read_to_string(path).ok()).flatten();

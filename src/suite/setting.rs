@@ -1,5 +1,5 @@
-//! Whether an experiment is the paper's own: its model, its numbers, its labels. A number of another setting may stand beside
-//! the paper's, but says nothing about it.
+//! Whether an experiment is the paper's own: its model, its numbers, its labels. A number of another setting may stand
+//! beside the paper's, but says nothing about it.
 
 use super::types::Makes;
 use crate::spec::{Changed, CollectSchedule, Follows, ModelSize, Spec, changed_from_preset};
@@ -10,8 +10,8 @@ pub const NOT_THE_PAPERS: &str = "not the paper's setting";
 /// Episodes of the top series of figure 3.
 const LONG: usize = 64_000_000;
 
-/// What of an experiment is not the paper's, in words; nothing where all of it is. `label`: what the paper's table calls the
-/// model.
+/// What of an experiment is not the paper's, in words; nothing where all of it is. `label`: what the paper's table
+/// calls the model.
 pub fn unlike(spec: &Spec, makes: Makes, label: &str) -> Vec<String> {
     let mut words = Vec::new();
     if spec.follows == Follows::ReleasedCode {
@@ -36,7 +36,8 @@ fn wrong_labels(spec: &Spec, label: &str) -> Option<String> {
     (!near(used) && !near(used + held_out)).then(|| format!("{} labels in place of {wanted}", used + held_out))
 }
 
-/// "5k offline" and "60k labels" begin with their number; so does "supervised + 60k" end with it, whose labels are the same.
+/// "5k offline" and "60k labels" begin with their number; so does "supervised + 60k" end with it, whose labels are the
+/// same.
 pub fn number_of_labels(label: &str) -> Option<f64> {
     label.split(' ').find_map(|word| {
         let (digits, scale) = word.strip_suffix('k').map_or((word, 1.0), |digits| (digits, 1000.0));

@@ -71,8 +71,8 @@ pub enum Makes {
     Figure5Novelty,
     /// Where summaries copy from (figures 6 and 7).
     Figure6CopiedFrom,
-    /// The authors' released models beside ours: scores under each other's reward models, KL, texts, preference. No table
-    /// of the paper.
+    /// The authors' released models beside ours: scores under each other's reward models, KL, texts, preference. No
+    /// table of the paper.
     ReleasedModels,
 }
 
@@ -179,8 +179,8 @@ impl JsonSchema for Members {
     }
 }
 
-/// Two writers whose texts are compared: each a member's name, or "zero-shot" (ρ), "lead-3" or "reference" (the reference
-/// summaries) of the other's task.
+/// Two writers whose texts are compared: each a member's name, or "zero-shot" (ρ), "lead-3" or "reference" (the
+/// reference summaries) of the other's task.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "Comparison")]
 #[serde(deny_unknown_fields)]
@@ -218,14 +218,15 @@ pub struct Preference {
     #[schemars(range(min = 2, max = 4))]
     pub ways: usize,
     pub kind: Respondents,
-    /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite, `labels/NAME-PROFILE`
-    /// with a profile.
+    /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite,
+    /// `labels/NAME-PROFILE` with a profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
     /// Human: labelers who are the authors, whose agreement table 9 reports apart.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub authors: Vec<String>,
-    /// Simulated: what they care for. Default: what the member's own simulated labelers do; r_s where it has a mock labeler.
+    /// Simulated: what they care for. Default: what the member's own simulated labelers do; r_s where it has a mock
+    /// labeler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedSpec>,
     /// Table 8: summaries of each model to judge.

@@ -1,5 +1,5 @@
-//! How a number of ours stands to the paper's: inside our interval or not, and on the same side of what the table is about
-//! (an even preference, chance, a baseline). Short words, because they stand in a table's cells.
+//! How a number of ours stands to the paper's: inside our interval or not, and on the same side of what the table is
+//! about (an even preference, chance, a baseline). Short words, because they stand in a table's cells.
 
 use super::paper::PaperValue;
 

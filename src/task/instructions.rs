@@ -1,5 +1,5 @@
-//! What labelers are told where the spec names no file of its own: one short text per task, in this project's words (the
-//! paper gave about a hundred examples and long instructions, which are not published as text).
+//! What labelers are told where the spec names no file of its own: one short text per task, in this project's words
+//! (the paper gave about a hundred examples and long instructions, which are not published as text).
 
 use crate::spec::TaskPreset;
 

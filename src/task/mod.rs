@@ -23,8 +23,8 @@ use response::{truncate, truncation_ids};
 
 /// A query as the model reads it, padded on the left to the task's one width; `None` is padding.
 ///
-/// The released code pads between query and suffix instead. Both are the same to the model: padding is masked out of the
-/// attention and does not advance positions, so that only the order of the real tokens counts.
+/// The released code pads between query and suffix instead. Both are the same to the model: padding is masked out of
+/// the attention and does not advance positions, so that only the order of the real tokens counts.
 pub type Query = Vec<Option<u32>>;
 
 /// Whether responses are summaries of their queries, by the task's preset; else they continue them.

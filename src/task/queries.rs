@@ -1,5 +1,6 @@
-//! Cutting documents into queries (paper section 3.1; released code: language/datasets.py and lm_tasks.py). Two rules make queries: whole sentences, many from a long document, and the
-//! released code's excerpt, at most one from a document.
+//! Cutting documents into queries (paper section 3.1; released code: language/datasets.py and lm_tasks.py). Two rules
+//! make queries: whole sentences, many from a long document, and the released code's excerpt, at most one from a
+//! document.
 
 use super::Query;
 use super::response::only_id;
@@ -109,8 +110,8 @@ pub struct Example {
 }
 
 /// All queries that the documents hold, in order. Queries of one document do not overlap, so that train and held-out
-/// queries share no text. A document's summary belongs to its first query. Documents with and without queries are counted
-/// in `report`.
+/// queries share no text. A document's summary belongs to its first query. Documents with and without queries are
+/// counted in `report`.
 pub fn examples(
     documents: &[Document],
     tokenizer: &Tokenizer,

@@ -12,8 +12,8 @@ pub(super) fn only_id(tokenizer: &Tokenizer, key: &str, text: &str) -> Result<u3
     }
 }
 
-/// A reference summary as the response that a model would give: after a space (GPT-2 writes a word with the space before
-/// it, and the query ends without one), with the text that ends a response, cut to the task's length.
+/// A reference summary as the response that a model would give: after a space (GPT-2 writes a word with the space
+/// before it, and the query ends without one), with the text that ends a response, cut to the task's length.
 pub fn summary_response(summary: &str, tokenizer: &Tokenizer, task: &TaskSpec) -> Result<Vec<u32>, ModelError> {
     let mut response = match tokenizer.is_special(&task.truncate_at) {
         // Within the text it would be letters.

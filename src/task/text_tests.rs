@@ -1,6 +1,6 @@
-//! The text rules of the paper's four tasks, as their presets have them: clean-up and queries of awkward documents against
-//! reference values (tests/fixtures/text/make_text.py), and where responses end. Other files of that script can be named
-//! with RUNNER_TEXT_CASES.
+//! The text rules of the paper's four tasks, as their presets have them: clean-up and queries of awkward documents
+//! against reference values (tests/fixtures/text/make_text.py), and where responses end. Other files of that script can
+//! be named with RUNNER_TEXT_CASES.
 
 use super::QueryFormat;
 use super::response::{truncate, truncation_ids};
@@ -16,8 +16,8 @@ struct Case {
     text: String,
     tldr: Option<String>,
     cnndm: Option<String>,
-    /// Of sentiment and descriptiveness, TL;DR, TL;DR to a line's end, and CNN/DM, as GPT-2's ids; none where a document
-    /// gives no query.
+    /// Of sentiment and descriptiveness, TL;DR, TL;DR to a line's end, and CNN/DM, as GPT-2's ids; none where a
+    /// document gives no query.
     queries: [Option<Vec<u32>>; 4],
 }
 

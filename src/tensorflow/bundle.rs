@@ -1,6 +1,6 @@
-//! A checkpoint of TensorFlow's second version: PREFIX.index, a sorted table from a tensor's name to its type, shape and place,
-//! and PREFIX.data-NNNNN-of-NNNNN, the bytes (tensor_bundle.proto). Nothing but the index is held; a tensor's numbers come in
-//! pieces, and its check sum is compared when the last has come.
+//! A checkpoint of TensorFlow's second version: PREFIX.index, a sorted table from a tensor's name to its type, shape
+//! and place, and PREFIX.data-NNNNN-of-NNNNN, the bytes (tensor_bundle.proto). Nothing but the index is held; a
+//! tensor's numbers come in pieces, and its check sum is compared when the last has come.
 
 use super::crc32c::{crc32c, masked};
 use super::wire::{Field, fields};

@@ -1,8 +1,9 @@
-//! From what a person names (a directory, or the prefix of a checkpoint's files) to the bundle, and what stands beside it.
+//! From what a person names (a directory, or the prefix of a checkpoint's files) to the bundle, and what stands beside
+//! it.
 //!
 //! The released code keeps a model in a directory with `hparams.json`, `encoding` (`"main"`: GPT-2's tokens) and
-//! `checkpoints/` (train_policy.py, train_reward.py); the original GPT-2 has everything in one directory, with `encoder.json`
-//! and `vocab.bpe`. In both a text file `checkpoint` names the newest.
+//! `checkpoints/` (train_policy.py, train_reward.py); the original GPT-2 has everything in one directory, with
+//! `encoder.json` and `vocab.bpe`. In both a text file `checkpoint` names the newest.
 
 use super::TensorflowError;
 use super::bundle::{Bundle, with_ending};
@@ -47,7 +48,8 @@ impl Checkpoint {
     /// Opens a directory's newest checkpoint, or the one with this prefix.
     ///
     /// # Errors
-    /// There is none, it cannot be read, or hparams.json or the vocabulary is missing or says what is not computed here.
+    /// There is none, it cannot be read, or hparams.json or the vocabulary is missing or says what is not computed
+    /// here.
     pub fn open(path: &Path) -> Result<Self, TensorflowError> {
         let prefix = locate(path)?;
         let bundle = Bundle::open(&prefix)?;

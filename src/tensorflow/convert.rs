@@ -1,5 +1,5 @@
-//! One model of a checkpoint as a model directory of ours (docs/formats.md), which transformers loads too. Tensors go from
-//! file to file in pieces: however large the checkpoint, no tensor is held whole.
+//! One model of a checkpoint as a model directory of ours (docs/formats.md), which transformers loads too. Tensors go
+//! from file to file in pieces: however large the checkpoint, no tensor is held whole.
 
 use super::bundle::Bundle;
 use super::checkpoint::{Checkpoint, Vocabulary};
@@ -53,12 +53,12 @@ pub struct Imported {
     pub hparams: Value,
 }
 
-/// Writes the model in `scope` (by default the policy, the reward model, or the only one) to the directory `to`, which is new or
-/// empty. config.json comes last: without it a directory is no model.
+/// Writes the model in `scope` (by default the policy, the reward model, or the only one) to the directory `to`, which
+/// is new or empty. config.json comes last: without it a directory is no model.
 ///
 /// # Errors
-/// What is wrong with the checkpoint, found before anything is written but for check sums of tensors; a directory that is
-/// not empty; the disk.
+/// What is wrong with the checkpoint, found before anything is written but for check sums of tensors; a directory that
+/// is not empty; the disk.
 pub fn import(checkpoint: &Checkpoint, scope: Option<&str>, to: &Path) -> Result<Imported, TensorflowError> {
     let bundle = &checkpoint.bundle;
     let scope = names::scope(bundle, scope)?;

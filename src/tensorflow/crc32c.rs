@@ -1,5 +1,5 @@
-//! CRC-32C (Castagnoli; RFC 3720, appendix B.4), and the form in which TensorFlow stores it (lib/hash/crc32c.h). Eight bytes
-//! at a time through tables (Intel's "slicing by 8"): a gigabyte takes about a second.
+//! CRC-32C (Castagnoli; RFC 3720, appendix B.4), and the form in which TensorFlow stores it (lib/hash/crc32c.h). Eight
+//! bytes at a time through tables (Intel's "slicing by 8"): a gigabyte takes about a second.
 
 /// The polynomial, lowest bit first.
 const POLYNOMIAL: u32 = 0x82f6_3b78;

@@ -1,6 +1,6 @@
-//! The files of a checkpoint at a plain address, as the authors' server has them: ADDRESS/hparams.json, ADDRESS/encoding and
-//! ADDRESS/checkpoints/ for the released models, everything in ADDRESS/ for the original GPT-2. Which files there are is read
-//! from `checkpoint` and from the index. Each is resumed where its transfer broke off.
+//! The files of a checkpoint at a plain address, as the authors' server has them: ADDRESS/hparams.json,
+//! ADDRESS/encoding and ADDRESS/checkpoints/ for the released models, everything in ADDRESS/ for the original GPT-2.
+//! Which files there are is read from `checkpoint` and from the index. Each is resumed where its transfer broke off.
 
 use super::TensorflowError;
 use super::bundle::Bundle;
@@ -47,7 +47,8 @@ pub fn download(to: &Path, fetch: &Fetch<'_>) -> Result<(), TensorflowError> {
     for ending in bundle.shard_endings() {
         get(&format!("{sub}{name}{ending}"))?;
     }
-    // The released models have the name of their vocabulary, GPT-2's own have it whole; neither is needed for GPT-2's tokens.
+    // The released models have the name of their vocabulary, GPT-2's own have it whole; neither is needed for GPT-2's
+    // tokens.
     if get(ENCODING).is_err() && get(ENCODER).is_ok() {
         get(MERGES)?;
     }

@@ -1,5 +1,6 @@
-//! Checkpoints that TensorFlow wrote, read without TensorFlow: the authors' released policies and reward models, and the
-//! original GPT-2 (openai/lm-human-preferences, openai/gpt-2). `runner import tensorflow` makes them model directories.
+//! Checkpoints that TensorFlow wrote, read without TensorFlow: the authors' released policies and reward models, and
+//! the original GPT-2 (openai/lm-human-preferences, openai/gpt-2). `runner import tensorflow` makes them model
+//! directories.
 //!
 //! - `crc32c.rs`, `wire.rs`, `table.rs`: check sums, protocol buffers and the sorted table of an `.index` file
 //! - `bundle.rs`: an `.index` with its `.data` shards: tensors by name, read a piece at a time

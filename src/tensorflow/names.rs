@@ -1,9 +1,9 @@
-//! The released code's variable names and ours (openai/lm-human-preferences: language/model.py, policy.py, rewards.py; the
-//! original GPT-2's src/model.py has the same without a scope and without heads).
+//! The released code's variable names and ours (openai/lm-human-preferences: language/model.py, policy.py, rewards.py;
+//! the original GPT-2's src/model.py has the same without a scope and without heads).
 //!
 //! A scope (`policy`, `ref_policy`, `reward_model`; none for GPT-2's) holds `model/..`, and a reward model also
-//! `reward_norm/..`. Linear weights are `[1, in, out]` there and `[in, out]` here, a head's `[width]` and `[]` there and
-//! `[1, width]` and `[1]` here: the same numbers in the same order.
+//! `reward_norm/..`. Linear weights are `[1, in, out]` there and `[in, out]` here, a head's `[width]` and `[]` there
+//! and `[1, width]` and `[1]` here: the same numbers in the same order.
 
 use super::bundle::Bundle;
 use super::{ScopeKind, TensorflowError};

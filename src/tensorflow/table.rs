@@ -1,9 +1,9 @@
 //! The sorted table of an `.index` file: LevelDB's, as TensorFlow's lib/io/format.h and table_builder.cc have it.
 //!
-//! Blocks, then a footer of 48 bytes: the places of the meta-index and of the index, padded, and a magic number. A place is
-//! two varints, offset and size. After a block's bytes stand one byte for its compression and the check sum of both. A block
-//! is entries (bytes shared with the key before, bytes of its own, bytes of the value: varints; then those bytes), the
-//! offsets of entries with whole keys, and how many those are.
+//! Blocks, then a footer of 48 bytes: the places of the meta-index and of the index, padded, and a magic number. A
+//! place is two varints, offset and size. After a block's bytes stand one byte for its compression and the check sum of
+//! both. A block is entries (bytes shared with the key before, bytes of its own, bytes of the value: varints; then
+//! those bytes), the offsets of entries with whole keys, and how many those are.
 
 use super::TensorflowError;
 use super::crc32c::{crc32c, masked};
@@ -16,8 +16,8 @@ const FOOTER: usize = 48;
 const MAGIC: u64 = 0xdb47_7524_8b80_fb57;
 /// Behind every block: compression and check sum.
 const TRAILER: usize = 5;
-/// Of an index file, of a block in it, and of all entries: what a damaged file says must not fill the memory. GPT-2's largest
-/// has some 50 kB.
+/// Of an index file, of a block in it, and of all entries: what a damaged file says must not fill the memory. GPT-2's
+/// largest has some 50 kB.
 const LARGEST: u64 = 16 << 20;
 
 /// One entry: key and value.

@@ -1,5 +1,5 @@
-//! Files through the program: every format gives the same documents, and what is missing, empty, damaged or of another kind is
-//! refused with its place, a remedy and exit code 2.
+//! Files through the program: every format gives the same documents, and what is missing, empty, damaged or of another
+//! kind is refused with its place, a remedy and exit code 2.
 
 use assert_cmd::Command;
 use flate2::{Compression, write::GzEncoder};

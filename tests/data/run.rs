@@ -1,4 +1,5 @@
-//! A whole run whose model, text and reviews come from the hub: fetched once, pinned, and done again without the network.
+//! A whole run whose model, text and reviews come from the hub: fetched once, pinned, and done again without the
+//! network.
 
 use crate::stand_in_hub::{StandInHub, TOKEN};
 use assert_cmd::Command;

@@ -1,8 +1,8 @@
 //! A stand-in for the Hugging Face hub: one thread that speaks its endpoints on 127.0.0.1, and fails on request.
 //!
-//! As on the hub, small files come from the hub itself, named by git's sha1 (.json files after a redirect to another path
-//! there), and large ones from another host (here `localhost` instead of 127.0.0.1) that it redirects to, named by their
-//! sha256.
+//! As on the hub, small files come from the hub itself, named by git's sha1 (.json files after a redirect to another
+//! path there), and large ones from another host (here `localhost` instead of 127.0.0.1) that it redirects to, named by
+//! their sha256.
 
 use serde_json::json;
 use sha1::Sha1;

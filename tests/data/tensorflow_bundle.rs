@@ -1,5 +1,5 @@
-//! Writes TensorFlow's checkpoint format, for models that are too large to lie beside the tests: one shard, one uncompressed block.
-//! That the reader understands what TensorFlow itself wrote is shown by tests/import.rs.
+//! Writes TensorFlow's checkpoint format, for models that are too large to lie beside the tests: one shard, one
+//! uncompressed block. That the reader understands what TensorFlow itself wrote is shown by tests/import.rs.
 
 use runner::tensorflow::{crc32c, masked};
 

@@ -1,5 +1,5 @@
-//! The full path of every spec and suite, not only its smoke profile: from a stand-in server that has the texts, weights,
-//! reviews and labels in their true layouts under their true names, shrunk by numbers alone.
+//! The full path of every spec and suite, not only its smoke profile: from a stand-in server that has the texts,
+//! weights, reviews and labels in their true layouts under their true names, shrunk by numbers alone.
 
 #[path = "../data/stand_in_hub.rs"]
 #[allow(dead_code)]

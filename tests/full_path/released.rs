@@ -1,6 +1,6 @@
-//! The authors' models by name, from checkpoints of the released form under their true addresses on the stand-in. The files
-//! themselves are not reachable from where this program is developed; that TensorFlow's own files are read is shown by
-//! tests/import.rs.
+//! The authors' models by name, from checkpoints of the released form under their true addresses on the stand-in. The
+//! files themselves are not reachable from where this program is developed; that TensorFlow's own files are read is
+//! shown by tests/import.rs.
 
 use super::stand_in_hub::Fault;
 use super::world::World;

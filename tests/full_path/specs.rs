@@ -1,5 +1,5 @@
-//! Every spec and suite that is not made for one machine alone starts from the stand-in without any place on the command
-//! line, and runs to its end or until it waits for people.
+//! Every spec and suite that is not made for one machine alone starts from the stand-in without any place on the
+//! command line, and runs to its end or until it waits for people.
 
 use super::world::World;
 use std::fs;

@@ -53,8 +53,9 @@ const NUMBERS: [&[u8]; 14] = [
     b"18446744073709551616",
 ];
 
-/// One of the files, changed; how is a function of the seed. Every second one is changed as a person or a program would, so that
-/// much of it can still be read: one to three of its lines, numbers and words. The others have one to eight changes of bytes.
+/// One of the files, changed; how is a function of the seed. Every second one is changed as a person or a program
+/// would, so that much of it can still be read: one to three of its lines, numbers and words. The others have one to
+/// eight changes of bytes.
 pub fn mutated(corpus: &[Vec<u8>], seed: u64) -> Vec<u8> {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut bytes = corpus.choose(&mut rng).cloned().unwrap_or_default();

@@ -1,5 +1,5 @@
-//! What a run continues from and reuses: checkpoints and artifacts. Damaged ones are passed over or made again; none is used as
-//! what it no longer is, and none keeps a run from going on.
+//! What a run continues from and reuses: checkpoints and artifacts. Damaged ones are passed over or made again; none is
+//! used as what it no longer is, and none keeps a run from going on.
 
 use super::each_case;
 use super::mutate::mutated;

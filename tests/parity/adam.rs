@@ -18,8 +18,8 @@ fn gradient(step: usize, before: &Tensors) -> GradientMap {
 }
 
 /// Weights of about 0.3 to 1 move by some 1e-2. Every step rounds them to 32 bits, 3e-8 to 6e-8, ten times: 1e-5 of the
-/// change where it is smallest beside the weight. Ten steps with epsilon on the wrong side of the bias correction differ
-/// by more than 0.1 in the tensors whose gradients are small.
+/// change where it is smallest beside the weight. Ten steps with epsilon on the wrong side of the bias correction
+/// differ by more than 0.1 in the tensors whose gradients are small.
 fn ten_steps(form: AdamForm, name: &str) {
     let facts = facts("adam");
     let spec = AdamSpec { form, beta1: 0.9, beta2: 0.999, epsilon: get(&facts, "epsilon") };

@@ -11,8 +11,8 @@ fn gain_and_bias_from_samples() {
         let samples: Vec<f32> = get(case, "samples");
         let ours = Normalization::fit(&samples, get(case, "mean"), get(case, "std"));
         let difference = Difference::of(&[ours.gain, ours.bias], &[get::<f64>(case, "gain"), get(case, "bias")]);
-        // The released code's E[x²] - E[x]² loses digits where the mean is large beside the deviation: of the third case's
-        // variance of 0.0025 around a mean of -40, 1600 · 1e-16 / 0.0025 = 1e-10.
+        // The released code's E[x²] - E[x]² loses digits where the mean is large beside the deviation: of the third
+        // case's variance of 0.0025 around a mean of -40, 1600 · 1e-16 / 0.0025 = 1e-10.
         check(&format!("gain and bias from samples, case {i}"), difference, 1e-9);
     }
 }

@@ -52,7 +52,8 @@ fn at_temperatures(name: &str) {
     for temperature in ["1.0", "0.7"] {
         let expected: Vec<Vec<f64>> = get(&facts[name]["logprobs"], temperature);
         let t = temperature.parse().expect("a number");
-        // All at once: short queries are padded on the left, short responses on the right. The reference has each alone.
+        // All at once: short queries are padded on the left, short responses on the right. The reference has each
+        // alone.
         let ours = logprobs(&language_model(name), &queries, &responses, t).expect("log-probabilities");
         let difference = Difference::of(&ours.concat(), &expected.concat());
         check(&format!("log-probabilities, model {name}, temperature {temperature}"), difference, rounding());

@@ -64,7 +64,8 @@ pub fn numbers(weight: &Weight) -> Vec<f32> {
 pub struct Difference {
     /// Largest |ours - reference|.
     pub absolute: f64,
-    /// ‖ours - reference‖ / ‖reference‖: of a whole tensor, so that one element near 0 does not count for more than it is.
+    /// ‖ours - reference‖ / ‖reference‖: of a whole tensor, so that one element near 0 does not count for more than it
+    /// is.
     pub relative: f64,
 }
 

@@ -48,8 +48,8 @@ fn rollout(given: &Value) -> Rollout {
 }
 
 /// What is compared is the change of each weight, about 1e-3 per number. The change carries the rounding of the weight
-/// itself, 3e-8 to 6e-8 at weights up to 1.3 in each of 4 to 8 steps: 1e-4 of the change at most. Gradients' own rounding
-/// adds 1e-6. One token more or less at the clip, or epsilon 1e-8 instead of 1e-5, changes 1e-2.
+/// itself, 3e-8 to 6e-8 at weights up to 1.3 in each of 4 to 8 steps: 1e-4 of the change at most. Gradients' own
+/// rounding adds 1e-6. One token more or less at the clip, or epsilon 1e-8 instead of 1e-5, changes 1e-2.
 fn one_update(name: &str) {
     let facts = facts("ppo");
     let variant = &facts["variants"][name];

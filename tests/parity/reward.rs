@@ -1,4 +1,5 @@
-//! Reward-model training: normalised before, three steps with gain and bias among the trained weights, normalised after.
+//! Reward-model training: normalised before, three steps with gain and bias among the trained weights, normalised
+//! after.
 
 use super::models::{changes, limit, scalar_model, weights};
 use super::numbers::{Difference, check, check_tensors, facts, get, tensors};
@@ -19,8 +20,8 @@ struct Comparison {
     best: usize,
 }
 
-/// A softmax over candidates does not change when all rewards do by the same amount, so the gradients of these are 0 but
-/// for rounding; so is what Adam makes of them. The reference's change is some 1e-15.
+/// A softmax over candidates does not change when all rewards do by the same amount, so the gradients of these are 0
+/// but for rounding; so is what Adam makes of them. The reference's change is some 1e-15.
 const WITHOUT_GRADIENT: [&str; 3] = ["ln_f.bias", "reward_norm.bias", "score.bias"];
 
 #[test]

@@ -1,5 +1,5 @@
-//! Damaged and hostile requests, in a seeded order between good ones: none is answered by a failure of the server, none ends it,
-//! and whatever answer was acknowledged is on disk. Cases are functions of their number:
+//! Damaged and hostile requests, in a seeded order between good ones: none is answered by a failure of the server, none
+//! ends it, and whatever answer was acknowledged is on disk. Cases are functions of their number:
 //!
 //!     RUNNER_FUZZ_CASES=10000 cargo test --release --test serve hostile -- --nocapture
 //!

@@ -1,5 +1,5 @@
-//! Many scripted labelers at once. `cargo test --release --test serve measure -- --ignored --nocapture` prints what the README
-//! of batches (docs/batches.md) says about speed and memory, and kills the server 20 times under load.
+//! Many scripted labelers at once. `cargo test --release --test serve measure -- --ignored --nocapture` prints what the
+//! README of batches (docs/batches.md) says about speed and memory, and kills the server 20 times under load.
 
 use super::site::{Client, Site, batch, on_disk, questions};
 use serde_json::Value;

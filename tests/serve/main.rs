@@ -1,5 +1,5 @@
-//! `runner labels serve` as a process: nothing that was acknowledged is lost, nothing counts twice, and only those may in who
-//! should.
+//! `runner labels serve` as a process: nothing that was acknowledged is lost, nothing counts twice, and only those may
+//! in who should.
 
 mod fuzz;
 mod load;

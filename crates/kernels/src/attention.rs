@@ -122,8 +122,9 @@ pub fn backward(qkv: &FlexTensor, lengths: &FlexTensor, g: &FlexTensor, heads: u
     tensor(out, shape(&qkv))
 }
 
-/// Attention of one new position per row, whose keys and values are put into the cache in place. `qkv`: `[rows, 3 * width]`;
-/// `keys`, `values`: `[rows, heads, capacity, head width]`; `real`: `[rows, capacity]`; `at`: the new position's slot.
+/// Attention of one new position per row, whose keys and values are put into the cache in place. `qkv`: `[rows, 3 *
+/// width]`; `keys`, `values`: `[rows, heads, capacity, head width]`; `real`: `[rows, capacity]`; `at`: the new
+/// position's slot.
 /// -> `[rows, width]`, keys, values.
 pub fn step(
     qkv: &FlexTensor,

@@ -1,9 +1,9 @@
 //! The LM head on the CPU: from hidden states to log-probabilities of given tokens, or to sampled tokens.
 //!
-//! With z = h Wᵀ / temperature, log p(y) = z_y - log Σ exp z. The vocabulary is worked through in chunks that stay in the
-//! cache: a running maximum and sum per row are all that is needed of a chunk, and the logits `[rows, vocab]` never exist
-//! at once. Backward, d log p(y) / dz = onehot(y) - p, and each chunk of it gives its rows of dW and its share of dh; its
-//! logits are those of the forward pass if all of them are few, and else computed again.
+//! With z = h Wᵀ / temperature, log p(y) = z_y - log Σ exp z. The vocabulary is worked through in chunks that stay in
+//! the cache: a running maximum and sum per row are all that is needed of a chunk, and the logits `[rows, vocab]` never
+//! exist at once. Backward, d log p(y) / dz = onehot(y) - p, and each chunk of it gives its rows of dW and its share of
+//! dh; its logits are those of the forward pass if all of them are few, and else computed again.
 
 use crate::product::{View, Write, multiply, product_transposed};
 use crate::{floats, integers, tensor, vectors};
@@ -44,8 +44,8 @@ fn logits(hidden: &[f32], wte: &[f32], rows: usize, width: usize, (from, to): (u
 /// Rows of a chunk that are worth a task of their own.
 const ROWS: usize = 16;
 
-/// Log-probabilities `[rows]` of `targets` from `hidden` `[rows, width]` and `wte` `[vocab, width]`, logits times `scale`;
-/// and what [`backward`] needs, with the logits if it will be called and they are few.
+/// Log-probabilities `[rows]` of `targets` from `hidden` `[rows, width]` and `wte` `[vocab, width]`, logits times
+/// `scale`; and what [`backward`] needs, with the logits if it will be called and they are few.
 pub fn forward(
     hidden: &FlexTensor,
     wte: &FlexTensor,

@@ -1,8 +1,9 @@
 //! What burn's CPU backend does in one pass each for a transformer: one file per operation, forward beside backward, on
-//! contiguous tensors of f32. `vectors` and `product` are the loops; they are compiled once for each kind of processor and
-//! chosen at run time. `RUNNER_CPU=portable` turns off what depends on the processor.
+//! contiguous tensors of f32. `vectors` and `product` are the loops; they are compiled once for each kind of processor
+//! and chosen at run time. `RUNNER_CPU=portable` turns off what depends on the processor.
 //!
-//! Gradient graphs and the bodies that other devices use are in the runner's `model::fused`, whose tests compare the two.
+//! Gradient graphs and the bodies that other devices use are in the runner's `model::fused`, whose tests compare the
+//! two.
 
 pub mod adam;
 pub mod attention;

@@ -1,5 +1,5 @@
-//! y = x W + b (+ residual) on the CPU and its gradients. The product is added to rows that hold bias and residual already,
-//! which saves reading and writing the result once more for each.
+//! y = x W + b (+ residual) on the CPU and its gradients. The product is added to rows that hold bias and residual
+//! already, which saves reading and writing the result once more for each.
 
 use crate::product::{View, Write, add_product, multiply};
 use crate::{floats, piece, shape, tensor, vectors};

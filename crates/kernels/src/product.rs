@@ -1,8 +1,8 @@
 //! Matrix products on slices: the `gemm` crate's where there is much to reuse, and kernels of our own for few rows.
 //!
 //! A step of cached sampling multiplies 1 to 16 rows with every weight of the model. Then each weight is used for a few
-//! operations only and the product is as fast as the weights can be read; packing them first, as a general product does,
-//! reads and writes them once more. The kernels here read each weight once, in the order in which it lies.
+//! operations only and the product is as fast as the weights can be read; packing them first, as a general product
+//! does, reads and writes them once more. The kernels here read each weight once, in the order in which it lies.
 
 use crate::vectors::{Level, level};
 use rayon::prelude::*;
@@ -42,8 +42,8 @@ pub enum Write {
     Add,
 }
 
-/// c = a · b or c += a · b, with rows of `c` `c_row` apart. `(m, k, n)`: `[m, k]` times `[k, n]`. `threads`: whether a large
-/// product may use all threads; the numbers are the same.
+/// c = a · b or c += a · b, with rows of `c` `c_row` apart. `(m, k, n)`: `[m, k]` times `[k, n]`. `threads`: whether a
+/// large product may use all threads; the numbers are the same.
 pub fn multiply(
     (m, k, n): (usize, usize, usize),
     c: &mut [f32],

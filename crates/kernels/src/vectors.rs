@@ -1,6 +1,6 @@
 //! The CPU's element-wise kernels: plain loops over slices that the compiler turns into vector code, compiled once for
-//! each kind of processor and chosen at run time, so that a binary built anywhere uses what there is. All versions do the
-//! same operations in the same order: results do not depend on which one runs.
+//! each kind of processor and chosen at run time, so that a binary built anywhere uses what there is. All versions do
+//! the same operations in the same order: results do not depend on which one runs.
 
 use std::f32::consts::LOG2_E;
 use std::sync::OnceLock;
@@ -17,7 +17,8 @@ pub enum Level {
     Avx512,
 }
 
-/// What the kernels use: what the processor has, or less if the environment variable `RUNNER_CPU` is `portable` or `avx2`.
+/// What the kernels use: what the processor has, or less if the environment variable `RUNNER_CPU` is `portable` or
+/// `avx2`.
 pub fn level() -> Level {
     #[cfg(test)]
     if let Some(level) = tests::CHOSEN.get() {
@@ -82,8 +83,8 @@ macro_rules! vectorized {
 #[inline(always)]
 fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
-    // Adding 1.5·2²³ rounds to the nearest integer n, which is then in the low bits; from there it goes to the exponent. (A
-    // conversion to an integer saturates in Rust, which compilers do one number at a time.)
+    // Adding 1.5·2²³ rounds to the nearest integer n, which is then in the low bits; from there it goes to the
+    // exponent. (A conversion to an integer saturates in Rust, which compilers do one number at a time.)
     const ROUND: f32 = 12_582_912.0;
     let rounded = x * LOG2_E + ROUND;
     let n = rounded - ROUND;
@@ -269,7 +270,8 @@ vectorized! {
         }
     }
 
-    /// One query against the keys so far: softmax(scale · q·k) v, over the `real` ones. `keys`, `values`: `[real.len(), d]`.
+    /// One query against the keys so far: softmax(scale · q·k) v, over the `real` ones. `keys`, `values`: `[real.len(),
+    /// d]`.
     pub fn attend_once(q: &[f32], keys: &[f32], values: &[f32], real: &[bool], scale: f32, scores: &mut [f32], out: &mut [f32]) {
         let d = q.len();
         for ((score, key), real) in scores.iter_mut().zip(keys.chunks_exact(d)).zip(real) {

@@ -1,5 +1,5 @@
-//! Comma- and tab-separated values. CSV follows RFC 4180 (quotes, line ends inside them), and its separator is told by the
-//! first line. TSV has one grammar, with a header and without: a line is a row, and quotes are text.
+//! Comma- and tab-separated values. CSV follows RFC 4180 (quotes, line ends inside them), and its separator is told by
+//! the first line. TSV has one grammar, with a header and without: a line is a row, and quotes are text.
 
 use super::columns::{Names, Want, label_text};
 use super::lines::Lines;

@@ -1,6 +1,6 @@
 //! JSON lines, and JSON arrays. A record is an object, or a plain string that is the text itself (the released code's
-//! passage files are lines of strings). Keys of nested objects are written `a.b`. Keys that are not read do not matter: what
-//! strict JSON refuses is tried again as other programs write it (see loose.rs).
+//! passage files are lines of strings). Keys of nested objects are written `a.b`. Keys that are not read do not matter:
+//! what strict JSON refuses is tried again as other programs write it (see loose.rs).
 
 use super::columns::{Names, SUMMARY, Want, label_number, label_text};
 use super::lines::Lines;
@@ -46,6 +46,12 @@ impl Rule {
             Value::Object(object) => {
                 let has = |name: &str| get(object, name).is_some();
                 Shape::Objects(Names::find(columns, want, &has, &|| keys(object))?)
+            }
+            other @ Value::Array(_) => {
+                return Err(format!(
+                    "is {}; expected an object or a string; a file of one array is format = \"json\"",
+                    kind(other)
+                ));
             }
             other => return Err(format!("is {}; expected an object or a string", kind(other))),
         };

@@ -1,6 +1,7 @@
 //! JSON as other programs write it, for records that strict JSON refuses: NaN and Infinity, lone surrogates and control
-//! characters in values that nobody reads, and Python's dictionaries (McAuley's "loose JSON": single quotes, True, None).
-//! A value that has no meaning is left out of the result and named, so that only who wants it has to refuse the record.
+//! characters in values that nobody reads, and Python's dictionaries (McAuley's "loose JSON": single quotes, True,
+//! None). A value that has no meaning is left out of the result and named, so that only who wants it has to refuse the
+//! record.
 
 use serde_json::{Map, Number, Value};
 

@@ -103,7 +103,8 @@ impl Reader {
     }
 }
 
-/// Opens one file; `lines` says what a line of plain text is. Errors name the file and line (or row) and say what to do.
+/// Opens one file; `lines` says what a line of plain text is. Errors name the file and line (or row) and say what to
+/// do.
 pub fn open(
     path: &Path,
     format: DataFormat,

@@ -1,5 +1,5 @@
-//! Apache Parquet, read column by column: only the columns that are wanted, a batch of rows at a time. Columns of nested
-//! structs are written `a.b`; lists and maps hold no single text and are passed over.
+//! Apache Parquet, read column by column: only the columns that are wanted, a batch of rows at a time. Columns of
+//! nested structs are written `a.b`; lists and maps hold no single text and are passed over.
 
 use super::columns::{Names, Want, label_number, label_text};
 use super::{Reader, Record, Tally};

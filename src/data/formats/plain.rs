@@ -1,5 +1,5 @@
-//! Plain text: one file is one document. Hard-wrapped lines of a paragraph become one line, unless the spec says that each
-//! line stands by itself.
+//! Plain text: one file is one document. Hard-wrapped lines of a paragraph become one line, unless the spec says that
+//! each line stands by itself.
 
 use super::{Reader, Record, Want, no_labels};
 use crate::data::error::{DataError, file_error};

@@ -1,6 +1,6 @@
-//! Rows of comma-separated values as RFC 4180 has them, with the lines that an editor shows. Stricter than most readers in
-//! one thing: a quoted cell ends where its quote is closed, so that a quote that is not doubled stops the reading where others
-//! glue rows together.
+//! Rows of comma-separated values as RFC 4180 has them, with the lines that an editor shows. Stricter than most readers
+//! in one thing: a quoted cell ends where its quote is closed, so that a quote that is not doubled stops the reading
+//! where others glue rows together.
 
 use std::io::{self, BufRead};
 

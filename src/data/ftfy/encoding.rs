@@ -118,8 +118,8 @@ fn step(text: &str) -> Option<(String, i64)> {
     if is_latin_1 { latin_1_as_windows_1252(text).map(|fixed| (fixed, 1)) } else { None }
 }
 
-/// The bytes as UTF-8, where spaces may stand for the byte A0 (which costs 2 for each A0) and, in a sloppy encoding, the
-/// byte 1A for bytes that are lost.
+/// The bytes as UTF-8, where spaces may stand for the byte A0 (which costs 2 for each A0) and, in a sloppy encoding,
+/// the byte 1A for bytes that are lost.
 fn decode(mut bytes: Vec<u8>, sloppy: bool) -> Option<(String, i64)> {
     let mut cost = 0;
     if let Some(altered) = restore_byte_a0(&bytes) {
@@ -139,7 +139,7 @@ fn decode(mut bytes: Vec<u8>, sloppy: bool) -> Option<(String, i64)> {
 
 /// UTF-8 sequences that some program has broken by turning the byte A0, a space in Latin-1, into an ordinary space. Two
 /// bytes only where the result is a likely character.
-static ALTERED_UTF8: LazyLock<Option<BytesRegex>> = LazyLock::new(|| {
+static ALTERED_UTF8: LazyLock<BytesRegex> = LazyLock::new(|| {
     BytesRegex::new(
         r"(?x-u) [\xc2\xc3\xc5\xce\xd0]\x20
         | [\xe0-\xef]\x20[\x80-\xbf]
@@ -148,15 +148,14 @@ static ALTERED_UTF8: LazyLock<Option<BytesRegex>> = LazyLock::new(|| {
         | [\xf0-\xf4][\x80-\xbf]\x20[\x80-\xbf]
         | [\xf0-\xf4][\x80-\xbf][\x80-\xbf]\x20",
     )
-    .ok()
+    .expect("a constant pattern")
 });
 
 /// The bytes with A0 put back; `None` where none is missing.
 fn restore_byte_a0(bytes: &[u8]) -> Option<Vec<u8>> {
-    let altered = ALTERED_UTF8.as_ref()?;
     let mut restored = bytes.to_vec();
     let mut found = false;
-    for place in altered.find_iter(bytes) {
+    for place in ALTERED_UTF8.find_iter(bytes) {
         found = true;
         restored[place.range()].iter_mut().filter(|b| **b == b' ').for_each(|b| *b = 0xa0);
     }
@@ -164,7 +163,7 @@ fn restore_byte_a0(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// UTF-8 and CESU-8 sequences of which the byte 1A has replaced a part, and 1A alone.
-static LOSSY_UTF8: LazyLock<Option<BytesRegex>> = LazyLock::new(|| {
+static LOSSY_UTF8: LazyLock<BytesRegex> = LazyLock::new(|| {
     BytesRegex::new(
         r"(?x-u) [\xc2-\xdf]\x1a
         | \xed[\xa0-\xaf]\x1a\xed[\xb0-\xbf][\x1a\x80-\xbf]
@@ -176,15 +175,12 @@ static LOSSY_UTF8: LazyLock<Option<BytesRegex>> = LazyLock::new(|| {
         | [\xf0-\xf4][\x1a\x80-\xbf][\x1a\x80-\xbf]\x1a
         | \x1a",
     )
-    .ok()
+    .expect("a constant pattern")
 });
 
 /// U+FFFD for each sequence of which something is lost.
 fn replace_lossy(bytes: &[u8]) -> Vec<u8> {
-    match &*LOSSY_UTF8 {
-        Some(lossy) => lossy.replace_all(bytes, "\u{fffd}".as_bytes()).into_owned(),
-        None => bytes.to_vec(),
-    }
+    LOSSY_UTF8.replace_all(bytes, "\u{fffd}".as_bytes()).into_owned()
 }
 
 /// UTF-8 in which pairs of surrogates may be encoded one by one (CESU-8), and U+0000 as C0 80 (Java). A newline at the
@@ -216,8 +212,8 @@ fn decode_utf8_variants(bytes: &[u8]) -> Option<String> {
     Some(text)
 }
 
-/// General punctuation (U+2000 to U+203F) read as Windows-1252, which begins with an unmistakable "â€", is repaired even
-/// where the rest of the line is sound. `None` where there is none.
+/// General punctuation (U+2000 to U+203F) read as Windows-1252, which begins with an unmistakable "â€", is repaired
+/// even where the rest of the line is sound. `None` where there is none.
 fn fix_punctuation(text: &str) -> Option<String> {
     let mut pieces = text.split("â€");
     let mut fixed = pieces.next()?.to_string();

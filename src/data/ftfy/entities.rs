@@ -124,10 +124,8 @@ fn python_int(text: &str, base: u32) -> Option<u32> {
 
 /// The value of a decimal digit of any script. Unicode keeps the ten digits of a script together, from 0 to 9.
 fn decimal_digit(c: char) -> Option<u32> {
-    static DIGIT: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^\p{Nd}$").ok());
-    let is_digit = |code: u32| {
-        char::from_u32(code).is_some_and(|c| DIGIT.as_ref().is_some_and(|r| r.is_match(c.encode_utf8(&mut [0; 4]))))
-    };
+    static DIGIT: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^\p{Nd}$").expect("a constant pattern"));
+    let is_digit = |code: u32| char::from_u32(code).is_some_and(|c| DIGIT.is_match(c.encode_utf8(&mut [0; 4])));
     let code = u32::from(c);
     is_digit(code).then(|| {
         let before = (0..code).rev().take_while(|before| is_digit(*before)).count();

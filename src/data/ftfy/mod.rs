@@ -1,5 +1,5 @@
-//! Repair of badly decoded text: the behaviour of ftfy 5.4.1's `fix_text` with its default options, which is the version
-//! that the released code pins (its Pipfile). ftfy 6 and its ports decide differently what is broken.
+//! Repair of badly decoded text: the behaviour of ftfy 5.4.1's `fix_text` with its default options, which is the
+//! version that the released code pins (its Pipfile). ftfy 6 and its ports decide differently what is broken.
 //!
 //! A text is repaired line by line. Each line goes through the steps below again and again until nothing changes:
 //! terminal escapes, wrongly decoded bytes (`encoding.rs`), HTML entities (`entities.rs`), then single characters
@@ -19,12 +19,13 @@ use unicode_normalization::{IsNormalized, UnicodeNormalization, is_nfc_quick};
 /// Lines with more characters keep their encoding, as in ftfy.
 const LONGEST_DECODED: usize = 1_000_000;
 
-/// Passes over one line. Real text needs two or three. Python's ftfy has no such limit, and would take quadratic time on a
-/// line of a million nested `&amp;`.
+/// Passes over one line. Real text needs two or three. Python's ftfy has no such limit, and would take quadratic time
+/// on a line of a million nested `&amp;`.
 const PASSES: usize = 100;
 
 /// The terminal's colour and cursor sequences. A regex that does not compile would be found by every test here.
-static TERMINAL_ESCAPE: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"\x1b\[(?:\d|;)*[a-zA-Z]").ok());
+static TERMINAL_ESCAPE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"\x1b\[(?:\d|;)*[a-zA-Z]").expect("a constant pattern"));
 
 /// The repaired text.
 pub fn fix_text(text: &str) -> String {
@@ -59,9 +60,9 @@ fn is_plain(line: &str) -> bool {
 
 /// Every step once.
 fn pass(line: &str, unescape: bool) -> String {
-    let mut line = match &*TERMINAL_ESCAPE {
-        Some(escape) if line.contains('\u{1b}') => escape.replace_all(line, ""),
-        _ => Cow::Borrowed(line),
+    let mut line = match line.contains('\u{1b}') {
+        true => TERMINAL_ESCAPE.replace_all(line, ""),
+        false => Cow::Borrowed(line),
     };
     if !line.is_ascii() && (line.len() <= LONGEST_DECODED || line.chars().count() <= LONGEST_DECODED) {
         line = Cow::Owned(encoding::fix_encoding(&line));

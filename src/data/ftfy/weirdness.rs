@@ -1,10 +1,11 @@
-//! How unlikely a text is, as ftfy 5.4.1 counts it: unlikely neighbours by the classes of their characters, and well-known
-//! pairs of mojibake, less common symbols. A repair is kept only if it makes the text less weird than it is long.
+//! How unlikely a text is, as ftfy 5.4.1 counts it: unlikely neighbours by the classes of their characters, and
+//! well-known pairs of mojibake, less common symbols. A repair is kept only if it makes the text less weird than it is
+//! long.
 //!
-//! classes.txt holds the first code point of each run of characters of one class: L and l Latin capital and small letters;
-//! A, a and C other capital, small and caseless letters; i phonetic letters; m letter modifiers; M marks; N numbers that
-//! are not digits; 1 mathematical and currency symbols; 2 symbol modifiers; 3 other symbols; X controls; P private use;
-//! _ unassigned; o everything else. They are Unicode 9's, with ftfy's exceptions.
+//! classes.txt holds the first code point of each run of characters of one class: L and l Latin capital and small
+//! letters; A, a and C other capital, small and caseless letters; i phonetic letters; m letter modifiers; M marks; N
+//! numbers that are not digits; 1 mathematical and currency symbols; 2 symbol modifiers; 3 other symbols; X controls; P
+//! private use; _ unassigned; o everything else. They are Unicode 9's, with ftfy's exceptions.
 
 use regex::Regex;
 use std::sync::LazyLock;
@@ -27,11 +28,11 @@ fn class(c: char) -> u8 {
 
 /// Python's `\w`: letters, numbers of every kind, and the underscore.
 pub fn is_word(c: char) -> bool {
-    static WORD: LazyLock<Option<Regex>> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{N}]$").ok());
+    static WORD: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"^[\p{L}\p{N}]$").expect("a constant pattern"));
     match c {
         '_' => true,
         c if c.is_ascii() => c.is_ascii_alphanumeric(),
-        c => WORD.as_ref().is_some_and(|word| word.is_match(c.encode_utf8(&mut [0; 4]))),
+        c => WORD.is_match(c.encode_utf8(&mut [0; 4])),
     }
 }
 

@@ -116,8 +116,8 @@ impl Client {
         Ok(Self { agent: config.into(), origin, token: hub.token.clone(), stop: hub.stop.clone() })
     }
 
-    /// Does what may block on a thread of its own, and leaves it there when a stop is asked for: a server that is silent
-    /// holds a connection for [`SILENCE`], and one that drips for ever.
+    /// Does what may block on a thread of its own, and leaves it there when a stop is asked for: a server that is
+    /// silent holds a connection for [`SILENCE`], and one that drips for ever.
     fn interruptible<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, RequestFailure> + Send + 'static,

@@ -1,9 +1,9 @@
 //! The Hugging Face hub: models and data sets by `owner/name`, fetched into the hub's own cache, checked and resumable.
 //!
 //! Names, addresses and the layout of the cache are hf-hub's, so that the Python tools find what we fetch and the other
-//! way round. The transfer itself is in `transfer.rs`, over the HTTP client that hf-hub uses: hf-hub's own appends a whole
-//! file to a part of it where a server ignores `Range`, stops the program on a redirect without an address, and takes
-//! what it gets without comparing check sums.
+//! way round. The transfer itself is in `transfer.rs`, over the HTTP client that hf-hub uses: hf-hub's own appends a
+//! whole file to a part of it where a server ignores `Range`, stops the program on a redirect without an address, and
+//! takes what it gets without comparing check sums.
 
 mod environment;
 mod http;

@@ -29,8 +29,8 @@ pub struct Listing {
 }
 
 impl Listing {
-    /// What the hub says of a revision: `sha`, and `siblings` with an `rfilename` each. Only these are kept while reading:
-    /// an answer of some ten megabytes would be gigabytes as a tree of values.
+    /// What the hub says of a revision: `sha`, and `siblings` with an `rfilename` each. Only these are kept while
+    /// reading: an answer of some ten megabytes would be gigabytes as a tree of values.
     pub fn parse(text: &str) -> Result<Self, String> {
         let Answer { sha, siblings } =
             serde_json::from_str(text).map_err(|e| format!("its answer is not the list of a repository: {e}"))?;
@@ -175,7 +175,8 @@ impl Repository {
         names
     }
 
-    /// A lock on some content, held until it is dropped; `None` while another process has it. Python's tools take the same.
+    /// A lock on some content, held until it is dropped; `None` while another process has it. Python's tools take the
+    /// same.
     pub fn try_lock(&self, etag: &str) -> Result<Option<File>, DataError> {
         let path = self.cache.join(".locks").join(self.repo().folder_name()).join(format!("{etag}.lock"));
         let lock = || -> io::Result<Option<File>> {

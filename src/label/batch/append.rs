@@ -1,5 +1,5 @@
-//! Writes answers: every one is on disk (fsync) before its labeler hears so, and labelers who answer at the same time share
-//! one fsync. One process at a time writes in a directory of batches.
+//! Writes answers: every one is on disk (fsync) before its labeler hears so, and labelers who answer at the same time
+//! share one fsync. One process at a time writes in a directory of batches.
 
 use super::{Answer, LabelerEvent};
 use crate::label::LabelError;
@@ -66,13 +66,6 @@ impl Appender {
             (request.done)(Err("the writer has ended".into()));
         }
     }
-
-    /// The same, and waits.
-    pub fn append_and_wait(&self, batch: &str, answer: &Answer) -> Result<(), String> {
-        let (sender, receiver) = channel();
-        self.append(batch, answer, Box::new(move |result| drop(sender.send(result))));
-        receiver.recv().unwrap_or_else(|_| Err("the writer has ended".into()))
-    }
 }
 
 impl Drop for Appender {
@@ -113,8 +106,8 @@ impl Writer {
         self.dir.join(batch).join("answers.jsonl")
     }
 
-    /// Lines that could not be written whole are taken back, and the file is opened anew: after a failed fsync nobody knows
-    /// what is on disk.
+    /// Lines that could not be written whole are taken back, and the file is opened anew: after a failed fsync nobody
+    /// knows what is on disk.
     fn write(&mut self, batch: &str, lines: &[u8]) -> io::Result<()> {
         if !self.files.contains_key(batch) {
             let path = self.path(batch);

@@ -12,8 +12,9 @@
 //!     answers-NAME.jsonl    the same, from another tool; all files of this form count
 //! ```
 //!
-//! Candidates are numbered 0, 1, .. as they stand in the item; `order` says in which place a labeler sees which. An answer
-//! always names a candidate's number, never its place. The last revision of a labeler's answer to an item counts.
+//! Candidates are numbered 0, 1, .. as they stand in the item; `order` says in which place a labeler sees which. An
+//! answer always names a candidate's number, never its place. The last revision of a labeler's answer to an item
+//! counts.
 
 pub mod append;
 pub mod outline;
@@ -147,8 +148,8 @@ pub struct Answer {
     pub shown_at: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answered_at: Option<String>,
-    /// 0 for the first answer of this labeler to this item, one more for each change of mind; the highest counts, of equal
-    /// ones the newest by `answered_at`, and without times the first.
+    /// 0 for the first answer of this labeler to this item, one more for each change of mind; the highest counts, of
+    /// equal ones the newest by `answered_at`, and without times the first.
     #[serde(default)]
     pub revision: u32,
 }

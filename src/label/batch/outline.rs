@@ -1,5 +1,5 @@
-//! An item without its texts: all that assignment and quality control need, in some hundred bytes, so that a server holds
-//! batches of any size in memory.
+//! An item without its texts: all that assignment and quality control need, in some hundred bytes, so that a server
+//! holds batches of any size in memory.
 
 use super::Item;
 

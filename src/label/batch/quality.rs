@@ -1,5 +1,5 @@
-//! Quality of people's answers (paper sections 3.2 and 4.1 ask for it; table 9): who agrees with whom, with the authors and
-//! with themselves, and signs of answers given without reading. Pure functions of items and answers.
+//! Quality of people's answers (paper sections 3.2 and 4.1 ask for it; table 9): who agrees with whom, with the authors
+//! and with themselves, and signs of answers given without reading. Pure functions of items and answers.
 
 use super::outline::Outline;
 use super::{Answer, LabelerAction, LabelerEvent};
@@ -280,7 +280,8 @@ fn summary(items: &[Outline], equal: &BTreeMap<u32, (f64, f64)>, kappa: Option<f
     }
 }
 
-/// (ratio, low, high) of Σa/Σb by the linearised variance (Cochran, "Sampling Techniques", 3rd edition 1977, section 6.4).
+/// (ratio, low, high) of Σa/Σb by the linearised variance (Cochran, "Sampling Techniques", 3rd edition 1977, section
+/// 6.4).
 fn ratio_by_variance(a: &[f64], b: &[f64]) -> (f64, f64, f64) {
     let (top, bottom) = (a.iter().sum::<f64>(), b.iter().sum::<f64>());
     let (ratio, n) = (top / bottom, a.len() as f64);
@@ -432,11 +433,11 @@ fn remarks(row: &LabelerQuality) -> Vec<String> {
     remarks
 }
 
-/// Who should be dropped by the spec's thresholds, and is not yet. A labeler whom a person restored is left alone. `now` is
-/// RFC 3339.
+/// Who should be dropped by the spec's thresholds, and is not yet. A labeler whom a person restored is left alone.
+/// `now` is RFC 3339.
 ///
-/// Gold: the upper end of the 95% interval of accuracy must be below `min_gold_accuracy`, so that a few misses drop nobody.
-/// Time: the median of ten answers or more must be below `min_seconds`.
+/// Gold: the upper end of the 95% interval of accuracy must be below `min_gold_accuracy`, so that a few misses drop
+/// nobody. Time: the median of ten answers or more must be below `min_seconds`.
 pub fn automatic_drops(
     spec: &QualitySpec,
     found: &BatchQuality,

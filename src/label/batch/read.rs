@@ -3,7 +3,6 @@
 
 use super::outline::{Outline, outlines};
 use super::{Answer, BATCH_VERSION, Batch, Item, LabelerAction, LabelerEvent};
-use crate::data::error::list;
 use crate::label::LabelError;
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
@@ -51,11 +50,6 @@ pub struct BatchProgress {
 }
 
 impl BatchProgress {
-    /// Whether nothing more is wanted.
-    pub fn is_complete(&self) -> bool {
-        self.complete == self.items
-    }
-
     /// Of several batches; `labelers` is the largest number, for the batches share them.
     pub fn and(self, other: Self) -> Self {
         Self {
@@ -109,8 +103,8 @@ fn read_batch(path: &Path, name: &str) -> Result<Batch, LabelError> {
     Ok(batch)
 }
 
-/// The items of batch `id`, checked: ids are unique, there are two candidates or more, orders are permutations, `gold` and
-/// `repeat_of` are there, and there are as many as batch.json says.
+/// The items of batch `id`, checked: ids are unique, there are two candidates or more, orders are permutations, `gold`
+/// and `repeat_of` are there, and there are as many as batch.json says.
 pub fn items(dir: &Path, id: &str) -> Result<Vec<Item>, LabelError> {
     let mut items = Vec::new();
     each_item(dir, id, &mut |item, _| items.push(item))?;
@@ -247,7 +241,8 @@ pub fn answer_files(batch: &Path) -> Result<Vec<PathBuf>, LabelError> {
     Ok(names.into_iter().map(|name| batch.join(name)).collect())
 }
 
-/// Calls `each` with every line's number and answer, or why it is none. A last line that is still being written is left out.
+/// Calls `each` with every line's number and answer, or why it is none. A last line that is still being written is left
+/// out.
 pub fn each_answer(path: &Path, each: &mut dyn FnMut(u64, Result<Answer, String>)) -> Result<(), LabelError> {
     let mut lines = Lines::open(path)?;
     while let Some((number, line, ended)) = lines.next_line()? {
@@ -303,7 +298,8 @@ pub fn check_labeler(name: &str) -> Result<(), String> {
     }
 }
 
-/// Whether an answer is known to have been given after another: of equal revisions in files of different tools it counts.
+/// Whether an answer is known to have been given after another: of equal revisions in files of different tools it
+/// counts.
 fn is_newer(answer: &Answer, than: &Answer) -> bool {
     let time = |answer: &Answer| answer.answered_at.as_deref()?.parse::<Timestamp>().ok();
     matches!((time(answer), time(than)), (Some(later), Some(earlier)) if later > earlier)
@@ -406,23 +402,6 @@ pub fn progress_of(labelers_per_item: usize, items: &[Outline], counted: &[Answe
         progress.answered += usize::from(chosen > 0);
     }
     progress
-}
-
-/// What to say of several batches in one directory. Err: two of them have an item of the same id.
-pub fn check_directory<'a>(batches: impl IntoIterator<Item = (&'a str, &'a [Outline])>) -> Result<(), LabelError> {
-    let mut known: HashMap<&str, &str> = HashMap::new();
-    for (batch, items) in batches {
-        for item in items {
-            if let Some(other) = known.insert(&item.id, batch) {
-                return Err(LabelError::Unusable(format!(
-                    "batches {} both have an item {:?}; ids must differ in all batches of a directory",
-                    list(&[other, batch], 2),
-                    item.id
-                )));
-            }
-        }
-    }
-    Ok(())
 }
 
 fn place(path: &Path, line: u64, column: usize, message: String) -> LabelError {

@@ -68,8 +68,8 @@ pub fn inspect(dir: &Path, only: Option<&str>, spec: &QualitySpec) -> Result<Bat
     Ok(BatchesReport { path: dir.into(), batches, progress, quality, next })
 }
 
-/// Drops whom a spec's thresholds give away, and returns the new lines of labelers.jsonl. Thresholds that are all off read
-/// nothing.
+/// Drops whom a spec's thresholds give away, and returns the new lines of labelers.jsonl. Thresholds that are all off
+/// read nothing.
 pub fn drop_by_thresholds(dir: &Path, spec: &QualitySpec, now: &str) -> Result<Vec<LabelerEvent>, LabelError> {
     if *spec == QualitySpec::default() || !dir.is_dir() {
         return Ok(Vec::new());

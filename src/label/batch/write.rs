@@ -6,8 +6,8 @@
 //! let batch = write_batch(dir, &new, &items)?;      // dir/round-0001/{items.jsonl, batch.json}
 //! ```
 //!
-//! Used by the collect stage for training and validation (paper sections 2.1 and 2.3), and by the evaluation of finished
-//! models (sections 3.1 and 3.2), whose candidates have the models' names for sources.
+//! Used by the collect stage for training and validation (paper sections 2.1 and 2.3), and by the evaluation of
+//! finished models (sections 3.1 and 3.2), whose candidates have the models' names for sources.
 
 use super::read::items;
 use super::{BATCH_VERSION, Batch, Candidate, Item, Purpose, Text};
@@ -73,8 +73,8 @@ fn order(seed: u64, id: &str, n: usize, unlike: Option<&[usize]>) -> Vec<usize> 
     order
 }
 
-/// The items of a batch in the order in which they are to be answered. Question `i` gets the id `PREFIX-i` (five digits);
-/// checks get the numbers after the last question's. `prefix` must be unique to the batch.
+/// The items of a batch in the order in which they are to be answered. Question `i` gets the id `PREFIX-i` (five
+/// digits); checks get the numbers after the last question's. `prefix` must be unique to the batch.
 pub fn arrange(seed: u64, prefix: &str, questions: &[Question], checks: &Checks<'_>) -> Vec<Item> {
     let n = questions.len();
     let id = |number: usize| format!("{prefix}-{number:05}");
@@ -130,8 +130,8 @@ fn check(items: &[Item]) -> Result<(), String> {
     Ok(())
 }
 
-/// Writes `dir/ID/items.jsonl` and then `dir/ID/batch.json`, each whole or not at all. A batch that is there already with
-/// the same questions is left alone and returned; one with others is an error: people may have answered it.
+/// Writes `dir/ID/items.jsonl` and then `dir/ID/batch.json`, each whole or not at all. A batch that is there already
+/// with the same questions is left alone and returned; one with others is an error: people may have answered it.
 pub fn write_batch(dir: &Path, new: &NewBatch, items: &[Item]) -> Result<Batch, LabelError> {
     let at = dir.join(&new.id);
     check(items).map_err(|message| LabelError::file(&at, message))?;

@@ -1,9 +1,10 @@
-//! Comma-separated values for spreadsheets: item, query, a, b, .., best, labeler, skip, note. Write the letter of the best
-//! candidate into `best`, or a reason into `skip`, and a name into `labeler`; rows without either are open questions.
+//! Comma-separated values for spreadsheets: item, query, a, b, .., best, labeler, skip, note. Write the letter of the
+//! best candidate into `best`, or a reason into `skip`, and a name into `labeler`; rows without either are open
+//! questions.
 //!
 //! A cell that a spreadsheet would take for a formula goes out behind an apostrophe, and comes back without it.
 
-use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place};
+use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place, same_places};
 use crate::data::formats::{DelimitedRow, DelimitedRows, RowError, named_separator};
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
@@ -49,8 +50,8 @@ pub fn write(all: &[Opened], out: &mut dyn Write) -> Result<usize, Box<dyn std::
     Ok(rows)
 }
 
-/// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point; or by what a first
-/// line such as `sep=;` says, which Excel writes.
+/// A file's rows by commas, or by semicolons, which spreadsheets write where a comma is the decimal point; or by what a
+/// first line such as `sep=;` says, which Excel writes.
 fn open(file: &Path) -> Result<(DelimitedRows, Vec<String>), LabelError> {
     let mut first = None;
     let mut separators = vec![b',', b';', b'\t'];
@@ -169,6 +170,11 @@ fn answer(
     }
     let name = cell(columns.item)?.unwrap_or_default();
     let item = items.get(name.as_str()).ok_or_else(|| format!("item {name:?} is not of this batch"))?;
+    let text_at = |place: usize| {
+        let column = header.iter().position(|name| *name == letter(place))?;
+        std::str::from_utf8(row.cell(column)).ok().map(of_spreadsheet)
+    };
+    same_places(item, text_at)?;
     let labeler = cell(columns.labeler)?.or_else(|| options.labeler.clone()).unwrap_or_default();
     let mut answer = blank(&item.id, labeler);
     answer.note = cell(columns.note)?;

@@ -2,7 +2,7 @@
 //! `annotations`. A task's data are the item's id and texts. An annotation has a result of each control of the labeling
 //! interface, told apart by the control's name: that of `best` (Choices, Pairwise or Ranker) is the answer.
 
-use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place};
+use super::{Found, Importing, Opened, Problems, blank, candidate, letter, place, same_places};
 use crate::data::entries::{Entries, LARGEST_LABEL};
 use crate::label::LabelError;
 use crate::label::batch::{Answer, Item};
@@ -172,24 +172,8 @@ fn task<'a>(bytes: &[u8], items: &BTreeMap<&str, &'a Item>) -> Result<(&'a Item,
     let id =
         id.ok_or("the task has no `data.item`; take the export named JSON, of tasks that `runner labels export` made")?;
     let item = items.get(id).ok_or_else(|| format!("item {id:?} is not of this batch"))?;
-    same_texts(item, task.data.as_ref())?;
+    same_places(item, |place| task.data.as_ref()?.get(&letter(place))?.as_str())?;
     Ok((item, task.annotations.into_iter().chain(task.completions).collect()))
-}
-
-/// Err: a letter does not stand for the candidate that it stands for in the batch, and an answer would be another's.
-fn same_texts(item: &Item, data: Option<&Map<String, Value>>) -> Result<(), String> {
-    for (place, candidate) in item.order.iter().enumerate() {
-        let ours = item.candidates.get(*candidate).map(|c| c.response.text.trim());
-        let theirs = data.and_then(|data| data.get(&letter(place))).and_then(Value::as_str).map(str::trim);
-        if theirs.is_some() && theirs != ours {
-            return Err(format!(
-                "item {:?}: its text {} is not the batch's; export the tasks again",
-                item.id,
-                letter(place)
-            ));
-        }
-    }
-    Ok(())
 }
 
 /// The control whose results are the answers: `best`, else the only one in the file that chooses.

@@ -1,5 +1,6 @@
-//! Batches in other tools' formats, out and back in. Questions go out with their candidates in the order in which they are
-//! to be shown, called a, b, c, ..; answers come back as `answers-NAME.jsonl` beside the batch, each under its item's id.
+//! Batches in other tools' formats, out and back in. Questions go out with their candidates in the order in which they
+//! are to be shown, called a, b, c, ..; answers come back as `answers-NAME.jsonl` beside the batch, each under its
+//! item's id.
 //!
 //! | format | what goes out | an item is known by |
 //! |---|---|---|
@@ -138,6 +139,24 @@ fn candidate(item: &Item, text: &str) -> Result<usize, String> {
     place.map(|place| item.order[place]).ok_or_else(|| format!("{text:?} is not one of a to {last}, or 1 to {count}"))
 }
 
+/// Err: under a letter stands the text of another candidate than in the batch, and an answer by letters would be another's.
+/// Texts that a program has changed in another way are left to it. `written`: the text under each place's letter.
+fn same_places<'t>(item: &Item, written: impl Fn(usize) -> Option<&'t str>) -> Result<(), String> {
+    let texts: Vec<&str> =
+        item.order.iter().filter_map(|c| item.candidates.get(*c)).map(|c| c.response.text.trim()).collect();
+    for (place, ours) in texts.iter().enumerate() {
+        let theirs = written(place).map(str::trim);
+        if theirs.is_some_and(|text| text != *ours && texts.contains(&text)) {
+            let letter = letter(place);
+            return Err(format!(
+                "item {:?}: under {letter} stands the text of another candidate; export again",
+                item.id
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The place at which a candidate is shown.
 fn place(item: &Item, candidate: usize) -> usize {
     item.order.iter().position(|c| *c == candidate).unwrap_or(candidate)
@@ -174,8 +193,8 @@ pub struct Importing {
     pub name: Option<String>,
 }
 
-/// Reads answers to the batch in `dir` and adds those that are new to `answers-NAME.jsonl`. Anything that is wrong with the
-/// file stops the import before anything is written. The same file twice adds nothing.
+/// Reads answers to the batch in `dir` and adds those that are new to `answers-NAME.jsonl`. Anything that is wrong with
+/// the file stops the import before anything is written. The same file twice adds nothing.
 pub fn import(file: &Path, format: Format, dir: &Path, options: &Importing) -> Result<Imported, LabelError> {
     let none = || LabelError::file(dir, "is no batch: it has no batch.json");
     let (_, items) = existing(dir)?.ok_or_else(none)?;
@@ -249,8 +268,8 @@ fn time(answer: &Answer) -> Option<Timestamp> {
     answer.answered_at.as_deref()?.parse().ok()
 }
 
-/// Adds answers to a file. One that differs from the labeler's last answer to the item is a change of mind, and the newest
-/// counts by its time and not by its place in the file.
+/// Adds answers to a file. One that differs from the labeler's last answer to the item is a change of mind, and the
+/// newest counts by its time and not by its place in the file.
 fn add(path: &Path, mut found: Vec<Found>, mut report: ReadReport) -> Result<Imported, LabelError> {
     // Answers without a time keep their places before those with one.
     found.sort_by_key(|found| time(&found.answer));

@@ -1,4 +1,5 @@
-//! The two published formats (docs/labels.md): the paper's label files of token ids, and the comparisons of Stiennon et al.
+//! The two published formats (docs/labels.md): the paper's label files of token ids, and the comparisons of Stiennon et
+//! al.
 //! 2020. They hold answers, not questions: checks and questions without an answer are left out.
 
 use super::{Found, Importing, Opened, Problems, blank};

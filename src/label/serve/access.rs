@@ -1,5 +1,5 @@
-//! Who may ask what: tokens for addresses beyond this machine, hosts and origins against pages of other sites that talk to
-//! this one (CSRF, DNS rebinding), and the headers that keep a browser strict.
+//! Who may ask what: tokens for addresses beyond this machine, hosts and origins against pages of other sites that talk
+//! to this one (CSRF, DNS rebinding), and the headers that keep a browser strict.
 
 use super::Shared;
 use axum::extract::{Request, State};
@@ -15,8 +15,8 @@ use rand_chacha::rand_core::{Rng, SeedableRng};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// Every request to the program behind the pages must carry this header: other sites' forms and images cannot. Asking for the
-/// next item changes something too: it is lent to who asks.
+/// Every request to the program behind the pages must carry this header: other sites' forms and images cannot. Asking
+/// for the next item changes something too: it is lent to who asks.
 pub const OWN_HEADER: &str = "x-runner";
 /// Where programs put the token.
 pub const TOKEN_HEADER: &str = "x-token";

@@ -1,5 +1,5 @@
-//! What the labelers' page asks the server. Labelers choose places; which candidate is where stays here, and so does who
-//! wrote it.
+//! What the labelers' page asks the server. Labelers choose places; which candidate is where stays here, and so does
+//! who wrote it.
 
 use super::Shared;
 use super::board::{AnswerStanding, Board, Next, in_order};
@@ -255,8 +255,8 @@ fn accepted(shared: &Shared, labeler: u32, said: &Said) -> Result<Option<(usize,
     Ok(Some((index, batch, answer)))
 }
 
-/// When the item was shown and answered. The time between them is the steady clock's: where somebody has set the other one
-/// meanwhile, the item counts as shown that long before now.
+/// When the item was shown and answered. The time between them is the steady clock's: where somebody has set the other
+/// one meanwhile, the item counts as shown that long before now.
 fn times(board: &Board, labeler: u32, index: usize) -> (Option<String>, String) {
     let now = jiff::Timestamp::now();
     let text = |t: jiff::Timestamp| t.round(jiff::Unit::Millisecond).unwrap_or(t).to_string();

@@ -1,5 +1,5 @@
-//! What the dashboard asks the server: progress, quality, the run's curve, and the two things a lead can do: drop or restore a
-//! labeler, and stop the run.
+//! What the dashboard asks the server: progress, quality, the run's curve, and the two things a lead can do: drop or
+//! restore a labeler, and stop the run.
 
 use super::Shared;
 use super::api::{HttpRefusal, failed, wrong};

@@ -1,5 +1,5 @@
-//! `runner labels serve`: a page on which several people answer batches at once, and a dashboard for whoever leads them.
-//! The files of the directory are the only state; what the page shows follows from them.
+//! `runner labels serve`: a page on which several people answer batches at once, and a dashboard for whoever leads
+//! them. The files of the directory are the only state; what the page shows follows from them.
 
 mod access;
 mod api;
@@ -178,7 +178,8 @@ impl Server {
         Found { questions, checks, batches: board.progress().len(), problems: board.problems().0.to_vec() }
     }
 
-    /// Serves until `stop` is ready and the last answers are written; requests that are not whole by then get [`GRACE`].
+    /// Serves until `stop` is ready and the last answers are written; requests that are not whole by then get
+    /// [`GRACE`].
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let listener = Patient(tokio::net::TcpListener::from_std(self.listener)?);
         let refresher = tokio::spawn(refresh(Arc::clone(&self.shared)));

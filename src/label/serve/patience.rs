@@ -1,4 +1,5 @@
-//! Connections that keep silent are closed, so that half a request does not hold a place, or the server's end, for ever.
+//! Connections that keep silent are closed, so that half a request does not hold a place, or the server's end, for
+//! ever.
 
 use axum::serve::Listener;
 use std::io;

@@ -12,8 +12,8 @@ pub struct LayerCache {
     pub values: Tensor<4>,
 }
 
-/// Which cache slots a new position may see, those up to its own aside: `real` `[batch, capacity]`, 0 at padding, and the
-/// same as `[batch, 1, 1, capacity]` to add to scores, for devices other than the CPU.
+/// Which cache slots a new position may see, those up to its own aside: `real` `[batch, capacity]`, 0 at padding, and
+/// the same as `[batch, 1, 1, capacity]` to add to scores, for devices other than the CPU.
 #[derive(Debug, Clone)]
 pub struct CacheMask {
     pub real: Tensor<2, Int>,
@@ -59,8 +59,8 @@ impl Gpt2 {
         (hidden, caches)
     }
 
-    /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden state
-    /// `[batch, width]`.
+    /// One cached step. `ids`, `positions`: `[batch, 1]`; `at` is the cache slot written. Returns the final hidden
+    /// state `[batch, width]`.
     pub(super) fn stepped(
         &self,
         ids: Tensor<2, Int>,

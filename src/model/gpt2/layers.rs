@@ -47,8 +47,9 @@ pub struct Block {
     pub mlp_proj: Linear,
 }
 
-/// GPT-2's dropout for one training pass: of embeddings, attention weights and both residual branches. Masks are drawn on
-/// the host from a stream of the caller's, so that they are the same on every device and for every number of threads.
+/// GPT-2's dropout for one training pass: of embeddings, attention weights and both residual branches. Masks are drawn
+/// on the host from a stream of the caller's, so that they are the same on every device and for every number of
+/// threads.
 #[derive(Debug)]
 pub struct Dropout {
     probability: f64,

@@ -74,8 +74,8 @@ impl Gpt2 {
         batch.spread(self.forward(batch, None, None)).reshape([b, t, self.wte.dims()[1]])
     }
 
-    /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position. What the last block
-    /// does after its attention is done there only: nobody reads it elsewhere.
+    /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position. What the last
+    /// block does after its attention is done there only: nobody reads it elsewhere.
     pub fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2> {
         self.forward(batch, Some(positions), None)
     }

@@ -1,5 +1,5 @@
-//! The fused operations inside a gradient graph: each keeps what its backward pass reads, and computes only the gradients
-//! that somebody asked for.
+//! The fused operations inside a gradient graph: each keeps what its backward pass reads, and computes only the
+//! gradients that somebody asked for.
 
 use super::CpuOps;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;

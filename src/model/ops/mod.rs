@@ -54,9 +54,9 @@ pub fn token_logprobs(hidden: Tensor<2>, wte: Tensor<2>, targets: Tensor<1, Int>
     plain::token_logprobs(hidden, wte, targets, temperature)
 }
 
-/// One token per row from softmax(hidden · wteᵀ / temperature): the first whose cumulative probability exceeds its row's
-/// uniform number. `[rows, width]`, `[vocab, width]`, `[rows]` -> tokens `[rows, 1]`, their log-probabilities `[rows, 1]`
-/// and the distributions' entropies in nats `[rows, 1]`.
+/// One token per row from softmax(hidden · wteᵀ / temperature): the first whose cumulative probability exceeds its
+/// row's uniform number. `[rows, width]`, `[vocab, width]`, `[rows]` -> tokens `[rows, 1]`, their log-probabilities
+/// `[rows, 1]` and the distributions' entropies in nats `[rows, 1]`.
 pub fn draw(
     hidden: Tensor<2>,
     wte: Tensor<2>,
@@ -79,7 +79,8 @@ pub fn draw(
 pub enum BatchRows {
     /// One after the other without their padding; `[batch]` numbers of tokens. The CPU's.
     Packed(Tensor<1, Int>),
-    /// All of the same length; `[batch, 1, time, time]` to add to attention scores: 0 where key ≤ query and the key is real.
+    /// All of the same length; `[batch, 1, time, time]` to add to attention scores: 0 where key ≤ query and the key is
+    /// real.
     Padded(Tensor<4>),
 }
 
@@ -158,7 +159,8 @@ pub fn attention_weights(q: Tensor<4>, k: Tensor<4>, bias: Tensor<4>) -> Tensor<
     softmax((q * (head as f64).powf(-0.5)).matmul(k.swap_dims(2, 3)) + bias, 3)
 }
 
-/// The same functions of the backend's own operations: what devices other than the CPU use, and what tests compare with.
+/// The same functions of the backend's own operations: what devices other than the CPU use, and what tests compare
+/// with.
 mod plain {
     use super::*;
 

@@ -1,8 +1,8 @@
 //! The metrics of two runs beside each other: difference, interval, p value, verdict.
 //!
-//! One directory on each side: over the held-out queries, paired where both used the same ones (bootstrap). Several seeds on a
-//! side: over seeds, each one number (Welch's t-test). Measures of texts and shares have an interval of their own on each
-//! side; the difference's is sqrt(half-width A² + half-width B²).
+//! One directory on each side: over the held-out queries, paired where both used the same ones (bootstrap). Several
+//! seeds on a side: over seeds, each one number (Welch's t-test). Measures of texts and shares have an interval of
+//! their own on each side; the difference's is sqrt(half-width A² + half-width B²).
 
 use super::super::tables::{gains, metric_of};
 use super::MetricDifference;

@@ -1,8 +1,8 @@
 //! Comparison of results directories: spec differences first, then metrics with intervals and a verdict.
 //!
-//! Directories whose specs differ in nothing but the seed are seeds of one experiment. Where some experiment is there with
-//! several seeds, experiments are compared over seeds; otherwise each further directory with the first, over held-out queries.
-//! The seeds of one experiment by themselves have a mean and an interval.
+//! Directories whose specs differ in nothing but the seed are seeds of one experiment. Where some experiment is there
+//! with several seeds, experiments are compared over seeds; otherwise each further directory with the first, over
+//! held-out queries. The seeds of one experiment by themselves have a mean and an interval.
 
 mod metrics;
 pub mod paper;

@@ -28,8 +28,8 @@ pub struct AgainstPaper {
     pub note: String,
 }
 
-/// Compares all tables of a run or suite with the paper's values in them. "Outside" (and exit code 1) is a value whose 95%
-/// interval does not hold the paper's and that is further from it than `tolerance`, in the row's unit.
+/// Compares all tables of a run or suite with the paper's values in them. "Outside" (and exit code 1) is a value whose
+/// 95% interval does not hold the paper's and that is further from it than `tolerance`, in the row's unit.
 pub fn against_paper(dir: &Path, format: Format, tolerance: f64) -> Result<WrittenComparison, ResultsError> {
     if !tolerance.is_finite() || tolerance < 0.0 {
         return Err(ResultsError::Usage(format!("the tolerance must be a number from 0 up, not {tolerance}")));

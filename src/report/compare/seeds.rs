@@ -1,4 +1,5 @@
-//! The seeds of one experiment: every metric's mean over seeds with its interval, which is what one run at one seed cannot say.
+//! The seeds of one experiment: every metric's mean over seeds with its interval, which is what one run at one seed
+//! cannot say.
 
 use super::super::formats::{Format, csv_line, in_columns, markdown_line};
 use super::super::tables::show;

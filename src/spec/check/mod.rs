@@ -86,8 +86,8 @@ fn on_the_hub(
     }
 }
 
-/// A source has a name that the catalogue knows, and is for the part of the spec that asks for it. Mistakes of a user's own
-/// sources.toml are reported by the command itself.
+/// A source has a name that the catalogue knows, and is for the part of the spec that asks for it. Mistakes of a user's
+/// own sources.toml are reported by the command itself.
 pub(in crate::spec) fn source_is_known(key: &'static str, name: &str, wanted: SourceUse) -> Option<Finding> {
     let (message, hint) = Catalogue::current().ok()?.refusal(name, wanted)?;
     hinted(&[key], message, hint)

@@ -15,8 +15,8 @@ fn paths_are_found_beside_the_spec() -> Outcome {
     Ok(())
 }
 
-/// biome #11873: the base's `path = "docs.txt"` was looked for where the program runs and beside the child, where another
-/// file of that name was read without a word.
+/// biome #11873: the base's `path = "docs.txt"` was looked for where the program runs and beside the child, where
+/// another file of that name was read without a word.
 #[test]
 fn a_path_belongs_to_the_file_that_wrote_it() -> Outcome {
     let dir = tempfile::tempdir()?;

@@ -203,8 +203,8 @@ fn resolved_default_loads_to_itself() -> Outcome {
     Ok(())
 }
 
-/// The bodies of issue 12: `--set labeler.path=FILE` of a spec with recorded labels was refused by the numbers and kinds of a
-/// smoke profile that nobody had asked for.
+/// The bodies of issue 12: `--set labeler.path=FILE` of a spec with recorded labels was refused by the numbers and
+/// kinds of a smoke profile that nobody had asked for.
 const RECORDED: &str = "labeler = { kind = \"recorded\", path = \"\" }\ncollect.labels = 512\n[profile.smoke]\nlabeler.kind = \"simulated\"\ncollect = { schedule = \"online\", labels = 320, initial = 256 }\n";
 
 #[test]

@@ -11,14 +11,14 @@ pub enum CollectSchedule {
     Direct,
     /// All labels on samples of ρ; the reward model is trained once.
     Offline,
-    /// In rounds: labels on samples of ρ, a reward model from them, PPO for a part of the episodes; then labels on samples
-    /// of π, a new reward model from all labels, the next part; and so on (paper section 4.1 recommends it).
+    /// In rounds: labels on samples of ρ, a reward model from them, PPO for a part of the episodes; then labels on
+    /// samples of π, a new reward model from all labels, the next part; and so on (paper section 4.1 recommends it).
     Batched,
-    /// Labels on samples of π while it is trained, most of them early; the reward model is trained before the first episode
-    /// and again `retrain` times (paper section 2.3).
+    /// Labels on samples of π while it is trained, most of them early; the reward model is trained before the first
+    /// episode and again `retrain` times (paper section 2.3).
     Online,
-    /// No RL: π is the supervised model, and the reference is what it was fine-tuned from. Recorded and simulated labels
-    /// train a reward model all the same, which then scores both.
+    /// No RL: π is the supervised model, and the reference is what it was fine-tuned from. Recorded and simulated
+    /// labels train a reward model all the same, which then scores both.
     None,
 }
 

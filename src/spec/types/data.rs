@@ -109,8 +109,8 @@ pub struct DataSpec {
     pub lines: Option<TextLines>,
     #[serde(skip_serializing_if = "ColumnsSpec::is_empty")]
     pub columns: ColumnsSpec,
-    /// Records that make one document, in their order: for files of one sentence per record. Punctuation that stands apart
-    /// from its word, as in BookCorpus, closes up.
+    /// Records that make one document, in their order: for files of one sentence per record. Punctuation that stands
+    /// apart from its word, as in BookCorpus, closes up.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 2, max = 10000))]
     pub join: Option<usize>,

@@ -13,7 +13,8 @@ pub struct GuardsSpec {
     /// Stop when the batch's KL exceeds this many times the target (adaptive schedule).
     #[schemars(range(min = 1.0, max = 1000000.0))]
     pub kl_times_target: f64,
-    /// Stop when the batch's KL falls below minus this many nats; in batches of fewer responses than ln(10⁹) / this, below
+    /// Stop when the batch's KL falls below minus this many nats; in batches of fewer responses than ln(10⁹) / this,
+    /// below
     /// -ln(10⁹) / responses, which chance does once in 10⁹ updates.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub negative_kl: f64,

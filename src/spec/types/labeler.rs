@@ -99,8 +99,8 @@ pub struct LabelerSpec {
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Human: the directory of batches (docs/batches.md), made where it is missing; in a profile that does not say another one,
-    /// with `-PROFILE` after it.
+    /// Human: the directory of batches (docs/batches.md), made where it is missing; in a profile that does not say
+    /// another one, with `-PROFILE` after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
     /// Human: how questions are asked and answers are used.
@@ -108,7 +108,8 @@ pub struct LabelerSpec {
     pub human: Option<HumanSpec>,
     /// Simulated: what the labelers care for, and how much they differ.
     pub simulated: SimulatedSpec,
-    /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars 1-5).
+    /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars
+    /// 1-5).
     pub reviews: DataSpec,
     pub classifier: ClassifierSpec,
 }
@@ -195,8 +196,8 @@ impl Default for HumanSpec {
     }
 }
 
-/// Simulated labelers. Each takes the candidate with the largest sum of weight · standardised quality (mean 0, deviation 1
-/// over all candidates of all comparisons), position bias and noise.
+/// Simulated labelers. Each takes the candidate with the largest sum of weight · standardised quality (mean 0,
+/// deviation 1 over all candidates of all comparisons), position bias and noise.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SimulatedSpec {
@@ -215,8 +216,8 @@ pub struct SimulatedSpec {
     /// Added to the candidate that is shown first; the order is random for every answer.
     #[schemars(range(min = -1000.0, max = 1000.0))]
     pub position_bias: f64,
-    /// Scale of the Gumbel noise that each labeler adds to each candidate: choices are a softmax at this temperature. At 0
-    /// all labelers are one.
+    /// Scale of the Gumbel noise that each labeler adds to each candidate: choices are a softmax at this temperature.
+    /// At 0 all labelers are one.
     #[schemars(range(min = 0.0, max = 1000.0))]
     pub temperature: f64,
 }

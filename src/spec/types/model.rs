@@ -135,8 +135,8 @@ pub struct PretrainSpec {
     #[schemars(range(min = 0.0, max = 1.0))]
     pub lr: f64,
     pub warmup_steps: usize,
-    /// Write each document's summary after it, as the task asks for it (prefix, text, suffix, summary). GPT-2 knows "TL;DR:"
-    /// from the web's pages; a model made here has seen nothing else.
+    /// Write each document's summary after it, as the task asks for it (prefix, text, suffix, summary). GPT-2 knows
+    /// "TL;DR:" from the web's pages; a model made here has seen nothing else.
     pub summaries: bool,
 }
 

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PolicySpec {
-    /// A named source of a policy that is given instead of trained, such as `released/sentiment/policy`: it is evaluated beside ρ.
+    /// A named source of a policy that is given instead of trained, such as `released/sentiment/policy`: it is
+    /// evaluated beside ρ.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The same by a directory: `models/policy` of a run, what `runner import` wrote, or a TensorFlow checkpoint's.

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardSpec {
-    /// A named source of a reward model that is given instead of trained, such as `released/sentiment/reward_model`: no labels
-    /// are asked for, and no r_s is trained.
+    /// A named source of a reward model that is given instead of trained, such as `released/sentiment/reward_model`: no
+    /// labels are asked for, and no r_s is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The same by a directory: `models/reward` of a run, what `runner import` wrote, or a TensorFlow checkpoint's.

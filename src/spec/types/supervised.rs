@@ -16,8 +16,8 @@ pub enum SupervisedOn {
     Summaries,
 }
 
-/// Supervised fine-tuning of ρ before anything else, with Adam, cosine decay to 0 and a sweep of learning rates: the one with the lowest validation
-/// loss is kept (paper section 3.2).
+/// Supervised fine-tuning of ρ before anything else, with Adam, cosine decay to 0 and a sweep of learning rates: the
+/// one with the lowest validation loss is kept (paper section 3.2).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct SupervisedSpec {

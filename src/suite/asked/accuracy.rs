@@ -1,6 +1,6 @@
-//! Which summaries are accurate (paper table 8): a form for people, `asked/accuracy.csv`, with a row for every summary to
-//! judge, in a random order and without the writer's name. Whoever judges fills the column `accurate` with yes or no; further
-//! judges fill copies named `accuracy-NAME.csv`, and the majority counts. No program judges this.
+//! Which summaries are accurate (paper table 8): a form for people, `asked/accuracy.csv`, with a row for every summary
+//! to judge, in a random order and without the writer's name. Whoever judges fills the column `accurate` with yes or
+//! no; further judges fill copies named `accuracy-NAME.csv`, and the majority counts. No program judges this.
 
 use super::writers::{ReadyMember, TextSource};
 use super::{Asking, QuestionStanding};

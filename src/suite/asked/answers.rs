@@ -67,7 +67,8 @@ pub fn ask(
     read(&asking.batches, id)
 }
 
-/// The questions of a batch and the answers that count: of each labeler the last revision, of labelers who are not dropped.
+/// The questions of a batch and the answers that count: of each labeler the last revision, of labelers who are not
+/// dropped.
 pub fn read(batches: &Path, id: &str) -> Result<Answered, StageError> {
     let at = batches.join(id);
     let Some((batch, items)) = existing(&at)? else {

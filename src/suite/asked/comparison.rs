@@ -1,6 +1,6 @@
-//! Which of two models' texts readers prefer (paper section 3, tables 1 and 5): 2-way items show a text of each, 4-way items
-//! two of each; the majority of an item's answers decides it. "Humans preferred copies" (section 4.3), so how much each
-//! side copies is counted beside.
+//! Which of two models' texts readers prefer (paper section 3, tables 1 and 5): 2-way items show a text of each, 4-way
+//! items two of each; the majority of an item's answers decides it. "Humans preferred copies" (section 4.3), so how
+//! much each side copies is counted beside.
 
 use super::answers::{Answered, ask};
 use super::judges::copied;

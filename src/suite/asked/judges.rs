@@ -1,5 +1,5 @@
-//! Simulated readers of finished models' texts: the same rule as of simulated labelers (label/simulated.rs), with an order of
-//! its own for every answer. What they say is no evidence about people.
+//! Simulated readers of finished models' texts: the same rule as of simulated labelers (label/simulated.rs), with an
+//! order of its own for every answer. What they say is no evidence about people.
 
 use super::writers::ReadyMember;
 use super::{Asking, input};
@@ -27,8 +27,8 @@ pub fn copied(source: &str, text: &str) -> f64 {
     novelty(source, text).ngram4.map_or(0.0, |new| 1.0 - new)
 }
 
-/// `asking.settings.labelers` answers to every item. Items stand in the order of the desk's queries, and `place[i]` is the
-/// query of item `i`.
+/// `asking.settings.labelers` answers to every item. Items stand in the order of the desk's queries, and `place[i]` is
+/// the query of item `i`.
 pub fn answers(
     asking: &Asking<'_>,
     desk: &ReadyMember<'_>,

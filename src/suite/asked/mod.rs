@@ -1,6 +1,6 @@
-//! What a suite asks readers: which of two models' texts is better (tables 1 and 5), which of four samples of ρ (table 9),
-//! whether a summary is accurate (table 8). Questions and answers are files of the batch format (label/batch), whoever
-//! answers, so that a table can be made again from them alone.
+//! What a suite asks readers: which of two models' texts is better (tables 1 and 5), which of four samples of ρ (table
+//! 9), whether a summary is accurate (table 8). Questions and answers are files of the batch format (label/batch),
+//! whoever answers, so that a table can be made again from them alone.
 
 pub mod accuracy;
 pub mod agreement;

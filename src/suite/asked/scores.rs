@@ -1,5 +1,5 @@
-//! Scores of every model's texts under every reward model of a task: the authors' r on ours, ours on theirs. A policy that only its
-//! own r likes has learned that r's mistakes.
+//! Scores of every model's texts under every reward model of a task: the authors' r on ours, ours on theirs. A policy
+//! that only its own r likes has learned that r's mistakes.
 
 use super::writers::{ReadyMember, RewardJudge, TextSource};
 use crate::context::StageError;

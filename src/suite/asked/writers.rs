@@ -1,5 +1,5 @@
-//! The texts that readers compare: of a member's policy, of ρ, lead-3 and the reference summaries, for the same held-out
-//! queries. Models' texts are sampled once and cached by what they depend on.
+//! The texts that readers compare: of a member's policy, of ρ, lead-3 and the reference summaries, for the same
+//! held-out queries. Models' texts are sampled once and cached by what they depend on.
 
 use super::input;
 use crate::context::{Context, StageError};

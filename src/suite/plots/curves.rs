@@ -38,7 +38,8 @@ fn band(results: &SuiteResults, name: &str, judge: crate::results::Judge) -> Ban
         .collect()
 }
 
-/// What of the paper stands behind a member of this label: its curve, or where it ended if ours are too short to share an axis.
+/// What of the paper stands behind a member of this label: its curve, or where it ended if ours are too short to share
+/// an axis.
 fn of_paper(results: &SuiteResults, label: &str, end: f64) -> Vec<CurvePoint> {
     if results.suite.makes != Makes::Figure2MockCurves {
         return Vec::new();

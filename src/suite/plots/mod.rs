@@ -1,6 +1,6 @@
 //! Plots over the members and seeds of a suite: figure 2 with mean and range over seeds, figure 3 as a sweep beside the
-//! closed-form optimum, figures 5 to 7 of each task, the win rates of tables 1 and 5 and of figure 4; the paper's beside or
-//! behind ours wherever its numbers are recorded.
+//! closed-form optimum, figures 5 to 7 of each task, the win rates of tables 1 and 5 and of figure 4; the paper's
+//! beside or behind ours wherever its numbers are recorded.
 
 mod curves;
 mod frontier;

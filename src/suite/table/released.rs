@@ -1,5 +1,6 @@
-//! The authors' released models beside ours: scores of zero-shot, of their policy and of ours under each reward model, KL, length,
-//! copying, ROUGE; and which texts readers prefer. The paper has no such table, so no value of it stands here.
+//! The authors' released models beside ours: scores of zero-shot, of their policy and of ours under each reward model,
+//! KL, length, copying, ROUGE; and which texts readers prefer. The paper has no such table, so no value of it stands
+//! here.
 
 use super::{Measured, absent, described, made, win_rate};
 use crate::metric::interval::mean_interval;

@@ -1,5 +1,5 @@
-//! Tables 4 and 7 and figures 5 to 7: what the summaries of a suite's members are like, beside those of ρ, lead-3 and people, from
-//! the members' own evaluations.
+//! Tables 4 and 7 and figures 5 to 7: what the summaries of a suite's members are like, beside those of ρ, lead-3 and
+//! people, from the members' own evaluations.
 
 use super::{Measured, absent, made};
 use crate::metric::interval::wilson;

@@ -99,7 +99,8 @@ fn items<'c>(found: &'c [&Compared]) -> impl Iterator<Item = (&'c str, Winner)> 
     found.iter().flat_map(|c| c.decided.iter().map(|d| (d.context.as_str(), d.winner)))
 }
 
-/// The interval is the wider of Wilson's and the bootstrap's: items of one context at several seeds are not independent.
+/// The interval is the wider of Wilson's and the bootstrap's: items of one context at several seeds are not
+/// independent.
 fn rate(names: &Names, found: &[&Compared]) -> Row {
     let WinRate { a, b, ties, share, wilson, bootstrap } = win_rate(items(found), 0);
     let (low, high) = if bootstrap.1 - bootstrap.0 > wilson.1 - wilson.0 { bootstrap } else { wilson };

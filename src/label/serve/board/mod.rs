@@ -1,7 +1,8 @@
 //! What the server knows of a directory of batches: items without their texts, answers, and who has which item now.
 //!
-//! A labeler gets one item at a time, on lease: nobody else gets it until it is answered or the lease is over, unless it wants
-//! more than one answer. Checks (gold items and repeats) go to every labeler at even intervals, whoever else has them.
+//! A labeler gets one item at a time, on lease: nobody else gets it until it is answered or the lease is over, unless
+//! it wants more than one answer. Checks (gold items and repeats) go to every labeler at even intervals, whoever else
+//! has them.
 
 mod leases;
 mod progress;
