@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn a_name_is_no_formula_in_a_spreadsheet_and_a_negative_number_is_one() {
-        let text = csv(&table("t", "T", vec![row("=1+1", "r", "m", (-0.5, -1.0, 2.0), 3, &[1], "")]));
+        let text = csv_text(&table("t", "T", vec![row("=1+1", "r", "m", (-0.5, -1.0, 2.0), 3, &[1], "")]));
         assert!(text.contains(",'=1+1,") && text.contains(",-0.5,-1,2,"), "{text}");
     }
 
