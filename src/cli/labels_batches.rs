@@ -10,6 +10,7 @@ use crate::label::batch::status::{BatchesReport, agreement_markdown, agreement_t
 use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::label::serve::{Found, ServeOptions, Server};
 use crate::printed::for_terminal;
+use crate::results::file;
 use crate::results::stops::now;
 use crate::spec::{QualitySpec, did_you_mean};
 use clap::{Args, ValueEnum};
@@ -157,7 +158,7 @@ fn labelers(dir: &Path) -> Result<BTreeSet<String>, LabelError> {
 
 /// `labeler.human.quality` of the run in a results directory; off where that has none.
 fn thresholds(results: &Path) -> QualitySpec {
-    let text = std::fs::read_to_string(results.join("spec.toml")).unwrap_or_default();
+    let text = std::fs::read_to_string(results.join(file::SPEC)).unwrap_or_default();
     let spec: toml::Table = text.parse().unwrap_or_default();
     let spec = toml::Value::Table(spec);
     let found = ["labeler", "human", "quality"].iter().try_fold(&spec, |at, key| at.get(key)).cloned();

@@ -4,7 +4,7 @@
 use super::run::screen_width;
 use crate::context::progress::short;
 use crate::report::formats::{fitted, in_columns};
-use crate::results::{Progress, State};
+use crate::results::{Progress, State, file};
 use crate::spec::shipped;
 use crate::store::input::read_to_string;
 use crate::store::lock::holder;
@@ -129,7 +129,7 @@ struct Found {
 
 impl Found {
     fn read(root: &Path, path: &Path) -> Option<Self> {
-        let text = read_to_string(&path.join("manifest.json")).ok()?;
+        let text = read_to_string(&path.join(file::MANIFEST)).ok()?;
         let manifest: Value = serde_json::from_str(&text).unwrap_or_default();
         let field = |name: &str| match &manifest[name] {
             Value::Null => "-".to_string(),

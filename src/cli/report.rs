@@ -2,7 +2,7 @@
 
 use crate::report;
 use crate::report::formats::{Format, write};
-use crate::results::{Results, ResultsError, Table};
+use crate::results::{Results, ResultsError, Table, file};
 use crate::suite::results::SuiteResults;
 use crate::suite::{draw, table};
 use clap::Args;
@@ -34,7 +34,7 @@ pub fn report(args: &ReportArgs) -> i32 {
         if let Err(e) = drawn {
             return failed(&e, 1);
         }
-        println!("{}", args.dir.join("report.html").display());
+        println!("{}", args.dir.join(file::REPORT).display());
         0
     } else {
         match chosen(tables, args.table.as_deref()) {
@@ -57,7 +57,7 @@ fn failed(error: &ResultsError, code: i32) -> i32 {
 }
 
 fn is_suite(dir: &Path) -> bool {
-    dir.join("suite.toml").exists()
+    dir.join(file::SUITE).exists()
 }
 
 /// All tables of a directory as it is now, and the damaged files that they lack.

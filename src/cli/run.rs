@@ -6,7 +6,7 @@ use crate::context::{StageError, signal};
 use crate::printed::for_terminal;
 use crate::report::compare::compare;
 use crate::report::formats::{Format, on_screen, wrapped};
-use crate::results::{Outcome, Table, read_json};
+use crate::results::{Outcome, Table, file, read_json};
 use crate::run::log::LogFile;
 use crate::run::place::{default_out, results_name};
 use crate::run::{Ended, Place, RunSettings, Session, SuiteEnded, panics, signals};
@@ -247,7 +247,7 @@ fn print_ended(ended: &Ended, table: Option<&str>) {
         table.into_iter().for_each(|id| print_table(&ended.out, id));
         eprintln!("\n{}", wrapped(result, screen_width()).join("\n"));
     }
-    eprintln!("report: {}", ended.out.join("report.html").display());
+    eprintln!("report: {}", ended.out.join(file::REPORT).display());
 }
 
 /// Members and questions that are not done, how many are, and the suite's first table with what it says.
@@ -266,7 +266,7 @@ fn print_suite(SuiteEnded { ended, manifest, table }: &SuiteEnded) {
     if let Some(result) = &ended.result {
         table.iter().for_each(|id| print_table(&ended.out, id));
         eprintln!("\n{}", wrapped(result, screen_width()).join("\n"));
-        eprintln!("report: {}", ended.out.join("report.html").display());
+        eprintln!("report: {}", ended.out.join(file::REPORT).display());
     }
 }
 

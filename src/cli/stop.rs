@@ -2,6 +2,7 @@
 
 use super::labels_batches::user;
 use super::model::{CommandFailure, exit_code};
+use crate::results::file;
 use crate::results::stops::{StopAnswer, StopRequest, ask, now, requested, stop_file};
 use crate::store::lock::is_held;
 use clap::Args;
@@ -29,8 +30,8 @@ pub fn stop(args: &StopArgs) -> i32 {
 
 fn run(args: &StopArgs) -> Result<(), CommandFailure> {
     let dir = args.dir.display();
-    let suite = args.dir.join("suite.toml").is_file();
-    if !suite && !args.dir.join("spec.toml").is_file() {
+    let suite = args.dir.join(file::SUITE).is_file();
+    if !suite && !args.dir.join(file::SPEC).is_file() {
         return Err(CommandFailure::Input(format!(
             "{dir} is no results directory (it has no spec.toml); give the one of the run"
         )));

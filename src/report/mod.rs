@@ -15,7 +15,7 @@ mod text_tables;
 pub(crate) mod theme;
 pub mod wide;
 
-use crate::results::{Results, ResultsError, Table, write_atomic};
+use crate::results::{Results, ResultsError, Table, file, write_atomic};
 use formats::Format;
 use std::fs;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub fn draw(dir: &Path) -> Result<(), ResultsError> {
         }
     }
     let page = html::page(&results, &tables, &drawn);
-    write_atomic(&dir.join("report.html"), page.as_bytes())
+    write_atomic(&dir.join(file::REPORT), page.as_bytes())
 }
 
 #[cfg(test)]
@@ -68,11 +68,11 @@ pub(crate) mod tests {
     pub(crate) fn fake(dir: &Path, shift: f64) {
         let put = |name: &str, text: String| write_atomic(&dir.join(name), text.as_bytes()).unwrap();
         put(
-            "spec.toml",
+            file::SPEC,
             "spec_version = 1\nname = \"fake\"\nseed = 1\n\n[task]\npreset = \"sentiment\"\n\n[policy]\nlr = 1e-4\n"
                 .into(),
         );
-        put("manifest.json", json!({"name": "fake <b>", "state": "done", "program_version": "0.1.0", "git_commit": "abc",
+        put(file::MANIFEST, json!({"name": "fake <b>", "state": "done", "program_version": "0.1.0", "git_commit": "abc",
             "device": "cpu (flex)", "seeds": [1], "runs": ["direct", "offline_512"], "started_at": "2026-01-01T00:00:00Z",
             "stages": [{"run": null, "stage": "pretrain", "key": "0123456789abcdef", "seconds": 61.5, "cached": false}],
             "peak_memory_bytes": 734003200}).to_string());
@@ -155,7 +155,7 @@ pub(crate) mod tests {
         let dir = temporary.path();
         fake_summaries(dir);
         draw(dir).unwrap();
-        let page = fs::read_to_string(dir.join("report.html")).unwrap();
+        let page = fs::read_to_string(dir.join(file::REPORT)).unwrap();
         assert!(page.contains("><mark>My &lt;brother&gt; broke my</mark>, well, bike<"), "{page}");
         for plot in ["novelty", "copied_from"] {
             let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
@@ -171,7 +171,7 @@ pub(crate) mod tests {
         let dir = temporary.path();
         fake(dir, 0.0);
         draw(dir).unwrap();
-        let page = fs::read_to_string(dir.join("report.html")).unwrap();
+        let page = fs::read_to_string(dir.join(file::REPORT)).unwrap();
         assert!(!page.contains("<script>") && page.contains("&lt;script&gt;") && page.contains("fake &lt;b&gt;"));
         for plot in ["figure2", "figure3", "kl"] {
             let svg = fs::read_to_string(dir.join(format!("plots/{plot}.svg"))).unwrap();
@@ -181,7 +181,7 @@ pub(crate) mod tests {
         assert!(table.rows.iter().all(|row| row.paper.is_none() && row.paper_note == crate::results::NOT_RECORDED));
         let before = page;
         draw(dir).unwrap();
-        assert_eq!(before, fs::read_to_string(dir.join("report.html")).unwrap());
+        assert_eq!(before, fs::read_to_string(dir.join(file::REPORT)).unwrap());
     }
 
     #[test]
@@ -189,11 +189,11 @@ pub(crate) mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path();
         fake(dir, 0.0);
-        fs::remove_file(dir.join("manifest.json")).unwrap();
+        fs::remove_file(dir.join(file::MANIFEST)).unwrap();
         fs::write(dir.join("runs/direct/metrics.jsonl"), "{}\nnonsense\n").unwrap();
         fs::remove_file(dir.join("runs/direct/evaluation.json")).unwrap();
         draw(dir).unwrap();
-        let page = fs::read_to_string(dir.join("report.html")).unwrap();
+        let page = fs::read_to_string(dir.join(file::REPORT)).unwrap();
         assert!(page.contains("manifest.json is not there") && page.contains("metrics.jsonl:2"), "{page}");
         assert!(page.contains("offline_512"));
     }
@@ -237,8 +237,8 @@ pub(crate) mod tests {
         let temporary = tempfile::tempdir().unwrap();
         let dir = temporary.path();
         fake(dir, 0.0);
-        let text = fs::read_to_string(dir.join("manifest.json")).unwrap();
-        fs::write(dir.join("manifest.json"), text.replace("\"done\"", "\"running\"")).unwrap();
+        let text = fs::read_to_string(dir.join(file::MANIFEST)).unwrap();
+        fs::write(dir.join(file::MANIFEST), text.replace("\"done\"", "\"running\"")).unwrap();
         let state = || Results::load(dir).unwrap().manifest.unwrap().state;
         assert_eq!(state(), State::Interrupted);
         let _lock = crate::store::lock::Lock::acquire(dir).unwrap().unwrap();
@@ -249,7 +249,7 @@ pub(crate) mod tests {
     fn an_empty_directory_has_a_page_and_no_directory_is_an_error() {
         let temporary = tempfile::tempdir().unwrap();
         draw(temporary.path()).unwrap();
-        assert!(temporary.path().join("report.html").exists());
+        assert!(temporary.path().join(file::REPORT).exists());
         assert!(draw(&temporary.path().join("nowhere")).is_err());
     }
 }

@@ -4,7 +4,7 @@ use super::manifest::{Manifest, State};
 use super::metrics::{name, number, read_metrics};
 use super::read::{self, ResultsError};
 use super::stops::StopRecord;
-use super::{Evaluation, Rounds, Sample};
+use super::{Evaluation, Rounds, Sample, file};
 use crate::spec::Spec;
 use serde_json::{Map, Value};
 use std::fs;
@@ -64,8 +64,8 @@ impl Results {
             return Err(ResultsError::NotResults { path: dir.to_owned(), message });
         }
         let mut missing = Gaps::default();
-        let spec = keep(dir, &dir.join("spec.toml"), read::read_text, &mut missing);
-        let mut manifest: Option<Manifest> = keep(dir, &dir.join("manifest.json"), read::read_json, &mut missing);
+        let spec = keep(dir, &dir.join(file::SPEC), read::read_text, &mut missing);
+        let mut manifest: Option<Manifest> = keep(dir, &dir.join(file::MANIFEST), read::read_json, &mut missing);
         if let Some(manifest) = &mut manifest {
             manifest.state = manifest.state.now(dir);
         }
@@ -77,22 +77,22 @@ impl Results {
             let (done, rl) = (results.is_done(), results.spec_of(&name).is_none_or(|s| s.has_rl()));
             let due = |due: bool, file: &str| home.join(file).exists() || due;
             let run = Run {
-                metrics: match due(done && rl, "metrics.jsonl") {
-                    true => keep(dir, &home.join("metrics.jsonl"), read_metrics, &mut missing),
+                metrics: match due(done && rl, file::METRICS) {
+                    true => keep(dir, &home.join(file::METRICS), read_metrics, &mut missing),
                     false => None,
                 }
                 .unwrap_or_default(),
-                samples: match due(done, "samples.jsonl") {
-                    true => keep(dir, &home.join("samples.jsonl"), read::read_jsonl, &mut missing),
+                samples: match due(done, file::SAMPLES) {
+                    true => keep(dir, &home.join(file::SAMPLES), read::read_jsonl, &mut missing),
                     false => None,
                 }
                 .unwrap_or_default(),
-                evaluation: match due(done, "evaluation.json") {
-                    true => keep(dir, &home.join("evaluation.json"), read::read_json, &mut missing),
+                evaluation: match due(done, file::EVALUATION) {
+                    true => keep(dir, &home.join(file::EVALUATION), read::read_json, &mut missing),
                     false => None,
                 },
-                rounds: match due(false, "rounds.json") {
-                    true => keep(dir, &home.join("rounds.json"), read::read_json, &mut missing),
+                rounds: match due(false, file::ROUNDS) {
+                    true => keep(dir, &home.join(file::ROUNDS), read::read_json, &mut missing),
                     false => None,
                 },
                 name,
@@ -105,7 +105,7 @@ impl Results {
         if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
             results.runs.iter().for_each(|run| whole(dir, run, results.spec_of(&run.name).as_ref(), &mut missing));
         }
-        let stops = dir.join("stops.jsonl");
+        let stops = dir.join(file::STOPS);
         let stops = match stops.exists() {
             true => keep(dir, &stops, read::read_jsonl, &mut missing).unwrap_or_default(),
             false => Vec::new(),
@@ -219,7 +219,7 @@ pub fn unlike_the_paper(spec: &Spec) -> Vec<String> {
 
 /// Of a run that is done: what lacks of the files that its tables and curves are made of.
 fn whole(dir: &Path, run: &Run, spec: Option<&Spec>, missing: &mut Gaps) {
-    let (evaluation, metrics) = ("evaluation.json", "metrics.jsonl");
+    let (evaluation, metrics) = (file::EVALUATION, file::METRICS);
     let trained = spec.is_none_or(Spec::has_rl);
     for file in [evaluation, metrics].into_iter().filter(|file| *file != metrics || trained) {
         let path = format!("runs/{}/{file}", run.name);

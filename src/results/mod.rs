@@ -7,6 +7,26 @@
 //! - `table.rs`: numbers beside the paper's
 //! - `load.rs`: a directory as a whole; `read.rs`: one file
 
+/// Names of the files in a results directory, or below it in `runs/RUN`.
+pub mod file {
+    /// The resolved spec, or suite, that made the directory.
+    pub const SPEC: &str = "spec.toml";
+    pub const SUITE: &str = "suite.toml";
+    pub const MANIFEST: &str = "manifest.json";
+    pub const LOG: &str = "log.txt";
+    /// While a run goes on.
+    pub const PROGRESS: &str = "progress.json";
+    /// Its being there stops the run.
+    pub const STOP: &str = "stop";
+    pub const STOPS: &str = "stops.jsonl";
+    pub const REPORT: &str = "report.html";
+    /// Of a run, as all below.
+    pub const METRICS: &str = "metrics.jsonl";
+    pub const EVALUATION: &str = "evaluation.json";
+    pub const SAMPLES: &str = "samples.jsonl";
+    pub const ROUNDS: &str = "rounds.json";
+}
+
 pub mod evaluation;
 pub mod labelers;
 pub mod load;

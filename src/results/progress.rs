@@ -1,5 +1,6 @@
 //! progress.json: how far a run is, while it goes on; for `runner ls`.
 
+use super::file;
 use serde::{Deserialize, Serialize};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -20,7 +21,7 @@ pub struct Progress {
 impl Progress {
     /// Where it is kept.
     pub fn path(out: &Path) -> PathBuf {
-        out.join("progress.json")
+        out.join(file::PROGRESS)
     }
 
     /// What a run says of itself, where one goes on or was killed.

@@ -2,6 +2,7 @@
 //! file `stop` in the results directory halts training at the next step; stops.jsonl beside it keeps who stopped what,
 //! and why.
 
+use super::file;
 use super::manifest::State;
 use crate::store::append::append_line;
 use crate::store::atomic::write_atomic;
@@ -53,7 +54,7 @@ pub struct StopRecord {
 
 /// The file that stops the run in `dir`.
 pub fn stop_file(dir: &Path) -> PathBuf {
-    dir.join("stop")
+    dir.join(file::STOP)
 }
 
 /// What comes of asking a run to stop.
@@ -73,7 +74,7 @@ pub fn ask(dir: &Path, asked: &StopRequest) -> io::Result<StopAnswer> {
     struct Stated {
         state: State,
     }
-    let stated = std::fs::read(dir.join("manifest.json")).ok().and_then(|t| serde_json::from_slice::<Stated>(&t).ok());
+    let stated = std::fs::read(dir.join(file::MANIFEST)).ok().and_then(|t| serde_json::from_slice::<Stated>(&t).ok());
     match stated.map(|s| s.state.now(dir)) {
         Some(State::Running | State::Waiting) | None => {}
         // Of a run that begins, the manifest is still the one before.
@@ -143,7 +144,7 @@ pub fn record(dir: &Path, halt: Halt) -> io::Result<StopRecord> {
             },
         },
     };
-    append_line(&dir.join("stops.jsonl"), &serde_json::json!(record).to_string())?;
+    append_line(&dir.join(file::STOPS), &serde_json::json!(record).to_string())?;
     Ok(record)
 }
 

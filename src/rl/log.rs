@@ -3,7 +3,7 @@
 
 use crate::context::StageError;
 use crate::results::tensorboard::Events;
-use crate::results::{MetricsLine, name, number, read_metrics};
+use crate::results::{MetricsLine, file, name, number, read_metrics};
 use crate::store::cache::publish;
 use serde_json::{Map, Value};
 use std::fs;
@@ -22,9 +22,9 @@ pub struct Log {
 impl Log {
     /// Goes on with the lines that `dir` has. `results`: the results directory; `run`: of which run in it.
     pub fn open(dir: &Path, results: &Path, run: &str) -> Result<Self, StageError> {
-        let path = dir.join("metrics.jsonl");
+        let path = dir.join(file::METRICS);
         let metrics = fs::File::options().create(true).append(true).open(&path).map_err(StageError::io(&path))?;
-        let live_path = results.join("runs").join(run).join("metrics.jsonl");
+        let live_path = results.join("runs").join(run).join(file::METRICS);
         publish(&path, &live_path).map_err(StageError::io(&live_path))?;
         let live = fs::File::options().append(true).open(&live_path).map_err(StageError::io(&live_path))?;
         let events = Events::open(&live_path, &results.join("tensorboard").join(run))?;

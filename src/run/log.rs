@@ -1,5 +1,6 @@
 //! log.txt in the results directory of the run in progress.
 
+use crate::results::file;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -27,6 +28,6 @@ impl Write for LogFile {
 /// The log goes into this results directory from here on.
 pub fn log_to(out: &Path) {
     if let Ok(mut log) = LOG.lock() {
-        *log = File::options().create(true).append(true).open(out.join("log.txt")).ok();
+        *log = File::options().create(true).append(true).open(out.join(file::LOG)).ok();
     }
 }

@@ -1,7 +1,7 @@
 //! Results directories: where a run goes, whether it may go there, and the lock that keeps others out.
 
 use crate::report::compare::spec::{Flat, differences, flat_text};
-use crate::results::Outcome;
+use crate::results::{Outcome, file};
 use crate::store::atomic::{is_temporary, sweep, write_atomic};
 use crate::store::lock::{Lock, holder, is_lock_file};
 use std::ffi::OsStr;
@@ -14,10 +14,10 @@ const REFERENCE: &str = "REFERENCE";
 const MOST_DIFFERENCES: usize = 4;
 /// Files that only a run with something to show has, or people who were asked.
 const FINISHED: [&str; 6] =
-    ["evaluation.json", "metrics.jsonl", "samples.jsonl", "answers.jsonl", "items.jsonl", "accuracy.csv"];
+    [file::EVALUATION, file::METRICS, file::SAMPLES, "answers.jsonl", "items.jsonl", "accuracy.csv"];
 /// What a run writes, and another one may write over.
 const WRITTEN: [&str; 9] =
-    ["runs", "members", "models", "labels", "tables", "plots", "tensorboard", "report.html", "manifest.json"];
+    ["runs", "members", "models", "labels", "tables", "plots", "tensorboard", file::REPORT, file::MANIFEST];
 
 /// The name of a directory in `results/`: a profile's results are not the spec's, nor one seed's another's.
 pub fn results_name(name: &str, profile: Option<&str>, seed: Option<u64>) -> String {
@@ -174,7 +174,7 @@ fn foreign(out: &Path, name: &str, changed: &[String]) -> String {
 /// Whether something in a directory would be missed: what a run has to show when it ends, or what people said. A run
 /// that waits or was stopped is meant to go on; and what has no manifest of ours may be anything.
 fn has_results(out: &Path) -> bool {
-    let state = fs::read(out.join("manifest.json"))
+    let state = fs::read(out.join(file::MANIFEST))
         .ok()
         .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
         .filter(|manifest| manifest["program_version"].is_string())

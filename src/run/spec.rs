@@ -12,7 +12,7 @@ use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
 use crate::report::headline::{Headline, headline};
 use crate::results::stops::{self, now};
-use crate::results::{Manifest, Outcome, Progress, Results, State};
+use crate::results::{Manifest, Outcome, Progress, Results, State, file};
 use crate::spec::paths::portable_spec;
 use crate::spec::{Loaded, PretrainTokenizer, Spec, resolved_toml};
 use crate::stage::experiment;
@@ -70,7 +70,7 @@ impl Session {
             return Ended::refused(Outcome::Failed, out, e.to_string());
         }
         let text = resolved_toml(&portable_spec(&loaded.spec, out));
-        let _lock = match prepare(self.settings.fresh, &text, "spec.toml", out) {
+        let _lock = match prepare(self.settings.fresh, &text, file::SPEC, out) {
             Ok(lock) => lock,
             Err((outcome, message)) => return Ended::refused(outcome, out, message),
         };
@@ -167,7 +167,7 @@ fn drawn(out: &Path, outcome: Outcome, error: Option<String>) -> Ended {
 }
 
 fn save_manifest(out: &Path, manifest: &Manifest) -> Result<(), StageError> {
-    let path = out.join("manifest.json");
+    let path = out.join(file::MANIFEST);
     let text = serde_json::to_string_pretty(manifest)?;
     write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
 }

@@ -10,7 +10,7 @@ use crate::context::progress::Timeline;
 use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
 use crate::results::stops::{self, now};
-use crate::results::{Outcome, read_json};
+use crate::results::{Outcome, file, read_json};
 use crate::spec::{Loaded, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -45,11 +45,11 @@ impl Session {
             return refused(Outcome::WrongInput, message);
         }
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
-        let _lock = match prepare(self.settings.fresh, &text, "suite.toml", out) {
+        let _lock = match prepare(self.settings.fresh, &text, file::SUITE, out) {
             Ok(lock) => lock,
             Err((outcome, message)) => return refused(outcome, message),
         };
-        let before = read_json(&out.join("manifest.json")).ok();
+        let before = read_json(&out.join(file::MANIFEST)).ok();
         let manifest = begun(loaded, self, before.as_ref());
         let mut suite = Running { session: self, loaded, out, manifest, started: Instant::now() };
         suite.members(said);
@@ -119,7 +119,7 @@ struct Running<'a> {
 
 impl Running<'_> {
     fn save(&self) -> Result<(), StageError> {
-        let path = self.out.join("manifest.json");
+        let path = self.out.join(file::MANIFEST);
         let text = serde_json::to_string_pretty(&self.manifest)?;
         write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
     }

@@ -10,7 +10,7 @@ use crate::labeler::rounds::{Round, rounds};
 use crate::labeler::{Asked, Comparison, Desk, Known, Labeler, gather, labeler, read_requests};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::results::{Accuracy, RoundReport, Rounds};
+use crate::results::{Accuracy, RoundReport, Rounds, file};
 use crate::spec::Spec;
 use crate::spec::keyed::{RoundsKey, TextsKey};
 use crate::store::atomic::write_atomic;
@@ -374,8 +374,8 @@ impl<'a> Chain<'a> {
             people: if schedule.is_online() { Some(&people) } else { None },
         };
         let trained = policy::run(self.context, self.run, self.spec, key, &inputs, &segment)?;
-        let metrics = self.run_dir().join("metrics.jsonl");
-        publish(&trained.join("metrics.jsonl"), &metrics).map_err(StageError::io(metrics))?;
+        let metrics = self.run_dir().join(file::METRICS);
+        publish(&trained.join(file::METRICS), &metrics).map_err(StageError::io(metrics))?;
         self.policy = Some((trained, key.clone()));
         Ok(())
     }
@@ -404,7 +404,7 @@ impl<'a> Chain<'a> {
             schedule: self.spec.collect.schedule.word().into(),
             rounds: self.reports.clone(),
         };
-        let path = self.run_dir().join("rounds.json");
+        let path = self.run_dir().join(file::ROUNDS);
         let text = serde_json::to_string_pretty(&report)?;
         write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
     }

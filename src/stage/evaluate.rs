@@ -11,6 +11,7 @@ use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::tokenizer::Tokenizer;
 use crate::random;
+use crate::results::file;
 use crate::results::{
     Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample, SimulatedReport, Texts,
 };
@@ -221,8 +222,8 @@ fn evaluate(
     let samples = samples(spec.evaluate.samples, inputs, &responses, &scores, &texts)?;
     let write =
         |name: &str, text: &str| write_atomic(&dir.join(name), text.as_bytes()).map_err(StageError::io(dir.join(name)));
-    write("samples.jsonl", &samples)?;
-    write("evaluation.json", &format!("{}\n", json(&evaluation)?))
+    write(file::SAMPLES, &samples)?;
+    write(file::EVALUATION, &format!("{}\n", json(&evaluation)?))
 }
 
 /// Lines of samples.jsonl: the first queries with both models' texts, to be read.

@@ -13,7 +13,7 @@ use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Perplexity, read_json};
+use crate::results::{Accuracy, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::Spec;
 use crate::store::cache::{Key, publish};
@@ -283,7 +283,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
     let key = keys.evaluation(spec, run, trained.last.as_ref())?;
     let key = key.ok_or_else(|| StageError::Input("the last round has no reward model".into()))?;
     let evaluated = evaluate::run(context, run, spec, &key, &inputs)?;
-    for file in ["evaluation.json", "samples.jsonl"] {
+    for file in [file::EVALUATION, file::SAMPLES] {
         publish(&evaluated.join(file), &run_dir.join(file)).map_err(StageError::io(run_dir.join(file)))?;
     }
     Ok(())
@@ -293,8 +293,8 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
 fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> Result<Gpt2, StageError> {
     let run_dir = context.out.join("runs").join(run);
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
-    copy("metrics.jsonl", run_dir.join("metrics.jsonl"))?;
-    Events::open(&run_dir.join("metrics.jsonl"), &context.out.join("tensorboard").join(run))?;
+    copy(file::METRICS, run_dir.join(file::METRICS))?;
+    Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
     let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;

@@ -8,7 +8,7 @@ use crate::model::checkpoint::{self, LoopState};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
-use crate::results::{MetricsLine, read_jsonl};
+use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
 use crate::rl::{Algorithm, Ppo, Rewards, Settings, Trainer, guards};
@@ -147,7 +147,7 @@ pub fn train(
     if segment.to < updates(spec) {
         // Beside the metrics, not in the checkpoints' directory: the next round goes on from it.
         let state = LoopState { requests_bytes: 0, ..this.state(segment.to)? };
-        return Ok(checkpoint::save(dir, &state, &this.trainer.model, &this.trainer.adam, &["metrics.jsonl"])?);
+        return Ok(checkpoint::save(dir, &state, &this.trainer.model, &this.trainer.adam, &[file::METRICS])?);
     }
     Ok(save_scalar(dir, &this.trainer.model, inputs.end_of_text)?)
 }
@@ -162,7 +162,7 @@ fn continued<'a>(
     requests: &mut Requests,
 ) -> Result<(Trainer<'a>, usize), StageError> {
     let adam = trainer.settings.policy.adam;
-    let metrics = dir.join("metrics.jsonl");
+    let metrics = dir.join(file::METRICS);
     let put = |trainer: &mut Trainer<'a>, (state, model, adam): (LoopState, ScalarModel, Adam)| {
         (trainer.kl_coef, trainer.entropy_coef) = (state.kl_coef, state.entropy_coef);
         (trainer.model, trainer.adam) = (model, adam);
@@ -181,7 +181,7 @@ fn continued<'a>(
             let found = checkpoint::load(previous, &trainer.model, adam, &context.device)?;
             let none = || StageError::Input(format!("{}: there is no policy to go on from", previous.display()));
             put(&mut trainer, found.ok_or_else(none)?);
-            publish(&previous.join("metrics.jsonl"), &metrics).map_err(StageError::io(&metrics))?;
+            publish(&previous.join(file::METRICS), &metrics).map_err(StageError::io(&metrics))?;
         }
         None => cut(&metrics, 0).map_err(StageError::io(&metrics))?,
     }

@@ -7,7 +7,7 @@ use super::{page, plots, table};
 use crate::report::formats::{Format, write};
 use crate::report::theme::themed;
 use crate::report::write_table;
-use crate::results::{ResultsError, SECONDARY, SECONDARY_MARK, Table, write_atomic};
+use crate::results::{ResultsError, SECONDARY, SECONDARY_MARK, Table, file, write_atomic};
 use std::fs;
 use std::path::Path;
 
@@ -33,7 +33,7 @@ pub fn draw(dir: &Path) -> Result<Vec<Table>, ResultsError> {
         write_atomic(&folder.join(format!("{}.svg", plot.id)), plot.svg.as_bytes())?;
     }
     let page = page::page(&results, &tables, &drawn);
-    write_atomic(&dir.join("report.html"), page.as_bytes())?;
+    write_atomic(&dir.join(file::REPORT), page.as_bytes())?;
     Ok(tables)
 }
 

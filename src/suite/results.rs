@@ -8,7 +8,7 @@ use super::files::{MemberState, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
 use super::types::{Baseline, Makes, Member, Respondents, Suite};
-use crate::results::{Evaluation, Results, ResultsError, Run, Texts, Writer, read_json, read_text, with_origin};
+use crate::results::{Evaluation, Results, ResultsError, Run, Texts, Writer, file, read_json, read_text, with_origin};
 use crate::spec::{self, Spec};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -76,7 +76,7 @@ pub struct SuiteResults {
 impl SuiteResults {
     /// Reads what exists. Err: this is no suite's directory.
     pub fn load(dir: &Path) -> Result<Self, ResultsError> {
-        let path = dir.join("suite.toml");
+        let path = dir.join(file::SUITE);
         let text = read_text(&path)?;
         let suite: Suite = toml::from_str(&text).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start));
@@ -84,7 +84,7 @@ impl SuiteResults {
             ResultsError::Content { path, line, message: error.message().to_string() }
         })?;
         let (mut missing, mut damaged) = (Vec::new(), Vec::new());
-        let path = dir.join("manifest.json");
+        let path = dir.join(file::MANIFEST);
         let manifest = match read_json::<SuiteManifest>(&path) {
             Ok(manifest) => Some(manifest.now(dir)),
             Err(error) => {
@@ -266,7 +266,7 @@ fn read_member(
     }
     found.results = Results::load(&home).ok();
     let options = spec::Options { check_files: false, ..spec::Options::default() };
-    let loaded = spec::load(&home.join("spec.toml"), &options).ok();
+    let loaded = spec::load(&home.join(file::SPEC), &options).ok();
     found.run = loaded.and_then(|loaded| {
         let wanted = |(run, _): &(String, Spec)| member.run.as_ref().is_none_or(|name| name == run);
         loaded.variants.into_iter().find(wanted)

@@ -8,8 +8,8 @@ use crate::label::batch::quality::{Replies, quality};
 use crate::label::batch::read::check_labeler;
 use crate::label::batch::{LabelerAction, LabelerEvent};
 use crate::results;
-use crate::results::name;
 use crate::results::stops::{StopAnswer, StopRequest, ask, now, requested};
+use crate::results::{file, name};
 use crate::spec::did_you_mean;
 use crate::store::input;
 use axum::extract::rejection::JsonRejection;
@@ -166,7 +166,7 @@ pub async fn run(State(shared): State<Arc<Shared>>) -> Reply {
 }
 
 fn watch(dir: &Path) -> Value {
-    let manifest = input::read(&dir.join("manifest.json")).ok();
+    let manifest = input::read(&dir.join(file::MANIFEST)).ok();
     let manifest = manifest.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
     let state = manifest.and_then(|m| serde_json::from_value::<results::State>(m["state"].clone()).ok());
     let state = state.map(|state| state.now(dir).word());
@@ -180,7 +180,7 @@ fn watch(dir: &Path) -> Value {
         .into_iter()
         .map(|name| {
             let run = dir.join("runs").join(&name);
-            let value = json!({ "curve": curve(&run.join("metrics.jsonl")), "samples": samples(&run) });
+            let value = json!({ "curve": curve(&run.join(file::METRICS)), "samples": samples(&run) });
             (name, value)
         })
         .collect();
@@ -203,7 +203,7 @@ fn curve(path: &Path) -> Vec<[Option<f64>; 3]> {
 /// The last whole lines of samples.jsonl.
 fn samples(run: &Path) -> Vec<Value> {
     let tail = || -> std::io::Result<String> {
-        let mut file = input::open(&run.join("samples.jsonl"))?;
+        let mut file = input::open(&run.join(file::SAMPLES))?;
         let length = file.metadata()?.len();
         file.seek(SeekFrom::Start(length.saturating_sub(TAIL)))?;
         let mut bytes = Vec::new();

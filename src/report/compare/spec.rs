@@ -1,7 +1,7 @@
 //! What differs between two specs, and which differences make numbers meaningless beside each other.
 
 use super::SpecDifference;
-use crate::results::{ResultsError, read_text};
+use crate::results::{ResultsError, file, read_text};
 use crate::spec::paths::{comparable, is_path};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ pub fn flat_spec(dir: &Path) -> Result<Flat, ResultsError> {
         let message = "there is no such directory".to_owned();
         return Err(ResultsError::NotResults { path: dir.to_owned(), message });
     }
-    let path = dir.join("spec.toml");
+    let path = dir.join(file::SPEC);
     let text = read_text(&path)?;
     flat_text(&text, dir).map_err(|e| {
         let at = e.span().map_or(0, |span| span.start);
