@@ -44,7 +44,7 @@ fn text(e: &Explained, width: usize) -> String {
     out += "\n";
     match (&e.invalidates[..], &e.in_rounds[..]) {
         ([], []) => out += "It changes no result: finished stages are reused.\n",
-        ([], rounds) => out += &format!("Only in rounds (batched, online): {}", made_again(rounds)),
+        ([], rounds) => out += &format!("Acts in rounds alone (batched, online). {}", made_again(rounds)),
         (once, rounds) => {
             out += &made_again(once);
             if once != rounds && !rounds.is_empty() {
@@ -65,7 +65,7 @@ fn text(e: &Explained, width: usize) -> String {
 fn made_again(stages: &[&str]) -> String {
     let Some((first, rest)) = stages.split_first() else { return String::new() };
     let after = if rest.is_empty() { String::new() } else { format!(", and with it {}", rest.join(", ")) };
-    format!("read by the stage `{first}`; changing it makes {first} again{after}. Stages before are reused.\n")
+    format!("Read by the stage `{first}`; changing it makes {first} again{after}. Stages before are reused.\n")
 }
 
 /// A value as it is written in a spec.

@@ -3,7 +3,7 @@
 //! the names of stages, which are computed with the key changed.
 
 use crate::spec::paths::is_path;
-use crate::spec::schema::{did_you_mean, expected, schema_at};
+use crate::spec::schema::{did_you_mean, expected, plain, schema_at};
 use crate::spec::{PRESETS, Spec, preset_values};
 use crate::stage::keys::Keys;
 use serde_json::{Value, json};
@@ -101,22 +101,27 @@ pub fn keys() -> Vec<String> {
 
 fn unknown(key: &str) -> String {
     let all = keys();
-    // The last part is what people remember.
-    let last: Vec<&String> = all.iter().filter(|known| known.rsplit('.').next() == key.rsplit('.').next()).collect();
-    let meant = match (&last[..], did_you_mean(key, all.iter().map(String::as_str))) {
-        ([], Some((meant, _))) => format!(": {meant}"),
-        ([], None) => String::new(),
-        (some, _) => format!(": did you mean {}?", some.iter().map(|k| k.as_str()).collect::<Vec<_>>().join(", or ")),
+    let last = |key: &str| key.rsplit('.').next().unwrap_or_default().to_string();
+    // The last part is what people remember, as it is or nearly so.
+    let near = did_you_mean(&last(key), all.iter().map(|k| &k[k.rfind('.').map_or(0, |at| at + 1)..]));
+    let meant: Vec<&str> = match near {
+        Some((_, meant)) => all.iter().map(String::as_str).filter(|known| last(known) == meant).collect(),
+        None => Vec::new(),
     };
-    format!("{key} is no key of a spec{meant}")
+    let whole = did_you_mean(key, all.iter().map(String::as_str)).map(|(_, meant)| meant);
+    match (whole, &meant[..]) {
+        (Some(one), _) => format!("{key} is no key of a spec: did you mean {one}?"),
+        (None, []) => format!("{key} is no key of a spec; `runner explain` lists all"),
+        (None, some) => format!("{key} is no key of a spec: did you mean {}?", some.join(", or ")),
+    }
 }
 
 /// Type and limits.
 fn in_words(schema: &Value) -> String {
     let kind = expected(schema);
     match (schema.get("minimum"), schema.get("maximum")) {
-        (Some(low), Some(high)) => format!("{kind} from {low} to {high}"),
-        (Some(low), None) => format!("{kind}, at least {low}"),
+        (Some(low), Some(high)) => format!("{kind} from {} to {}", plain(low), plain(high)),
+        (Some(low), None) => format!("{kind}, at least {}", plain(low)),
         _ => kind,
     }
 }
@@ -328,6 +333,7 @@ mod tests {
     #[test]
     fn a_key_that_is_none_is_answered_with_one_that_is() {
         assert!(explain("policy.kl.targt").unwrap_err().contains("policy.kl.target"));
+        assert!(explain("kl.targt").unwrap_err().contains("policy.kl.target"));
         assert!(explain("whiten_rewards").unwrap_err().contains("policy.whiten_rewards"));
         assert!(explain("policy.kl").unwrap_err().contains("is a table"));
         let target = explain("policy.kl.target").unwrap();

@@ -388,7 +388,7 @@ fn dotted_run(path: &[String], key: &str) -> Option<String> {
 }
 
 /// Limits in the schema are floats even for whole numbers.
-fn plain(limit: &Value) -> String {
+pub fn plain(limit: &Value) -> String {
     limit.as_f64().map_or_else(|| limit.to_string(), |number| number.to_string())
 }
 
