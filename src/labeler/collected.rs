@@ -11,15 +11,19 @@ use std::path::{Path, PathBuf};
 /// How often π's samples were preferred to ρ's.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct Tally {
+    /// Answers that chose one of π's.
     pub wins: u64,
+    /// Answers.
     pub n: u64,
 }
 
 impl Tally {
+    /// Counts one answer.
     pub fn add(&mut self, win: bool) {
         self.wins += u64::from(win);
         self.n += 1;
     }
+    /// Both together.
     pub fn plus(self, other: Self) -> Self {
         Self { wins: self.wins + other.wins, n: self.n + other.n }
     }
@@ -28,6 +32,7 @@ impl Tally {
 /// round.json beside labels.jsonl: what its lines are.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RoundLabels {
+    /// From 1.
     pub round: usize,
     /// The first lines of labels.jsonl.
     pub training: usize,
@@ -48,10 +53,13 @@ pub(super) fn write_round(dir: &Path, lines: &str, round: &RoundLabels) -> Resul
 /// Labels of several rounds together.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Gathered {
+    /// Labels of all rounds to train on, in order.
     pub training: Vec<Label>,
+    /// Labels that r is measured by.
     pub held_out: Vec<Label>,
     /// Of `training`, those of the last directory.
     pub fresh: usize,
+    /// Answers to validation items so far.
     pub validation: Tally,
 }
 

@@ -8,6 +8,8 @@
 //!
 //! Files of labels, batches of questions and the page on which people answer them are in src/label.
 
+#![warn(missing_docs)]
+
 pub mod collected;
 pub mod human;
 mod mock;
@@ -39,6 +41,7 @@ const ROUNDS: u32 = 1;
 /// Whether what labels depend on is known.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Known {
+    /// Of all that they depend on.
     Key(Key),
     /// Not before people have answered.
     Unanswered,
@@ -50,15 +53,21 @@ pub type Ask<'a> = &'a mut dyn FnMut(&mut dyn FnMut(Asked<'_>) -> Result<(), Sta
 /// What a labeler may work with.
 #[derive(Clone, Copy)]
 pub struct Desk<'a> {
+    /// Device, cache, progress, the cord.
     pub context: &'a Context,
+    /// The run of the spec that the labels are for.
     pub run: &'a str,
+    /// The run's own spec.
     pub spec: &'a Spec,
     /// r_s, where there is one.
     pub mock: Option<&'a Scorer>,
+    /// The task's rule for texts.
     pub task: &'a Task,
+    /// The task's training queries.
     pub queries: &'a [Query],
     /// The reference summary of each query.
     pub summaries: &'a [Option<String>],
+    /// The model's.
     pub tokenizer: &'a Tokenizer,
     /// Directory of the tokenizer's files.
     pub tokenizer_dir: &'a Path,

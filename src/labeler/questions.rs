@@ -25,7 +25,9 @@ const TRIES: usize = 20;
 /// A response and the sum of the log-probabilities of its tokens up to the truncation token, under who wrote it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Drawn {
+    /// Tokens of the whole response, `[response]`.
     pub response: Vec<u32>,
+    /// In nats, up to the truncation token.
     pub logprob: f32,
 }
 
@@ -152,11 +154,13 @@ fn sample_complete(
 
 /// What is asked in a round.
 pub struct Asked<'a> {
+    /// The round that asks.
     pub round: Round,
     /// ρ in the first round; later π as the round before left it.
     pub model: &'a Gpt2,
     /// Updates that `model` has behind it.
     pub update: usize,
+    /// The task's rule for texts.
     pub task: &'a Task,
     /// The task's training queries.
     pub queries: &'a [Query],

@@ -16,6 +16,7 @@ pub struct Round {
     pub total: usize,
     /// PPO updates `from..to` see this round's r.
     pub from: usize,
+    /// The first update of the next round.
     pub to: usize,
 }
 

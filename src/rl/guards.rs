@@ -18,6 +18,7 @@ pub struct Guard {
     pub watches: &'static str,
     /// The metric, and 1 or -1: its sign in the comparison with the limit.
     pub metric: &'static str,
+    /// 1 where large values are wrong, -1 where small ones are.
     pub sign: f64,
     /// The same number of a metrics line.
     value: fn(&MetricsLine) -> Option<f64>,
@@ -30,7 +31,9 @@ pub struct Guard {
 /// What limits depend on.
 #[derive(Debug, Clone, Copy)]
 pub struct Limits<'a> {
+    /// For the KL target and the number of responses.
     pub policy: &'a PolicySpec,
+    /// What the spec allows.
     pub guards: &'a GuardsSpec,
 }
 

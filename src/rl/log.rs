@@ -31,6 +31,7 @@ impl Log {
         Ok(Self { path, metrics, live_path, live, events })
     }
 
+    /// Adds the line of an update to all three.
     pub fn add(&mut self, line: &MetricsLine) -> Result<(), StageError> {
         let text = format!("{}\n", serde_json::to_string(line)?);
         self.metrics.write_all(text.as_bytes()).map_err(StageError::io(&self.path))?;

@@ -10,6 +10,8 @@
 //!
 //! Stages (src/stage/policy.rs) add what a run of days needs: checkpoints, people, the cord.
 
+#![warn(missing_docs)]
+
 pub mod guards;
 pub mod log;
 pub mod optimise;
@@ -32,6 +34,7 @@ pub type Rewards = fn(&[f32], &[Vec<f32>], &[Vec<f32>], f64) -> Vec<Vec<f32>>;
 /// Advantages and returns of a minibatch, `[rows][response]` both.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Advantages {
+    /// How much better a token was than expected.
     pub advantages: Vec<Vec<f32>>,
     /// What values are taught.
     pub returns: Vec<Vec<f32>>,
@@ -49,16 +52,20 @@ pub trait Algorithm: Sync {
 /// The parts of a spec that training reads.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
+    /// Sizes, rates and the β schedule.
     pub policy: &'a PolicySpec,
+    /// Limits of the guards.
     pub guards: &'a GuardsSpec,
     /// Root of the random streams.
     pub seed: u64,
     /// Tokens of every response.
     pub response_length: usize,
+    /// Divides logits, in sampling and in log-probabilities.
     pub temperature: f64,
 }
 
 impl<'a> Settings<'a> {
+    /// Those of a spec.
     pub fn of(spec: &'a Spec) -> Self {
         Self {
             policy: &spec.policy,

@@ -17,18 +17,31 @@ use burn::tensor::Tensor;
 /// Statistics of an update, averaged over all its steps; `results::MetricsLine` says what each is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Statistics {
+    /// Clipped policy loss.
     pub loss_policy: f64,
+    /// Half the clipped squared error of the values.
     pub loss_value: f64,
+    /// Policy loss plus vf_coef times value loss.
     pub loss_total: f64,
+    /// 0.5 mean (log π - log π_old)².
     pub approxkl: f64,
+    /// Share of tokens whose ratio is clipped.
     pub clipfrac: f64,
+    /// Share of tokens whose value is clipped.
     pub value_clipfrac: f64,
+    /// Mean of the values.
     pub vpred: f64,
+    /// Mean squared difference of values and returns.
     pub value_error: f64,
+    /// Mean of the returns.
     pub returns_mean: f64,
+    /// Variance of the returns.
     pub returns_var: f64,
+    /// 1 - value error / variance of the returns.
     pub var_explained: f64,
+    /// Largest |ratio - 1| on the first minibatch.
     pub ratio_error: f64,
+    /// Correlation of what the update raised with its rewards; None with one epoch.
     pub direction: Option<f64>,
 }
 

@@ -10,13 +10,18 @@ use burn::tensor::Tensor;
 /// PPO's constants.
 #[derive(Debug, Clone, Copy)]
 pub struct Ppo {
+    /// Clip ranges, and the weight of the value loss.
     pub clip: Clip,
+    /// Discount per token.
     pub gamma: f64,
+    /// λ of generalised advantage estimation.
     pub lam: f64,
+    /// Whether rewards are whitened per minibatch, without shifting their mean.
     pub whiten_rewards: bool,
 }
 
 impl Ppo {
+    /// Those of a spec.
     pub fn of(p: &PolicySpec) -> Self {
         let clip = Clip { cliprange: p.cliprange, cliprange_value: p.cliprange_value, vf_coef: p.vf_coef };
         Self { clip, gamma: p.gamma, lam: p.lam, whiten_rewards: p.whiten_rewards }

@@ -17,21 +17,30 @@ pub struct Inputs<'a> {
     pub scorer: &'a Scorer,
     /// r_s, logged beside the score, where there is one; in direct mode the scorer itself.
     pub mock: Option<&'a Scorer>,
+    /// Where responses end, and what scorers read.
     pub task: &'a Task,
     /// Training queries.
     pub queries: &'a [Query],
+    /// Of the vocabulary, for the model that is written at the end.
     pub end_of_text: u32,
 }
 
 /// One batch of episodes, `[rows]` or `[rows][response]`.
 #[derive(Debug, Clone, Default)]
 pub struct Rollout {
+    /// `[rows]`, padded on the left to one width.
     pub queries: Vec<Query>,
+    /// Sampled tokens.
     pub responses: Vec<Vec<u32>>,
+    /// Under π, when they were sampled.
     pub logprobs: Vec<Vec<f32>>,
+    /// Under ρ.
     pub ref_logprobs: Vec<Vec<f32>>,
+    /// Of the states that predict each token.
     pub values: Vec<Vec<f32>>,
+    /// Under r, with the fixed score where the truncation token is missing; `[rows]`.
     pub scores: Vec<f32>,
+    /// Log-odds under r_s, `[rows]`.
     pub mock_scores: Option<Vec<f32>>,
     /// Mean entropy of the distributions that the tokens were sampled from, in nats per token.
     pub entropy: f32,

@@ -12,13 +12,17 @@ use crate::rlhf::{entropy, kl};
 
 /// π, its Adam, and the coefficients that follow its KL and its entropy.
 pub struct Trainer<'a> {
+    /// Sizes, rates, limits.
     pub settings: Settings<'a>,
+    /// What learns.
     pub algorithm: &'a dyn Algorithm,
+    /// What episodes are made of and scored by.
     pub inputs: Inputs<'a>,
     /// [`token_rewards`]; a test of the guards gives another.
     pub rewards: Rewards,
     /// π with its value head.
     pub model: ScalarModel,
+    /// Its step count and moments.
     pub adam: Adam,
     /// β.
     pub kl_coef: f64,

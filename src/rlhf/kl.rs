@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum KlSchedule {
+    /// β stays what it is.
     Constant,
     /// Log-space proportional control towards `target`.
     Adaptive,
@@ -18,6 +19,7 @@ pub enum KlSchedule {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct KlSpec {
+    /// How β changes.
     pub schedule: KlSchedule,
     /// β at the start.
     #[schemars(range(min = 0.0, max = 1000000.0))]

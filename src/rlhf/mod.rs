@@ -1,5 +1,7 @@
 //! The mathematics of RLHF as pure functions of numbers and tensors: no files, specs' sources or devices.
 
+#![warn(missing_docs)]
+
 pub mod advantages;
 pub mod entropy;
 pub mod kl;

@@ -4,10 +4,15 @@
 /// Reward and KL(π_opt ‖ ρ) of the optimum at one β, with standard errors over contexts.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
+    /// KL coefficient of the optimum, in units of the reward.
     pub beta: f64,
+    /// KL(optimum, ρ) in nats.
     pub kl: f64,
+    /// Standard error of `kl`.
     pub kl_se: f64,
+    /// Mean reward of the optimum.
     pub reward: f64,
+    /// Standard error of `reward`.
     pub reward_se: f64,
 }
 

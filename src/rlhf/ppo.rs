@@ -5,27 +5,39 @@ use burn::tensor::{Tensor, TensorData};
 /// Coefficients of the loss.
 #[derive(Debug, Clone, Copy)]
 pub struct Clip {
+    /// ε of the ratio.
     pub cliprange: f64,
+    /// ε of the values.
     pub cliprange_value: f64,
+    /// Weight of the value loss.
     pub vf_coef: f64,
 }
 
 /// What the loss compares with, fixed for the minibatch; each `[rows * response]` without gradients.
 #[derive(Debug, Clone)]
 pub struct Targets {
+    /// Under the policy that sampled.
     pub old_logprobs: Tensor<1>,
+    /// When the tokens were sampled.
     pub old_values: Tensor<1>,
+    /// Of each token.
     pub advantages: Tensor<1>,
+    /// What values are taught.
     pub returns: Tensor<1>,
 }
 
 /// Scalars `[1]`; only `total` is differentiated.
 #[derive(Debug, Clone)]
 pub struct Loss {
+    /// Policy loss plus vf_coef times value loss.
     pub total: Tensor<1>,
+    /// Clipped policy loss.
     pub policy: Tensor<1>,
+    /// Clipped value loss.
     pub value: Tensor<1>,
+    /// Share of tokens whose ratio is clipped.
     pub clipfrac: Tensor<1>,
+    /// Share of tokens whose value is clipped.
     pub value_clipfrac: Tensor<1>,
     /// 0.5 mean (logprob - old_logprob)²
     pub approxkl: Tensor<1>,

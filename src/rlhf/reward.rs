@@ -56,7 +56,9 @@ pub fn signs_right(predicted: &[f32], labels: &[f32]) -> (u64, u64) {
 /// reward = gain · raw + bias.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize, schemars::JsonSchema)]
 pub struct Normalization {
+    /// Multiplies raw scores.
     pub gain: f64,
+    /// Added after the gain.
     pub bias: f64,
 }
 
@@ -71,6 +73,7 @@ impl Normalization {
         let gain = target_std / std.max(1e-12);
         Self { gain, bias: target_mean - gain * mean }
     }
+    /// gain · raw + bias.
     pub fn apply(&self, raw: f32) -> f32 {
         (self.gain * f64::from(raw) + self.bias) as f32
     }

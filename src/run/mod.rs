@@ -8,6 +8,8 @@
 //! - `spec.rs`, `suite.rs`: one spec; every member of a suite
 //! - `log.rs`, `panics.rs`, `signals.rs`: what a process that runs for days needs
 
+#![warn(missing_docs)]
+
 pub mod log;
 pub mod panics;
 pub mod place;

@@ -29,6 +29,7 @@ pub struct RunSettings {
     pub memory_check: bool,
     /// The profile and the changed keys with which specs were loaded, for the manifest.
     pub profile: Option<String>,
+    /// Keys that `--set` changed, as they were typed.
     pub set: Vec<String>,
     /// Set from outside to save and stop at the next step.
     pub interrupted: Arc<AtomicBool>,

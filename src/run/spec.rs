@@ -42,6 +42,7 @@ impl<'a> Place<'a> {
 /// How a run or a suite ended.
 #[derive(Debug, Clone)]
 pub struct Ended {
+    /// Done, waiting, stopped, failed, or refused for wrong input.
     pub outcome: Outcome,
     /// The results directory.
     pub out: PathBuf,

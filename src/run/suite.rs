@@ -26,6 +26,7 @@ use std::time::Instant;
 /// How a suite ended.
 #[derive(Debug, Clone)]
 pub struct SuiteEnded {
+    /// Of the suite as a whole.
     pub ended: Ended,
     /// None where nothing was begun.
     pub manifest: Option<SuiteManifest>,

@@ -5,6 +5,8 @@
 //! - `scoring.rs`: what r, or r_s, makes of it
 //! - `instructions.rs`: what labelers are told
 
+#![warn(missing_docs)]
+
 pub mod instructions;
 pub mod queries;
 pub mod response;
@@ -43,11 +45,15 @@ pub fn preamble(task: &TaskSpec) -> Preamble {
 /// A task in a tokenizer's ids: where responses end, what surrounds its queries, and so what ρ, π and scorers read.
 #[derive(Debug, Clone)]
 pub struct Task {
+    /// Which ids end a response, `[vocab]`.
     pub truncates: Vec<bool>,
+    /// First position (from 0) at which a response may end.
     pub after: usize,
+    /// Score in RL of a response without such an id.
     pub missing_score: f32,
     /// Put before and after every bare query for ρ and π.
     pub prefix: Vec<u32>,
+    /// Put after every bare query for ρ and π.
     pub suffix: Vec<u32>,
     /// Whether scorers read prefix and suffix too.
     pub formatted: bool,

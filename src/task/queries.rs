@@ -105,7 +105,9 @@ impl QueryFormat {
 /// A query, and the reference summary of its document where there is one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Example {
+    /// Padded on the left.
     pub query: Query,
+    /// Of the document, with its first query.
     pub summary: Option<String>,
 }
 

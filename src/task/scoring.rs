@@ -25,7 +25,9 @@ pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, Model
 /// A scorer of responses: the trained reward model, or r_s itself in direct mode.
 #[derive(Debug, Clone)]
 pub struct Scorer {
+    /// Transformer and scalar head.
     pub model: ScalarModel,
+    /// Gain and bias on the scores of the head.
     pub normalization: Normalization,
 }
 
