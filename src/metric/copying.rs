@@ -1,7 +1,7 @@
 //! What a summary copies from its source, and from where (paper table 7, figures 6 and 7).
 //!
 //! Copied spans are the extractive fragments of Grusky, Naaman and Artzi ("Newsroom", 2018, section 4), but for a
-//! shortest length; everything is counted over [`words`](super::text::words). The paper says how long a copied start
+//! shortest length; everything is counted over [`words`]. The paper says how long a copied start
 //! is, three words (table 7), and not how long a copied piece must be: four words are this project's choice.
 
 use super::text::{sentences, words};

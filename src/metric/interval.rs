@@ -95,7 +95,7 @@ pub struct Difference {
     pub p: f64,
 }
 
-/// mean(b) - mean(a) where a[i] and b[i] belong to the same context: contexts are resampled, pairs stay together.
+/// mean(b) - mean(a) where a_i and b_i belong to the same context: contexts are resampled, pairs stay together.
 /// Lists of different length have no pairs, and are compared by [`unpaired_bootstrap`].
 pub fn paired_bootstrap(a: &[f64], b: &[f64], seed: u64) -> Difference {
     if a.len() != b.len() {

@@ -1,5 +1,5 @@
 //! Whether a model's texts have collapsed: how much they repeat each other, and each of them itself. Over
-//! [`words`](super::text::words).
+//! [`words`].
 
 use super::text::words;
 use std::collections::HashSet;

@@ -37,7 +37,7 @@ pub struct Limits<'a> {
     pub guards: &'a GuardsSpec,
 }
 
-/// In the order in which they are asked, after [`finite`].
+/// In the order in which they are asked, after `finite`.
 pub const GUARDS: [Guard; 4] = [
     Guard {
         name: "ratio",

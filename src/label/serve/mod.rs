@@ -179,7 +179,7 @@ impl Server {
     }
 
     /// Serves until `stop` is ready and the last answers are written; requests that are not whole by then get
-    /// [`GRACE`].
+    /// `GRACE`.
     pub async fn run(self, stop: impl Future<Output = ()> + Send + 'static) -> std::io::Result<()> {
         let listener = Patient(tokio::net::TcpListener::from_std(self.listener)?);
         let refresher = tokio::spawn(refresh(Arc::clone(&self.shared)));
