@@ -168,3 +168,73 @@ fn simulated_labelers_answer_and_are_named_everywhere() {
     let log = fs::read_to_string(out.join("log.txt")).expect("the log");
     assert!(log.contains("no person does"), "{log}");
 }
+
+/// A small spec with a mock labeler, whose policy runs away from its target at once.
+const RUNAWAY: &str = r#"
+    model = { size = "test", weights = { pretrain = { passages = 100, steps = 5, batch_size = 4, sequence_length = 32 } } }
+    task = { query_length = 16, query_min_length = 4, response_length = 8, truncate_after = 2, data.synthetic = "storyworld" }
+    labeler.reviews.synthetic = "reviews"
+    collect = { labels = 16, held_out = 8 }
+"#;
+
+/// Stages of the last run by name, and whether they were found done.
+fn stages(out: &Path) -> Vec<(String, bool)> {
+    let manifest = json(&out.join("manifest.json"));
+    let stage = |s: &Value| (s["stage"].as_str().expect("a name").to_string(), s["cached"].as_bool().expect("a word"));
+    manifest["stages"].as_array().expect("stages").iter().map(stage).collect()
+}
+
+/// Relaxing a guard once restarted training at update 0.
+#[test]
+fn what_changes_no_result_trains_nothing_again_and_what_matters_does() {
+    let dir = tempfile::tempdir().expect("a directory");
+    run(dir.path(), RUNAWAY).assert().success();
+    let out = dir.path().join("out");
+    assert!(stages(&out).len() == 6 && stages(&out).iter().all(|(_, cached)| !cached), "{:?}", stages(&out));
+    for set in [
+        "guards.ratio_tolerance=0.5",
+        "guards.kl_times_target=50.0",
+        "guards.negative_kl=3.0",
+        "policy.checkpoint_every=2",
+        "description=\"other words\"",
+    ] {
+        run(dir.path(), RUNAWAY).args(["--set", set]).assert().success();
+        assert!(stages(&out).len() == 6 && stages(&out).iter().all(|(_, cached)| *cached), "{set}: {:?}", stages(&out));
+    }
+    for (set, again) in [
+        ("evaluate.samples=3", &["evaluate"][..]),
+        ("policy.lr=1e-3", &["policy", "evaluate"]),
+        ("reward.lr=1e-4", &["reward", "policy", "evaluate"]),
+        ("collect.labels=24", &["labels", "reward", "policy", "evaluate"]),
+    ] {
+        let mut command = run(dir.path(), RUNAWAY);
+        command.args(["--set", set, "--fresh"]).assert().success();
+        let made: Vec<String> =
+            stages(&out).into_iter().filter(|(_, cached)| !cached).map(|(stage, _)| stage).collect();
+        assert_eq!(made, again, "{set}");
+    }
+}
+
+#[test]
+fn a_run_that_a_guard_stopped_goes_on_from_its_checkpoint_when_the_guard_is_relaxed() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let wild = ["--set", "policy.lr=0.03", "--set", "policy.kl.target=0.01", "--set", "policy.episodes=64"];
+    let steps = |out: &Path| -> Vec<Value> {
+        let timeless = |mut line: Value| {
+            ["elapsed/fps", "elapsed/time"].iter().for_each(|key| line[*key] = Value::Null);
+            line
+        };
+        lines(&out.join("runs/main/metrics.jsonl")).into_iter().map(timeless).collect()
+    };
+    let out = dir.path().join("out");
+    run(dir.path(), RUNAWAY).args(wild).args(["--set", "guards.kl_times_target=1.0"]).assert().code(4);
+    let stopped = steps(&out);
+    assert!((2..4).contains(&stopped.len()), "stopped after {} updates", stopped.len());
+    let relaxed = ["--set", "guards.kl_times_target=1000000.0"];
+    run(dir.path(), RUNAWAY).args(wild).args(relaxed).assert().success();
+    let log = fs::read_to_string(out.join("log.txt")).expect("the log");
+    assert!(log.contains(&format!("continuing after update {}", stopped.len() - 1)), "{log}");
+    let whole = tempfile::tempdir().expect("a directory");
+    run(whole.path(), RUNAWAY).args(wild).args(relaxed).assert().success();
+    assert_eq!(steps(&out), steps(&whole.path().join("out")));
+}

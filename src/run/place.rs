@@ -1,7 +1,9 @@
 //! Results directories: where a run goes, whether it may go there, and the lock that keeps others out.
 
+use crate::report::compare::SpecDifference;
 use crate::report::compare::spec::{Flat, differences, flat_text};
 use crate::results::{Outcome, file};
+use crate::spec::keyed::changes_no_result;
 use crate::store::atomic::{is_temporary, sweep, write_atomic};
 use crate::store::lock::{Lock, holder, is_lock_file};
 use std::ffi::OsStr;
@@ -59,7 +61,7 @@ fn lock(out: &Path) -> Result<Lock, Refusal> {
 enum Owner {
     /// This spec's (or suite's), written in the same way.
     Ours,
-    /// This one's, whose paths are written in another way.
+    /// This one's, whose paths are written in another way, or whose keys that change no result are others.
     OursElsewhere,
     /// Another's, which is kept aside.
     Another,
@@ -128,11 +130,11 @@ fn owner(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Owner, Refus
     }
     let changed = changes(&old, text, out);
     match changed {
-        Some(changed) if changed.is_empty() => Ok(Owner::OursElsewhere),
+        Some(changed) if changed.iter().all(|d| changes_no_result(&d.key)) => Ok(Owner::OursElsewhere),
         // One that is being written in is for the lock to refuse.
         _ if !has_results(out) => Ok(Owner::Unfinished),
         _ if fresh => Ok(Owner::Another),
-        changed => Err((Outcome::WrongInput, foreign(out, name, &changed.unwrap_or_default()))),
+        changed => Err((Outcome::WrongInput, foreign(out, name, changed.as_deref().unwrap_or_default()))),
     }
 }
 
@@ -150,18 +152,20 @@ fn unowned(name: &str, out: &Path) -> Result<Owner, Refusal> {
     }
 }
 
-/// What differs between two resolved specs, as `key: old -> new`. None: the old one cannot be read.
-fn changes(old: &str, new: &str, out: &Path) -> Option<Vec<String>> {
+/// What differs between two resolved specs, or suites. None: the old one cannot be read.
+fn changes(old: &str, new: &str, out: &Path) -> Option<Vec<SpecDifference>> {
     let flat = |text: &str| -> Option<Flat> { flat_text(text, out).ok() };
-    let word = |value: Option<String>| value.unwrap_or_else(|| "not set".into());
-    let changed = differences(&flat(old)?, &flat(new)?);
-    Some(changed.into_iter().map(|d| format!("{}: {} -> {}", d.key, word(d.a), word(d.b))).collect())
+    Some(differences(&flat(old)?, &flat(new)?))
 }
 
-fn foreign(out: &Path, name: &str, changed: &[String]) -> String {
-    let mut words = changed.iter().take(MOST_DIFFERENCES).cloned().collect::<Vec<_>>().join(", ");
-    if changed.len() > MOST_DIFFERENCES {
-        words = format!("{words}, and {} more", changed.len() - MOST_DIFFERENCES);
+fn foreign(out: &Path, name: &str, changed: &[SpecDifference]) -> String {
+    let word = |value: &Option<String>| value.clone().unwrap_or_else(|| "not set".into());
+    let said = |d: &SpecDifference| format!("{}: {} -> {}", d.key, word(&d.a), word(&d.b));
+    let counts = changed.iter().filter(|d| !changes_no_result(&d.key));
+    let counts: Vec<String> = counts.map(said).collect();
+    let mut words = counts.iter().take(MOST_DIFFERENCES).cloned().collect::<Vec<_>>().join(", ");
+    if counts.len() > MOST_DIFFERENCES {
+        words = format!("{words}, and {} more", counts.len() - MOST_DIFFERENCES);
     }
     let words = if words.is_empty() { String::new() } else { format!(" ({words})") };
     format!(
@@ -266,6 +270,20 @@ mod tests {
             Some(Outcome::WrongInput)
         );
         assert!(dir.path().join("models/years.bin").exists());
+        Ok(())
+    }
+
+    #[test]
+    fn a_relaxed_guard_goes_on_in_the_same_directory() -> Tested {
+        let dir = there("name = \"a\"\n[guards]\nratio_tolerance = 0.01\n", "stopped")?;
+        fs::create_dir_all(dir.path().join("runs/main"))?;
+        fs::write(dir.path().join("runs/main/metrics.jsonl"), "")?;
+        let relaxed = "name = \"a\"\ndescription = \"b\"\n[guards]\nratio_tolerance = 0.1\n";
+        prepare(false, relaxed, "spec.toml", dir.path()).map_err(|(_, message)| message)?;
+        assert_eq!(fs::read_to_string(dir.path().join("spec.toml"))?, relaxed);
+        let other = "name = \"a\"\n[guards]\nratio_tolerance = 0.2\n[policy]\nlr = 1.0\n";
+        let (_, message) = prepare(false, other, "spec.toml", dir.path()).err().ok_or("was overwritten")?;
+        assert!(message.contains("(policy.lr: not set -> 1") && !message.contains("ratio"), "{message}");
         Ok(())
     }
 

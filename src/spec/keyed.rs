@@ -225,3 +225,10 @@ impl PolicyKey {
         }
     }
 }
+
+/// Whether a key of a spec is in no name of a stage: what was made under another value is what this one would make.
+pub fn changes_no_result(key: &str) -> bool {
+    let tail = key.strip_prefix("runs.").and_then(|rest| rest.split_once('.')).map_or(key, |(_, tail)| tail);
+    matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
+        || ["reproduces", "guards.", "labeler.human.quality."].iter().any(|start| tail.starts_with(start))
+}

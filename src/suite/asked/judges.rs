@@ -9,16 +9,16 @@ use crate::label::simulated::{Qualities, choose, utilities};
 use crate::metric::rouge::rouge;
 use crate::metric::text::novelty;
 use crate::random;
-use crate::spec::{LabelerKind, SimulatedSpec};
+use crate::spec::SimulatedSpec;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
 /// What readers of a member's texts care for: what the suite says, else what the member's own labelers do.
 pub fn settings(asking: &Asking<'_>, desk: &ReadyMember<'_>) -> SimulatedSpec {
-    match (&asking.settings.simulated, desk.spec.labeler.kind) {
+    match (&asking.settings.simulated, desk.spec.labeler.is().judges) {
         (Some(given), _) => given.clone(),
-        (None, LabelerKind::Mock) => SimulatedSpec { weight_score: 1.0, weight_copy: 0.0, ..SimulatedSpec::default() },
-        (None, _) => desk.spec.labeler.simulated.clone(),
+        (None, true) => SimulatedSpec { weight_score: 1.0, weight_copy: 0.0, ..SimulatedSpec::default() },
+        (None, false) => desk.spec.labeler.simulated.clone(),
     }
 }
 
