@@ -189,6 +189,35 @@ mod plain {
         log_softmax(logits / temperature, 1).gather(1, targets.reshape([n, 1])).reshape([n])
     }
 
+    /// The first of `vocab` tokens whose cumulative probability exceeds uniform · total: `[rows, vocab]`, `[rows, 1]` -> `[rows,
+    /// 1]`. Two short sums stand for a long one, whose kernel on a GPU reads all before it for every token: the sums of
+    /// about √vocab chunks say in which chunk the token is, and those inside the chunk which it is.
+    fn first_above(probabilities: Tensor<2>, uniforms: Tensor<2>, vocab: usize) -> Tensor<2, Int> {
+        let n = uniforms.dims()[0];
+        let size = (vocab as f64).sqrt().ceil() as usize;
+        let chunks = vocab.div_ceil(size);
+        let device = probabilities.device();
+        let rest = Tensor::zeros([n, chunks * size - vocab], &device);
+        let parts = match chunks * size == vocab {
+            true => probabilities,
+            false => Tensor::cat(vec![probabilities, rest], 1),
+        };
+        let parts = parts.reshape([n, chunks, size]);
+        let ends = parts.clone().sum_dim(2).reshape([n, chunks]).cumsum(1);
+        let threshold = ends.clone().slice([0..n, chunks - 1..chunks]) * uniforms;
+        // Rounding can leave the last ones at cumulative = threshold: stay inside.
+        let count = |cumulative: Tensor<2>, width: usize| {
+            let below = cumulative.lower_equal(threshold.clone().expand([n, width])).int().sum_dim(1);
+            below.clamp_max(width as i64 - 1)
+        };
+        let chunk = count(ends.clone(), chunks);
+        let starts = Tensor::cat(vec![Tensor::zeros([n, 1], &device), ends.slice([0..n, 0..chunks - 1])], 1);
+        let start = starts.gather(1, chunk.clone());
+        let picked = chunk.clone().reshape([n, 1, 1]).expand([n, 1, size]);
+        let inside = parts.gather(1, picked).reshape([n, size]).cumsum(1) + start;
+        (chunk * size as i64 + count(inside, size)).clamp_max(vocab as i64 - 1)
+    }
+
     pub fn draw(
         hidden: Tensor<2>,
         wte: Tensor<2>,
@@ -199,12 +228,7 @@ mod plain {
         let [n, vocab] = logprobs.dims();
         let probabilities = logprobs.clone().exp();
         let entropies = (probabilities.clone() * logprobs.clone()).sum_dim(1).neg();
-        let cumulative = probabilities.cumsum(1);
-        let total = cumulative.clone().slice([0..n, vocab - 1..vocab]);
-        let threshold = total * uniforms.reshape([n, 1]);
-        // Rounding can leave the last tokens at cumulative = threshold: stay inside the vocabulary.
-        let below = cumulative.lower_equal(threshold.expand([n, vocab])).int().sum_dim(1);
-        let tokens = below.clamp_max(vocab as i64 - 1);
+        let tokens = first_above(probabilities, uniforms.reshape([n, 1]), vocab);
         (tokens.clone(), logprobs.gather(1, tokens), entropies)
     }
 

@@ -157,6 +157,26 @@ fn draws_are_those_of_the_cumulative_distribution() {
     }
 }
 
+/// A sum over the whole vocabulary took a GPU's driver four seconds per token.
+#[test]
+fn two_short_sums_draw_what_one_long_sum_does() {
+    let device = Device::flex();
+    for vocab in [1, 2, 3, 100, 1024, 50_257] {
+        let (hidden, wte) = (random([6, 8], 1).inner(), random([vocab, 8], vocab as u64).inner());
+        let uniforms: Vec<f32> = [0.0, 0.1, 0.37, 0.62, 0.9, 0.999_999_94].into();
+        let u = Tensor::<1>::from_data(TensorData::new(uniforms.clone(), [6]), &device);
+        let (tokens, ..) = plain::draw(hidden.clone(), wte.clone(), u, 1.0);
+        let tokens: Vec<usize> = tokens.into_data().iter::<i64>().map(|id| id as usize).collect();
+        let p = to_vec(softmax(hidden.matmul(wte.transpose()), 1)).expect("values");
+        for ((row, token), u) in p.chunks(vocab).zip(tokens).zip(uniforms) {
+            let before: f64 = row[..token].iter().map(|p| f64::from(*p)).sum();
+            let with = before + f64::from(row[token]);
+            let u = f64::from(u);
+            assert!(before <= u + 1e-5 && (with >= u - 1e-5), "{vocab}: token {token} is {before} to {with}, not {u}");
+        }
+    }
+}
+
 #[test]
 fn a_cached_step_of_attention_is_attention_to_what_is_there() {
     let device = Device::flex();
