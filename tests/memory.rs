@@ -6,7 +6,11 @@
 #![cfg(target_os = "linux")]
 
 use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
+use runner::model::device::choose;
 use runner::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
+#[cfg(feature = "wgpu")]
+use runner::model::gpu::{Limits, limits, set_limits};
 use runner::model::memory::{Shape, keep_freed_memory};
 use runner::model::optimizer::Adam;
 use runner::model::sampling::{Sampling, logprobs, sample};
@@ -34,14 +38,21 @@ struct Update {
 }
 
 impl Update {
-    fn new(size: &str, vocab: usize, batch: usize, query: usize, response: usize, epochs: usize) -> Self {
+    fn new(
+        device: Device,
+        size: &str,
+        vocab: usize,
+        batch: usize,
+        (query, response): (usize, usize),
+        epochs: usize,
+    ) -> Self {
         let spec: Spec = serde_json::from_value(json!({
             "spec_version": 1, "name": "memory", "model": { "size": size },
             "task": { "query_length": query, "response_length": response },
             "policy": { "batch_size": batch, "minibatches": 1, "epochs": epochs },
         }))
         .expect("a spec");
-        let (d, device) = (spec.model.dimensions(), Device::flex());
+        let d = spec.model.dimensions();
         let reference = Gpt2::init(&d, vocab, 1, &device);
         let head = |std| ScalarHead::init(d.width, std, 3, &device);
         let scorer = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, &device), head: head(0.1) };
@@ -100,7 +111,7 @@ fn the_estimate_is_within_a_fifth_of_the_peak() {
     keep_freed_memory();
     let start = memory("VmRSS");
     let (batch, query, response, vocab) = (16, 64, 24, 20_000);
-    let mut update = Update::new("small", vocab, batch, query, response, 1);
+    let mut update = Update::new(Device::flex(), "small", vocab, batch, (query, response), 1);
     let shape = Shape { dimensions: update.spec.model.dimensions(), vocab, time: query + response, response };
     // Where other processes take a worker's core, the other workers run ahead, and what they have done waits for its
     // turn: the least of several peaks is the program's own.
@@ -120,7 +131,7 @@ fn the_estimate_is_within_a_fifth_of_the_peak() {
 #[ignore = "some minutes"]
 fn a_thousand_updates_do_not_grow() {
     keep_freed_memory();
-    let mut update = Update::new("test", 1024, 32, 24, 12, 4);
+    let mut update = Update::new(Device::flex(), "test", 1024, 32, (24, 12), 4);
     const SETTLED: usize = 100;
     let mut settled = f64::NAN;
     for i in 1..=1_000 {
@@ -135,4 +146,35 @@ fn a_thousand_updates_do_not_grow() {
     let drift = memory("VmRSS") / settled - 1.0;
     println!("drift from update {SETTLED} to 1,000: {:.2}%", drift * 100.0);
     assert!(drift < 0.02, "memory grew by {:.1}%", drift * 100.0);
+}
+
+/// With a software driver, whose memory is the process's: `VK_DRIVER_FILES=... cargo test --release --test memory --
+/// --ignored --nocapture batch`.
+#[cfg(feature = "wgpu")]
+#[test]
+#[ignore = "some minutes, and a software driver"]
+fn on_a_gpu_the_peak_does_not_grow_with_the_batch() {
+    keep_freed_memory();
+    let device = choose("wgpu").expect("a driver").device;
+    let (query, response, vocab) = (64, 24, 20_000);
+    let mut peaks = Vec::new();
+    for batch in [8, 32] {
+        let start = memory("VmRSS");
+        let mut update = Update::new(device.clone(), "small", vocab, batch, (query, response), 1);
+        let d = update.spec.model.dimensions();
+        let shape = Shape { dimensions: d, vocab, time: query + response, response };
+        // A budget of eight rows beside the models.
+        let (eight, _) = shape.gpu_training(8, 8, true, false);
+        let memory_of_eight = (eight.total() + 3.0 * shape.weights()) / 0.9 + 1.0;
+        set_limits(Limits { memory: memory_of_eight as u64, ..limits() });
+        std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
+        (0..2).for_each(|i| update.run(i));
+        let peak = memory("VmHWM") - start;
+        let rows = shape.gpu_rows(true, false, limits());
+        let (training, _) = shape.gpu_training(batch, rows, true, false);
+        let estimate = training.total() + 2.0 * shape.weights();
+        println!("batch {batch}, {rows} rows: peak {:.0} MB, estimate {:.0} MB", peak / 1e6, estimate / 1e6);
+        peaks.push(peak);
+    }
+    assert!(peaks[1] < 1.2 * peaks[0], "{peaks:?}");
 }

@@ -24,7 +24,7 @@ pub struct PlanArgs {
     #[arg(long, default_value = "auto")]
     device: String,
     /// Memory of the device, such as 80GB or 24GiB (default: what the machine says; wgpu does not say it)
-    #[arg(long, value_name = "SIZE", value_parser = parse_bytes)]
+    #[arg(long, visible_alias = "device-memory", value_name = "SIZE", value_parser = parse_bytes)]
     memory: Option<u64>,
     /// Speed of the device in 10¹² operations per second, for times (default: what `runner doctor` measured)
     #[arg(long, value_name = "X", value_parser = parse_tflops)]

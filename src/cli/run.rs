@@ -43,8 +43,9 @@ pub struct RunArgs {
     fresh: bool,
     #[arg(long)]
     no_progress: bool,
-    /// Memory of the device, such as 80GB (default: what the machine says; wgpu does not say it)
-    #[arg(long, value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
+    /// Memory of the device, such as 80GB: a GPU's passes are cut to it (default: what the machine says; of a GPU, which
+    /// does not say it, 24GB)
+    #[arg(long, visible_alias = "device-memory", value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
     memory: Option<u64>,
     /// Start even if `runner plan` says that the device has no room
     #[arg(long)]

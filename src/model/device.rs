@@ -1,6 +1,8 @@
 //! Choosing a device by name: `cpu` (burn's flex), `wgpu`, `wgpu:N`, `auto`.
 
 use super::ModelError;
+#[cfg(feature = "wgpu")]
+use super::gpu::{self, Limits};
 use burn::tensor::Device;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, mpsc};
@@ -169,6 +171,7 @@ fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
     if let Ok(mut open) = OPEN.lock() {
         open.push(device.clone());
     }
+    gpu::set_limits(Limits::known(None, Some(adapter.largest_buffer)));
     Ok(ChosenDevice {
         device,
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),

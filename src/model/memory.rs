@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::Serialize;
 
 /// Bytes of a number.
-const F32: f64 = 4.0;
+pub(super) const F32: f64 = 4.0;
 /// Activations of one shard are kept below this, where one row allows it.
 const ACTIVATIONS: f64 = (1u64 << 30) as f64;
 /// Most rows of a shard on the CPU: more would not make the products faster.

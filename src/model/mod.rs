@@ -6,6 +6,7 @@ pub mod device;
 pub mod flops;
 pub mod gpt2;
 pub mod gpt2_tokenizer;
+pub mod gpu;
 mod language_model;
 pub mod memory;
 pub mod ops;

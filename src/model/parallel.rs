@@ -7,7 +7,9 @@
 
 use super::device::is_cpu;
 use super::gpt2::{Gpt2, Weight, Weights};
+use super::gpu;
 use super::memory::{SHARD_ROWS, SHARDS, Shape};
+use crate::spec::Dimensions;
 use burn::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -17,16 +19,47 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// Gradients `[elements]` by weight name.
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
 
-/// Rows of a batch that are worked on at once: few on a CPU (one thread each), all of them elsewhere.
+/// Rows of a batch that are worked on at once: few on a CPU (one thread each); elsewhere as many as are asked for, which
+/// [`pass_rows`] and [`training_rows`] bound.
 pub fn shard_rows(device: &Device) -> usize {
     if is_cpu(device) { SHARD_ROWS } else { usize::MAX }
 }
 
-/// The same for training on rows of `time` tokens, of which `response` are predicted: fewer where rows are long, so
-/// that what a shard keeps for its backward pass stays bounded.
+fn shape(model: &Gpt2, time: usize, response: usize) -> Shape {
+    Shape { dimensions: model.dimensions(), vocab: model.vocab(), time, response }
+}
+
+/// Rows of a training pass, of `time` tokens each of which `response` are predicted (0: a score is learned): fewer where
+/// rows are long, so that what a pass keeps for its gradient stays bounded.
 pub fn training_rows(model: &Gpt2, time: usize, response: usize) -> usize {
-    let shape = Shape { dimensions: model.dimensions(), vocab: model.vocab(), time, response };
-    if is_cpu(&model.device()) { shape.rows() } else { usize::MAX }
+    match is_cpu(&model.device()) {
+        true => shape(model, time, response.max(1)).rows(),
+        false => shape(model, time, response).gpu_rows(response > 0, false, gpu::limits()),
+    }
+}
+
+/// The same on devices other than the CPU alone: on the CPU shards of the batch are small anyway.
+pub fn device_rows(model: &Gpt2, time: usize, response: usize, dropout: bool) -> usize {
+    match is_cpu(&model.device()) {
+        true => SHARD_ROWS,
+        false => shape(model, time, response).gpu_rows(response > 0, dropout, gpu::limits()),
+    }
+}
+
+/// Rows of a pass without gradients.
+pub fn pass_rows(dimensions: Dimensions, vocab: usize, time: usize, device: &Device) -> usize {
+    match is_cpu(device) {
+        true => SHARD_ROWS,
+        false => Shape { dimensions, vocab, time, response: 1 }.gpu_pass_rows(gpu::limits()),
+    }
+}
+
+/// Rows that are sampled at once, with room for `time` tokens each.
+pub fn sampling_rows(dimensions: Dimensions, vocab: usize, time: usize, device: &Device) -> usize {
+    match is_cpu(device) {
+        true => SHARD_ROWS,
+        false => Shape { dimensions, vocab, time, response: 1 }.gpu_sampling_rows(gpu::limits()),
+    }
 }
 
 /// `f` of each chunk of at most `rows` items, in order; the first error in that order.
@@ -59,6 +92,8 @@ fn in_order<T: Sync, R: Send, E: Send>(
     mut take: impl FnMut(R) + Send,
 ) -> Result<(), E> {
     let shards: Vec<&[T]> = items.chunks(rows.clamp(1, items.len().max(1))).collect();
+    // Threads of their own would give a GPU streams of their own, each with its shard in memory.
+    let most_workers = if gpu::is_in_use() { 1 } else { most_workers };
     let workers = rayon::current_num_threads().min(shards.len()).min(most_workers);
     if workers <= 1 {
         for shard in shards {

@@ -5,7 +5,7 @@ use super::ModelError;
 use super::gpt2::{CacheMask, ScalarHead};
 use super::language_model::LanguageModel;
 use super::ops::draw;
-use super::parallel::{map_shards, shard_rows};
+use super::parallel::{map_shards, pass_rows, sampling_rows};
 use super::vocabulary::check_ids;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -60,7 +60,9 @@ fn ints<const D: usize>(values: Vec<i32>, shape: [usize; D], device: &Device) ->
 /// Samples `k` responses per query, in shards of queries.
 pub fn sample<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Sampled, ModelError> {
     let indices: Vec<usize> = (0..args.queries.len()).collect();
-    let shards = map_shards(&indices, shard_rows(&model.device()).min(SAMPLING_ROWS) / args.k, |picked| {
+    let time = args.queries.first().map_or(0, Vec::len) + args.response_length;
+    let at_once = sampling_rows(model.dimensions(), model.vocab(), time, &model.device()).min(SAMPLING_ROWS);
+    let shards = map_shards(&indices, at_once / args.k, |picked| {
         let (first, last) = (picked[0], picked[picked.len() - 1]);
         let uniforms: Vec<Vec<f32>> =
             args.uniforms.iter().map(|row| row[first * args.k..(last + 1) * args.k].to_vec()).collect();
@@ -140,7 +142,9 @@ pub fn logprobs<M: LanguageModel>(
 ) -> Result<Vec<Vec<f32>>, ModelError> {
     let device = model.device();
     let order = by_length(queries);
-    let shards = map_shards(&order, shard_rows(&device).min(SAMPLING_ROWS), |picked| {
+    let time = queries.first().map_or(0, Vec::len) + longest(responses);
+    let at_once = pass_rows(model.dimensions(), model.vocab(), time, &device).min(SAMPLING_ROWS);
+    let shards = map_shards(&order, at_once, |picked| {
         let queries: Vec<Vec<Option<u32>>> = picked.iter().map(|i| queries[*i].clone()).collect();
         let responses: Vec<Vec<u32>> = picked.iter().map(|i| responses[*i].clone()).collect();
         let r = longest(&responses);

@@ -4,6 +4,7 @@
 use super::memory::Hardware;
 use crate::model::ModelError;
 use crate::model::device::{ChosenDevice, adapters, choose, is_cpu};
+use crate::model::gpu::Limits;
 use std::path::Path;
 
 /// What a plan is made for.
@@ -43,7 +44,7 @@ impl Target {
     fn elsewhere(memory: Option<u64>) -> Self {
         Self {
             name: "a GPU that is not in this machine".into(),
-            hardware: Hardware::Gpu,
+            hardware: Hardware::Gpu(Limits::known(memory, None)),
             kind: None,
             memory,
             memory_from: "as --memory says",
@@ -70,7 +71,11 @@ impl Target {
             } else {
                 chosen.name.clone()
             },
-            hardware: if cpu { Hardware::Cpu { threads } } else { Hardware::Gpu },
+            hardware: if cpu {
+                Hardware::Cpu { threads }
+            } else {
+                Hardware::Gpu(Limits::known(memory, chosen.largest_buffer))
+            },
             kind: Some(chosen.kind()),
             memory: found,
             memory_from: from,
@@ -132,7 +137,8 @@ mod tests {
     #[test]
     fn a_gpu_somewhere_else_needs_no_adapter_but_its_memory() {
         let elsewhere = Target::find("wgpu", Some(80_000_000_000)).unwrap();
-        assert_eq!((elsewhere.hardware, elsewhere.memory), (Hardware::Gpu, Some(80_000_000_000)));
+        let limits = Limits { memory: 80_000_000_000, ..Limits::default() };
+        assert_eq!((elsewhere.hardware, elsewhere.memory), (Hardware::Gpu(limits), Some(80_000_000_000)));
         let message = Target::find("abacus", None).unwrap_err().to_string();
         assert!(message.contains("is not a device"), "{message}");
     }

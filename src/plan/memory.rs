@@ -1,15 +1,11 @@
-//! Memory of each stage at its peak, on the CPU (model/memory.rs says how its shards bound it) and on a GPU, which
-//! today works on a whole minibatch at once and keeps what burn's own operations keep. Texts and queries come on top.
-//!
-//! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of
-//! the latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven
-//! copies of the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients
-//! were measured on a software driver (docs/planning.md).
+//! Memory of each stage at its peak, on the CPU (model/memory.rs says how its shards bound it) and on a GPU (model/gpu.rs
+//! says how a budget bounds its passes). Texts and queries come on top.
 
 use super::sizes::Model;
 use super::work::TaskLengths;
 use crate::labeler::CANDIDATES;
 use crate::labeler::rounds::has_reward_model;
+use crate::model::gpu::{DRAWN, DROPOUT_SCORES, Limits, PASS_SCORES, PASS_WIDTHS};
 use crate::model::memory::{Memory, SHARD_ROWS, Shape};
 use crate::model::sampling::SAMPLING_ROWS;
 use crate::spec::{CollectSchedule, Spec, SupervisedOn};
@@ -21,22 +17,13 @@ const F32: f64 = 4.0;
 /// Widths per token that one layer needs at a time where nothing is kept: query, key, value, the MLP's inside before
 /// and after GELU, and the stream; a GPU has more of them in flight.
 const PASS_CPU: f64 = 14.0;
-const PASS_GPU: f64 = 20.0;
-/// Attention scores at once in such a pass on a GPU.
-const PASS_SCORES: f64 = 3.0;
-/// Arrays of all logits while a GPU draws a token.
-const DRAWN: f64 = 5.0;
-/// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what
-/// it makes of the weights; and on the CPU, whose fused attention keeps no weights, these.
-const DROPOUT_WIDTHS: f64 = 4.0;
-const DROPOUT_SCORES: f64 = 2.0;
 const UNFUSED_SCORES: f64 = 1.4;
 
 /// What stages run on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hardware {
     Cpu { threads: usize },
-    Gpu,
+    Gpu(Limits),
 }
 
 /// A moment's memory, and the largest single array in it, which some drivers limit.
@@ -71,6 +58,8 @@ struct Rows {
     /// Of a shard: of the CPU, and of a GPU.
     cpu: usize,
     gpu: usize,
+    /// Rows that cannot be parted: the samples of one label.
+    together: usize,
     /// The loss is of log-probabilities.
     head: bool,
     dropout: bool,
@@ -95,14 +84,22 @@ impl<'a> Gauge<'a> {
 
     /// The peak of one training step.
     fn training(&self, shape: &Shape, rows: Rows) -> Peak {
-        let Hardware::Cpu { threads } = self.hardware else { return gpu_training(shape, rows) };
+        let threads = match self.hardware {
+            Hardware::Cpu { threads } => threads,
+            Hardware::Gpu(limits) => {
+                let fit = shape.gpu_rows(rows.head, rows.dropout, limits).min(rows.gpu);
+                let at_once = (fit / rows.together).max(1) * rows.together;
+                let (memory, largest_buffer) = shape.gpu_training(rows.all, at_once, rows.head, rows.dropout);
+                return Peak { memory, largest_buffer };
+            }
+        };
         let mut memory = shape.training(rows.all, rows.cpu, threads, rows.head);
         if rows.dropout {
             let per_shard = rows.cpu.min(rows.all).max(1);
             let at_work = rows.all.div_ceil(per_shard).min(threads).max(1);
             // What dropout adds is in memory when all else is: as the backward pass begins.
             let kept = (per_shard * at_work) as f64;
-            memory.activations = kept * (shape.activations() + dropped(shape, DROPOUT_SCORES + UNFUSED_SCORES));
+            memory.activations = kept * (shape.activations() + shape.dropped(DROPOUT_SCORES + UNFUSED_SCORES));
         }
         Peak::of(memory)
     }
@@ -114,7 +111,10 @@ impl<'a> Gauge<'a> {
                 let rows = ((SHARD_ROWS / k).max(1) * k).min(all);
                 (rows, all.div_ceil(rows.max(1)).max(passes).min(threads))
             }
-            Hardware::Gpu => (((SAMPLING_ROWS / k).max(1) * k).min(all), 1),
+            Hardware::Gpu(limits) => {
+                let most = self.shape(self.lengths.whole(), 1).gpu_sampling_rows(limits).min(SAMPLING_ROWS);
+                (((most / k).max(1) * k).min(all), 1)
+            }
         };
         let (l, w) = (self.model.dimensions.layers as f64, self.model.dimensions.width as f64);
         let (n, capacity) = (rows as f64, self.lengths.whole() as f64);
@@ -128,7 +128,7 @@ impl<'a> Gauge<'a> {
             activations: at_work * prefill.memory.activations,
             ..Memory::default()
         });
-        if self.hardware == Hardware::Gpu {
+        if matches!(self.hardware, Hardware::Gpu(_)) {
             // What a step has seen is copied out of a layer, and a layer written anew.
             peak.memory.activations = peak.memory.activations.max(3.0 * layer);
             peak.memory.logits = DRAWN * logits;
@@ -143,11 +143,11 @@ impl<'a> Gauge<'a> {
         let (tokens, w) = ((rows * time) as f64, d.width as f64);
         match self.hardware {
             Hardware::Cpu { .. } => Peak::of(Memory { activations: F32 * tokens * PASS_CPU * w, ..Memory::default() }),
-            Hardware::Gpu => {
+            Hardware::Gpu(_) => {
                 let scores = tokens * d.heads as f64 * time as f64;
                 Peak {
                     memory: Memory {
-                        activations: F32 * (tokens * PASS_GPU * w + PASS_SCORES * scores),
+                        activations: F32 * (tokens * PASS_WIDTHS * w + PASS_SCORES * scores),
                         ..Memory::default()
                     },
                     largest_buffer: F32 * scores.max(4.0 * tokens * w),
@@ -164,7 +164,10 @@ impl<'a> Gauge<'a> {
                 let at_work = all.div_ceil(rows.max(1)).min(threads);
                 self.pass(rows * at_work, time)
             }
-            Hardware::Gpu => self.pass(most.min(all), time),
+            Hardware::Gpu(limits) => {
+                let fits = self.shape(time, 1).gpu_pass_rows(limits);
+                self.pass(most.min(fits).min(all), time)
+            }
         }
     }
 
@@ -181,7 +184,7 @@ impl<'a> Gauge<'a> {
     pub fn import(&self) -> Peak {
         let length = 64.min(self.model.dimensions.context);
         let mut pass = self.passes(256, 32, length);
-        if self.hardware == Hardware::Gpu {
+        if matches!(self.hardware, Hardware::Gpu(_)) {
             let logits = F32 * (32 * length * self.model.vocab) as f64;
             pass.memory.logits = 4.0 * logits;
             pass.largest_buffer = pass.largest_buffer.max(logits);
@@ -191,7 +194,8 @@ impl<'a> Gauge<'a> {
 
     pub fn pretrain(&self) -> Peak {
         let Some(p) = &self.spec.model.weights.pretrain else { return self.import() };
-        let rows = Rows { all: p.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, head: true, dropout: false };
+        let rows =
+            Rows { all: p.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, together: 1, head: true, dropout: false };
         self.training(&self.shape(p.sequence_length, p.sequence_length), rows)
     }
 
@@ -202,7 +206,14 @@ impl<'a> Gauge<'a> {
             SupervisedOn::Summaries => self.shape(self.lengths.whole(), self.lengths.response),
             _ => self.shape(s.sequence_length, s.sequence_length),
         };
-        let rows = Rows { all: s.batch_size, cpu: SHARD_ROWS, gpu: GPU_ROWS, head: true, dropout: s.dropout > 0.0 };
+        let rows = Rows {
+            all: s.batch_size,
+            cpu: SHARD_ROWS,
+            gpu: GPU_ROWS,
+            together: 1,
+            head: true,
+            dropout: s.dropout > 0.0,
+        };
         self.training(&shape, rows).beside(self.model.bytes())
     }
 
@@ -214,7 +225,8 @@ impl<'a> Gauge<'a> {
             time: task.query_length + task.response_length,
             response: 1,
         };
-        let rows = Rows { all: c.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, head: false, dropout: false };
+        let rows =
+            Rows { all: c.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, together: 1, head: false, dropout: false };
         self.training(&shape, rows)
     }
 
@@ -237,7 +249,8 @@ impl<'a> Gauge<'a> {
         let cpu = (shape.rows() / CANDIDATES).max(1) * CANDIDATES;
         let all = self.spec.reward.batch_size * CANDIDATES;
         let beside = self.model.bytes() * if round > 1 { 2.0 } else { 1.0 } + self.classifier_bytes();
-        let training = self.training(&shape, Rows { all, cpu, gpu: usize::MAX, head: false, dropout: false });
+        let rows = Rows { all, cpu, gpu: usize::MAX, together: CANDIDATES, head: false, dropout: false };
+        let training = self.training(&shape, rows);
         let samples = self.sampling(ROWS, 1, 1).beside(self.model.bytes());
         training.larger(samples).beside(beside)
     }
@@ -250,6 +263,7 @@ impl<'a> Gauge<'a> {
             all: p.batch_size / p.minibatches.max(1),
             cpu: shape.rows(),
             gpu: usize::MAX,
+            together: 1,
             head: true,
             dropout: false,
         };
@@ -274,38 +288,6 @@ impl<'a> Gauge<'a> {
     }
 }
 
-/// Bytes that dropout adds to a row's activations; `scores`: numbers per attention score.
-fn dropped(shape: &Shape, scores: f64) -> f64 {
-    let d = &shape.dimensions;
-    let per_token = DROPOUT_WIDTHS * d.width as f64 + scores * (d.heads * shape.time) as f64;
-    F32 * shape.time as f64 * d.layers as f64 * per_token
-}
-
-/// B T (25 L W + (3.4 L + 1.4) H T) and four copies of B R V numbers, and of the weights: themselves, their gradient,
-/// two moments and what Adam makes.
-fn gpu_training(shape: &Shape, rows: Rows) -> Peak {
-    let d = &shape.dimensions;
-    let at_once = rows.gpu.min(rows.all).max(1);
-    let (b, t) = (at_once as f64, shape.time as f64);
-    let (l, w, h) = (d.layers as f64, d.width as f64, d.heads as f64);
-    let dropout = if rows.dropout { b * dropped(shape, DROPOUT_SCORES) } else { 0.0 };
-    let logits = if rows.head { F32 * b * (shape.response * shape.vocab) as f64 } else { 0.0 };
-    // A sum of gradients, where there are several passes.
-    let sum = if rows.all > at_once { 1.0 } else { 0.0 };
-    let weights = shape.weights();
-    Peak {
-        memory: Memory {
-            weights: 2.0 * weights,
-            gradients: (1.0 + sum) * weights,
-            adam: 2.0 * weights,
-            activations: F32 * b * t * (25.0 * l * w + (3.4 * l + 1.4) * h * t) + dropout,
-            kv_cache: 0.0,
-            logits: 4.0 * logits,
-        },
-        largest_buffer: logits.max(F32 * b * h * t * t).max(F32 * b * t * 4.0 * w),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -326,20 +308,20 @@ mod tests {
     }
 
     #[test]
-    fn a_gpu_works_on_whole_minibatches() {
-        // Gigabytes by the measured formula.
-        for (size, (query, response, batch), gigabytes) in [
-            (ModelSize::M124, (64, 24, 512), 63.0),
-            (ModelSize::M124, (500, 75, 32), 44.0),
-            (ModelSize::M774, (64, 24, 512), 278.0),
-            (ModelSize::M774, (500, 75, 512), 3_086.0),
+    fn on_a_gpu_the_budget_decides_and_not_the_batch() {
+        let card = |gigabytes: u64| Hardware::Gpu(Limits::known(Some(gigabytes * 1_000_000_000), None));
+        for (size, (query, response), gigabytes) in [
+            (ModelSize::M124, (64, 24), 24),
+            (ModelSize::M124, (500, 75), 24),
+            (ModelSize::M774, (64, 24), 80),
+            (ModelSize::M774, (500, 75), 80),
         ] {
-            let found = peak(size, &spec(query, response, batch), Hardware::Gpu);
-            let total = found.memory.total() / 1e9;
-            assert!((total / gigabytes - 1.0).abs() < 0.01, "{total} instead of {gigabytes}");
+            let of = |batch| peak(size, &spec(query, response, batch), card(gigabytes)).memory.total() / 1e9;
+            assert!(of(512) < gigabytes as f64 && of(512) == of(100_000), "{} {}", of(512), of(100_000));
         }
-        let logits = peak(ModelSize::M124, &spec(64, 24, 512), Hardware::Gpu).largest_buffer;
-        assert_eq!(logits, 4.0 * 512.0 * 24.0 * 50_257.0);
+        // By the measured formula, where the whole batch is in memory at once.
+        let whole = peak(ModelSize::M124, &spec(64, 24, 512), card(1_000)).memory.total() / 1e9;
+        assert!((whole / 63.0 - 1.0).abs() < 0.01, "{whole}");
     }
 
     #[test]
@@ -357,7 +339,13 @@ mod tests {
         let model = Model { dimensions: ModelSize::M774.dimensions(), vocab: 50_257, from: String::new() };
         let of = |hardware| Gauge::new(&spec, &model, hardware).evaluate().memory.kv_cache;
         // 256 rows of 575 tokens: keys and values of 36 layers of width 1280.
-        assert_eq!(of(Hardware::Gpu), 256.0 * 575.0 * 2.0 * 36.0 * 1280.0 * 4.0);
-        assert_eq!(of(Hardware::Cpu { threads: 2 }), 2.0 * of(Hardware::Gpu));
+        assert_eq!(
+            of(Hardware::Gpu(Limits { memory: 80_000_000_000, ..Limits::default() })),
+            256.0 * 575.0 * 2.0 * 36.0 * 1280.0 * 4.0
+        );
+        assert_eq!(
+            of(Hardware::Cpu { threads: 2 }),
+            2.0 * of(Hardware::Gpu(Limits { memory: 80_000_000_000, ..Limits::default() }))
+        );
     }
 }

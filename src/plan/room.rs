@@ -63,18 +63,12 @@ struct Lever {
 }
 
 /// The keys that matter for a stage, the one that changes least about the experiment first.
-fn levers(spec: &Spec, stage: &str, hardware: Hardware) -> Vec<Lever> {
-    let gpu = hardware == Hardware::Gpu;
+fn levers(spec: &Spec, stage: &str) -> Vec<Lever> {
     let lever = |key, now, least, set| Lever { key, now, least, set };
-    let p = &spec.policy;
     match stage {
         "evaluate" => vec![lever("evaluate.optimum_samples", spec.evaluate.optimum_samples, 2, |s, n| {
             s.evaluate.optimum_samples = n;
         })],
-        "policy" if gpu => {
-            vec![lever("policy.batch_size", p.batch_size, p.minibatches, |s, n| s.policy.batch_size = n)]
-        }
-        "reward" if gpu => vec![lever("reward.batch_size", spec.reward.batch_size, 1, |s, n| s.reward.batch_size = n)],
         "classifier" => {
             vec![lever("labeler.classifier.batch_size", spec.labeler.classifier.batch_size, 1, |s, n| {
                 s.labeler.classifier.batch_size = n;
@@ -167,10 +161,10 @@ fn fix(spec: &Spec, model: &Model, target: &Target, stage: &str, peak: &Peak) ->
         });
         ways.extend(fewer.map(|(threads, total)| format!("--threads {threads} ({})", bytes(total))));
     }
-    for lever in levers(spec, stage, target.hardware) {
+    for lever in levers(spec, stage) {
         ways.extend(halved(spec, model, target, stage, &lever));
     }
-    if target.hardware == Hardware::Gpu {
+    if matches!(target.hardware, Hardware::Gpu(_)) {
         let cpu = Hardware::Cpu { threads: rayon::current_num_threads() };
         let total = peak_of(spec, model, cpu, stage).map_or(f64::INFINITY, |peak| peak.memory.total());
         let fits = super::device::machine_memory().is_none_or(|has| total <= has as f64);
@@ -236,6 +230,7 @@ pub fn check(runs: &[PlannedRun], cache: &Cache, target: &Target) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::gpu::Limits;
     use serde_json::json;
 
     fn run(value: serde_json::Value) -> PlannedRun {
@@ -267,19 +262,21 @@ mod tests {
         misfits(run, &reference(&run.spec, true).unwrap(), target, &|_| true)
     }
 
+    /// A card of this many bytes.
+    fn card(memory: u64) -> Target {
+        on(Hardware::Gpu(Limits::known(Some(memory), None)), memory)
+    }
+
     #[test]
-    fn a_gpu_too_small_names_the_batch_that_fits() {
-        let eighty = on(Hardware::Gpu, 80_000_000_000);
-        assert_eq!(found(&offline(512), &eighty), []);
-        let misfit = found(&offline(512), &on(Hardware::Gpu, 24_000_000_000)).remove(0);
-        assert_eq!((misfit.stage.as_str(), misfit.limit), ("policy", Limit::Memory));
-        assert!(misfit.fix.contains("policy.batch_size = 128 instead of 512"), "{misfit}");
-        // What it says is true.
-        assert_eq!(found(&offline(128), &on(Hardware::Gpu, 24_000_000_000)), []);
-        assert!(!found(&offline(256), &on(Hardware::Gpu, 24_000_000_000)).is_empty());
-        let none = found(&offline(512), &on(Hardware::Gpu, 2_000_000_000));
+    fn any_batch_fits_a_card_that_has_room_for_the_model() {
+        for batch in [512, 100_000] {
+            assert_eq!(found(&offline(batch), &card(24_000_000_000)), []);
+            assert_eq!(found(&offline(batch), &card(8_000_000_000)), []);
+        }
+        let none = found(&offline(512), &card(2_000_000_000));
         let policy = none.iter().find(|m| m.stage == "policy").unwrap();
-        assert!(!policy.fix.contains("policy.batch_size ="), "{policy}");
+        assert_eq!(policy.limit, Limit::Memory);
+        assert!(!policy.fix.contains("batch_size ="), "{policy}");
     }
 
     #[test]
@@ -295,17 +292,22 @@ mod tests {
 
     #[test]
     fn an_array_that_the_driver_refuses_is_a_misfit_of_its_own() {
-        let target = Target { largest_buffer: Some((1 << 31) - 1), ..on(Hardware::Gpu, 80_000_000_000) };
-        let misfit = found(&offline(512), &target).remove(0);
-        assert_eq!((misfit.limit, misfit.needed_bytes), (Limit::Buffer, 4.0 * 512.0 * 24.0 * 50_257.0));
-        assert!(misfit.fix.contains("policy.batch_size = 256"), "{misfit}");
+        let of = |bytes: u64| {
+            let limits = Limits::known(Some(80_000_000_000), Some(bytes));
+            let target = Target { largest_buffer: Some(bytes), ..on(Hardware::Gpu(limits), 80_000_000_000) };
+            found(&offline(512), &target)
+        };
+        // Passes are cut to it, down to one row.
+        assert_eq!(of(160 << 20), []);
+        let misfit = of(4 << 20).into_iter().find(|m| m.stage == "policy").unwrap();
+        assert_eq!((misfit.limit, misfit.needed_bytes), (Limit::Buffer, 4.0 * 24.0 * 50_257.0));
     }
 
     #[test]
     fn what_does_not_fit_is_refused_with_a_way_out() {
         let cache = Cache::new("/nowhere");
-        let message = check(&[offline(512)], &cache, &on(Hardware::Gpu, 24_000_000_000)).unwrap_err();
-        assert!(message.contains("policy.batch_size = 128") && message.contains("--no-memory-check"), "{message}");
-        assert!(check(&[offline(512)], &cache, &on(Hardware::Gpu, 80_000_000_000)).is_ok());
+        let message = check(&[offline(512)], &cache, &card(2_000_000_000)).unwrap_err();
+        assert!(message.contains("a device with more memory") && message.contains("--no-memory-check"), "{message}");
+        assert!(check(&[offline(512)], &cache, &card(80_000_000_000)).is_ok());
     }
 }

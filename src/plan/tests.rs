@@ -2,6 +2,7 @@ use super::device::Target;
 use super::memory::Hardware;
 use super::throughput::Throughput;
 use super::*;
+use crate::model::gpu::Limits;
 use crate::spec::{Options, load};
 use std::path::PathBuf;
 
@@ -95,7 +96,7 @@ labeler = { kind = "recorded", path = "" }
 
 #[test]
 fn a_device_that_is_not_here_has_a_cache_that_nobody_knows() {
-    let elsewhere = Target { kind: None, hardware: Hardware::Gpu, ..here() };
+    let elsewhere = Target { kind: None, hardware: Hardware::Gpu(Limits::default()), ..here() };
     let found = planned(&runs(TWO, 1, "two-seed-1"), &elsewhere);
     assert!(found.stages.iter().all(|s| s.state == StageState::Unknown && s.key.is_none()));
     assert!(found.totals.flops_to_do > 0.0 && found.totals.flops_to_do == found.totals.flops);

@@ -2,7 +2,8 @@
 
 use crate::context::Context;
 use crate::model::ModelError;
-use crate::model::device::{ChosenDevice, choose};
+use crate::model::device::{ChosenDevice, choose, is_cpu};
+use crate::model::gpu::{self, Limits};
 use crate::model::self_test::self_test;
 use crate::plan::PlannedRun;
 use crate::plan::device::Target;
@@ -62,7 +63,11 @@ impl Session {
     /// # Errors
     /// Those of [`ready_device`].
     pub fn open(settings: RunSettings) -> Result<Self, ModelError> {
-        Ok(Self { chosen: ready_device(&settings.device)?, settings })
+        let chosen = ready_device(&settings.device)?;
+        if !is_cpu(&chosen.device) {
+            gpu::set_limits(Limits::known(settings.memory, chosen.largest_buffer));
+        }
+        Ok(Self { chosen, settings })
     }
 
     /// Whether somebody has asked the program to end.

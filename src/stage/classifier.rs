@@ -5,7 +5,7 @@ use super::training::Training;
 use crate::context::{CHECKPOINTS, Context, StageError, keep_read};
 use crate::data::source::{Labelled, Reviews, Want, fingerprint, labelled_reviews};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
-use crate::model::parallel::{gradients, shard_rows};
+use crate::model::parallel::{device_rows, gradients};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::save_scalar;
@@ -90,7 +90,9 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
     };
     let (model, _) = training.run(model, &context.device, |step, model, adam| {
         let picked = random::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
-        let (gradients, losses) = gradients(&model, &picked, shard_rows(&context.device), |model, picked| {
+        let time = picked.iter().map(|i| train[*i].0.len()).max().unwrap_or(0);
+        let at_once = device_rows(&model.trunk, time, 0, false);
+        let (gradients, losses) = gradients(&model, &picked, at_once, |model, picked| {
             let device = model.trunk.device();
             let batch: Vec<Query> = picked.iter().map(|i| train[*i].0.clone()).collect();
             let signs: Vec<f32> = picked.iter().map(|i| if train[*i].1 { 1.0 } else { -1.0 }).collect();

@@ -7,7 +7,7 @@ use crate::data::read_report::ReadReport;
 use crate::data::source::{Document, Want, documents, fingerprint};
 use crate::model::config::read_config;
 use crate::model::gpt2::Gpt2;
-use crate::model::parallel::{gradients, map_shards, shard_rows};
+use crate::model::parallel::{device_rows, gradients, map_shards};
 use crate::model::sampling::to_vec;
 use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
@@ -206,7 +206,8 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
         let offsets: Vec<usize> =
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
-        let (gradients, losses) = gradients(&model, &rows, shard_rows(&context.device), |model, rows| {
+        let at_once = device_rows(&model, p.sequence_length, p.sequence_length, false);
+        let (gradients, losses) = gradients(&model, &rows, at_once, |model, rows| {
             let loss = language_model_loss(model, rows)? * (rows.len() as f64 / p.batch_size as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
@@ -294,7 +295,7 @@ pub fn language_model_loss(model: &Gpt2, rows: &[&[u32]]) -> Result<burn::tensor
 /// Held-out perplexity beside what knowing only token frequencies, or nothing, gives.
 fn perplexity(model: &Gpt2, train: &[u32], held_out: &[u32], length: usize) -> Result<serde_json::Value, StageError> {
     let rows: Vec<&[u32]> = held_out.windows(length + 1).step_by(length).take(256).collect();
-    let sums = map_shards(&rows, shard_rows(&model.device()).min(32), |rows| {
+    let sums = map_shards(&rows, device_rows(model, length, length, false).min(32), |rows| {
         Ok::<_, ModelError>(f64::from(to_vec(language_model_loss(model, rows)?)?[0]) * rows.len() as f64)
     })?;
     let loss = sums.iter().sum::<f64>() / rows.len() as f64;

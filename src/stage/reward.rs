@@ -239,7 +239,7 @@ pub fn step(
 ) -> Result<(RewardModel, f32), ModelError> {
     let time = labels.iter().flat_map(|(rows, _)| rows).map(Vec::len).max().unwrap_or(0);
     // The last token of each row is read, nothing is predicted.
-    let shard = (training_rows(&model.model.trunk, time, 1) / kind.samples()).max(1);
+    let shard = (training_rows(&model.model.trunk, time, 0) / kind.samples()).max(1);
     let (gradients, losses) = gradients(&model, labels, shard, |model, picked| {
         let device = model.model.trunk.device();
         let rows = trimmed(picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect());

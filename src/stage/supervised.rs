@@ -6,7 +6,7 @@ use super::pretrain::{Corpus, stream_of};
 use super::training::Training;
 use crate::context::{CHECKPOINTS, Context, StageError};
 use crate::model::gpt2::{Dropout, Gpt2};
-use crate::model::parallel::{gradients, map_shards, shard_rows};
+use crate::model::parallel::{device_rows, gradients, map_shards};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, save_gpt2};
@@ -269,7 +269,8 @@ fn train(
         let stream = |first: usize| {
             random::stream(spec.seed, &format!("supervised dropout {lr}"), (step * s.batch_size + first) as u64)
         };
-        let (found, losses) = gradients(&model, &picked, shard_rows(&context.device).min(GPU_ROWS), |model, shard| {
+        let at_once = rows_at_once(&model, &picked, s.dropout > 0.0);
+        let (found, losses) = gradients(&model, &picked, at_once, |model, shard| {
             let mut dropout = Dropout::new(s.dropout, stream(shard[0].0));
             let rows: Vec<&TrainingRow> = shard.iter().map(|(_, row)| *row).collect();
             let loss = summed_loss(model, &rows, (s.dropout > 0.0).then_some(&mut dropout))? / tokens as f64;
@@ -317,9 +318,17 @@ fn summed_loss(model: &Gpt2, rows: &[&TrainingRow], dropout: Option<&mut Dropout
     Ok(model.token_logprobs(hidden, ints(targets), 1.0).sum().neg())
 }
 
+/// Rows of a pass over some of these.
+fn rows_at_once(model: &Gpt2, rows: &[(usize, &TrainingRow)], dropout: bool) -> usize {
+    let time = rows.iter().map(|(_, row)| row.tokens.len()).max().unwrap_or(1);
+    let predicted = rows.iter().map(|(_, row)| row.predicted()).max().unwrap_or(1);
+    device_rows(model, time, predicted, dropout).min(GPU_ROWS)
+}
+
 /// Mean loss per predicted token, without dropout.
 pub fn loss_of(model: &Gpt2, rows: &[TrainingRow]) -> Result<f64, StageError> {
-    let sums = map_shards(rows, shard_rows(&model.device()).min(GPU_ROWS), |rows| {
+    let numbered: Vec<(usize, &TrainingRow)> = rows.iter().enumerate().collect();
+    let sums = map_shards(rows, rows_at_once(model, &numbered, false), |rows| {
         let rows: Vec<&TrainingRow> = rows.iter().collect();
         Ok::<_, ModelError>(f64::from(to_vec(summed_loss(model, &rows, None)?)?[0]))
     })?;

@@ -3,7 +3,7 @@
 
 use super::{Query, Task};
 use crate::model::gpt2::ScalarModel;
-use crate::model::parallel::{map_shards, shard_rows};
+use crate::model::parallel::{map_shards, pass_rows};
 use crate::model::sampling::{by_length, restored, to_vec, trimmed};
 use crate::model::{LanguageModel, ModelError};
 use crate::rlhf::reward::Normalization;
@@ -15,7 +15,9 @@ pub const ROWS: usize = 64;
 pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, ModelError> {
     let device = model.trunk.device();
     let order = by_length(rows);
-    let scores = map_shards(&order, shard_rows(&device).min(ROWS), |picked| {
+    let time = rows.iter().map(Vec::len).max().unwrap_or(0);
+    let at_once = pass_rows(model.trunk.dimensions(), model.trunk.vocab(), time, &device).min(ROWS);
+    let scores = map_shards(&order, at_once, |picked| {
         let rows = trimmed(picked.iter().map(|i| rows[*i].clone()).collect());
         to_vec(model.score(&model.trunk.batch(&rows)?))
     })?;

@@ -2,6 +2,7 @@
 
 use super::models::{changes, limit, on_cpu, scalar_model, weights};
 use super::numbers::{Difference, check, check_tensors, facts, get, tensors};
+use runner::model::gpu::{Limits, limits, set_limits};
 use runner::model::optimizer::Adam;
 use runner::rl::{Ppo, Rollout, Settings, optimise};
 use runner::rlhf::advantages::token_rewards;
@@ -112,5 +113,16 @@ fn rewards_as_they_are_and_a_discount() {
 fn two_minibatches_in_a_given_order() {
     if on_cpu() {
         one_update("minibatches");
+    }
+}
+
+/// A GPU that has room for one row computes the minibatch in parts, whose gradients add up to the whole's.
+#[test]
+fn one_row_at_a_time_where_memory_is_small() {
+    if !on_cpu() {
+        let usual = limits();
+        set_limits(Limits { memory: 1, ..usual });
+        one_update("whitened");
+        set_limits(usual);
     }
 }
