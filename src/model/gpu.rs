@@ -119,13 +119,18 @@ impl Shape {
         (memory, rows * array)
     }
 
-    /// Rows of a pass without gradients, whose logits come in pieces.
-    pub fn gpu_pass_rows(&self, limits: Limits) -> usize {
+    /// Bytes of one row in a pass without gradients, whose logits come in pieces, and of its largest array.
+    fn gpu_pass_row(&self) -> (f64, f64) {
         let Dimensions { heads, width, .. } = self.dimensions;
         let (t, w) = (self.time as f64, width as f64);
         let scores = heads as f64 * t * t;
-        let row = F32 * (t * PASS_WIDTHS * w + PASS_SCORES * scores);
-        limits.rows(MODELS * self.weights(), row, F32 * scores.max(4.0 * t * w))
+        (F32 * (t * PASS_WIDTHS * w + PASS_SCORES * scores), F32 * scores.max(4.0 * t * w))
+    }
+
+    /// Rows of a pass without gradients.
+    pub fn gpu_pass_rows(&self, limits: Limits) -> usize {
+        let (row, array) = self.gpu_pass_row();
+        limits.rows(MODELS * self.weights(), row, array)
     }
 
     /// Rows that are sampled at once, with a cache of `time` positions.
@@ -133,10 +138,10 @@ impl Shape {
         let Dimensions { layers, width, .. } = self.dimensions;
         let layer = 2.0 * F32 * (self.time * width) as f64;
         let logits = F32 * self.vocab as f64;
+        let (prefill, array) = self.gpu_pass_row();
         // What a step has seen is copied out of a layer, and a layer written anew.
-        let row = (layers as f64 + 3.0) * layer + DRAWN * logits;
-        let prefill = self.gpu_pass_rows(limits);
-        limits.rows(MODELS * self.weights(), row, logits.max(layer / 2.0)).min(prefill)
+        let row = layers as f64 * layer + prefill.max(3.0 * layer) + DRAWN * logits;
+        limits.rows(MODELS * self.weights(), row, array.max(logits).max(layer / 2.0))
     }
 }
 

@@ -183,12 +183,14 @@ impl<'a> Gauge<'a> {
     /// Reading ρ, and measuring its perplexity.
     pub fn import(&self) -> Peak {
         let length = 64.min(self.model.dimensions.context);
-        let mut pass = self.passes(256, 32, length);
-        if matches!(self.hardware, Hardware::Gpu(_)) {
-            let logits = F32 * (32 * length * self.model.vocab) as f64;
-            pass.memory.logits = 4.0 * logits;
-            pass.largest_buffer = pass.largest_buffer.max(logits);
-        }
+        let Hardware::Gpu(limits) = self.hardware else {
+            return self.passes(256, 32, length).beside(self.model.bytes());
+        };
+        let rows = self.shape(length, length).gpu_rows(true, false, limits).min(32);
+        let mut pass = self.pass(rows, length);
+        let logits = F32 * (rows * length * self.model.vocab) as f64;
+        pass.memory.logits = 4.0 * logits;
+        pass.largest_buffer = pass.largest_buffer.max(logits);
         pass.beside(self.model.bytes())
     }
 
