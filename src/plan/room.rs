@@ -298,7 +298,7 @@ mod tests {
             found(&offline(512), &target)
         };
         // Passes are cut to it, down to one row.
-        assert_eq!(of(16 << 20), []);
+        assert_eq!(of(128 << 20), []);
         let misfit = of(4 << 20).into_iter().find(|m| m.stage == "policy").unwrap();
         assert_eq!((misfit.limit, misfit.needed_bytes), (Limit::Buffer, 4.0 * 24.0 * 50_257.0));
     }
