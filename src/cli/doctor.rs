@@ -37,11 +37,12 @@ fn examine(name: &str, chosen: &ChosenDevice) -> bool {
         Ok(t) => {
             let verdict = if t.passed() { "computes correctly" } else { "COMPUTES WRONGLY: do not use it" };
             println!(
-                "{name}: {verdict}; largest differences: cached and full log-probs {:.1e}, to the CPU's {:.1e}, gradient {:.1e}, Adam's step {:.1e}; {:.1} s",
+                "{name}: {verdict}; largest differences: cached and full log-probs {:.1e}, to the CPU's {:.1e}, gradient {:.1e}, Adam's step {:.1e}, drawn tokens {:.1e}; {:.1} s",
                 t.cached_vs_full,
                 t.logprobs_vs_cpu,
                 t.gradient_vs_cpu,
                 t.update_vs_cpu,
+                t.drawn_vs_cpu,
                 started.elapsed().as_secs_f64()
             );
             if t.passed() {

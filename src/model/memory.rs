@@ -22,7 +22,7 @@ pub const SHARD_ROWS: usize = 16;
 pub const SHARDS: usize = 8;
 
 /// A transformer and the sequences it is trained on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     pub dimensions: Dimensions,
     pub vocab: usize,

@@ -4,13 +4,16 @@ use crate::context::Context;
 use crate::model::ModelError;
 use crate::model::device::{ChosenDevice, choose, is_cpu};
 use crate::model::gpu::{self, Limits};
-use crate::model::self_test::self_test;
+use crate::model::memory::Shape;
+use crate::model::self_test::{SelfTest, self_test, self_test_at};
 use crate::plan::PlannedRun;
 use crate::plan::device::Target;
+use crate::plan::sizes::reference;
+use crate::plan::work::TaskLengths;
 use crate::spec::Loaded;
 use crate::store::cache::Cache;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// What is said of a run beside its spec; none of it changes a number, but for the device's rounding.
@@ -57,6 +60,8 @@ impl Default for RunSettings {
 pub struct Session {
     pub(super) chosen: ChosenDevice,
     pub(super) settings: RunSettings,
+    /// Sizes at which the device has been compared with the CPU.
+    right_at: Mutex<Vec<Shape>>,
 }
 
 impl Session {
@@ -67,7 +72,7 @@ impl Session {
         if !is_cpu(&chosen.device) {
             gpu::set_limits(Limits::known(settings.memory, chosen.largest_buffer));
         }
-        Ok(Self { chosen, settings })
+        Ok(Self { chosen, settings, right_at: Mutex::default() })
     }
 
     /// Whether somebody has asked the program to end.
@@ -85,6 +90,27 @@ impl Session {
         crate::plan::room::check(&runs, cache, &Target::of(&self.chosen, self.settings.memory))
     }
 
+    /// Computes one layer of each model at the sizes of its run, on a GPU, and refuses what comes out wrong.
+    pub(super) fn check_sizes(&self, loaded: &Loaded) -> Result<(), ModelError> {
+        if is_cpu(&self.chosen.device) {
+            return Ok(());
+        }
+        for run in PlannedRun::of(loaded, loaded.variants.clone(), None) {
+            // What has no known size is for its stage to say.
+            let Ok(model) = reference(&run.spec, run.size_given) else { continue };
+            let lengths = TaskLengths::of(&run.spec);
+            let (time, response) = (lengths.whole(), lengths.response);
+            let shape = Shape { dimensions: model.dimensions, vocab: model.vocab, time, response };
+            let mut right = self.right_at.lock().unwrap_or_else(PoisonError::into_inner);
+            if time > shape.dimensions.context || right.contains(&shape) {
+                continue;
+            }
+            passed(&self.chosen, self_test_at(&shape, &self.chosen.device)?)?;
+            right.push(shape);
+        }
+        Ok(())
+    }
+
     /// What stages of a run into `out` are given.
     pub(super) fn context(&self, out: &Path, cache: Cache) -> Context {
         let (progress, interrupted) = (self.settings.progress, Arc::clone(&self.settings.interrupted));
@@ -98,13 +124,17 @@ impl Session {
 /// Input: there is no such name. Else the device is not there, or computes wrongly.
 pub fn ready_device(name: &str) -> Result<ChosenDevice, ModelError> {
     let chosen = choose(name)?;
-    let test = self_test(&chosen.device)?;
-    if !test.passed() {
-        return Err(ModelError::Device(format!(
-            "{} computes wrongly ({test:?}): refused. Update its driver, or use --device cpu",
-            chosen.name
-        )));
-    }
+    passed(&chosen, self_test(&chosen.device)?)?;
     tracing::info!("device: {}", chosen.name);
     Ok(chosen)
+}
+
+fn passed(chosen: &ChosenDevice, test: SelfTest) -> Result<(), ModelError> {
+    match test.passed() {
+        true => Ok(()),
+        false => Err(ModelError::Device(format!(
+            "{} computes wrongly ({test:?}): refused. Update its driver, or use --device cpu",
+            chosen.name
+        ))),
+    }
 }

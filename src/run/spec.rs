@@ -67,7 +67,8 @@ impl Session {
         if let Err(message) = self.check_room(&[loaded], &place.cache) {
             return Ended::refused(Outcome::WrongInput, out, message);
         }
-        if let Err(e) = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec)) {
+        let fits = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec));
+        if let Err(e) = fits.and_then(|()| self.check_sizes(loaded)) {
             return Ended::refused(Outcome::Failed, out, e.to_string());
         }
         let text = resolved_toml(&portable_spec(&loaded.spec, out));
