@@ -13,8 +13,8 @@ use crate::plan::work::TaskLengths;
 use crate::spec::Loaded;
 use crate::store::cache::Cache;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is said of a run beside its spec; none of it changes a number, but for the device's rounding.
 #[derive(Debug, Clone)]
