@@ -171,7 +171,7 @@ fn simulated_labelers_answer_and_are_named_everywhere() {
 
 /// A small spec with a mock labeler, whose policy runs away from its target at once.
 const RUNAWAY: &str = r#"
-    model = { size = "test", weights = { pretrain = { passages = 100, steps = 5, batch_size = 4, sequence_length = 32 } } }
+    model = { size = "test", weights = { pretrain = { passages = 300, steps = 5, batch_size = 4, sequence_length = 32 } } }
     task = { query_length = 16, query_min_length = 4, response_length = 8, truncate_after = 2, data.synthetic = "storyworld" }
     labeler.reviews.synthetic = "reviews"
     collect = { labels = 16, held_out = 8 }
