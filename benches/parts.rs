@@ -12,8 +12,9 @@ use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use runner::model::LanguageModel;
 use runner::model::gpt2::{Gpt2, Weights};
+use runner::model::memory::SHARD_ROWS;
 use runner::model::optimizer::Adam;
-use runner::model::parallel::{GradientMap, gradients, shard_rows};
+use runner::model::parallel::{GradientMap, gradients};
 use runner::model::sampling::{Sampling, joined, logprobs, sample, to_vec};
 use runner::model::tokenizer::Tokenizer;
 use runner::spec::{AdamSpec, ModelSize};
@@ -55,7 +56,7 @@ fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (queries, responses) = (w.queries(), w.responses());
     let indices: Vec<usize> = (0..w.batch).collect();
     bencher.counter(tokens(&w)).bench(|| {
-        gradients(&model, &indices, shard_rows(&device), |model, rows| {
+        gradients(&model, &indices, SHARD_ROWS, |model, rows| {
             let queries: Vec<_> = rows.iter().map(|r| queries[*r].clone()).collect();
             let responses: Vec<_> = rows.iter().map(|r| responses[*r].clone()).collect();
             let hidden = model.hidden(&model.batch(&joined(&queries, &responses)).unwrap());

@@ -13,9 +13,9 @@ use std::sync::Mutex;
 
 /// Widths per token that one layer needs at a time where nothing is kept: query, key, value, the MLP's inside before
 /// and after GELU, and the stream, some of them twice.
-pub const PASS_WIDTHS: f64 = 20.0;
+const PASS_WIDTHS: f64 = 20.0;
 /// Attention scores at once in such a pass.
-pub const PASS_SCORES: f64 = 3.0;
+const PASS_SCORES: f64 = 3.0;
 /// Arrays of all logits while a token is drawn.
 pub const DRAWN: f64 = 5.0;
 /// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what it
@@ -77,14 +77,14 @@ pub fn is_in_use() -> bool {
 }
 
 impl Shape {
-    /// Bytes of one row in a training pass, and of its largest array.
-    fn gpu_row(&self, head: bool, dropout: bool) -> (f64, f64) {
+    /// Bytes of one row in a training pass: activations, logits, and its largest array.
+    fn gpu_row(&self, head: bool, dropout: bool) -> (f64, f64, f64) {
         let Dimensions { layers, heads, width, .. } = self.dimensions;
         let (t, l, w, h) = (self.time as f64, layers as f64, width as f64, heads as f64);
         let logits = if head { F32 * (self.response * self.vocab) as f64 } else { 0.0 };
         let dropped = if dropout { self.dropped(DROPOUT_SCORES) } else { 0.0 };
         let kept = F32 * t * (25.0 * l * w + (3.4 * l + 1.4) * h * t) + dropped;
-        (kept + 4.0 * logits, logits.max(F32 * h * t * t).max(F32 * t * 4.0 * w))
+        (kept, 4.0 * logits, logits.max(F32 * h * t * t).max(F32 * t * 4.0 * w))
     }
 
     /// Bytes that dropout adds to a row's activations; `scores`: numbers per attention score.
@@ -96,15 +96,14 @@ impl Shape {
 
     /// Rows of a training pass. `head`: the loss is of log-probabilities.
     pub fn gpu_rows(&self, head: bool, dropout: bool, limits: Limits) -> usize {
-        let (row, array) = self.gpu_row(head, dropout);
-        limits.rows(MODELS * self.weights(), row, array)
+        let (activations, logits, array) = self.gpu_row(head, dropout);
+        limits.rows(MODELS * self.weights(), activations + logits, array)
     }
 
     /// The peak of a training step of `all` rows, `at_once` of them in a pass: memory, and the largest array.
     pub fn gpu_training(&self, all: usize, at_once: usize, head: bool, dropout: bool) -> (Memory, f64) {
         let rows = at_once.min(all).max(1) as f64;
-        let (row, array) = self.gpu_row(head, dropout);
-        let logits = if head { 4.0 * F32 * (self.response * self.vocab) as f64 } else { 0.0 };
+        let (activations, logits, array) = self.gpu_row(head, dropout);
         // A sum of gradients, where there are several passes.
         let sum = if all > at_once { 1.0 } else { 0.0 };
         let weights = self.weights();
@@ -112,7 +111,7 @@ impl Shape {
             weights: 2.0 * weights,
             gradients: (1.0 + sum) * weights,
             adam: 2.0 * weights,
-            activations: rows * (row - logits),
+            activations: rows * activations,
             kv_cache: 0.0,
             logits: rows * logits,
         };
@@ -120,7 +119,7 @@ impl Shape {
     }
 
     /// Bytes of one row in a pass without gradients, whose logits come in pieces, and of its largest array.
-    fn gpu_pass_row(&self) -> (f64, f64) {
+    pub fn gpu_pass_row(&self) -> (f64, f64) {
         let Dimensions { heads, width, .. } = self.dimensions;
         let (t, w) = (self.time as f64, width as f64);
         let scores = heads as f64 * t * t;

@@ -19,12 +19,6 @@ use std::sync::{Condvar, Mutex, PoisonError};
 /// Gradients `[elements]` by weight name.
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
 
-/// Rows of a batch that are worked on at once: few on a CPU (one thread each); elsewhere as many as are asked for, which
-/// [`pass_rows`] and [`training_rows`] bound.
-pub fn shard_rows(device: &Device) -> usize {
-    if is_cpu(device) { SHARD_ROWS } else { usize::MAX }
-}
-
 fn shape(model: &Gpt2, time: usize, response: usize) -> Shape {
     Shape { dimensions: model.dimensions(), vocab: model.vocab(), time, response }
 }
@@ -38,7 +32,7 @@ pub fn training_rows(model: &Gpt2, time: usize, response: usize) -> usize {
     }
 }
 
-/// The same on devices other than the CPU alone: on the CPU shards of the batch are small anyway.
+/// The same on devices other than the CPU alone: on the CPU shards of the batch are small anyway, one for a thread.
 pub fn device_rows(model: &Gpt2, time: usize, response: usize, dropout: bool) -> usize {
     match is_cpu(&model.device()) {
         true => SHARD_ROWS,

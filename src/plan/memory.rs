@@ -5,7 +5,7 @@ use super::sizes::Model;
 use super::work::TaskLengths;
 use crate::labeler::CANDIDATES;
 use crate::labeler::rounds::has_reward_model;
-use crate::model::gpu::{DRAWN, DROPOUT_SCORES, Limits, PASS_SCORES, PASS_WIDTHS};
+use crate::model::gpu::{DRAWN, DROPOUT_SCORES, Limits};
 use crate::model::memory::{Memory, SHARD_ROWS, Shape};
 use crate::model::sampling::SAMPLING_ROWS;
 use crate::spec::{CollectSchedule, Spec, SupervisedOn};
@@ -139,19 +139,16 @@ impl<'a> Gauge<'a> {
 
     /// What one layer needs of a pass without a gradient.
     fn pass(&self, rows: usize, time: usize) -> Peak {
-        let d = &self.model.dimensions;
-        let (tokens, w) = ((rows * time) as f64, d.width as f64);
         match self.hardware {
-            Hardware::Cpu { .. } => Peak::of(Memory { activations: F32 * tokens * PASS_CPU * w, ..Memory::default() }),
+            Hardware::Cpu { .. } => {
+                let numbers = (rows * time * self.model.dimensions.width) as f64 * PASS_CPU;
+                Peak::of(Memory { activations: F32 * numbers, ..Memory::default() })
+            }
             Hardware::Gpu(_) => {
-                let scores = tokens * d.heads as f64 * time as f64;
-                Peak {
-                    memory: Memory {
-                        activations: F32 * (tokens * PASS_WIDTHS * w + PASS_SCORES * scores),
-                        ..Memory::default()
-                    },
-                    largest_buffer: F32 * scores.max(4.0 * tokens * w),
-                }
+                let (row, array) = self.shape(time, 1).gpu_pass_row();
+                let rows = rows as f64;
+                let memory = Memory { activations: rows * row, ..Memory::default() };
+                Peak { memory, largest_buffer: rows * array }
             }
         }
     }
