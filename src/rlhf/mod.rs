@@ -4,6 +4,7 @@
 
 pub mod advantages;
 pub mod entropy;
+pub mod frontier;
 pub mod kl;
 pub mod labels;
 pub mod optimum;
