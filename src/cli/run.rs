@@ -3,6 +3,7 @@
 
 use super::{Overrides, chain, print_problems, print_remarks};
 use crate::context::{StageError, signal};
+use crate::model::faults;
 use crate::printed::for_terminal;
 use crate::report::compare::compare;
 use crate::report::formats::{Format, on_screen, wrapped};
@@ -63,6 +64,8 @@ pub(super) fn start_logging(level: &str) {
         .without_time()
         .with_filter(screen);
     let file = fmt::layer().with_writer(|| LogFile).with_ansi(false).with_filter(filter("debug"));
+    // Before the subscriber, which takes the libraries' log for itself where nobody has it.
+    faults::listen();
     let _ = tracing_subscriber::registry().with(screen).with(file).try_init();
 }
 
