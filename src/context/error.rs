@@ -29,6 +29,9 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after step {update}; {kept}")]
     Stopped { by: String, update: usize, kept: Kept },
+    /// Not an error: as far as `--until` wanted.
+    #[error("ready as far as `{0}`, as --until asked; the same command without it goes on")]
+    Reached(String),
     #[error(
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
@@ -83,7 +86,7 @@ impl StageError {
             Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
             Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
             Self::Waiting { .. } => Outcome::Waiting,
-            Self::Guard { .. } | Self::Stopped { .. } => Outcome::Stopped,
+            Self::Guard { .. } | Self::Stopped { .. } | Self::Reached(_) => Outcome::Stopped,
             _ => Outcome::Failed,
         }
     }

@@ -137,26 +137,32 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
-    let mut waiting = None;
+    let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
-        let spec = &sources::fetched(context, spec)?;
-        let keys = Keys::new(spec, name, &context.device_kind)?;
-        let shared = prepare(context, spec, &keys)?;
-        publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
-        if let Some(dir) = &shared.supervised {
-            publish_model(dir, &context.out.join("models/supervised"))?;
-        }
-        if spec.labeler.is().simulated {
-            tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
-        }
-        match variant(context, name, spec, &keys, &shared) {
+        match one(context, name, spec) {
             // The first is said at the end.
             Err(error @ StageError::Waiting { .. }) if waiting.is_none() => waiting = Some(error),
             Err(error @ StageError::Waiting { .. }) => tracing::warn!("{error}"),
+            Err(error @ StageError::Reached(_)) => reached = Some(error),
             other => other?,
         }
     }
-    waiting.map_or(Ok(()), Err)
+    waiting.or(reached).map_or(Ok(()), Err)
+}
+
+/// One variant with all that it stands on.
+fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
+    let spec = &sources::fetched(context, spec)?;
+    let keys = Keys::new(spec, name, &context.device_kind)?;
+    let shared = prepare(context, spec, &keys)?;
+    publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
+    if let Some(dir) = &shared.supervised {
+        publish_model(dir, &context.out.join("models/supervised"))?;
+    }
+    if spec.labeler.is().simulated {
+        tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+    }
+    variant(context, name, spec, &keys, &shared)
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
