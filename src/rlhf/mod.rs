@@ -3,6 +3,8 @@
 #![warn(missing_docs)]
 
 pub mod advantages;
+pub mod best_of;
+pub mod dpo;
 pub mod entropy;
 pub mod frontier;
 pub mod kl;
@@ -10,3 +12,4 @@ pub mod labels;
 pub mod optimum;
 pub mod ppo;
 pub mod reward;
+pub mod rloo;

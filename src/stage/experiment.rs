@@ -8,7 +8,6 @@ use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
 use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
-use crate::labeler::rounds::learns_reward;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
@@ -108,8 +107,11 @@ pub fn queries(
 /// Err: these are fewer queries than the spec needs.
 pub fn check_queries(spec: &Spec, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
     let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
-    // A policy that is given needs no training.
-    let for_training = if spec.policy.is_given() { 1 } else { spec.policy.batch_size };
+    // A policy that is given needs no training, and DPO no queries but its labels' own.
+    let for_training = match spec.policy.is_given() || spec.has_dpo() {
+        true => 1,
+        false => spec.policy.batch_size / spec.policy.samples_per_query(),
+    };
     if train.len() >= for_training && held_out.len() >= needed {
         return Ok(());
     }
@@ -208,9 +210,9 @@ struct Trained {
     last: Option<RoundKeys>,
 }
 
-/// Labels, r and π, in rounds or in direct mode.
+/// Labels, r and π, in rounds, by DPO, or in direct mode.
 fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<Trained, StageError> {
-    if learns_reward(spec) {
+    if spec.has_labels() {
         let inputs = chain::ChainInputs {
             reference: &s.rho,
             reference_dir: s.supervised.as_ref().filter(|_| spec.collect.schedule.has_rl()).unwrap_or(&s.pretrained),
@@ -223,7 +225,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         };
         let chain::Trained { scorer, accuracy, policy, labels, last } =
             chain::run(context, run, spec, &keys.upstream, &inputs)?;
-        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
+        return Ok(Trained { scorer, accuracy, labels: Some(labels), policy, last: Some(last) });
     }
     let scorer = given::reward(context, spec, &s.tokenizer)?;
     if let Some(scorer) = &scorer {

@@ -3,6 +3,7 @@
 
 pub mod chain;
 pub mod classifier;
+pub mod dpo;
 pub mod evaluate;
 pub mod experiment;
 pub mod given;
