@@ -45,6 +45,7 @@
 mod output;
 
 pub mod cli;
+pub mod cluster;
 pub mod context;
 pub mod data;
 pub mod label;

@@ -1,5 +1,6 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
+use crate::cluster::{Ledger, cluster_schema};
 use crate::label::Label;
 use crate::label::batch::quality::BatchQuality;
 use crate::label::batch::status::BatchesReport;
@@ -25,6 +26,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("spec.schema.json", spec_schema()),
         ("suite.schema.json", suite_schema()),
         ("sources.schema.json", sources_schema()),
+        ("cluster.schema.json", cluster_schema()),
+        ("cluster_jobs.schema.json", schemars::schema_for!(Ledger).to_value()),
         ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
         ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
         ("scored.schema.json", schemars::schema_for!(Scored).to_value()),

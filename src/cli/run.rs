@@ -81,7 +81,7 @@ pub(super) fn start_logging(level: &str) {
 }
 
 /// The seeds of `--seeds`: `1..5` (both ends) or `1,3,7`.
-fn parse_seeds(text: &str) -> Option<Vec<u64>> {
+pub(super) fn parse_seeds(text: &str) -> Option<Vec<u64>> {
     let seeds: Vec<u64> = match text.split_once("..") {
         Some((a, b)) => (a.trim().parse().ok()?..=b.trim_start_matches('=').trim().parse().ok()?).collect(),
         None => text.split(',').map(|s| s.trim().parse().ok()).collect::<Option<_>>()?,
