@@ -5,6 +5,7 @@ pub mod chain;
 pub mod classifier;
 pub mod evaluate;
 pub mod experiment;
+pub mod frontier;
 pub mod given;
 pub mod keys;
 pub mod labels;
