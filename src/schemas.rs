@@ -9,7 +9,7 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::plan::Plan;
 use crate::results::stops::StopRecord;
-use crate::results::{AnyMetricsLine, Evaluation, Manifest, Rounds, Sample, SimulatedReport, Table};
+use crate::results::{AnyMetricsLine, Evaluation, Frontier, Manifest, Rounds, Sample, SimulatedReport, Table};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::RewardSummary;
@@ -36,6 +36,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schemars::schema_for!(AnyMetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("frontier.schema.json", schemars::schema_for!(Frontier).to_value()),
         ("rounds.schema.json", schemars::schema_for!(Rounds).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),

@@ -251,11 +251,11 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
 }
 
 impl Part<'_> {
-    /// Whether something is computed: a gathered suite only where readers are shown texts.
+    /// Whether something is computed: a gathered suite only where readers are shown texts, or its models are looked at together.
     fn needs_device(&self) -> bool {
         match self {
             Self::Task(..) => true,
-            Self::Gather(loaded) => loaded.suite.makes.asks(),
+            Self::Gather(loaded) => loaded.suite.makes.has_work_after_members(),
         }
     }
 }
