@@ -8,7 +8,7 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::plan::Plan;
 use crate::results::stops::StopRecord;
-use crate::results::{Evaluation, Manifest, MetricsLine, Rounds, Sample, SimulatedReport, Table};
+use crate::results::{Evaluation, JudgeReport, Manifest, MetricsLine, Rounds, Sample, SimulatedReport, Table};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::RewardSummary;
@@ -37,6 +37,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
+        ("judge.schema.json", schemars::schema_for!(JudgeReport).to_value()),
         ("simulated.schema.json", schemars::schema_for!(SimulatedReport).to_value()),
         ("batch.schema.json", schemars::schema_for!(Batch).to_value()),
         ("items.schema.json", schemars::schema_for!(Item).to_value()),
