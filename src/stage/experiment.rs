@@ -11,16 +11,18 @@ use crate::data::source::Document;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
+use crate::outside::{CommandScores, RougeScores};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Judge, Perplexity, file, read_json};
+use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
-use crate::spec::Spec;
+use crate::spec::{OutsideReward, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
-use crate::task::scoring::{Scorer, raw_scores};
+use crate::task::scoring::{OutsideScores, ScoreSource, Scorer};
 use crate::task::{Example, Query, Task, examples};
 use crate::{labeler, random};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What all runs of a spec with the same model, task and labeler share.
 struct Shared {
@@ -80,7 +82,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         rho = load_gpt2(dir, &context.device)?;
     }
     let mock = match classifier {
-        Some(dir) => Some(Scorer { model: load_scalar(&dir, &context.device)?, normalization: RAW }),
+        Some(dir) => Some(Scorer { source: load_scalar(&dir, &context.device)?.into(), normalization: RAW }),
         None => None,
     };
     let task = Task::new(&spec.task, spec.reward.formatted_queries, &tokenizer)?;
@@ -140,12 +142,15 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    for (_, spec) in variants.iter().filter(|(_, spec)| spec.has_labels()) {
+        labeler::labeler(spec.labeler.kind).begin(context, spec)?;
+    }
     let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
         match one(context, name, spec) {
             // The first is said at the end.
-            Err(error @ StageError::Waiting { .. }) if waiting.is_none() => waiting = Some(error),
-            Err(error @ StageError::Waiting { .. }) => tracing::warn!("{error}"),
+            Err(error) if error.outcome() == Outcome::Waiting && waiting.is_none() => waiting = Some(error),
+            Err(error) if error.outcome() == Outcome::Waiting => tracing::warn!("{error}"),
             Err(error @ StageError::Reached(_)) => reached = Some(error),
             other => other?,
         }
@@ -221,22 +226,43 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's. The samples are
+/// Scores of ρ's samples set the normalisation of r_s in direct mode, and of a reward from outside, as they would a
+/// reward model's. The samples are
 /// kept in `dir`, under the name of the policy that they are for.
-fn direct_scorer(
+fn normalized(
     context: &Context,
     spec: &Spec,
     s: &Shared,
-    mock: &Scorer,
-    (dir, key): (&Path, &Key),
+    scorer: &Scorer,
+    (dir, key): (&Path, &str),
 ) -> Result<Scorer, StageError> {
     let picked = random::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
     let mut saved = context.chunks(dir, &format!("normalization-{key}"))?;
     let responses = labeler::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;
-    let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.task.row(q, r)).collect();
-    let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
-    Ok(Scorer { normalization: fit, ..mock.clone() })
+    let fit = Normalization::fit(
+        &scorer.raw(&s.task, &queries, &responses)?,
+        spec.reward.target_mean,
+        spec.reward.target_std,
+    );
+    Ok(Scorer { normalization: fit, ..scorer.clone() })
+}
+
+/// A reward that no model gives, on its own scale.
+fn outside_scorer(spec: &Spec, s: &Shared) -> Result<Option<Scorer>, StageError> {
+    let source: Arc<dyn OutsideScores> = match spec.reward.outside() {
+        None => return Ok(None),
+        Some(OutsideReward::Command) => {
+            let command = spec.reward.command.clone().unwrap_or_default();
+            Arc::new(CommandScores::start(&command, &s.tokenizer)?)
+        }
+        Some(OutsideReward::Rouge) => {
+            let train = s.train.iter().zip(s.summaries.iter().map(Option::as_deref));
+            let all = train.chain(s.held_out.iter().map(|e| (&e.query, e.summary.as_deref())));
+            Arc::new(RougeScores::of(&s.task, all, &s.tokenizer)?)
+        }
+    };
+    Ok(Some(Scorer { source: ScoreSource::Outside(source), normalization: RAW }))
 }
 
 /// What a run ends with, before its evaluation.
@@ -276,11 +302,19 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         let dir = context.out.join("runs").join(run).join("models/reward");
         given::publish_reward(scorer, &s.tokenizer, &dir)?;
     }
-    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let kept = context.out.join("runs").join(run).join("normalization");
+    let of_outside = |outside: Scorer| {
+        let name = keys.policy.as_ref().or(keys.given.reward.as_ref()).map(Key::to_string).unwrap_or_default();
+        normalized(context, spec, s, &outside, (&kept, &name))
+    };
+    let scorer = match scorer {
+        Some(given) => Some(given),
+        None => outside_scorer(spec, s)?.map(of_outside).transpose()?,
+    };
+    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let scorer = match (scorer, &s.mock) {
         (Some(given), _) => given,
-        (None, Some(mock)) => direct_scorer(context, spec, s, mock, (&kept, key))?,
+        (None, Some(mock)) => normalized(context, spec, s, mock, (&kept, &key.to_string()))?,
         (None, None) => {
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }
