@@ -54,6 +54,7 @@ pub mod model;
 pub mod plan;
 pub mod printed;
 pub mod random;
+pub mod ranks;
 pub mod report;
 pub mod results;
 pub mod rl;

@@ -13,13 +13,13 @@ use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Perplexity, file, read_json};
+use crate::results::{Accuracy, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::Spec;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::{Scorer, raw_scores};
 use crate::task::{Example, Query, Task, examples};
-use crate::{labeler, random};
+use crate::{labeler, random, ranks};
 use std::path::{Path, PathBuf};
 
 /// What all runs of a spec with the same model, task and labeler share.
@@ -139,8 +139,15 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
     let mut waiting = None;
     for (name, spec) in variants {
-        let spec = &sources::fetched(context, spec)?;
+        // The first rank fetches; the others find it then.
+        let mut fetched = None;
+        ranks::by_first(|| {
+            fetched = Some(sources::fetched(context, spec)?);
+            Ok::<_, StageError>(())
+        })?;
+        let spec = &fetched.map_or_else(|| sources::fetched(context, spec), Ok)?;
         let keys = Keys::new(spec, name, &context.device_kind)?;
+        same_keys(&keys)?;
         let shared = prepare(context, spec, &keys)?;
         publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
         if let Some(dir) = &shared.supervised {
@@ -151,12 +158,29 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
         }
         match variant(context, name, spec, &keys, &shared) {
             // The first is said at the end.
-            Err(error @ StageError::Waiting { .. }) if waiting.is_none() => waiting = Some(error),
-            Err(error @ StageError::Waiting { .. }) => tracing::warn!("{error}"),
+            Err(error) if waits(&error) && waiting.is_none() => waiting = Some(error),
+            Err(error) if waits(&error) => tracing::warn!("{error}"),
             other => other?,
         }
     }
     waiting.map_or(Ok(()), Err)
+}
+
+/// Whether people's answers are missing; another rank may have said so.
+fn waits(error: &StageError) -> bool {
+    error.outcome() == Outcome::Waiting && !error.is_settled()
+}
+
+/// Err: ranks would make different stages, because their files differ.
+fn same_keys(keys: &Keys) -> Result<(), StageError> {
+    let names: Vec<String> = keys.all().iter().map(ToString::to_string).collect();
+    let all = ranks::gathered(names)?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(StageError::Input(format!(
+            "rank {rank} would make other stages than rank 0: the files that the spec reads are not the same on their hosts"
+        ))),
+    }
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
@@ -242,7 +266,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         end_of_text: s.tokenizer.end_of_text(),
     };
     let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
-    if kept.is_dir() {
+    if ranks::is_first() && kept.is_dir() {
         std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
     }
     Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
@@ -278,7 +302,10 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         accuracy: trained.accuracy,
         labels: trained.labels,
         perplexity,
-        simulated: if is_simulated { Some(read_json(&simulated)?) } else { None },
+        simulated: ranks::from_first(|| match is_simulated {
+            true => Ok::<_, StageError>(Some(read_json(&simulated)?)),
+            false => Ok(None),
+        })?,
     };
     let key = keys.evaluation(spec, run, trained.last.as_ref())?;
     let key = key.ok_or_else(|| StageError::Input("the last round has no reward model".into()))?;
@@ -294,7 +321,9 @@ fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> R
     let run_dir = context.out.join("runs").join(run);
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
     copy(file::METRICS, run_dir.join(file::METRICS))?;
-    Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    if ranks::is_first() {
+        Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    }
     let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;

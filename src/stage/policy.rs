@@ -8,6 +8,7 @@ use crate::model::checkpoint::{self, LoopState};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
+use crate::ranks;
 use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
@@ -124,7 +125,8 @@ struct Loop<'a> {
     segment: &'a Segment<'a>,
     dir: &'a Path,
     trainer: Trainer<'a>,
-    log: Log,
+    /// The first rank keeps it.
+    log: Option<Log>,
     requests: Requests,
 }
 
@@ -140,7 +142,7 @@ pub fn train(
     trainer.rewards = learner.rewards;
     let mut requests = Requests::new(segment.asks, dir);
     let (trainer, first) = continued(context, run, trainer, segment, dir, &mut requests)?;
-    let log = Log::open(dir, &context.out, run)?;
+    let log = if ranks::is_first() { Some(Log::open(dir, &context.out, run)?) } else { None };
     guards::known_rewards(learner.rewards)?;
     let mut this = Loop { context, spec, segment, dir, trainer, log, requests };
     this = this.updates(run, first)?;
@@ -171,7 +173,7 @@ fn continued<'a>(
     if let Some(found) = found {
         let LoopState { updates, metrics_bytes, requests_bytes, .. } = found.0;
         tracing::info!("{run}: continuing after update {updates}");
-        cut(&metrics, metrics_bytes).map_err(StageError::io(&metrics))?;
+        ranks::by_first(|| cut(&metrics, metrics_bytes).map_err(StageError::io(&metrics)))?;
         requests.cut(requests_bytes)?;
         put(&mut trainer, found);
         return Ok((trainer, updates));
@@ -183,7 +185,7 @@ fn continued<'a>(
             put(&mut trainer, found.ok_or_else(none)?);
             publish(&previous.join(file::METRICS), &metrics).map_err(StageError::io(&metrics))?;
         }
-        None => cut(&metrics, 0).map_err(StageError::io(&metrics))?,
+        None => ranks::by_first(|| cut(&metrics, 0).map_err(StageError::io(&metrics)))?,
     }
     requests.cut(0)?;
     Ok((trainer, segment.from))
@@ -194,7 +196,10 @@ impl Loop<'_> {
     fn updates(mut self, run: &str, first: usize) -> Result<Self, StageError> {
         let (segment, batch) = (self.segment, self.spec.policy.batch_size);
         // Time goes on from round to round.
-        let before = if segment.from > 0 { self.log.last_time()? } else { 0.0 };
+        let before = match &self.log {
+            Some(log) if segment.from > 0 => log.last_time()?,
+            _ => 0.0,
+        };
         let episodes = |updates: usize| (updates - segment.from) * batch;
         let bar = self.context.bar(&format!("policy {run}"), episodes(first), episodes(segment.to));
         let started = Instant::now();
@@ -217,7 +222,9 @@ impl Loop<'_> {
                 time: before + time,
                 ..done.metrics
             };
-            self.log.add(&line)?;
+            if let Some(log) = &mut self.log {
+                log.add(&line)?;
+            }
             bar.add(batch, &format!("score {:.2} KL {:.1}", done.score, line.kl));
             let (score, kl, kl_coef) = (done.score, line.kl, line.kl_coef);
             tracing::debug!("{run} update {}: score {score:.3} kl {kl:.3} β {kl_coef:.4}", update + 1);
@@ -232,11 +239,11 @@ impl Loop<'_> {
 
     /// Err: somebody stops the run, or people's answers are missing; all is saved.
     fn may_go_on(&self, update: usize) -> Result<(), StageError> {
-        if let Some(by) = self.context.stop_requested() {
+        if let Some(by) = self.context.stop_requested()? {
             self.save(update)?;
             return Err(StageError::Stopped { by, update, kept: Kept::Everything });
         }
-        match self.segment.people.map_or(Ok(()), |people| people(&self.requests.all)) {
+        match self.segment.people.map_or(Ok(()), |people| ranks::by_first(|| people(&self.requests.all))) {
             Ok(()) => Ok(()),
             Err(waiting) => self.save(update).and(Err(waiting)),
         }
@@ -244,7 +251,8 @@ impl Loop<'_> {
 
     fn state(&self, updates: usize) -> Result<LoopState, StageError> {
         let (kl_coef, entropy_coef) = (self.trainer.kl_coef, self.trainer.entropy_coef);
-        let (metrics_bytes, requests_bytes) = (self.log.bytes()?, self.requests.bytes);
+        let metrics_bytes = self.log.as_ref().map_or(Ok(0), Log::bytes)?;
+        let requests_bytes = self.requests.bytes;
         Ok(LoopState { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     }
 
@@ -273,8 +281,10 @@ impl Requests {
     /// Back to the first `bytes` of the file.
     fn cut(&mut self, bytes: u64) -> Result<(), StageError> {
         let Some(path) = &self.path else { return Ok(()) };
-        cut(path, bytes).map_err(StageError::io(path))?;
-        self.all = read_jsonl(path)?;
+        self.all = ranks::from_first(|| {
+            cut(path, bytes).map_err(StageError::io(path))?;
+            Ok::<_, StageError>(read_jsonl(path)?)
+        })?;
         self.bytes = bytes;
         Ok(())
     }
@@ -286,8 +296,10 @@ impl Requests {
             lines.push_str(&serde_json::to_string(comparison)?);
             lines.push('\n');
         }
-        let file = fs::File::options().create(true).append(true).open(path);
-        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        if ranks::is_first() {
+            let file = fs::File::options().create(true).append(true).open(path);
+            file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        }
         self.bytes += lines.len() as u64;
         self.all.extend(new);
         Ok(())

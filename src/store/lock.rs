@@ -46,7 +46,8 @@ fn line_of(path: &str) -> Option<String> {
     Some(text.trim().to_string()).filter(|line| !line.is_empty())
 }
 
-fn host() -> String {
+/// The name of this machine.
+pub fn host() -> String {
     let variable = |name| std::env::var(name).ok();
     line_of("/proc/sys/kernel/hostname")
         .or_else(|| line_of("/etc/hostname"))
