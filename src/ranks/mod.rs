@@ -282,6 +282,17 @@ pub fn alike(host: &str, names: &[(&str, String)]) -> Result<(), Elsewhere> {
     Ok(())
 }
 
+/// For tests of what a panic on one rank does to the others: panics on the rank and at the update that the environment
+/// variable `RUNNER_TEST_PANIC` names, such as `1:3`. Only of a run over several processes.
+///
+/// # Panics
+/// There.
+pub fn panic_on_request(update: usize) {
+    let Some((rank, _)) = shared() else { return };
+    let asked = std::env::var("RUNNER_TEST_PANIC").is_ok_and(|where_| where_ == format!("{rank}:{update}"));
+    assert!(!asked, "a panic that a test asked for");
+}
+
 /// The last meeting: every process ends with the same exit code, which is the first that is not 0.
 pub fn finish(code: i32) -> i32 {
     let code = match others() {

@@ -20,4 +20,6 @@ pub mod training;
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]
+mod rank_tests;
+#[cfg(test)]
 mod label_tests;

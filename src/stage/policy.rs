@@ -205,6 +205,7 @@ impl Loop<'_> {
         let started = Instant::now();
         for update in first..segment.to {
             self.may_go_on(update)?;
+            ranks::panic_on_request(update);
             if segment.asks {
                 let inputs = self.trainer.inputs;
                 let policy = &self.trainer.model.trunk;
