@@ -30,6 +30,9 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after step {update}; {kept}")]
     Stopped { by: String, update: usize, kept: Kept },
+    /// Not an error: as far as `--until` wanted.
+    #[error("ready as far as `{0}`, as --until asked; the same command without it goes on")]
+    Reached(String),
     #[error(
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
@@ -97,7 +100,7 @@ impl StageError {
             Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
             Self::Model(ModelError::Elsewhere(e)) => Outcome::of_code(e.code),
             Self::Waiting { .. } => Outcome::Waiting,
-            Self::Guard { .. } | Self::Stopped { .. } => Outcome::Stopped,
+            Self::Guard { .. } | Self::Stopped { .. } | Self::Reached(_) => Outcome::Stopped,
             _ => Outcome::Failed,
         }
     }

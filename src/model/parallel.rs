@@ -7,14 +7,14 @@
 //!
 //! Several processes of one run (src/ranks) share the shards: each works on a run of them, and all get what came of all.
 
-use super::ModelError;
 use super::device::is_cpu;
 use super::gpt2::{Gpt2, Weight, Weights};
 use super::gpu;
 use super::memory::{SHARD_ROWS, SHARDS, Shape};
 use super::sampling::to_vec;
+use super::{ModelError, faults};
+use crate::ranks;
 use crate::ranks::sum::{Order, Tree};
-use crate::ranks::{self, Elsewhere};
 use crate::spec::Dimensions;
 use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
@@ -65,27 +65,74 @@ pub fn sampling_rows(dimensions: Dimensions, vocab: usize, time: usize, device: 
     }
 }
 
-/// `f` of each chunk of at most `rows` items, in order; the first error in that order. Ranks share the chunks.
-pub fn map_shards<T: Sync, R: Send + Serialize + DeserializeOwned, E: Send + From<Elsewhere>>(
+/// `work` with at most `rows` rows at a time, all of it done when this returns. Where a GPU has no memory for them it
+/// is done again with half as many, and so is whatever comes later.
+///
+/// # Errors
+/// Those of `work`; what the device did not do, which `work` cannot know.
+fn fitting<R, E: From<ModelError>>(mut rows: usize, mut work: impl FnMut(usize) -> Result<R, E>) -> Result<R, E> {
+    loop {
+        let done = work(rows);
+        match faults::confirm() {
+            Ok(()) => return done,
+            Err(ModelError::OutOfMemory(_)) if rows > 1 => {
+                drop(done);
+                rows /= 2;
+                gpu::halve();
+                faults::give_back_memory();
+                tracing::warn!(
+                    "the device has no memory for {} rows at once: going on with {rows}, and with half of all later passes; a smaller --device-memory begins so",
+                    2 * rows
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `f` of each chunk of at most `rows` items, in order; the first error in that order. Ranks share the chunks. Work that a
+/// GPU is given is done when this returns.
+pub fn map_shards<T: Sync, R: Send + Serialize + DeserializeOwned, E: Send + From<ModelError>>(
     items: &[T],
     rows: usize,
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let shards = shards(items, rows);
-    let own = own(shards.len());
-    let mut results = Vec::new();
-    ranks::alone(|| in_order(&shards[own], usize::MAX, f, |result| results.push(result)))?;
-    Ok(ranks::gathered(results)?.into_iter().flatten().collect())
+    let rows = agreed(rows.clamp(1, items.len().max(1)))?;
+    let own = own_items(items, rows);
+    let results = ranks::alone(|| {
+        fitting(rows, |rows| {
+            let mut results = Vec::new();
+            in_order(&shards(own, rows), usize::MAX, &f, |result| results.push(result))?;
+            Ok::<_, E>(results)
+        })
+    })?;
+    let all = ranks::gathered(results).map_err(ModelError::from)?;
+    Ok(all.into_iter().flatten().collect())
 }
 
 fn shards<T>(items: &[T], rows: usize) -> Vec<&[T]> {
     items.chunks(rows.clamp(1, items.len().max(1))).collect()
 }
 
+/// The rows of a shard for all ranks: GPUs that ran out of memory take fewer at once, and ranks must cut at the same
+/// places.
+fn agreed(rows: usize) -> Result<usize, ModelError> {
+    if ranks::shared().is_none() || !gpu::is_in_use() {
+        return Ok(rows);
+    }
+    Ok(ranks::gathered(rows)?.into_iter().min().unwrap_or(rows))
+}
+
 /// This rank's part of `n` things: as many of them, one after the other, as each other rank has, or one fewer.
 fn own(n: usize) -> Range<usize> {
     let (rank, size) = ranks::shared().unwrap_or((0, 1));
     n * rank / size..n * (rank + 1) / size
+}
+
+/// This rank's part of what is worked on in shards of so many rows.
+fn own_items<T>(items: &[T], rows: usize) -> &[T] {
+    let own = own(items.len().div_ceil(rows));
+    &items[(own.start * rows).min(items.len())..(own.end * rows).min(items.len())]
 }
 
 /// What the workers share: whose turn it is, and what to do with results.
@@ -167,7 +214,8 @@ impl<F, E> Drop for Alarm<'_, F, E> {
 
 /// Sum over shards of the gradients of `f(model, shard)`, which is `[1]`, and what else `f` returns for each shard.
 /// The caller scales each shard's loss so that the sum is the batch's loss. Gradients are added up shard by shard, in
-/// order: there are never more of them than workers, and their sum; on ranks after the first all of their own.
+/// order: there are never more of them than workers, and their sum; on ranks after the first all of their own. Work that a
+/// GPU is given is done when this returns.
 pub fn gradients<M: Weights + Clone + Sync, T: Sync, R, E>(
     model: &M,
     items: &[T],
@@ -178,26 +226,32 @@ where
     R: Send + Serialize + DeserializeOwned,
     E: Send + From<ModelError>,
 {
-    let shards = shards(items, rows);
-    let own = own(shards.len());
+    let rows = agreed(rows.clamp(1, items.len().max(1)))?;
+    let own = own_items(items, rows);
     // The sum so far is what is added to, on the first rank; others do not know it yet.
-    let goes_on = own.start == 0;
-    let (mut sums, mut rests): (Vec<GradientMap>, Vec<R>) = (Vec::new(), Vec::new());
-    ranks::alone(|| {
-        in_order(
-            &shards[own],
-            SHARDS,
-            |shard| gradient(model, shard, &f),
-            |(found, rest)| {
-                match sums.pop_if(|_| goes_on) {
-                    Some(sum) => sums.push(plus(sum, found)),
-                    None => sums.push(found),
-                }
-                rests.push(rest);
-            },
-        )
-    })?;
+    let goes_on = ranks::shared().is_none_or(|(rank, _)| rank == 0);
+    let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_shards(model, own, rows, goes_on, &f)))?;
     Ok(over_ranks(model, sums, rests, Order::Chain)?)
+}
+
+/// Gradients of shards added up in order, or where the sum does not go on from shard to shard each by itself.
+fn sum_of_shards<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
+    model: &M,
+    items: &[T],
+    rows: usize,
+    goes_on: bool,
+    f: &(impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync),
+) -> Result<(Vec<GradientMap>, Vec<R>), E> {
+    let (mut sums, mut rests): (Vec<GradientMap>, Vec<R>) = (Vec::new(), Vec::new());
+    let one = |shard: &[T]| gradient(model, shard, f);
+    in_order(&shards(items, rows), SHARDS, one, |(found, rest)| {
+        match sums.pop_if(|_| goes_on) {
+            Some(sum) => sums.push(plus(sum, found)),
+            None => sums.push(found),
+        }
+        rests.push(rest);
+    })?;
+    Ok((sums, rests))
 }
 
 /// The same of a minibatch in blocks of items, each in shards of at most `rows`: a block's shards are added up in order,
@@ -216,33 +270,38 @@ where
         return gradients(model, block, rows, f);
     }
     let blocks = &blocks[own(blocks.len())];
+    let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_blocks(model, blocks, rows, &f)))?;
+    Ok(over_ranks(model, sums, rests, Order::Tree)?)
+}
+
+fn sum_of_blocks<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
+    model: &M,
+    blocks: &[Vec<T>],
+    rows: usize,
+    f: &(impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync),
+) -> Result<(Vec<GradientMap>, Vec<R>), E> {
     let of_blocks: Vec<Vec<&[T]>> = blocks.iter().map(|block| shards(block, rows)).collect();
     let mut left = of_blocks.iter().map(Vec::len);
-    let (mut tree, mut sum, mut rests): (Tree<GradientMap>, Option<GradientMap>, Vec<R>) = Default::default();
+    let (mut tree, mut sum, mut rests): (Tree<GradientMap>, Option<GradientMap>, Vec<R>) =
+        (Tree::default(), None, Vec::new());
     let mut missing = left.next().unwrap_or(0);
-    ranks::alone(|| {
-        in_order(
-            &of_blocks.concat(),
-            SHARDS,
-            |shard| gradient(model, shard, &f),
-            |(found, rest)| {
-                rests.push(rest);
-                let block = match sum.take() {
-                    Some(sum) => plus(sum, found),
-                    None => found,
-                };
-                missing -= 1;
-                match missing {
-                    0 => {
-                        tree.push(block, plus);
-                        missing = left.next().unwrap_or(0);
-                    }
-                    _ => sum = Some(block),
-                }
-            },
-        )
+    let one = |shard: &[T]| gradient(model, shard, f);
+    in_order(&of_blocks.concat(), SHARDS, one, |(found, rest)| {
+        rests.push(rest);
+        let block = match sum.take() {
+            Some(sum) => plus(sum, found),
+            None => found,
+        };
+        missing -= 1;
+        match missing {
+            0 => {
+                tree.push(block, plus);
+                missing = left.next().unwrap_or(0);
+            }
+            _ => sum = Some(block),
+        }
     })?;
-    Ok(over_ranks(model, tree.sum(plus).into_iter().collect(), rests, Order::Tree)?)
+    Ok((tree.sum(plus).into_iter().collect(), rests))
 }
 
 /// Gradients of one shard, and what else comes of it.
@@ -344,32 +403,37 @@ fn collect<M: Weights>(model: M, loss: Tensor<1>) -> GradientMap {
 mod tests {
     use super::*;
 
+    #[derive(Debug, PartialEq)]
+    struct Failed(usize);
+
+    impl From<ModelError> for Failed {
+        fn from(_: ModelError) -> Self {
+            Self(usize::MAX)
+        }
+    }
+
     #[test]
     fn results_keep_the_order_of_their_shards() {
         let items: Vec<usize> = (0..103).collect();
-        let sums = map_shards(&items, 10, |s| Ok::<_, ModelError>(s.iter().sum::<usize>())).expect("no shard fails");
+        let sums = map_shards(&items, 10, |s| Ok::<_, Failed>(s.iter().sum::<usize>())).expect("no shard fails");
         assert_eq!(sums.len(), 11);
         assert_eq!((sums[0], sums[10]), (45, 100 + 101 + 102));
         assert_eq!(sums.iter().sum::<usize>(), items.iter().sum::<usize>());
     }
 
-    fn wrong(what: &str) -> ModelError {
-        ModelError::Input(what.into())
-    }
-
     #[test]
     fn an_error_of_a_shard_is_the_error_of_the_whole() {
         let items: Vec<usize> = (0..40).collect();
-        let result = map_shards(&items, 4, |s| if s.contains(&17) { Err(wrong("seventeen")) } else { Ok(()) });
-        assert_eq!(result.unwrap_err().to_string(), "seventeen");
+        let result = map_shards(&items, 4, |s| if s.contains(&17) { Err(Failed(17)) } else { Ok(()) });
+        assert_eq!(result, Err(Failed(17)));
     }
 
     #[test]
     fn the_first_error_in_order_is_returned_and_a_panic_is_passed_on() {
         let items: Vec<usize> = (0..40).collect();
-        let late = |s: &[usize]| if s[0] >= 12 { Err(wrong(&s[0].to_string())) } else { Ok(s[0]) };
-        assert_eq!(map_shards(&items, 4, late).unwrap_err().to_string(), "12");
-        let panics = |s: &[usize]| if s[0] == 8 { panic!("eight") } else { Ok::<_, ModelError>(()) };
+        let late = |s: &[usize]| if s[0] >= 12 { Err(Failed(s[0])) } else { Ok(s[0]) };
+        assert_eq!(map_shards(&items, 4, late), Err(Failed(12)));
+        let panics = |s: &[usize]| if s[0] == 8 { panic!("eight") } else { Ok::<_, Failed>(()) };
         assert!(std::panic::catch_unwind(|| map_shards(&items, 4, panics)).is_err());
     }
 

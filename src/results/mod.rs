@@ -45,7 +45,7 @@ pub use evaluation::{Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, 
 pub use labelers::{Share, SimulatedReport};
 pub use load::{Results, Run, unlike_the_paper, with_origin};
 pub use manifest::{Manifest, SourceRecord, StageRecord, State, Waited};
-pub use metrics::{MetricsLine, name, number, read_metrics};
+pub use metrics::{AnyMetricsLine, DpoMetricsLine, MetricsLine, name, number, read_metrics};
 pub use outcome::Outcome;
 pub use progress::Progress;
 pub use read::{ResultsError, read_json, read_jsonl, read_text, write_atomic};

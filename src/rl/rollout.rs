@@ -31,7 +31,7 @@ pub struct Inputs<'a> {
 /// One batch of episodes, `[rows]` or `[rows][response]`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Rollout {
-    /// `[rows]`, padded on the left to one width.
+    /// `[rows]`, padded on the left to one width; a query with several responses stands before each.
     pub queries: Vec<Query>,
     /// Sampled tokens.
     pub responses: Vec<Vec<u32>>,
@@ -87,22 +87,26 @@ pub fn roll_out(
     update: usize,
 ) -> Result<Rollout, StageError> {
     let (n, length, temperature) = (settings.policy.batch_size, settings.response_length, settings.temperature);
-    let picked = random::shuffled(settings.seed, "policy queries", inputs.queries.len(), update * n, n);
-    let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
+    let k = settings.policy.samples_per_query();
+    let count = n / k;
+    let picked = random::shuffled(settings.seed, "policy queries", inputs.queries.len(), update * count, count);
+    let asked: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let u = random::uniforms(settings.seed, "policy samples", update as u64, length, n);
-    let blocks = settings.policy.blocks;
+    // Responses to one query stay together.
+    let blocks = settings.policy.blocks.min(1 << count.trailing_zeros().min(16));
+    let sizes = Sizes { k, length, temperature };
     if blocks == 1 {
-        return episodes((length, temperature), inputs, model, queries, &u);
+        return episodes(sizes, inputs, model, &asked, &u);
     }
-    // Ranks share the blocks; each rank's own few rows would not share them.
-    let (numbers, rows): (Vec<usize>, usize) = ((0..blocks).collect(), n / blocks);
+    // Ranks share the blocks; shards of a whole batch on a GPU would be fewer than they are.
+    let (numbers, rows): (Vec<usize>, usize) = ((0..blocks).collect(), count / blocks);
     let one = |block: usize| {
         let place = block * rows..(block + 1) * rows;
-        let u: Vec<Vec<f32>> = u.iter().map(|row| row[place.clone()].to_vec()).collect();
-        episodes((length, temperature), inputs, model, queries[place].to_vec(), &u)
+        let u: Vec<Vec<f32>> = u.iter().map(|row| row[place.start * k..place.end * k].to_vec()).collect();
+        episodes(sizes, inputs, model, &asked[place], &u)
     };
     // Blocks of many rows keep all threads busy one by one.
-    let at_once = if rows > SHARD_ROWS { blocks } else { 1 };
+    let at_once = if rows * k > SHARD_ROWS { blocks } else { 1 };
     let parts = map_blocks(&numbers, at_once, one)?;
     let mut all = Rollout { mock_scores: inputs.mock.map(|_| Vec::new()), ..Rollout::default() };
     parts.into_iter().for_each(|part| all.extend(part, blocks));
@@ -123,23 +127,26 @@ fn map_blocks(
     Ok(parts.concat())
 }
 
+/// Responses per query, tokens of a response, and the temperature.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    k: usize,
+    length: usize,
+    temperature: f64,
+}
+
 /// The episodes of these queries.
 fn episodes(
-    (length, temperature): (usize, f64),
+    Sizes { k, length, temperature }: Sizes,
     inputs: &Inputs<'_>,
     model: &ScalarModel,
-    queries: Vec<Query>,
+    asked: &[Query],
     uniforms: &[Vec<f32>],
 ) -> Result<Rollout, StageError> {
-    let args = Sampling {
-        queries: &queries,
-        k: 1,
-        response_length: length,
-        temperature,
-        uniforms,
-        value_head: Some(&model.head),
-    };
+    let args =
+        Sampling { queries: asked, k, response_length: length, temperature, uniforms, value_head: Some(&model.head) };
     let sampled = trace_span!("sample").in_scope(|| sample(&model.trunk, &args))?;
+    let queries: Vec<Query> = asked.iter().flat_map(|query| std::iter::repeat_n(query.clone(), k)).collect();
     let Sampled { responses, logprobs: lp, values, entropy } = sampled;
     let ref_logprobs =
         trace_span!("reference").in_scope(|| logprobs(inputs.reference, &queries, &responses, temperature))?;

@@ -13,7 +13,7 @@ use crate::plan::work::TaskLengths;
 use crate::ranks::{self, Elsewhere};
 use crate::spec::Loaded;
 use crate::store::cache::Cache;
-use crate::store::lock::host;
+use crate::store::lease::host;
 use std::ops::Not;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -95,8 +95,7 @@ impl Session {
             ("program version", env!("CARGO_PKG_VERSION").to_string()),
             ("build", option_env!("RUNNER_GIT_COMMIT").unwrap_or_default().to_string()),
             ("spec or suite", blake3::hash(asked.as_bytes()).to_hex()[..16].to_string()),
-            ("device", self.chosen.kind()),
-            ("processor", std::env::var("RUNNER_CPU").unwrap_or_default()),
+            ("device and processor", self.chosen.kind()),
             ("working directory", directory.display().to_string()),
             ("RUNNER_CACHE", std::env::var("RUNNER_CACHE").unwrap_or_default()),
         ];

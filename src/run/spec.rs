@@ -15,7 +15,7 @@ use crate::report::headline::{Headline, headline};
 use crate::results::stops::{self, now};
 use crate::results::{Manifest, Outcome, Progress, Results, State, file};
 use crate::spec::paths::portable_spec;
-use crate::spec::{Loaded, PretrainTokenizer, Spec, resolved_toml};
+use crate::spec::{AlgorithmKind, Loaded, PretrainTokenizer, Spec, resolved_toml};
 use crate::stage::experiment;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -32,12 +32,14 @@ pub struct Place<'a> {
     pub cache: Cache,
     /// Of the whole of which this run is a part, where it is one.
     pub timeline: Option<Arc<Mutex<Timeline>>>,
+    /// The stage with which the run is done for now, by its name in the manifest.
+    pub until: Option<String>,
 }
 
 impl<'a> Place<'a> {
     /// A run of its own, with the cache beside its results.
     pub fn alone(out: &'a Path) -> Self {
-        Self { out, cache: Cache::beside(out), timeline: None }
+        Self { out, cache: Cache::beside(out), timeline: None, until: None }
     }
 }
 
@@ -54,11 +56,13 @@ pub struct Ended {
     pub result: Option<String>,
     /// The error is in no log: nothing was begun.
     pub refused: bool,
+    /// Stopped where it was to stop.
+    pub reached: bool,
 }
 
 impl Ended {
     pub(super) fn refused(outcome: Outcome, out: &Path, message: String) -> Self {
-        Self { outcome, out: out.to_owned(), error: Some(message), result: None, refused: true }
+        Self { outcome, out: out.to_owned(), error: Some(message), result: None, refused: true, reached: false }
     }
 }
 
@@ -77,7 +81,8 @@ impl Session {
             let runs = PlannedRun::of(loaded, loaded.variants.clone(), None);
             Arc::new(Mutex::new(timeline(&runs, &self.chosen.kind())))
         });
-        let context = Context { timeline, ..self.context(out, place.cache.clone()) };
+        let until = place.until.clone();
+        let context = Context { timeline, until, ..self.context(out, place.cache.clone()) };
         let mut manifest = self.manifest(loaded);
         let result =
             save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
@@ -86,7 +91,7 @@ impl Session {
         if !ranks::is_first() {
             let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
             let error = result.err().map(|e| chain(&e));
-            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false };
+            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached: false };
         }
         let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
         manifest.stages = context.records.into_inner().unwrap_or_default();
@@ -106,12 +111,14 @@ impl Session {
             tracing::error!("{}: who stopped the run is not recorded: {failed}", out.display());
         }
         let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
+        let reached = matches!(result, Err(StageError::Reached(_)));
         match (&manifest.error, outcome) {
+            (Some(message), _) if reached => tracing::info!("{message}"),
             (Some(message), Outcome::Waiting) => tracing::warn!("{message}"),
             (Some(message), _) => tracing::error!("{message}"),
             (None, _) => {}
         }
-        drawn(out, outcome, manifest.error)
+        Ended { reached, ..drawn(out, outcome, manifest.error) }
     }
 
     /// The lock of the results directory, which the first of several ranks has; or why the run does not begin.
@@ -136,6 +143,7 @@ impl Session {
             program_version: env!("CARGO_PKG_VERSION").into(),
             git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
             device: self.chosen.name.clone(),
+            device_kind: Some(self.chosen.kind()),
             driver: self.chosen.driver.clone(),
             seeds: vec![loaded.spec.seed],
             runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
@@ -155,7 +163,8 @@ impl Session {
 /// Whether the ranks can share the updates of a policy.
 fn ranks_fit(run: &str, spec: &Spec) -> Result<(), Refusal> {
     let (ranks, blocks) = (ranks::size(), spec.policy.blocks);
-    if ranks == 1 || !spec.has_rl() || blocks.is_multiple_of(ranks) {
+    let no_blocks = !spec.has_rl() || spec.policy.algorithm == AlgorithmKind::Dpo;
+    if ranks == 1 || no_blocks || blocks.is_multiple_of(ranks) {
         return Ok(());
     }
     let rows = spec.policy.batch_size / spec.policy.minibatches.max(1);
@@ -188,7 +197,7 @@ fn room_for(chosen: &ChosenDevice, spec: &Spec) -> Result<(), ModelError> {
 /// Draws the report of a run that has ended, and reads from it what came out.
 fn drawn(out: &Path, outcome: Outcome, error: Option<String>) -> Ended {
     let drawn = crate::report::draw(out).and_then(|()| Results::load(out));
-    let ended = Ended { outcome, out: out.to_owned(), error, result: None, refused: false };
+    let ended = Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached: false };
     match drawn {
         Ok(results) => {
             let Headline { result, .. } = headline(&results);

@@ -165,6 +165,9 @@ impl ScaleKey {
 /// Training of π.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PolicyKey {
+    /// Not of PPO, whose policies had names before there were others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<(AlgorithmKind, usize)>,
     episodes: usize,
     batch_size: usize,
     minibatches: usize,
@@ -188,11 +191,17 @@ pub struct PolicyKey {
 }
 
 impl PolicyKey {
-    /// Without `checkpoint_every`, and `source` and `path`, of a policy that is not trained.
+    /// Without `checkpoint_every`, `source` and `path`, of a policy that is not trained, and what only another algorithm
+    /// reads.
     pub fn of(spec: &Spec) -> Self {
+        let algorithm = spec.policy.algorithm;
+        let k = spec.policy.samples_per_query();
         let PolicySpec {
             source: _,
             path: _,
+            algorithm: _,
+            samples_per_query: _,
+            dpo: _,
             checkpoint_every: _,
             episodes,
             batch_size,
@@ -210,8 +219,9 @@ impl PolicyKey {
             whiten_in,
             kl,
             entropy,
-        } = spec.policy.clone();
+        } = spec.policy.clone().settled();
         Self {
+            algorithm: (algorithm != AlgorithmKind::Ppo).then_some((algorithm, k)),
             episodes,
             batch_size,
             minibatches,
@@ -238,6 +248,20 @@ impl PolicyKey {
 /// Whether a spec that is silent about a key, because it was written before there was one, means this value (as TOML).
 pub fn is_what_silence_meant(key: &str, value: &str) -> bool {
     matches!((key, value), ("policy.blocks", "1") | ("policy.whiten_in", "\"minibatch\""))
+}
+
+/// Training of π by DPO, which reads no more of `policy`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DpoKey {
+    dpo: DpoSpec,
+    adam: AdamSpec,
+    texts: TextsKey,
+}
+
+impl DpoKey {
+    pub fn of(spec: &Spec) -> Self {
+        Self { dpo: spec.policy.dpo(), adam: spec.policy.adam, texts: TextsKey::of(&spec.task) }
+    }
 }
 
 /// Whether a key of a spec is in no name of a stage: what was made under another value is what this one would make.

@@ -8,7 +8,6 @@ use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
 use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
-use crate::labeler::rounds::learns_reward;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
@@ -108,8 +107,11 @@ pub fn queries(
 /// Err: these are fewer queries than the spec needs.
 pub fn check_queries(spec: &Spec, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
     let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
-    // A policy that is given needs no training.
-    let for_training = if spec.policy.is_given() { 1 } else { spec.policy.batch_size };
+    // A policy that is given needs no training, and DPO no queries but its labels' own.
+    let for_training = match spec.policy.is_given() || spec.has_dpo() {
+        true => 1,
+        false => spec.policy.batch_size / spec.policy.samples_per_query(),
+    };
     if train.len() >= for_training && held_out.len() >= needed {
         return Ok(());
     }
@@ -137,33 +139,39 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
-    let mut waiting = None;
+    let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
-        // The first rank fetches; the others find it then.
-        let mut fetched = None;
-        ranks::by_first(|| {
-            fetched = Some(sources::fetched(context, spec)?);
-            Ok::<_, StageError>(())
-        })?;
-        let spec = &fetched.map_or_else(|| sources::fetched(context, spec), Ok)?;
-        let keys = Keys::new(spec, name, &context.device_kind)?;
-        same_keys(&keys)?;
-        let shared = prepare(context, spec, &keys)?;
-        publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
-        if let Some(dir) = &shared.supervised {
-            publish_model(dir, &context.out.join("models/supervised"))?;
-        }
-        if spec.labeler.is().simulated {
-            tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
-        }
-        match variant(context, name, spec, &keys, &shared) {
+        match one(context, name, spec) {
             // The first is said at the end.
             Err(error) if waits(&error) && waiting.is_none() => waiting = Some(error),
             Err(error) if waits(&error) => tracing::warn!("{error}"),
+            Err(error @ StageError::Reached(_)) => reached = Some(error),
             other => other?,
         }
     }
-    waiting.map_or(Ok(()), Err)
+    waiting.or(reached).map_or(Ok(()), Err)
+}
+
+/// One variant with all that it stands on.
+fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
+    // The first rank fetches; the others find it then.
+    let mut fetched = None;
+    ranks::by_first(|| {
+        fetched = Some(sources::fetched(context, spec)?);
+        Ok::<_, StageError>(())
+    })?;
+    let spec = &fetched.map_or_else(|| sources::fetched(context, spec), Ok)?;
+    let keys = Keys::new(spec, name, &context.device_kind)?;
+    same_keys(&keys)?;
+    let shared = prepare(context, spec, &keys)?;
+    publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
+    if let Some(dir) = &shared.supervised {
+        publish_model(dir, &context.out.join("models/supervised"))?;
+    }
+    if spec.labeler.is().simulated {
+        tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+    }
+    variant(context, name, spec, &keys, &shared)
 }
 
 /// Whether people's answers are missing; another rank may have said so.
@@ -226,9 +234,9 @@ struct Trained {
     last: Option<RoundKeys>,
 }
 
-/// Labels, r and π, in rounds or in direct mode.
+/// Labels, r and π, in rounds, by DPO, or in direct mode.
 fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<Trained, StageError> {
-    if learns_reward(spec) {
+    if spec.has_labels() {
         let inputs = chain::ChainInputs {
             reference: &s.rho,
             reference_dir: s.supervised.as_ref().filter(|_| spec.collect.schedule.has_rl()).unwrap_or(&s.pretrained),
@@ -241,7 +249,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         };
         let chain::Trained { scorer, accuracy, policy, labels, last } =
             chain::run(context, run, spec, &keys.upstream, &inputs)?;
-        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
+        return Ok(Trained { scorer, accuracy, labels: Some(labels), policy, last: Some(last) });
     }
     let scorer = given::reward(context, spec, &s.tokenizer)?;
     if let Some(scorer) = &scorer {

@@ -3,6 +3,7 @@
 
 pub mod chain;
 pub mod classifier;
+pub mod dpo;
 pub mod evaluate;
 pub mod experiment;
 pub mod given;
@@ -20,6 +21,6 @@ pub mod training;
 #[cfg(test)]
 mod guard_tests;
 #[cfg(test)]
-mod rank_tests;
-#[cfg(test)]
 mod label_tests;
+#[cfg(test)]
+mod rank_tests;

@@ -1,10 +1,11 @@
-//! π: PPO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
+//! π: PPO or RLOO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
 //! one segment of updates after another.
 
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::labeler::rounds::{Round, updates};
 use crate::labeler::{Comparison, Tally, request};
 use crate::model::checkpoint::{self, LoopState};
+use crate::model::faults;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
@@ -12,10 +13,10 @@ use crate::ranks;
 use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
-use crate::rl::{Algorithm, Ppo, Rewards, Settings, Trainer, guards};
+use crate::rl::{Algorithm, Ppo, Rewards, Rloo, Settings, Trainer, guards};
 use crate::rlhf::advantages::token_rewards;
-use crate::spec::Spec;
 use crate::spec::keyed::{PolicyKey, RoundsKey};
+use crate::spec::{AlgorithmKind, Spec};
 use crate::store::cache::{Key, publish};
 use std::fs;
 use std::io::Write;
@@ -101,7 +102,13 @@ pub fn run(
     inputs: &Inputs<'_>,
     segment: &Segment<'_>,
 ) -> Result<PathBuf, StageError> {
-    let learner = Learner { algorithm: &Ppo::of(&spec.policy), rewards: token_rewards };
+    let (ppo, rloo) = (Ppo::of(&spec.policy), Rloo::of(&spec.policy, spec.task.response_length));
+    let algorithm: &dyn Algorithm = match spec.policy.algorithm {
+        AlgorithmKind::Rloo => &rloo,
+        AlgorithmKind::Ppo => &ppo,
+        AlgorithmKind::Dpo => return Err(StageError::Input("policy.algorithm: DPO has no episodes".into())),
+    };
+    let learner = Learner { algorithm, rewards: token_rewards };
     context.artifact(Some(run), key, |work| train((context, run), spec, (inputs, learner), segment, &work.dir))
 }
 
@@ -125,8 +132,7 @@ struct Loop<'a> {
     segment: &'a Segment<'a>,
     dir: &'a Path,
     trainer: Trainer<'a>,
-    /// The first rank keeps it.
-    log: Option<Log>,
+    log: Log,
     requests: Requests,
 }
 
@@ -142,7 +148,7 @@ pub fn train(
     trainer.rewards = learner.rewards;
     let mut requests = Requests::new(segment.asks, dir);
     let (trainer, first) = continued(context, run, trainer, segment, dir, &mut requests)?;
-    let log = if ranks::is_first() { Some(Log::open(dir, &context.out, run)?) } else { None };
+    let log = Log::open(dir, &context.out, run)?;
     guards::known_rewards(learner.rewards)?;
     let mut this = Loop { context, spec, segment, dir, trainer, log, requests };
     this = this.updates(run, first)?;
@@ -173,7 +179,7 @@ fn continued<'a>(
     if let Some(found) = found {
         let LoopState { updates, metrics_bytes, requests_bytes, .. } = found.0;
         tracing::info!("{run}: continuing after update {updates}");
-        ranks::by_first(|| cut(&metrics, metrics_bytes).map_err(StageError::io(&metrics)))?;
+        cut(&metrics, metrics_bytes).map_err(StageError::io(&metrics))?;
         requests.cut(requests_bytes)?;
         put(&mut trainer, found);
         return Ok((trainer, updates));
@@ -185,7 +191,7 @@ fn continued<'a>(
             put(&mut trainer, found.ok_or_else(none)?);
             publish(&previous.join(file::METRICS), &metrics).map_err(StageError::io(&metrics))?;
         }
-        None => ranks::by_first(|| cut(&metrics, 0).map_err(StageError::io(&metrics)))?,
+        None => cut(&metrics, 0).map_err(StageError::io(&metrics))?,
     }
     requests.cut(0)?;
     Ok((trainer, segment.from))
@@ -196,10 +202,7 @@ impl Loop<'_> {
     fn updates(mut self, run: &str, first: usize) -> Result<Self, StageError> {
         let (segment, batch) = (self.segment, self.spec.policy.batch_size);
         // Time goes on from round to round.
-        let before = match &self.log {
-            Some(log) if segment.from > 0 => log.last_time()?,
-            _ => 0.0,
-        };
+        let before = if segment.from > 0 { self.log.last_time()? } else { 0.0 };
         let episodes = |updates: usize| (updates - segment.from) * batch;
         let bar = self.context.bar(&format!("policy {run}"), episodes(first), episodes(segment.to));
         let started = Instant::now();
@@ -213,6 +216,8 @@ impl Loop<'_> {
                 self.requests.add(asked)?;
             }
             let (trainer, mut done) = self.trainer.update(update)?;
+            // Before its line of metrics: Adam's step is still at work on the device.
+            faults::confirm()?;
             self.trainer = trainer;
             segment.labels.into_iter().for_each(|labels| labels.add_to(&mut done.metrics));
             let time = started.elapsed().as_secs_f64();
@@ -223,9 +228,7 @@ impl Loop<'_> {
                 time: before + time,
                 ..done.metrics
             };
-            if let Some(log) = &mut self.log {
-                log.add(&line)?;
-            }
+            self.log.add(&line)?;
             bar.add(batch, &format!("score {:.2} KL {:.1}", done.score, line.kl));
             let (score, kl, kl_coef) = (done.score, line.kl, line.kl_coef);
             tracing::debug!("{run} update {}: score {score:.3} kl {kl:.3} β {kl_coef:.4}", update + 1);
@@ -252,8 +255,7 @@ impl Loop<'_> {
 
     fn state(&self, updates: usize) -> Result<LoopState, StageError> {
         let (kl_coef, entropy_coef) = (self.trainer.kl_coef, self.trainer.entropy_coef);
-        let metrics_bytes = self.log.as_ref().map_or(Ok(0), Log::bytes)?;
-        let requests_bytes = self.requests.bytes;
+        let (metrics_bytes, requests_bytes) = (self.log.bytes()?, self.requests.bytes);
         Ok(LoopState { updates, kl_coef, entropy_coef, metrics_bytes, requests_bytes })
     }
 

@@ -68,7 +68,7 @@ fn left(dir: &Path) -> (Vec<u8>, Vec<Value>) {
     let metrics = std::fs::read_to_string(dir.join("work").join(file::METRICS)).unwrap();
     let line = |line: &str| {
         let mut value: Value = serde_json::from_str(line).unwrap();
-        ["elapsed/time", "elapsed/fps"].map(|time| value.as_object_mut().unwrap().remove(time));
+        value.as_object_mut().unwrap().retain(|key, _| key != "elapsed/time" && key != "elapsed/fps");
         value
     };
     (std::fs::read(dir.join("work/model.safetensors")).unwrap(), metrics.lines().map(line).collect())
