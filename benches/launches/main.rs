@@ -88,11 +88,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let chosen = choose(&args.device)?;
     println!("{}, {}", chosen.name, chosen.driver.as_deref().unwrap_or("no driver"));
     let sizes = [(1, 64), (2, 64), (3, 64), (4, 128)];
-    let found = sizes
-        .into_iter()
-        .map(|(layers, width)| parts(&chosen.device, layers, width))
-        .collect::<Result<Vec<_>, _>>()?;
-    println!("\n| part | asked | per layer | once | 3 layers: counted, predicted | 4 wider layers |\n|---|---|---|---|---|---|");
+    let found =
+        sizes.into_iter().map(|(layers, width)| parts(&chosen.device, layers, width)).collect::<Result<Vec<_>, _>>()?;
+    println!(
+        "\n| part | asked | per layer | once | 3 layers: counted, predicted | 4 wider layers |\n|---|---|---|---|---|---|"
+    );
     for (part, name) in PARTS.iter().enumerate() {
         let at = |size: usize| found[size][part].numbers();
         for (i, asked) in NAMES.iter().enumerate() {

@@ -2,12 +2,12 @@
 //! compute the same function before its speed is compared with ours.
 
 use super::workload::{Setting, Workload};
+use burn::tensor::Device;
 use runner::model::gpt2::{ScalarModel, Weights};
 use runner::model::optimizer::Adam;
 use runner::model::sampling::{logprobs, to_vec};
 use runner::model::weights::{save_gpt2, save_scalar};
 use runner::rl::{Ppo, Settings, optimise};
-use burn::tensor::Device;
 use serde_json::{Map, Value, json};
 use std::error::Error;
 use std::fs;
