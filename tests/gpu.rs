@@ -67,15 +67,19 @@ fn passes_without_memory_are_done_again_with_half_the_rows() {
     let before = gpu::limits();
     let row = too_many(&chosen) / 4;
     let items: Vec<usize> = (0..9).collect();
-    // Five rows are too many: nine, then four at once.
+    // Five rows are too many for an array: nine, then four at once; fewer where the driver has less memory than that.
     let sums = map_shards(&items, 9, |rows| {
         let x = Tensor::<2>::ones([rows.len(), row], &chosen.device).slice([0..rows.len(), 0..4]);
         Ok::<_, ModelError>((rows.len(), to_vec(x.sum_dim(1))?))
     });
     let sums = sums.expect("half the rows fit");
-    assert_eq!(sums.iter().map(|(n, _)| *n).collect::<Vec<_>>(), [4, 4, 1]);
+    let rows: Vec<usize> = sums.iter().map(|(n, _)| *n).collect();
+    assert!([vec![4, 4, 1], vec![2, 2, 2, 2, 1], vec![1; 9]].contains(&rows), "{rows:?}");
     assert!(sums.iter().all(|(n, sums)| *sums == vec![4.0; *n]));
-    assert_eq!(gpu::limits().halvings, before.halvings + 1);
+    assert_eq!(
+        gpu::limits().halvings - before.halvings,
+        [4, 2, 1].iter().position(|n| *n == rows[0]).unwrap() as u32 + 1
+    );
     // Where one row is too many, it is an error that says what to do.
     let none = map_shards(&items[..2], 2, |rows| {
         to_vec(Tensor::<1>::ones([too_many(&chosen) * rows.len()], &chosen.device).slice([0..1]))

@@ -2,7 +2,8 @@
 //! output, everything else to standard error. Exit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for
 //! people, 4 stopped.
 
-pub mod compare;
+pub mod bench;
+mod compare;
 pub mod doctor;
 pub mod explain;
 pub mod fetch;
@@ -116,8 +117,8 @@ enum Command {
     Sources(sources::SourcesArgs),
     /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
     Ls,
-    /// Devices and backends found, with a numeric self-test of each
-    Doctor,
+    /// Devices and backends found, with a numeric self-test of each; with --bench, whole PPO updates timed on one
+    Doctor(bench::BenchArgs),
     /// One numeric kernel on JSON: reads an object from standard input, prints one (`runner math OP < in.json`)
     #[command(after_help = math::help())]
     Math {
@@ -308,7 +309,8 @@ fn command() -> i32 {
         Command::Import { command } => import::import(&command, level),
         Command::Sources(args) => sources::sources(&args),
         Command::Ls => ls::ls(),
-        Command::Doctor => doctor::doctor(),
+        Command::Doctor(args) if args.is_wanted() => bench::bench(&args),
+        Command::Doctor(_) => doctor::doctor(),
         Command::Math { op } => math::math(&op),
         Command::Schema { check } => schema::schema(check),
         Command::Completions { shell } => {
