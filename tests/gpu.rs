@@ -5,9 +5,9 @@
 //!
 //! One at a time: failures are the process's.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, DeviceKind, Tensor};
 use runner::model::ModelError;
-use runner::model::device::{ChosenDevice, choose};
+use runner::model::device::{ChosenDevice, adapters, choose};
 use runner::model::faults::confirm;
 use runner::model::gpu;
 use runner::model::parallel::map_shards;
@@ -86,4 +86,33 @@ fn passes_without_memory_are_done_again_with_half_the_rows() {
     });
     assert!(matches!(none, Err(ModelError::OutOfMemory(_))), "{none:?}");
     gpu::set_limits(before);
+}
+
+#[test]
+fn a_lost_device_is_an_error_from_there_on() {
+    let Some((_, _turn)) = device() else { return };
+    let this = std::env::current_exe().expect("a program");
+    let args = ["loses_its_device", "--exact", "--ignored", "--nocapture"];
+    let child = std::process::Command::new(this).args(args).output().expect("starts");
+    let text = String::from_utf8_lossy(&child.stdout).into_owned() + &String::from_utf8_lossy(&child.stderr);
+    assert!(text.contains("test loses_its_device ... ok") || text.contains("1 passed"), "{text}");
+}
+
+/// In a process of its own, with a software driver, which can be taken away.
+#[test]
+#[ignore = "the test before starts it"]
+fn loses_its_device() {
+    assert_eq!(adapters().first().map(|a| a.kind.as_str()), Some("Cpu"), "only a software driver is taken away");
+    let begun = Device::wgpu_options().device_kind(DeviceKind::Cpu).init_with_setup();
+    let (device, setup) = begun.expect("nobody has begun with it");
+    let chosen = choose("wgpu").expect("the device");
+    assert!(chosen.device == device, "they are the same");
+    let x = Tensor::<1>::from_data([1.0f32, 2.0], &device);
+    confirm().expect("nothing has failed yet");
+    setup.device.destroy();
+    let read = to_vec(x * 2.0);
+    for _ in 0..2 {
+        let error = confirm().expect_err("it is gone").to_string();
+        assert!(error.contains("lost while it worked") && !error.contains('\n'), "{error}; read: {read:?}");
+    }
 }
