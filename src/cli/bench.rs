@@ -41,7 +41,7 @@ const PEER: &str = include_str!("bench_peer.py");
 #[derive(Debug, Args)]
 pub struct BenchArgs {
     /// Time whole PPO updates, in under ten minutes, and print a table for docs/benchmarks.md
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shared")]
     bench: bool,
     /// auto, cpu, wgpu or wgpu:N
     #[arg(long, requires = "bench", default_value = "auto")]

@@ -128,11 +128,12 @@ pub struct RewardKey {
 }
 
 impl RewardKey {
-    /// Without `source` and `path`, of a reward model that is not trained.
+    /// Without `source`, `path` and `command`, of a reward that is not trained.
     pub fn of(reward: &RewardSpec) -> Self {
         let RewardSpec {
             source: _,
             path: _,
+            command: _,
             lr,
             batch_size,
             epochs,
@@ -162,9 +163,43 @@ impl ScaleKey {
     }
 }
 
+/// What a judge's answer to a prompt depends on. Not where it is asked, how often a request is tried, or what it may
+/// cost; `both_orders` and the prompt are in what it is asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JudgeKey {
+    model: String,
+    structured: Structured,
+    temperature: f64,
+    max_answer_tokens: u64,
+}
+
+impl JudgeKey {
+    pub fn of(judge: &JudgeSpec) -> Self {
+        let JudgeSpec {
+            model,
+            base_url: _,
+            key_env: _,
+            prompt: _,
+            structured,
+            both_orders: _,
+            temperature,
+            max_answer_tokens,
+            max_requests: _,
+            max_tokens: _,
+            concurrency: _,
+            retries: _,
+            timeout: _,
+        } = judge.clone();
+        Self { model, structured, temperature, max_answer_tokens }
+    }
+}
+
 /// Training of π.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PolicyKey {
+    /// Not of PPO, whose policies had names before there were others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<(AlgorithmKind, usize)>,
     episodes: usize,
     batch_size: usize,
     minibatches: usize,
@@ -184,11 +219,17 @@ pub struct PolicyKey {
 }
 
 impl PolicyKey {
-    /// Without `checkpoint_every`, and `source` and `path`, of a policy that is not trained.
+    /// Without `checkpoint_every`, `source` and `path`, of a policy that is not trained, and what only another algorithm
+    /// reads.
     pub fn of(spec: &Spec) -> Self {
+        let algorithm = spec.policy.algorithm;
+        let k = spec.policy.samples_per_query();
         let PolicySpec {
             source: _,
             path: _,
+            algorithm: _,
+            samples_per_query: _,
+            dpo: _,
             checkpoint_every: _,
             episodes,
             batch_size,
@@ -204,8 +245,9 @@ impl PolicyKey {
             whiten_rewards,
             kl,
             entropy,
-        } = spec.policy.clone();
+        } = spec.policy.clone().settled();
         Self {
+            algorithm: (algorithm != AlgorithmKind::Ppo).then_some((algorithm, k)),
             episodes,
             batch_size,
             minibatches,
@@ -226,9 +268,27 @@ impl PolicyKey {
     }
 }
 
+/// Training of π by DPO, which reads no more of `policy`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DpoKey {
+    dpo: DpoSpec,
+    adam: AdamSpec,
+    texts: TextsKey,
+}
+
+impl DpoKey {
+    pub fn of(spec: &Spec) -> Self {
+        Self { dpo: spec.policy.dpo(), adam: spec.policy.adam, texts: TextsKey::of(&spec.task) }
+    }
+}
+
 /// Whether a key of a spec is in no name of a stage: what was made under another value is what this one would make.
 pub fn changes_no_result(key: &str) -> bool {
     let tail = key.strip_prefix("runs.").and_then(|rest| rest.split_once('.')).map_or(key, |(_, tail)| tail);
-    matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
+    let judge = tail.strip_prefix("labeler.judge.");
+    let of_asking = ["base_url", "key_env", "max_requests", "max_tokens", "concurrency", "retries", "timeout"];
+    judge.is_some_and(|key| of_asking.contains(&key))
+        || matches!(tail, "labeler.command.timeout" | "reward.command.timeout")
+        || matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
         || ["reproduces", "guards.", "labeler.human.quality."].iter().any(|start| tail.starts_with(start))
 }

@@ -1,4 +1,4 @@
-//! π: PPO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
+//! π: PPO or RLOO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
 //! one segment of updates after another.
 
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
@@ -12,10 +12,10 @@ use crate::model::weights::save_scalar;
 use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
-use crate::rl::{Algorithm, Ppo, Rewards, Settings, Trainer, guards};
+use crate::rl::{Algorithm, Ppo, Rewards, Rloo, Settings, Trainer, guards};
 use crate::rlhf::advantages::token_rewards;
-use crate::spec::Spec;
 use crate::spec::keyed::{PolicyKey, RoundsKey};
+use crate::spec::{AlgorithmKind, Spec};
 use crate::store::cache::{Key, publish};
 use std::fs;
 use std::io::Write;
@@ -101,7 +101,13 @@ pub fn run(
     inputs: &Inputs<'_>,
     segment: &Segment<'_>,
 ) -> Result<PathBuf, StageError> {
-    let learner = Learner { algorithm: &Ppo::of(&spec.policy), rewards: token_rewards };
+    let (ppo, rloo) = (Ppo::of(&spec.policy), Rloo::of(&spec.policy, spec.task.response_length));
+    let algorithm: &dyn Algorithm = match spec.policy.algorithm {
+        AlgorithmKind::Rloo => &rloo,
+        AlgorithmKind::Ppo => &ppo,
+        AlgorithmKind::Dpo => return Err(StageError::Input("policy.algorithm: DPO has no episodes".into())),
+    };
+    let learner = Learner { algorithm, rewards: token_rewards };
     context.artifact(Some(run), key, |work| train((context, run), spec, (inputs, learner), segment, &work.dir))
 }
 
