@@ -35,7 +35,8 @@ fn embed_specs() {
         let name = file.strip_prefix(&root).unwrap_or(file).to_string_lossy().replace('\\', "/");
         // A path that the compiler completes: a target directory that another clone filled, or a clone that moved, still builds.
         let inside = format!("/specs/{name}");
-        text += &format!("    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {inside:?})).as_slice()),\n");
+        text +=
+            &format!("    ({name:?}, include_bytes!(concat!(env!(\"CARGO_MANIFEST_DIR\"), {inside:?})).as_slice()),\n");
     }
     let out = PathBuf::from(std::env::var_os("OUT_DIR").unwrap_or_default()).join("specs.rs");
     if let Err(e) = fs::write(&out, text + "]\n") {

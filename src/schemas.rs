@@ -9,7 +9,7 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::plan::Plan;
 use crate::results::stops::StopRecord;
-use crate::results::{Evaluation, Manifest, MetricsLine, Rounds, Sample, SimulatedReport, Table};
+use crate::results::{AnyMetricsLine, Evaluation, Frontier, Manifest, Rounds, Sample, SimulatedReport, Table};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::RewardSummary;
@@ -33,9 +33,10 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("scored.schema.json", schemars::schema_for!(Scored).to_value()),
         ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),
         ("manifest.schema.json", schemars::schema_for!(Manifest).to_value()),
-        ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
+        ("metrics.schema.json", schemars::schema_for!(AnyMetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("frontier.schema.json", schemars::schema_for!(Frontier).to_value()),
         ("rounds.schema.json", schemars::schema_for!(Rounds).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),

@@ -221,6 +221,7 @@ fn start_screen_log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,runner={level}")));
     let layer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    crate::model::faults::listen();
     let _ = layer.with_env_filter(filter).try_init();
 }
 

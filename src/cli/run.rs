@@ -3,6 +3,7 @@
 
 use super::{Overrides, chain, print_problems, print_remarks};
 use crate::context::{StageError, signal};
+use crate::model::faults;
 use crate::printed::for_terminal;
 use crate::report::compare::compare;
 use crate::report::formats::{Format, on_screen, wrapped};
@@ -74,6 +75,8 @@ pub(super) fn start_logging(level: &str) {
         .without_time()
         .with_filter(screen);
     let file = fmt::layer().with_writer(|| LogFile).with_ansi(false).with_filter(filter("debug"));
+    // Before the subscriber, which takes the libraries' log for itself where nobody has it.
+    faults::listen();
     let _ = tracing_subscriber::registry().with(screen).with(file).try_init();
 }
 
@@ -248,11 +251,11 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
 }
 
 impl Part<'_> {
-    /// Whether something is computed: a gathered suite only where readers are shown texts.
+    /// Whether something is computed: a gathered suite only where readers are shown texts, or its models are looked at together.
     fn needs_device(&self) -> bool {
         match self {
             Self::Task(..) => true,
-            Self::Gather(loaded) => loaded.suite.makes.asks(),
+            Self::Gather(loaded) => loaded.suite.makes.has_work_after_members(),
         }
     }
 }

@@ -8,6 +8,7 @@ pub use error::{Kept, StageError};
 
 use crate::data::read_report::ReadReport;
 use crate::model::device::ChosenDevice;
+use crate::model::faults;
 use crate::model::tensor_file::Tensors;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
 use crate::store::atomic::write_atomic;
@@ -236,6 +237,8 @@ impl Context {
         self.say(&name, None);
         tracing::debug!("{name}: started");
         make(&work)?;
+        // Numbers of a device that did not do all of its work are none.
+        faults::confirm()?;
         // What is done needs none; they are larger than the rest.
         let checkpoints = work.dir.join(CHECKPOINTS);
         if checkpoints.exists() {
@@ -302,6 +305,12 @@ impl Saved<'_> {
         make: impl FnOnce() -> Result<T, StageError>,
     ) -> Result<T, StageError> {
         let context = self.context;
+        // What is kept is not made again.
+        let make = || {
+            let made = make()?;
+            faults::confirm()?;
+            Ok(made)
+        };
         match &mut self.chunks {
             Some(chunks) => chunks.next(|i| {
                 context.check_stop(i, Kept::Everything)?;

@@ -1,16 +1,14 @@
 //! Choosing a device by name: `cpu` (burn's flex), `wgpu`, `wgpu:N`, `auto`.
 
-use super::ModelError;
 #[cfg(feature = "wgpu")]
 use super::gpu::{self, Limits};
+use super::{ModelError, faults};
 use burn::tensor::Device;
 use runner_kernels::processor::processor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
-/// Devices of this process that work beside it.
-static OPEN: Mutex<Vec<Device>> = Mutex::new(Vec::new());
 /// How long the end of the program waits for one; a lost device never answers.
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -124,7 +122,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// Waits until no device works any more, before the process ends: a driver that is unloaded under its own threads ends
 /// it with a segmentation fault, and not with its exit code.
 pub fn settle() {
-    for device in OPEN.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default() {
+    for device in faults::unwatch() {
         let (done, settled) = mpsc::channel();
         // What failed on the device has been said by whoever needed it.
         let wait = move || {
@@ -178,9 +176,7 @@ fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
         _ => DeviceKind::DefaultDevice,
     };
     let device = Device::wgpu(kind);
-    if let Ok(mut open) = OPEN.lock() {
-        open.push(device.clone());
-    }
+    faults::watch(&device);
     gpu::set_limits(Limits::known(None, Some(adapter.largest_buffer)));
     Ok(ChosenDevice {
         device,

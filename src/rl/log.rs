@@ -3,8 +3,9 @@
 
 use crate::context::StageError;
 use crate::results::tensorboard::Events;
-use crate::results::{MetricsLine, file, name, number, read_metrics};
+use crate::results::{file, name, number, read_metrics};
 use crate::store::cache::publish;
+use serde::Serialize;
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::Write;
@@ -32,7 +33,7 @@ impl Log {
     }
 
     /// Adds the line of an update to all three.
-    pub fn add(&mut self, line: &MetricsLine) -> Result<(), StageError> {
+    pub fn add(&mut self, line: &impl Serialize) -> Result<(), StageError> {
         let text = format!("{}\n", serde_json::to_string(line)?);
         self.metrics.write_all(text.as_bytes()).map_err(StageError::io(&self.path))?;
         self.live.write_all(text.as_bytes()).map_err(StageError::io(&self.live_path))?;

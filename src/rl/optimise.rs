@@ -73,16 +73,16 @@ impl Statistics {
     pub fn line(&self) -> MetricsLine {
         MetricsLine {
             loss_policy: self.loss_policy,
-            loss_value: self.loss_value,
+            loss_value: Some(self.loss_value),
             loss_total: self.loss_total,
             approxkl: self.approxkl,
             clipfrac: self.clipfrac,
-            value_clipfrac: self.value_clipfrac,
-            vpred: self.vpred,
-            value_error: self.value_error,
-            returns_mean: self.returns_mean,
-            returns_var: self.returns_var,
-            var_explained: self.var_explained,
+            value_clipfrac: Some(self.value_clipfrac),
+            vpred: Some(self.vpred),
+            value_error: Some(self.value_error),
+            returns_mean: Some(self.returns_mean),
+            returns_var: Some(self.returns_var),
+            var_explained: Some(self.var_explained),
             ratio_error: self.ratio_error,
             direction: self.direction,
             ..MetricsLine::default()
@@ -173,6 +173,7 @@ pub fn optimise(
     rewards: &[Vec<f32>],
 ) -> Result<(ScalarModel, Statistics), StageError> {
     let p = settings.policy;
+    let rewards = &algorithm.credit(rewards)[..];
     let mut sums: Option<[f64; 10]> = None;
     let mut ratio_error = None;
     let mut moved = vec![f64::NAN; rollout.scores.len()];
@@ -200,7 +201,7 @@ pub fn optimise(
     let means = Statistics::means(sums.unwrap_or([f64::NAN; 10]).map(|sum| sum / steps));
     let statistics = Statistics {
         ratio_error: ratio_error.unwrap_or(f64::NAN),
-        direction: direction(&moved, rewards, &rollout.values),
+        direction: direction(&moved, &rollout.scores, rewards, &rollout.values),
         ..means
     };
     Ok((model, statistics))

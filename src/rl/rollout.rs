@@ -28,7 +28,7 @@ pub struct Inputs<'a> {
 /// One batch of episodes, `[rows]` or `[rows][response]`.
 #[derive(Debug, Clone, Default)]
 pub struct Rollout {
-    /// `[rows]`, padded on the left to one width.
+    /// `[rows]`, padded on the left to one width; a query with several responses stands before each.
     pub queries: Vec<Query>,
     /// Sampled tokens.
     pub responses: Vec<Vec<u32>>,
@@ -69,18 +69,21 @@ pub fn roll_out(
     update: usize,
 ) -> Result<Rollout, StageError> {
     let (n, length, temperature) = (settings.policy.batch_size, settings.response_length, settings.temperature);
-    let picked = random::shuffled(settings.seed, "policy queries", inputs.queries.len(), update * n, n);
-    let queries: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
+    let k = settings.policy.samples_per_query();
+    let count = n / k;
+    let picked = random::shuffled(settings.seed, "policy queries", inputs.queries.len(), update * count, count);
+    let asked: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let u = random::uniforms(settings.seed, "policy samples", update as u64, length, n);
     let args = Sampling {
-        queries: &queries,
-        k: 1,
+        queries: &asked,
+        k,
         response_length: length,
         temperature,
         uniforms: &u,
         value_head: Some(&model.head),
     };
     let sampled = trace_span!("sample").in_scope(|| sample(&model.trunk, &args))?;
+    let queries: Vec<Query> = asked.iter().flat_map(|query| std::iter::repeat_n(query.clone(), k)).collect();
     let Sampled { responses, logprobs: lp, values, entropy } = sampled;
     let ref_logprobs =
         trace_span!("reference").in_scope(|| logprobs(inputs.reference, &queries, &responses, temperature))?;

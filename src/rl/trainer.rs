@@ -68,6 +68,7 @@ impl<'a> Trainer<'a> {
         let lr = self.learning_rate(update);
         let (mut this, statistics) = self.learn(update, lr, &rollout, &rewards)?;
         let metrics = MetricsLine { lr, ..this.describe(&rollout, &rewards, &statistics) };
+        let metrics = if this.algorithm.has_values() { metrics } else { metrics.without_values() };
         let guarded = guards::check(&this.settings, &metrics, &statistics);
         this.adapt(update, &rollout);
         let score = mean(rollout.mock_scores.as_ref().unwrap_or(&rollout.scores));
@@ -125,8 +126,8 @@ impl<'a> Trainer<'a> {
             score: mean(&r.scores),
             score_total: total,
             truncated: complete / r.responses.len() as f64,
-            value_mean,
-            value_var,
+            value_mean: Some(value_mean),
+            value_var: Some(value_var),
             mock_score: r.mock_scores.as_ref().map(|scores| mean(scores)),
             entropy_coef: self.settings.policy.entropy.map(|_| self.entropy_coef),
             ..s.line()

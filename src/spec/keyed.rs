@@ -165,6 +165,9 @@ impl ScaleKey {
 /// Training of π.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PolicyKey {
+    /// Not of PPO, whose policies had names before there were others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<(AlgorithmKind, usize)>,
     episodes: usize,
     batch_size: usize,
     minibatches: usize,
@@ -184,11 +187,17 @@ pub struct PolicyKey {
 }
 
 impl PolicyKey {
-    /// Without `checkpoint_every`, and `source` and `path`, of a policy that is not trained.
+    /// Without `checkpoint_every`, `source` and `path`, of a policy that is not trained, and what only another algorithm
+    /// reads.
     pub fn of(spec: &Spec) -> Self {
+        let algorithm = spec.policy.algorithm;
+        let k = spec.policy.samples_per_query();
         let PolicySpec {
             source: _,
             path: _,
+            algorithm: _,
+            samples_per_query: _,
+            dpo: _,
             checkpoint_every: _,
             episodes,
             batch_size,
@@ -204,8 +213,9 @@ impl PolicyKey {
             whiten_rewards,
             kl,
             entropy,
-        } = spec.policy.clone();
+        } = spec.policy.clone().settled();
         Self {
+            algorithm: (algorithm != AlgorithmKind::Ppo).then_some((algorithm, k)),
             episodes,
             batch_size,
             minibatches,
@@ -223,6 +233,20 @@ impl PolicyKey {
             texts: TextsKey::of(&spec.task),
             missing_score: spec.task.missing_score,
         }
+    }
+}
+
+/// Training of π by DPO, which reads no more of `policy`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DpoKey {
+    dpo: DpoSpec,
+    adam: AdamSpec,
+    texts: TextsKey,
+}
+
+impl DpoKey {
+    pub fn of(spec: &Spec) -> Self {
+        Self { dpo: spec.policy.dpo(), adam: spec.policy.adam, texts: TextsKey::of(&spec.task) }
     }
 }
 

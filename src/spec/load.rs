@@ -3,7 +3,7 @@
 //! is checked as it is written, since the command line was not meant for it.
 
 use super::blame::place;
-use super::check::rules;
+use super::check::{Finding, learner::keys_of_another, rules};
 use super::layers::{drop_from_runs, stack};
 use super::paths::{of_profile, settle, tidy};
 use super::remarks::remarks;
@@ -299,13 +299,13 @@ impl Sheet<'_> {
         if let Some(run) = variant {
             self.check_rules(tree, &spec, run, layout);
         }
-        Some(spec)
+        Some(Spec { policy: spec.policy.clone().settled(), ..spec })
     }
 
     fn check_rules(&mut self, tree: &Node, spec: &Spec, run: &str, layout: Layout<'_>) {
         // Only what is asked for is run.
         let options = Options { for_run: self.options.for_run && layout.chosen, ..self.options.clone() };
-        for finding in rules(spec, &options).into_iter().chain(size_is_of_the_weights(tree, spec)) {
+        for finding in self.findings(tree, spec, &options) {
             let rule = (run.to_string(), finding.keys.clone());
             let said = !layout.chosen && self.broken.contains(&rule);
             self.broken.insert(rule);
@@ -316,6 +316,14 @@ impl Sheet<'_> {
         if layout.chosen {
             self.remarks.extend(remarks(spec, tree).into_iter().map(|finding| place(tree, self.file, finding)));
         }
+    }
+
+    /// Broken rules of a variant: between its values, and between what was written where.
+    fn findings(&self, tree: &Node, spec: &Spec, options: &Options) -> Vec<Finding> {
+        let mut all = rules(spec, options);
+        all.extend(size_is_of_the_weights(tree, spec));
+        all.extend(keys_of_another(tree, spec, self.file));
+        all
     }
 
     /// Rules can still be checked on a spec that only lacks its name or version.

@@ -4,18 +4,18 @@
 use super::chain::{self, RoundKeys};
 use super::keys::Keys;
 use super::policy::Segment;
-use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
+use super::{classifier, evaluate, frontier, given, policy, pretrain, sources, supervised};
 use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
-use crate::labeler::rounds::learns_reward;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Perplexity, file, read_json};
+use crate::results::{Accuracy, Judge, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::Spec;
+use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::{Scorer, raw_scores};
 use crate::task::{Example, Query, Task, examples};
@@ -108,8 +108,11 @@ pub fn queries(
 /// Err: these are fewer queries than the spec needs.
 pub fn check_queries(spec: &Spec, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
     let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
-    // A policy that is given needs no training.
-    let for_training = if spec.policy.is_given() { 1 } else { spec.policy.batch_size };
+    // A policy that is given needs no training, and DPO no queries but its labels' own.
+    let for_training = match spec.policy.is_given() || spec.has_dpo() {
+        true => 1,
+        false => spec.policy.batch_size / spec.policy.samples_per_query(),
+    };
     if train.len() >= for_training && held_out.len() >= needed {
         return Ok(());
     }
@@ -147,7 +150,10 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
             other => other?,
         }
     }
-    waiting.or(reached).map_or(Ok(()), Err)
+    match waiting.or(reached) {
+        Some(error) => Err(error),
+        None => together(context, variants),
+    }
 }
 
 /// One variant with all that it stands on.
@@ -163,6 +169,46 @@ fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
         tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
     }
     variant(context, name, spec, &keys, &shared)
+}
+
+/// What all runs' policies say together: the frontier of figure 3, where they share ρ, the task and r_s.
+fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    let Some((name, spec)) = frontier_runs(variants).first().copied() else { return Ok(()) };
+    let spec = &sources::fetched(context, spec)?;
+    let keys = Keys::new(spec, name, &context.device_kind)?;
+    let shared = prepare(context, spec, &keys)?;
+    let (Some(scorer), Some(key)) = (&shared.mock, &keys.classifier) else { return Ok(()) };
+    let tuned = shared.supervised.is_some();
+    let reference = context.out.join(if tuned { "models/supervised" } else { "models/reference" });
+    let runs = frontier_runs(variants).into_iter();
+    let policies = runs.map(|(run, _)| (run.clone(), context.out.join("runs").join(run).join("models/policy")));
+    let queries = evaluate::pick(spec, &shared.held_out, spec.evaluate.optimum_queries);
+    let queries: Vec<Query> = queries.into_iter().map(|e| e.query).collect();
+    let inputs = frontier::FrontierInputs {
+        spec,
+        task: &shared.task,
+        queries: &queries,
+        writers: &std::iter::once(("reference".to_string(), reference)).chain(policies).collect::<Vec<_>>(),
+        judge: Judge::Mock,
+        scorer,
+        scorer_key: key.to_string(),
+    };
+    let found = frontier::run(context, None, &inputs)?;
+    let path = context.out.join(file::FRONTIER);
+    let text = serde_json::to_string_pretty(&found)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// The runs whose policies show the optimum together: those that learn under r_s, or from its labels, and share all
+/// that the first has; nothing where they are fewer than two.
+pub fn frontier_runs(variants: &[(String, Spec)]) -> Vec<&(String, Spec)> {
+    let setting = |s: &Spec| (s.model.clone(), s.task.clone(), s.supervised.clone(), s.labeler.clone(), s.seed);
+    let has = |(_, s): &&(String, Spec)| s.has_classifier() && s.labeler.is().judges && s.has_rl();
+    let mut found: Vec<&(String, Spec)> = variants.iter().filter(has).collect();
+    if let Some(first) = found.first().map(|(_, spec)| setting(spec)) {
+        found.retain(|(_, spec)| setting(spec) == first);
+    }
+    if found.len() < 2 { Vec::new() } else { found }
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
@@ -208,9 +254,9 @@ struct Trained {
     last: Option<RoundKeys>,
 }
 
-/// Labels, r and π, in rounds or in direct mode.
+/// Labels, r and π, in rounds, by DPO, or in direct mode.
 fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<Trained, StageError> {
-    if learns_reward(spec) {
+    if spec.has_labels() {
         let inputs = chain::ChainInputs {
             reference: &s.rho,
             reference_dir: s.supervised.as_ref().filter(|_| spec.collect.schedule.has_rl()).unwrap_or(&s.pretrained),
@@ -223,7 +269,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         };
         let chain::Trained { scorer, accuracy, policy, labels, last } =
             chain::run(context, run, spec, &keys.upstream, &inputs)?;
-        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
+        return Ok(Trained { scorer, accuracy, labels: Some(labels), policy, last: Some(last) });
     }
     let scorer = given::reward(context, spec, &s.tokenizer)?;
     if let Some(scorer) = &scorer {

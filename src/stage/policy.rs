@@ -1,20 +1,21 @@
-//! π: PPO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
+//! π: PPO or RLOO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
 //! one segment of updates after another.
 
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::labeler::rounds::{Round, updates};
 use crate::labeler::{Comparison, Tally, request};
 use crate::model::checkpoint::{self, LoopState};
+use crate::model::faults;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
 use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
-use crate::rl::{Algorithm, Ppo, Rewards, Settings, Trainer, guards};
+use crate::rl::{Algorithm, Ppo, Rewards, Rloo, Settings, Trainer, guards};
 use crate::rlhf::advantages::token_rewards;
-use crate::spec::Spec;
 use crate::spec::keyed::{PolicyKey, RoundsKey};
+use crate::spec::{AlgorithmKind, Spec};
 use crate::store::cache::{Key, publish};
 use std::fs;
 use std::io::Write;
@@ -100,7 +101,13 @@ pub fn run(
     inputs: &Inputs<'_>,
     segment: &Segment<'_>,
 ) -> Result<PathBuf, StageError> {
-    let learner = Learner { algorithm: &Ppo::of(&spec.policy), rewards: token_rewards };
+    let (ppo, rloo) = (Ppo::of(&spec.policy), Rloo::of(&spec.policy, spec.task.response_length));
+    let algorithm: &dyn Algorithm = match spec.policy.algorithm {
+        AlgorithmKind::Rloo => &rloo,
+        AlgorithmKind::Ppo => &ppo,
+        AlgorithmKind::Dpo => return Err(StageError::Input("policy.algorithm: DPO has no episodes".into())),
+    };
+    let learner = Learner { algorithm, rewards: token_rewards };
     context.artifact(Some(run), key, |work| train((context, run), spec, (inputs, learner), segment, &work.dir))
 }
 
@@ -207,6 +214,8 @@ impl Loop<'_> {
                 self.requests.add(asked)?;
             }
             let (trainer, mut done) = self.trainer.update(update)?;
+            // Before its line of metrics: Adam's step is still at work on the device.
+            faults::confirm()?;
             self.trainer = trainer;
             segment.labels.into_iter().for_each(|labels| labels.add_to(&mut done.metrics));
             let time = started.elapsed().as_secs_f64();

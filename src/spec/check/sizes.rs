@@ -1,7 +1,7 @@
 //! Numbers that must fit one another.
 
 use super::{Finding, finding, hinted};
-use crate::spec::types::{CollectSchedule, Dimensions, KlSchedule, LabelerKind, Spec};
+use crate::spec::types::{AlgorithmKind, Dimensions, KlSchedule, Spec};
 
 /// Every rule between sizes.
 pub fn rules(spec: &Spec) -> Vec<Finding> {
@@ -52,7 +52,7 @@ fn batch_divides_into_minibatches(spec: &Spec) -> Option<Finding> {
 
 fn whitening_has_rows(spec: &Spec) -> Option<Finding> {
     let rows = spec.policy.batch_size / spec.policy.minibatches.max(1);
-    if !spec.policy.whiten_rewards || rows >= 8 {
+    if spec.policy.algorithm != AlgorithmKind::Ppo || !spec.policy.whiten_rewards || rows >= 8 {
         return None;
     }
     hinted(
@@ -148,13 +148,7 @@ fn sequence_fits_context(spec: &Spec) -> Option<Finding> {
 
 fn labels_fill_a_batch(spec: &Spec) -> Option<Finding> {
     let (batch, labels) = (spec.reward.batch_size, spec.collect.labels);
-    let no_reward = match spec.collect.schedule {
-        _ if spec.reward.is_given() => true,
-        CollectSchedule::Direct => true,
-        CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => false,
-        CollectSchedule::None => spec.labeler.kind == LabelerKind::Mock,
-    };
-    if no_reward || batch <= labels {
+    if !spec.learns_reward() || batch <= labels {
         return None;
     }
     let keys = ["reward.batch_size", "collect.labels", "collect.schedule"];

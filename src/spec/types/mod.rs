@@ -27,7 +27,7 @@ pub use labeler::{
     ClassifierSpec, Combine, HumanSpec, LabelFormat, LabelerKind, LabelerSpec, Nature, QualitySpec, SimulatedSpec,
 };
 pub use model::{Dimensions, ModelSize, ModelSpec, PretrainSpec, PretrainTokenizer, WeightsSpec};
-pub use policy::PolicySpec;
+pub use policy::{AlgorithmKind, DpoSpec, PolicySpec};
 pub use reward::RewardSpec;
 pub use supervised::{SupervisedOn, SupervisedSpec};
 pub use task::{Clean, QueryRule, TaskPreset, TaskSpec, TruncateMatch};
