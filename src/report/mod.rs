@@ -7,6 +7,7 @@ pub mod guards;
 pub mod headline;
 pub mod html;
 mod outside;
+pub mod overoptimisation;
 pub mod plots;
 mod round_tables;
 pub mod tables;

@@ -22,13 +22,13 @@ pub struct Plot {
 }
 
 /// Every plot of a report, in its order.
-pub const ALL: [Plot; 5] = [
+pub const ALL: [Plot; 6] = [
     Plot {
         id: "figure2",
         title: "Score against episodes",
         caption: "Score of π's samples during training; thin: each update, thick: running mean. \
                   Dashed: mean score of ρ on held-out queries.",
-        due: trains,
+        due: has_episodes,
         draw: figure2,
     },
     Plot {
@@ -45,8 +45,15 @@ pub const ALL: [Plot; 5] = [
         title: "KL and its coefficient",
         caption: "KL(π, ρ) per response and the coefficient β of its penalty during training. \
                   Dashed: the KL target.",
-        due: trains,
+        due: has_episodes,
         draw: kl,
+    },
+    Plot {
+        id: "overoptimisation",
+        title: "What is learned, and what it stands for",
+        caption: super::overoptimisation::CAPTION,
+        due: super::overoptimisation::due,
+        draw: super::overoptimisation::plot,
     },
     Plot {
         id: "novelty",
@@ -66,7 +73,12 @@ pub const ALL: [Plot; 5] = [
     },
 ];
 
-/// RL draws a path.
+/// PPO and RLOO sample as they learn.
+fn has_episodes(spec: &Spec) -> bool {
+    trains(spec) && !spec.has_dpo()
+}
+
+/// RL draws a path, and a policy that it ends with.
 fn trains(spec: &Spec) -> bool {
     spec.has_rl()
 }

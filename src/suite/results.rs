@@ -157,7 +157,7 @@ impl SuiteResults {
     /// What makes this another setting than the paper's; nothing where it is the paper's.
     pub fn unlike_the_paper(&self) -> Vec<String> {
         let mut words = self.unlike_study();
-        if words.is_empty() && self.suite.makes != Makes::ReleasedModels {
+        if words.is_empty() && self.suite.makes.is_the_papers() {
             // What is left is smaller: another model, other numbers.
             let fine =
                 self.members.iter().filter_map(|m| Some(unlike(m.spec()?, self.suite.makes, &m.label))).flatten();
