@@ -29,10 +29,19 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after step {update}; {kept}")]
     Stopped { by: String, update: usize, kept: Kept },
+    /// Not an error: as far as `--until` wanted.
+    #[error("ready as far as `{0}`, as --until asked; the same command without it goes on")]
+    Reached(String),
     #[error(
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
     Panicked(String),
+    /// Somebody outside does not answer who may answer later.
+    #[error("{0}")]
+    Unanswered(String),
+    /// What may be asked of somebody who is paid has been asked.
+    #[error("{0}")]
+    Spent(String),
     /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the
     /// cord.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
@@ -82,8 +91,8 @@ impl StageError {
         match self {
             Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
             Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
-            Self::Waiting { .. } => Outcome::Waiting,
-            Self::Guard { .. } | Self::Stopped { .. } => Outcome::Stopped,
+            Self::Waiting { .. } | Self::Spent(_) => Outcome::Waiting,
+            Self::Guard { .. } | Self::Stopped { .. } | Self::Reached(_) => Outcome::Stopped,
             _ => Outcome::Failed,
         }
     }

@@ -8,12 +8,13 @@ pub use error::{Kept, StageError};
 
 use crate::data::read_report::ReadReport;
 use crate::model::device::ChosenDevice;
+use crate::model::faults;
 use crate::model::tensor_file::Tensors;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
-use crate::store::lock::Holder;
+use crate::store::lock::{self, Holder, Watch};
 use burn::tensor::Device;
 use progress::{Bar, Timeline, short};
 use serde::Serialize;
@@ -27,8 +28,9 @@ use std::time::{Duration, Instant};
 /// Where stages keep what they continue from, in their artifact's directory until it is done.
 pub const CHECKPOINTS: &str = "checkpoints";
 
-/// Between two looks at an artifact that another process makes.
+/// Between two looks at an artifact that another process makes: at first, and when it takes long.
 const LOOK: Duration = Duration::from_millis(250);
+const SELDOM: Duration = Duration::from_secs(5);
 /// What an artifact's stage read, where the artifact alone knows.
 const READ_REPORT: &str = "read_report.json";
 
@@ -63,6 +65,8 @@ pub struct Context {
     pub sources: Mutex<Vec<SourceRecord>>,
     /// What readers kept and dropped.
     pub reads: Mutex<Vec<ReadReport>>,
+    /// The stage, by its name in the manifest, with which the run is done for now.
+    pub until: Option<String>,
     /// What the run still has to do.
     pub timeline: Arc<Mutex<Timeline>>,
 }
@@ -91,6 +95,7 @@ impl Context {
             records: Mutex::default(),
             sources: Mutex::default(),
             reads: Mutex::default(),
+            until: None,
             timeline: Arc::default(),
         }
     }
@@ -132,6 +137,9 @@ impl Context {
 
     /// Stops a stage between two steps that has kept everything up to them.
     pub fn check_stop(&self, step: usize, kept: Kept) -> Result<(), StageError> {
+        if let Some(why) = lock::lost() {
+            return Err(StageError::Io { path: self.out.clone(), source: std::io::Error::other(why) });
+        }
         match self.stop_requested() {
             Some(by) => Err(StageError::Stopped { by, update: step, kept }),
             None => Ok(()),
@@ -187,7 +195,23 @@ impl Context {
 
     /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed. While another process
     /// makes it, it is waited for; where that process dies, this one goes on with what it left.
+    ///
+    /// # Errors
+    /// Those of `make` and of the file system; [`StageError::Reached`] after the stage that the run is to end with.
     pub fn artifact(
+        &self,
+        run: Option<&str>,
+        key: &Key,
+        make: impl FnOnce(&Work) -> Result<(), StageError>,
+    ) -> Result<PathBuf, StageError> {
+        let made = self.found_or_made(run, key, make)?;
+        match &self.until {
+            Some(until) if until == key.stage => Err(StageError::Reached(until.clone())),
+            _ => Ok(made),
+        }
+    }
+
+    fn found_or_made(
         &self,
         run: Option<&str>,
         key: &Key,
@@ -213,6 +237,8 @@ impl Context {
         self.say(&name, None);
         tracing::debug!("{name}: started");
         make(&work)?;
+        // Numbers of a device that did not do all of its work are none.
+        faults::confirm()?;
         // What is done needs none; they are larger than the rest.
         let checkpoints = work.dir.join(CHECKPOINTS);
         if checkpoints.exists() {
@@ -230,9 +256,9 @@ impl Context {
     /// A directory to work in, or the artifact that another process has made meanwhile; and for whom this one waited.
     fn begin(&self, key: &Key) -> Result<(Result<Work, PathBuf>, Option<Waited>), StageError> {
         let began = Instant::now();
-        let (mut looks, mut named) = (0, None);
+        let (mut looks, mut named, mut watch) = (0u32, None::<Holder>, Watch::default());
         loop {
-            let begun = self.cache.begin(key).map_err(StageError::io(self.cache.path(key)))?;
+            let begun = self.cache.begin(key, &mut watch).map_err(StageError::io(self.cache.path(key)))?;
             let by = named.as_ref().map_or_else(|| "another process".into(), Holder::to_string);
             let waited = (looks > 0).then(|| Waited { by, seconds: began.elapsed().as_secs_f64() });
             match begun {
@@ -243,8 +269,9 @@ impl Context {
                     }
                     return Ok((Ok(work), waited));
                 }
-                Begun::Busy(Some(holder)) if named.as_ref() != Some(&holder) => {
+                Begun::Busy(Some(holder)) if !named.as_ref().is_some_and(|known| known.is(&holder)) => {
                     tracing::info!("waiting for {holder}, which makes {key}");
+                    self.say(&format!("{} (waiting for {holder})", key.stage), None);
                     named = Some(holder);
                 }
                 // The lock comes a moment before its holder's name.
@@ -253,7 +280,13 @@ impl Context {
             }
             looks += 1;
             self.check_stop(0, Kept::Everything)?;
-            std::thread::sleep(LOOK);
+            // Somebody is heard at once; the file system is asked less and less.
+            let pause = LOOK.saturating_mul(looks).min(SELDOM);
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                self.check_stop(0, Kept::Everything)?;
+                std::thread::sleep(LOOK);
+            }
         }
     }
 }
@@ -272,6 +305,12 @@ impl Saved<'_> {
         make: impl FnOnce() -> Result<T, StageError>,
     ) -> Result<T, StageError> {
         let context = self.context;
+        // What is kept is not made again.
+        let make = || {
+            let made = make()?;
+            faults::confirm()?;
+            Ok(made)
+        };
         match &mut self.chunks {
             Some(chunks) => chunks.next(|i| {
                 context.check_stop(i, Kept::Everything)?;

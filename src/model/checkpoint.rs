@@ -2,11 +2,11 @@
 //! vouches for itself, for the weights, and for the logs as they were. A damaged checkpoint is passed over for the one
 //! before.
 
-use super::ModelError;
 use super::gpt2::{Weight, Weights};
 use super::optimizer::Adam;
 use super::tensor_file::{Tensors, write_tensors};
 use super::weights::{load_into, named};
+use super::{ModelError, faults};
 use crate::spec::AdamSpec;
 use crate::store::atomic::sync_directory;
 use crate::store::seal::{self, Part};
@@ -66,6 +66,8 @@ pub fn save<M: Weights + Clone>(
         }
     }
     write_tensors(&dir.join(&weights), &tensors)?;
+    // Weights and moments are of a device that has done all of its work, or the checkpoint before is gone on from.
+    faults::confirm()?;
     let part = |log: &&str| Part::so_far(dir, log).map_err(io_error(dir.join(log)));
     let mut parts = vec![Part::whole(dir, &weights).map_err(io_error(dir.join(&weights)))?];
     parts.extend(logs.iter().map(part).collect::<Result<Vec<_>, _>>()?);

@@ -1,15 +1,14 @@
 //! Choosing a device by name: `cpu` (burn's flex), `wgpu`, `wgpu:N`, `auto`.
 
-use super::ModelError;
 #[cfg(feature = "wgpu")]
 use super::gpu::{self, Limits};
+use super::{ModelError, faults};
 use burn::tensor::Device;
+use runner_kernels::processor::processor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
-/// Devices of this process that work beside it.
-static OPEN: Mutex<Vec<Device>> = Mutex::new(Vec::new());
 /// How long the end of the program waits for one; a lost device never answers.
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -24,9 +23,13 @@ pub struct ChosenDevice {
 }
 
 impl ChosenDevice {
-    /// Part of every artifact's key: results of different devices differ in rounding.
+    /// Part of every artifact's key: results of different devices differ in rounding. Equal cards of one machine, or of
+    /// several, are one kind; so are CPUs whose products add in the same order.
     pub fn kind(&self) -> String {
-        if is_cpu(&self.device) { "cpu".into() } else { self.name.clone() }
+        match is_cpu(&self.device) {
+            true => format!("cpu {}", processor()),
+            false => without_index(&self.name).to_string(),
+        }
     }
 
     /// An error if the device cannot hold a model's largest weight, the token embedding, in one buffer.
@@ -42,6 +45,11 @@ impl ChosenDevice {
             _ => Ok(()),
         }
     }
+}
+
+/// The name of a GPU without `wgpu:INDEX`, which changes when a card is added.
+pub fn without_index(name: &str) -> &str {
+    name.split_once(' ').map_or(name, |(_, name)| name)
 }
 
 /// A wgpu adapter that this build can use.
@@ -114,7 +122,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// Waits until no device works any more, before the process ends: a driver that is unloaded under its own threads ends
 /// it with a segmentation fault, and not with its exit code.
 pub fn settle() {
-    for device in OPEN.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default() {
+    for device in faults::unwatch() {
         let (done, settled) = mpsc::channel();
         // What failed on the device has been said by whoever needed it.
         let wait = move || {
@@ -168,9 +176,7 @@ fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
         _ => DeviceKind::DefaultDevice,
     };
     let device = Device::wgpu(kind);
-    if let Ok(mut open) = OPEN.lock() {
-        open.push(device.clone());
-    }
+    faults::watch(&device);
     gpu::set_limits(Limits::known(None, Some(adapter.largest_buffer)));
     Ok(ChosenDevice {
         device,
@@ -196,6 +202,14 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn equal_cards_are_one_kind_and_processors_that_add_differently_are_not() {
+        let card = |i: usize| ChosenDevice { name: format!("wgpu:{i} NVIDIA H100 (Vulkan)"), ..cpu() };
+        assert_eq!(without_index(&card(0).name), without_index(&card(7).name));
+        assert_eq!(without_index(&card(0).name), "NVIDIA H100 (Vulkan)");
+        assert!(cpu().kind().starts_with("cpu ") && cpu().kind().contains("blocks of"), "{}", cpu().kind());
+    }
 
     #[test]
     fn a_device_with_small_buffers_refuses_a_large_embedding() {

@@ -9,6 +9,7 @@ use super::device::is_cpu;
 use super::gpt2::{Gpt2, Weight, Weights};
 use super::gpu;
 use super::memory::{SHARD_ROWS, SHARDS, Shape};
+use super::{ModelError, faults};
 use crate::spec::Dimensions;
 use burn::tensor::{Device, Tensor};
 use std::collections::BTreeMap;
@@ -56,15 +57,43 @@ pub fn sampling_rows(dimensions: Dimensions, vocab: usize, time: usize, device: 
     }
 }
 
-/// `f` of each chunk of at most `rows` items, in order; the first error in that order.
-pub fn map_shards<T: Sync, R: Send, E: Send>(
+/// `work` with at most `rows` rows at a time, all of it done when this returns. Where a GPU has no memory for them it
+/// is done again with half as many, and so is whatever comes later.
+///
+/// # Errors
+/// Those of `work`; what the device did not do, which `work` cannot know.
+fn fitting<R, E: From<ModelError>>(mut rows: usize, mut work: impl FnMut(usize) -> Result<R, E>) -> Result<R, E> {
+    loop {
+        let done = work(rows);
+        match faults::confirm() {
+            Ok(()) => return done,
+            Err(ModelError::OutOfMemory(_)) if rows > 1 => {
+                drop(done);
+                rows /= 2;
+                gpu::halve();
+                faults::give_back_memory();
+                tracing::warn!(
+                    "the device has no memory for {} rows at once: going on with {rows}, and with half of all later passes; a smaller --device-memory begins so",
+                    2 * rows
+                );
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `f` of each chunk of at most `rows` items, in order; the first error in that order. Work that a GPU is given is done
+/// when this returns.
+pub fn map_shards<T: Sync, R: Send, E: Send + From<ModelError>>(
     items: &[T],
     rows: usize,
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    let mut results = Vec::new();
-    in_order(items, rows, usize::MAX, f, |result| results.push(result))?;
-    Ok(results)
+    fitting(rows.clamp(1, items.len().max(1)), |rows| {
+        let mut results = Vec::new();
+        in_order(items, rows, usize::MAX, &f, |result| results.push(result))?;
+        Ok(results)
+    })
 }
 
 /// What the workers share: whose turn it is, and what to do with results.
@@ -148,12 +177,21 @@ impl<F, E> Drop for Alarm<'_, F, E> {
 
 /// Sum over shards of the gradients of `f(model, shard)`, which is `[1]`, and what else `f` returns for each shard.
 /// The caller scales each shard's loss so that the sum is the batch's loss. Gradients are added up shard by shard, in
-/// order: there are never more of them than workers, and their sum.
-pub fn gradients<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
+/// order: there are never more of them than workers, and their sum. Work that a GPU is given is done when this returns.
+pub fn gradients<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send + From<ModelError>>(
     model: &M,
     items: &[T],
     rows: usize,
     f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
+) -> Result<(GradientMap, Vec<R>), E> {
+    fitting(rows.clamp(1, items.len().max(1)), |rows| sum_of_shards(model, items, rows, &f))
+}
+
+fn sum_of_shards<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
+    model: &M,
+    items: &[T],
+    rows: usize,
+    f: &(impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync),
 ) -> Result<(GradientMap, Vec<R>), E> {
     let mut total = GradientMap::new();
     let mut rests = Vec::new();
@@ -198,10 +236,19 @@ fn collect<M: Weights>(model: M, loss: Tensor<1>) -> GradientMap {
 mod tests {
     use super::*;
 
+    #[derive(Debug, PartialEq)]
+    struct Failed(usize);
+
+    impl From<ModelError> for Failed {
+        fn from(_: ModelError) -> Self {
+            Self(usize::MAX)
+        }
+    }
+
     #[test]
     fn results_keep_the_order_of_their_shards() {
         let items: Vec<usize> = (0..103).collect();
-        let sums = map_shards(&items, 10, |s| Ok::<_, ()>(s.iter().sum::<usize>())).expect("no shard fails");
+        let sums = map_shards(&items, 10, |s| Ok::<_, Failed>(s.iter().sum::<usize>())).expect("no shard fails");
         assert_eq!(sums.len(), 11);
         assert_eq!((sums[0], sums[10]), (45, 100 + 101 + 102));
         assert_eq!(sums.iter().sum::<usize>(), items.iter().sum::<usize>());
@@ -210,16 +257,16 @@ mod tests {
     #[test]
     fn an_error_of_a_shard_is_the_error_of_the_whole() {
         let items: Vec<usize> = (0..40).collect();
-        let result = map_shards(&items, 4, |s| if s.contains(&17) { Err("seventeen") } else { Ok(()) });
-        assert_eq!(result, Err("seventeen"));
+        let result = map_shards(&items, 4, |s| if s.contains(&17) { Err(Failed(17)) } else { Ok(()) });
+        assert_eq!(result, Err(Failed(17)));
     }
 
     #[test]
     fn the_first_error_in_order_is_returned_and_a_panic_is_passed_on() {
         let items: Vec<usize> = (0..40).collect();
-        let late = |s: &[usize]| if s[0] >= 12 { Err(s[0]) } else { Ok(s[0]) };
-        assert_eq!(map_shards(&items, 4, late), Err(12));
-        let panics = |s: &[usize]| if s[0] == 8 { panic!("eight") } else { Ok::<_, ()>(()) };
+        let late = |s: &[usize]| if s[0] >= 12 { Err(Failed(s[0])) } else { Ok(s[0]) };
+        assert_eq!(map_shards(&items, 4, late), Err(Failed(12)));
+        let panics = |s: &[usize]| if s[0] == 8 { panic!("eight") } else { Ok::<_, Failed>(()) };
         assert!(std::panic::catch_unwind(|| map_shards(&items, 4, panics)).is_err());
     }
 }

@@ -1,12 +1,12 @@
 //! Sampling with a KV cache: one prefill per query for its k responses, plain categorical over the whole
 //! vocabulary at the task's temperature (released code: sample.py), a fixed response length.
 
-use super::ModelError;
 use super::gpt2::{CacheMask, ScalarHead};
 use super::language_model::LanguageModel;
 use super::ops::draw;
 use super::parallel::{map_shards, pass_rows, sampling_rows};
 use super::vocabulary::check_ids;
+use super::{ModelError, faults};
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
 /// Most rows in one pass, on any device.
@@ -44,7 +44,7 @@ pub struct Sampling<'a> {
 
 /// Reads a float tensor to the host, row-major.
 pub fn to_vec<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>, ModelError> {
-    let data = t.try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
+    let data = t.try_into_data().map_err(|e| faults::of_read(&format!("{e:?}")))?;
     data.try_to_vec::<f32>().map_err(|e| ModelError::Read(format!("{e:?}")))
 }
 
@@ -108,7 +108,7 @@ fn sample_shard<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Samp
         let positions = (0..n).map(|r| real[r / k] + i as i32).collect();
         h = model.step(token, ints(positions, [n, 1], &device), &mask, query_length + i, &mut cache);
     }
-    let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| ModelError::Read(format!("{e:?}")))?;
+    let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| faults::of_read(&format!("{e:?}")))?;
     let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect();
     // Not from the distribution, which has no others: what a device gives back after a failure it did not report.
     check_ids(&tokens, model.vocab())

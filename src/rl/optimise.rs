@@ -201,7 +201,7 @@ pub fn optimise(
     let means = Statistics::means(sums.unwrap_or([f64::NAN; 10]).map(|sum| sum / steps));
     let statistics = Statistics {
         ratio_error: ratio_error.unwrap_or(f64::NAN),
-        direction: direction(&moved, rewards, &rollout.values),
+        direction: direction(&moved, &rollout.scores, rewards, &rollout.values),
         ..means
     };
     Ok((model, statistics))

@@ -6,6 +6,7 @@ pub mod advantages;
 pub mod best_of;
 pub mod dpo;
 pub mod entropy;
+pub mod frontier;
 pub mod kl;
 pub mod labels;
 pub mod optimum;

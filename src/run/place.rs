@@ -104,6 +104,27 @@ pub fn prepare(fresh: bool, text: &str, name: &str, out: &Path) -> Result<Lock, 
     Ok(held)
 }
 
+/// Makes sure that `out` is this suite's, for one of several processes that work on it: whoever comes first writes its
+/// file, and none of them holds the directory.
+///
+/// # Errors
+/// As for [`prepare`].
+pub fn join(text: &str, name: &str, out: &Path) -> Result<(), Refusal> {
+    const TRIES: u32 = 100;
+    for attempt in 1.. {
+        if let Owner::Ours | Owner::OursElsewhere = owner(false, text, name, out)? {
+            break;
+        }
+        match prepare(false, text, name, out) {
+            Ok(_) => break,
+            // Another one is just doing the same.
+            Err((Outcome::Failed, _)) if attempt < TRIES => std::thread::sleep(std::time::Duration::from_millis(100)),
+            Err(refusal) => return Err(refusal),
+        }
+    }
+    Ok(())
+}
+
 /// Renames a directory to the next DIR.old-N.
 fn set_aside(out: &Path) -> std::io::Result<PathBuf> {
     let name = out.file_name().unwrap_or_default().to_string_lossy().into_owned();

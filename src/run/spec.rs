@@ -30,12 +30,14 @@ pub struct Place<'a> {
     pub cache: Cache,
     /// Of the whole of which this run is a part, where it is one.
     pub timeline: Option<Arc<Mutex<Timeline>>>,
+    /// The stage with which the run is done for now, by its name in the manifest.
+    pub until: Option<String>,
 }
 
 impl<'a> Place<'a> {
     /// A run of its own, with the cache beside its results.
     pub fn alone(out: &'a Path) -> Self {
-        Self { out, cache: Cache::beside(out), timeline: None }
+        Self { out, cache: Cache::beside(out), timeline: None, until: None }
     }
 }
 
@@ -52,11 +54,13 @@ pub struct Ended {
     pub result: Option<String>,
     /// The error is in no log: nothing was begun.
     pub refused: bool,
+    /// Stopped where it was to stop.
+    pub reached: bool,
 }
 
 impl Ended {
     pub(super) fn refused(outcome: Outcome, out: &Path, message: String) -> Self {
-        Self { outcome, out: out.to_owned(), error: Some(message), result: None, refused: true }
+        Self { outcome, out: out.to_owned(), error: Some(message), result: None, refused: true, reached: false }
     }
 }
 
@@ -81,7 +85,8 @@ impl Session {
             let runs = PlannedRun::of(loaded, loaded.variants.clone(), None);
             Arc::new(Mutex::new(timeline(&runs, &self.chosen.kind())))
         });
-        let context = Context { timeline, ..self.context(out, place.cache.clone()) };
+        let until = place.until.clone();
+        let context = Context { timeline, until, ..self.context(out, place.cache.clone()) };
         let mut manifest = self.manifest(loaded);
         let result =
             save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
@@ -103,12 +108,14 @@ impl Session {
             tracing::error!("{}: who stopped the run is not recorded: {failed}", out.display());
         }
         let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
+        let reached = matches!(result, Err(StageError::Reached(_)));
         match (&manifest.error, outcome) {
+            (Some(message), _) if reached => tracing::info!("{message}"),
             (Some(message), Outcome::Waiting) => tracing::warn!("{message}"),
             (Some(message), _) => tracing::error!("{message}"),
             (None, _) => {}
         }
-        drawn(out, outcome, manifest.error)
+        Ended { reached, ..drawn(out, outcome, manifest.error) }
     }
 
     /// The manifest of a run that begins.
@@ -119,6 +126,7 @@ impl Session {
             program_version: env!("CARGO_PKG_VERSION").into(),
             git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
             device: self.chosen.name.clone(),
+            device_kind: Some(self.chosen.kind()),
             driver: self.chosen.driver.clone(),
             seeds: vec![loaded.spec.seed],
             runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
@@ -153,7 +161,7 @@ fn room_for(chosen: &ChosenDevice, spec: &Spec) -> Result<(), ModelError> {
 /// Draws the report of a run that has ended, and reads from it what came out.
 fn drawn(out: &Path, outcome: Outcome, error: Option<String>) -> Ended {
     let drawn = crate::report::draw(out).and_then(|()| Results::load(out));
-    let ended = Ended { outcome, out: out.to_owned(), error, result: None, refused: false };
+    let ended = Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached: false };
     match drawn {
         Ok(results) => {
             let Headline { result, .. } = headline(&results);

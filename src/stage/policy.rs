@@ -5,6 +5,7 @@ use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::labeler::rounds::{Round, updates};
 use crate::labeler::{Comparison, Tally, request};
 use crate::model::checkpoint::{self, LoopState};
+use crate::model::faults;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
@@ -213,6 +214,8 @@ impl Loop<'_> {
                 self.requests.add(asked)?;
             }
             let (trainer, mut done) = self.trainer.update(update)?;
+            // Before its line of metrics: Adam's step is still at work on the device.
+            faults::confirm()?;
             self.trainer = trainer;
             segment.labels.into_iter().for_each(|labels| labels.add_to(&mut done.metrics));
             let time = started.elapsed().as_secs_f64();

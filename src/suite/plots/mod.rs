@@ -92,8 +92,9 @@ const FIGURE2: &str = "Score of the policy's samples under r_s during training (
                        range as a band. Dashed in the same colours: the paper's figure 2, mean and range of five seeds, or \
                        where it ended. Grey: mean score of ρ on held-out queries.";
 const FIGURE3: &str = "Final policies on held-out queries: small dots are seeds, large ones their means; members of the same \
-                       label are joined. Black: the best score possible at each KL, by re-weighting samples of ρ at the \
-                       first seed, with two standard errors; sampling makes it uncertain at high KL. Rings and thin lines in \
+                       label are joined. Black: the best score possible at each KL, from samples of ρ and of all these \
+                       policies at the first seed (multiple importance sampling), with its 95% interval over queries, drawn \
+                       as far as the samples show it. Rings and thin lines in \
                        the same colours: the paper's figure 3, and its optimum (dashed).";
 const LEARNERS: &str = "Held-out score by the square root of KL: final policies (dots), from ρ (grey) on, a line for each learner \
                         and seed; best-of-n (rings) at log n - (n-1)/n, an upper bound of its KL. The table reads each line at \
