@@ -8,6 +8,8 @@ pub mod headline;
 pub mod html;
 mod outside;
 pub mod overoptimisation;
+#[cfg(test)]
+mod plot_tests;
 pub mod plots;
 mod round_tables;
 pub mod tables;

@@ -7,7 +7,7 @@ use super::asked::writers::task_word;
 use super::files::{MemberState, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
-use super::types::{Baseline, Makes, Member, Respondents, Suite};
+use super::types::{Baseline, Member, Respondents, Suite};
 use crate::results::{
     Evaluation, Frontier, Results, ResultsError, Run, Texts, Writer, file, read_json, read_text, with_origin,
 };
