@@ -79,19 +79,22 @@ pub fn learners(tracks: &[Track]) -> Vec<String> {
     names
 }
 
-/// KLs at which learners are read: those of best-of-n, which has no others, as far as two learners reach, and the
-/// furthest that all reach at every seed.
+/// KLs at which learners are read: those of best-of-n, which has no others, as far as any other learner reaches and one
+/// beyond, and the furthest that all reach at every seed.
 fn distances(tracks: &[Track], names: &[String]) -> Vec<f64> {
     let reach = |name: &String| {
         let of = tracks.iter().filter(|t| t.learner == *name);
         of.map(Track::reach).fold(f64::INFINITY, f64::min)
     };
-    let mut reaches: Vec<f64> = names.iter().map(reach).collect();
-    reaches.sort_by(|a, b| b.total_cmp(a));
-    let (Some(second), Some(all)) = (reaches.get(1), reaches.last()) else { return Vec::new() };
-    let bounds = tracks.iter().filter(|t| t.bound).flat_map(|t| &t.points).map(|p| p.0);
-    let mut found: Vec<f64> = bounds.filter(|kl| *kl > 0.0 && kl <= second).chain([*all]).collect();
+    let all = names.iter().map(reach).fold(f64::INFINITY, f64::min);
+    let any = tracks.iter().filter(|t| !t.bound).map(Track::reach).fold(0.0, f64::max);
+    let mut found: Vec<f64> = tracks.iter().filter(|t| t.bound).flat_map(|t| &t.points).map(|p| p.0).collect();
     found.retain(|kl| *kl > 0.0);
+    found.sort_by(f64::total_cmp);
+    found.dedup();
+    let beyond = found.iter().position(|kl| *kl > any).map_or(found.len(), |i| i + 1);
+    found.truncate(beyond);
+    found.extend((all.is_finite() && all > 0.0).then_some(all));
     found.sort_by(f64::total_cmp);
     found.dedup_by(|a, b| (*a - *b).abs() < 1e-9);
     found
@@ -163,13 +166,16 @@ mod tests {
     }
 
     #[test]
-    fn distances_are_those_of_best_of_n_that_two_reach_and_the_last_that_all_do() {
-        let best = track(BEST_OF, &[(0.0, 1.0), (0.2, 1.2), (1.0, 2.0), (3.0, 2.5)], true);
+    fn distances_are_those_of_best_of_n_and_the_last_that_all_reach() {
+        let best = track(BEST_OF, &[(0.0, 1.0), (0.2, 1.2), (1.0, 2.0), (3.0, 2.5), (4.0, 3.0)], true);
         let tracks =
             [track("ppo", &[(0.0, 1.0), (1.5, 2.0)], false), track("dpo", &[(0.0, 1.0), (0.5, 2.0)], false), best];
-        assert_eq!(distances(&tracks, &learners(&tracks)), [0.2, 0.5, 1.0]);
+        assert_eq!(distances(&tracks, &learners(&tracks)), [0.2, 0.5, 1.0, 3.0]);
         let row = at_equal_kl(&tracks, "dpo", 1.0);
         assert!(row.value.is_none() && row.verdict.contains("ends at 0.500"), "{row:?}");
         assert_eq!(at_equal_kl(&tracks, BEST_OF, 1.0).verdict, "its KL is at most this");
+        // Nobody has gone anywhere: the first of best-of-n says so.
+        let still = [track("ppo", &[(0.0, 1.0)], false), tracks[2].clone()];
+        assert_eq!(distances(&still, &learners(&still)), [0.2]);
     }
 }
