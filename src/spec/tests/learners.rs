@@ -14,7 +14,7 @@ fn keys_of_one_algorithm_are_refused_beside_another() {
         ),
         (
             format!("{rloo}policy.samples_per_query = 3"),
-            "policy.samples_per_query: a batch of 512 episodes does not divide into queries of 3 samples each (",
+            "policy.samples_per_query: a batch of 512 episodes does not divide into queries of 3 samples each; take 510 or 513",
         ),
         (
             "policy.samples_per_query = 4".into(),
@@ -46,9 +46,9 @@ fn keys_of_one_algorithm_are_refused_beside_another() {
         ),
         (
             format!("{dpo}collect.labels = 40"),
-            "policy.algorithm: a step of DPO takes 64 labels, and only collect.labels = 40",
+            "collect.labels: a step of DPO takes 64 labels, and only collect.labels = 40",
         ),
-        (format!("{dpo}evaluate.best_of = [1, 4]"), "policy.algorithm: the best of n is the best by r"),
+        (format!("{dpo}evaluate.best_of = [1, 4]"), "evaluate.best_of: the best of n is the best by r"),
         (
             "evaluate.best_of = [4, 1]".into(),
             "evaluate.best_of: numbers of samples rise, and 1 comes after 4; take [1, 4]",
