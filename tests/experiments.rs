@@ -286,7 +286,10 @@ fn killed_and_whole(more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
 
 #[test]
 fn rloo_learns_without_values_is_continued_and_has_best_of_n_beside_it() {
-    let rloo = ["--set", "policy.algorithm=rloo", "--set", "policy.episodes=320", "--set", "evaluate.best_of=[1,2,8]"];
+    // Responses end where a token has an e, so that most have a score.
+    let ends = ["task.truncate_match=contains", "task.truncate_at=e"];
+    let sets = ["policy.algorithm=rloo", "policy.episodes=320", "evaluate.best_of=[1,2,8]"];
+    let rloo: Vec<&str> = sets.iter().chain(&ends).flat_map(|set| ["--set", set]).collect();
     let (dir, metrics) = killed_and_whole(&rloo);
     assert_eq!(metrics.len(), 20);
     assert!(metrics.iter().all(|line| line.get("ppo/val/mean").is_none() && line.get("ppo/loss/value").is_none()));
