@@ -32,8 +32,12 @@ impl Round {
     }
 }
 
-/// PPO updates of a run.
+/// Updates of a run; of DPO its steps.
 pub fn updates(spec: &Spec) -> usize {
+    if spec.has_dpo() {
+        let d = spec.policy.dpo();
+        return (spec.collect.labels * d.epochs).div_ceil(d.batch_size.max(1));
+    }
     spec.policy.episodes / spec.policy.batch_size.max(1)
 }
 

@@ -7,7 +7,7 @@ use super::asked::writers::task_word;
 use super::files::{MemberState, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
-use super::types::{Baseline, Makes, Member, Respondents, Suite};
+use super::types::{Baseline, Member, Respondents, Suite};
 use crate::results::{
     Evaluation, Frontier, Results, ResultsError, Run, Texts, Writer, file, read_json, read_text, with_origin,
 };
@@ -170,7 +170,7 @@ impl SuiteResults {
     /// What makes this another setting than the paper's; nothing where it is the paper's.
     pub fn unlike_the_paper(&self) -> Vec<String> {
         let mut words = self.unlike_study();
-        if words.is_empty() && self.suite.makes != Makes::ReleasedModels {
+        if words.is_empty() && self.suite.makes.is_the_papers() {
             // What is left is smaller: another model, other numbers.
             let fine =
                 self.members.iter().filter_map(|m| Some(unlike(m.spec()?, self.suite.makes, &m.label))).flatten();
