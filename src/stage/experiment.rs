@@ -14,7 +14,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
 use crate::outside::{CommandScores, RougeScores};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Outcome, Perplexity, file, read_json};
+use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{OutsideReward, Spec};
 use crate::store::cache::{Key, publish};
@@ -151,8 +151,8 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
         if let Some(dir) = &shared.supervised {
             publish_model(dir, &context.out.join("models/supervised"))?;
         }
-        if spec.labeler.is().simulated {
-            tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+        if let Some(mark) = spec.labeler.mark().filter(|_| learns_reward(spec)) {
+            tracing::info!("{name}: {mark}: no person answers the comparisons");
         }
         match variant(context, name, spec, &keys, &shared) {
             // The first is said at the end.
@@ -312,6 +312,10 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         accuracy: trained.accuracy,
         labels: trained.labels,
         perplexity,
+        outside: spec.reward.outside().map(|outside| match outside {
+            OutsideReward::Command => Judge::Command,
+            OutsideReward::Rouge => Judge::Rouge,
+        }),
         simulated: if is_simulated { Some(read_json(&simulated)?) } else { None },
     };
     let key = keys.evaluation(spec, run, trained.last.as_ref())?;
