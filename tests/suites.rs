@@ -432,8 +432,8 @@ fn mistakes_are_found_before_anything_runs() {
 fn every_smoke_profile_is_self_contained() {
     use runner::spec::{LabelerKind, Options, load};
     use runner::suite::{FileKind, load as load_suite, load::SuiteOptions};
-    // One is about people, the other about one's own text.
-    let special = ["human_quickstart", "local_text"];
+    // One is about people, one about one's own text, one about a language model.
+    let special = ["human_quickstart", "local_text", "sentiment_judge"];
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs");
     let profile = Some("smoke".to_string());
     let (mut found, mut suites) = (0, 0);
@@ -458,7 +458,10 @@ fn every_smoke_profile_is_self_contained() {
         for (_, spec) in loaded.into_iter().flat_map(|loaded| loaded.variants) {
             found += 1;
             assert!(spec.model.weights.hf.is_none() && spec.task.data.synthetic.is_some(), "{name}");
-            assert!(matches!(spec.labeler.kind, LabelerKind::Mock | LabelerKind::Simulated), "{name}");
+            assert!(
+                matches!(spec.labeler.kind, LabelerKind::Mock | LabelerKind::Simulated | LabelerKind::Command),
+                "{name}"
+            );
             assert!(!spec.labeler.has_classifier() || spec.labeler.reviews.synthetic.is_some(), "{name}");
             assert!(spec.has_dpo() || spec.policy.episodes <= 20_000, "{name}");
         }

@@ -195,10 +195,15 @@ fn at_once(key: &str) -> Vec<Value> {
     ];
     // What only files have; they are not here, and so stand for themselves with all that is said of them.
     let recorded = ["labeler.path", "labeler.source", "labeler.format", "labeler.split"];
-    let of_files: [(&[&str], Value); 5] = [
+    let judge = json!({ "kind": "judge", "batches": "labels", "judge": { "model": "m" } });
+    let command = json!({ "run": ["cat"] });
+    let of_files: [(&[&str], Value); 8] = [
         (&["model.weights"], json!({ "model": { "weights": { "pretrain": null, "path": "weights" } } })),
         (&recorded, json!({ "labeler": { "kind": "recorded", "path": "labels.json" } })),
         (&["labeler.batches", "labeler.human"], json!({ "labeler": { "kind": "human", "batches": "labels" } })),
+        (&["labeler.judge"], json!({ "labeler": judge })),
+        (&["labeler.command"], json!({ "labeler": { "kind": "command", "command": command } })),
+        (&["reward.command"], json!({ "reward": { "source": "command", "command": command } })),
         (&["reward.path", "reward.source"], json!({ "reward": { "path": "r" } })),
         (&["policy.path", "policy.source"], json!({ "policy": { "path": "policy" } })),
     ];
@@ -335,8 +340,9 @@ mod tests {
             let changes = found.invalidates.len() + found.in_rounds.len();
             let quiet = changes_no_result(&key);
             assert!(!quiet || changes == 0, "{key} changes {:?}", found.invalidates);
-            // What people are asked is in their answers.
-            let counts = !free.contains(&key.as_str()) && !quiet && !key.starts_with("labeler.human.");
+            // What people and judges are asked is in their answers.
+            let asked = ["labeler.human.", "labeler.judge."].iter().any(|start| key.starts_with(start));
+            let counts = !free.contains(&key.as_str()) && !quiet && !asked;
             assert!(!counts || changes > 0, "{key} changes nothing");
         }
     }

@@ -352,8 +352,16 @@ pub(crate) fn canvas_below_legend<'a>(
 /// Whose scores the plots show: r's only where no run has a mock labeler.
 fn judge(results: &Results) -> Judge {
     let mock = |run: &Run| run.metrics.iter().any(|line| line.contains_key(Judge::Mock.metric()));
-    let judged = results.evaluations().all(|(_, e)| e.judge == Judge::Reward);
-    if judged && !results.runs.iter().any(mock) { Judge::Reward } else { Judge::Mock }
+    let mut judges = results.evaluations().map(|(_, e)| e.judge);
+    let first = judges.next();
+    let one = first.is_some_and(|first| first != Judge::Mock && judges.all(|judge| judge == first));
+    match (one, first) {
+        (true, Some(judge)) if !results.runs.iter().any(mock) => judge,
+        _ if results.evaluations().all(|(_, e)| e.judge != Judge::Mock) && !results.runs.iter().any(mock) => {
+            Judge::Reward
+        }
+        _ => Judge::Mock,
+    }
 }
 
 fn figure2(results: &Results) -> Result<Option<String>, ResultsError> {

@@ -188,7 +188,7 @@ fn accuracy_row(run: &str, a: Accuracy, seeds: &[u64]) -> Row {
 pub fn metric_of(judge: Judge) -> &'static str {
     match judge {
         Judge::Mock => "mock_score",
-        Judge::Reward => "reward_score",
+        Judge::Reward | Judge::Command | Judge::Rouge => "reward_score",
     }
 }
 

@@ -81,6 +81,10 @@ pub enum Judge {
     Mock,
     /// The reward model r that learned from people's labels, normalised on samples of ρ.
     Reward,
+    /// A program of the user's, normalised on samples of ρ.
+    Command,
+    /// ROUGE-L with the reference summary, normalised on samples of ρ.
+    Rouge,
 }
 
 impl Judge {
@@ -89,6 +93,8 @@ impl Judge {
         match self {
             Self::Mock => "mock score",
             Self::Reward => "score under r",
+            Self::Command => "score of a program",
+            Self::Rouge => "ROUGE-L reward",
         }
     }
     /// The same with its unit.
@@ -96,13 +102,15 @@ impl Judge {
         match self {
             Self::Mock => "mock score (log-odds)",
             Self::Reward => "score under r (sd of ρ's scores)",
+            Self::Command => "score of a program (sd of ρ's scores)",
+            Self::Rouge => "ROUGE-L reward (sd of ρ's scores)",
         }
     }
     /// The metric of a PPO update that it gives.
     pub fn metric(self) -> &'static str {
         match self {
             Self::Mock => name::MOCK_SCORE,
-            Self::Reward => name::SCORE,
+            Self::Reward | Self::Command | Self::Rouge => name::SCORE,
         }
     }
 }

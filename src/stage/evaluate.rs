@@ -47,6 +47,8 @@ pub struct EvaluateInputs<'a> {
     /// Labels that the learned r was trained on.
     pub labels: Option<u64>,
     pub perplexity: Option<Perplexity>,
+    /// What scores where no model does.
+    pub outside: Option<Judge>,
     /// Where labelers are simulated.
     pub simulated: Option<SimulatedReport>,
 }
@@ -56,7 +58,7 @@ impl<'a> EvaluateInputs<'a> {
     fn judge(&self) -> Result<(Judge, &'a Scorer), StageError> {
         match (self.mock, self.scorer) {
             (Some(mock), _) => Ok((Judge::Mock, mock)),
-            (None, Some(scorer)) => Ok((Judge::Reward, scorer)),
+            (None, Some(scorer)) => Ok((self.outside.unwrap_or(Judge::Reward), scorer)),
             (None, None) => {
                 Err(StageError::Input("there is neither a mock labeler nor a reward model to score with".into()))
             }

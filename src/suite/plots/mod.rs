@@ -108,6 +108,11 @@ const COPIED_FROM: &str = "Copied runs of 4 words or more, by the place in the s
 fn short(title: &str) -> String {
     match title.split_once(" (") {
         Some((head, rest)) if rest.contains("simulated") => format!("{head} (simulated labelers)"),
+        Some((head, rest)) if rest.contains("judged by") => {
+            let by = rest.split(", ").find(|word| word.starts_with("judged by")).unwrap_or_default();
+            let by = by.split(": not the paper's").next().unwrap_or(by);
+            format!("{head} ({by})")
+        }
         Some((head, _)) => format!("{head} (not the paper's setting)"),
         None => title.to_owned(),
     }
