@@ -90,8 +90,9 @@ impl Session {
         let result = ranks::agreed(result, StageError::is_settled);
         if !ranks::is_first() {
             let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
+            let reached = matches!(result, Err(StageError::Reached(_)));
             let error = result.err().map(|e| chain(&e));
-            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached: false };
+            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached };
         }
         let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
         manifest.stages = context.records.into_inner().unwrap_or_default();
