@@ -181,7 +181,9 @@ impl RunArgs {
         // Of several seeds, once.
         remarks.sort();
         remarks.dedup();
-        print_remarks(&remarks);
+        if ranks::is_first() {
+            print_remarks(&remarks);
+        }
         Ok(jobs)
     }
 
