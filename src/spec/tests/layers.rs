@@ -32,7 +32,12 @@ fn every_preset_loads() -> Outcome {
 /// The released code whitens in the eight processes that it starts; whoever follows nobody has none.
 #[test]
 fn blocks_are_the_released_codes_and_nobody_elses() -> Outcome {
-    let of = |body: &str| ok(body, &Options { check_files: false, ..Options::default() }).map(|l| l.spec.policy);
+    // Room for the summaries' queries.
+    let room = "model.size = \"124M\"\nlabeler.classifier.dimensions.context = 1024\n";
+    let of = |body: &str| {
+        let options = Options { check_files: false, ..Options::default() };
+        ok(&format!("{room}{body}"), &options).map(|loaded| loaded.spec.policy)
+    };
     for preset in ["sentiment", "descriptiveness", "tldr", "cnndm"] {
         let released = of(&format!("task.preset = \"{preset}\""))?;
         assert_eq!((released.blocks, released.whiten_in), (8, WhitenIn::Block), "{preset}");
@@ -93,7 +98,7 @@ fn set_is_typed() {
     assert_eq!(
         found("policy.tarket=x"),
         [
-            "command line: policy.tarket: unknown key; valid keys: source, path, episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, blocks, whiten_in, checkpoint_every, kl, entropy"
+            "command line: policy.tarket: unknown key; valid keys: source, path, algorithm, samples_per_query, dpo, episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, blocks, whiten_in, checkpoint_every, kl, entropy"
         ]
     );
     assert_eq!(
