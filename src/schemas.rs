@@ -1,5 +1,6 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
+use crate::cluster::{Ledger, cluster_schema};
 use crate::label::Label;
 use crate::label::batch::quality::BatchQuality;
 use crate::label::batch::status::BatchesReport;
@@ -8,7 +9,9 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::plan::Plan;
 use crate::results::stops::StopRecord;
-use crate::results::{AnyMetricsLine, Evaluation, Manifest, Rounds, Sample, SimulatedReport, Table};
+use crate::results::{
+    AnyMetricsLine, Evaluation, Frontier, JudgeReport, Manifest, Rounds, Sample, SimulatedReport, Table,
+};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::RewardSummary;
@@ -25,6 +28,8 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("spec.schema.json", spec_schema()),
         ("suite.schema.json", suite_schema()),
         ("sources.schema.json", sources_schema()),
+        ("cluster.schema.json", cluster_schema()),
+        ("cluster_jobs.schema.json", schemars::schema_for!(Ledger).to_value()),
         ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
         ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
         ("scored.schema.json", schemars::schema_for!(Scored).to_value()),
@@ -33,10 +38,12 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("metrics.schema.json", schemars::schema_for!(AnyMetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("frontier.schema.json", schemars::schema_for!(Frontier).to_value()),
         ("rounds.schema.json", schemars::schema_for!(Rounds).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
+        ("judge.schema.json", schemars::schema_for!(JudgeReport).to_value()),
         ("simulated.schema.json", schemars::schema_for!(SimulatedReport).to_value()),
         ("batch.schema.json", schemars::schema_for!(Batch).to_value()),
         ("items.schema.json", schemars::schema_for!(Item).to_value()),

@@ -403,7 +403,7 @@ fn every_smoke_profile_is_self_contained() {
             continue;
         }
         let loaded = match FileKind::of(&path) {
-            FileKind::Paper | FileKind::Sources => continue,
+            FileKind::Paper | FileKind::Sources | FileKind::Cluster => continue,
             FileKind::Spec => {
                 let options = Options { profile: profile.clone(), for_run: true, ..Options::default() };
                 vec![load(&path, &options).unwrap_or_else(|e| panic!("{name}: {e:?}"))]

@@ -1,15 +1,96 @@
 //! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with and the
-//! speed that `runner plan` makes times from.
+//! speed that `runner plan` makes times from; or what a file system can do for several processes.
 
 use crate::model::device::{ChosenDevice, adapters, choose, cpu};
 use crate::model::self_test::self_test;
 use crate::model::throughput::{WIDTHS, measure};
 use crate::plan::throughput;
+use crate::store::shared::{Finding, Side, file_system, try_out};
 use burn::tensor::{Device, Tensor};
+use clap::Args;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::time::Instant;
 
-/// Exit code 0 if every device computes correctly, 1 otherwise.
-pub fn doctor() -> i32 {
+#[derive(Args)]
+pub struct DoctorArgs {
+    /// Try a directory instead, with two processes: locks, leases, renames. In a Slurm job of two tasks
+    /// (`srun -N2 -n2 runner doctor --shared DIR`) the two are those
+    #[arg(long, value_name = "DIR")]
+    shared: Option<PathBuf>,
+    /// By hand on two hosts: `first` on one, `second` on the other
+    #[arg(long = "as", value_name = "SIDE", requires = "shared", value_parser = ["first", "second"])]
+    side: Option<String>,
+    /// What the two processes have in common and others have not
+    #[arg(long, requires = "side", hide = true)]
+    token: Option<String>,
+}
+
+/// Exit code 0 if every device computes correctly, or the file system is as it must be; 1 otherwise, 2 wrong input.
+pub fn doctor(args: &DoctorArgs) -> i32 {
+    match &args.shared {
+        None => devices(),
+        Some(dir) => shared(dir, args).unwrap_or_else(|e| {
+            eprintln!("error: {}: {e}", dir.display());
+            1
+        }),
+    }
+}
+
+/// The side and token of this process, and the other one where it is started here.
+fn sides(dir: &Path, args: &DoctorArgs) -> io::Result<(Side, String, Option<Child>)> {
+    if let Some(side) = &args.side {
+        let side = if side == "first" { Side::First } else { Side::Second };
+        return Ok((side, args.token.clone().unwrap_or_else(|| "by-hand".into()), None));
+    }
+    let variable = |name: &str| std::env::var(name).ok();
+    if let (Some("2"), Some(rank), Some(job)) =
+        (variable("SLURM_STEP_NUM_TASKS").as_deref(), variable("SLURM_PROCID"), variable("SLURM_JOB_ID"))
+    {
+        let side = if rank == "0" { Side::First } else { Side::Second };
+        let step = variable("SLURM_STEP_ID").unwrap_or_default();
+        return Ok((side, format!("{job}-{step}"), None));
+    }
+    let token = format!("{}-{}", std::process::id(), jiff::Timestamp::now().as_millisecond());
+    let mut other = Command::new(std::env::current_exe()?);
+    other.args(["doctor", "--as", "second", "--token", &token, "--shared"]).arg(dir);
+    Ok((Side::First, token, Some(other.spawn()?)))
+}
+
+fn shared(dir: &Path, args: &DoctorArgs) -> io::Result<i32> {
+    if !dir.is_dir() {
+        eprintln!("error: {} is no directory", dir.display());
+        return Ok(2);
+    }
+    let (side, token, other) = sides(dir, args)?;
+    let found = try_out(dir, &token, side);
+    if let Some(mut other) = other {
+        if found.is_err() {
+            let _ = other.kill();
+        }
+        let _ = other.wait();
+    }
+    let found = found?;
+    if side == Side::Second {
+        return Ok(0);
+    }
+    println!("{}: {}", dir.display(), file_system(dir).unwrap_or_else(|| "an unknown file system".into()));
+    for Finding { what, wrong, said } in &found {
+        match wrong {
+            None => println!("{what}: {said}"),
+            Some(wrong) => println!("{what}: NO ({said}): {wrong}"),
+        }
+    }
+    let wrong = found.iter().filter(|found| found.wrong.is_some()).count();
+    println!(
+        "{}",
+        if wrong == 0 { "results and cache can be here" } else { "see above before results and cache go here" }
+    );
+    Ok(i32::from(wrong > 0))
+}
+
+fn devices() -> i32 {
     println!(
         "runner {} ({})",
         env!("CARGO_PKG_VERSION"),

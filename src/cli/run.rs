@@ -82,7 +82,7 @@ pub(super) fn start_logging(level: &str) {
 }
 
 /// The seeds of `--seeds`: `1..5` (both ends) or `1,3,7`.
-fn parse_seeds(text: &str) -> Option<Vec<u64>> {
+pub(super) fn parse_seeds(text: &str) -> Option<Vec<u64>> {
     let seeds: Vec<u64> = match text.split_once("..") {
         Some((a, b)) => (a.trim().parse().ok()?..=b.trim_start_matches('=').trim().parse().ok()?).collect(),
         None => text.split(',').map(|s| s.trim().parse().ok()).collect::<Option<_>>()?,
@@ -288,11 +288,11 @@ fn first_alone(work: impl FnOnce() -> i32) -> i32 {
 }
 
 impl Part<'_> {
-    /// Whether something is computed: a gathered suite only where readers are shown texts.
+    /// Whether something is computed: a gathered suite only where readers are shown texts, or its models are looked at together.
     fn needs_device(&self) -> bool {
         match self {
             Self::Task(..) => true,
-            Self::Gather(loaded) => loaded.suite.makes.asks(),
+            Self::Gather(loaded) => loaded.suite.makes.has_work_after_members(),
         }
     }
 }

@@ -37,6 +37,12 @@ pub enum StageError {
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
     Panicked(String),
+    /// Somebody outside does not answer who may answer later.
+    #[error("{0}")]
+    Unanswered(String),
+    /// What may be asked of somebody who is paid has been asked.
+    #[error("{0}")]
+    Spent(String),
     /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the
     /// cord.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
@@ -99,7 +105,7 @@ impl StageError {
             Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
             Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
             Self::Model(ModelError::Elsewhere(e)) => Outcome::of_code(e.code),
-            Self::Waiting { .. } => Outcome::Waiting,
+            Self::Waiting { .. } | Self::Spent(_) => Outcome::Waiting,
             Self::Guard { .. } | Self::Stopped { .. } | Self::Reached(_) => Outcome::Stopped,
             _ => Outcome::Failed,
         }

@@ -1,7 +1,7 @@
 //! Plots as SVG: score against episodes, score against KL with the closed-form optimum, KL and β against episodes; of
 //! summaries, what is new in them and where they copy from.
 
-use crate::results::{FrontierPoint, Judge, Results, ResultsError, Run, name, number};
+use crate::results::{Frontier, FrontierPoint, Judge, OptimumAt, Results, ResultsError, Run, name, number};
 use std::ops::Range;
 
 use plotters::coord::types::RangedCoordf64;
@@ -227,32 +227,67 @@ pub(crate) fn dashed(
     Ok(())
 }
 
-/// Two standard errors, or nothing where they are not known.
-fn two_errors(point: &FrontierPoint) -> f64 {
-    if point.reward_se.is_finite() { 2.0 * point.reward_se } else { 0.0 }
+/// The best reward at each KL as plots draw it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Optimum {
+    /// KL, reward and the ends of its band, by rising KL.
+    points: Vec<(f64, f64, f64, f64)>,
+    /// What the curve and its band are, for a legend.
+    pub label: &'static str,
 }
 
-/// What the band of [`draw_optimum`] covers of the reward's axis.
-pub(crate) fn edges(frontier: &[FrontierPoint]) -> impl Iterator<Item = f64> {
-    frontier.iter().flat_map(|p| [p.reward - two_errors(p), p.reward + two_errors(p)])
-}
-
-/// The best reward at each KL, in a band of two standard errors; nothing where there is no estimate.
-pub(crate) fn draw_optimum(
-    chart: &mut Chart<'_, '_>,
-    frontier: &[FrontierPoint],
-    label: Option<String>,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
-) -> Result<(), ResultsError> {
-    if frontier.is_empty() {
-        return Ok(());
+impl Optimum {
+    /// From samples of ρ and of policies, as far as these show it; where there is none, from samples of ρ alone.
+    pub fn of(frontier: Option<&Frontier>, alone: &[FrontierPoint]) -> Self {
+        let (mut points, label): (Vec<_>, _) = match frontier {
+            Some(found) => {
+                let of = |p: &OptimumAt| {
+                    (p.kl, p.reward, p.reward_low.unwrap_or(p.reward), p.reward_high.unwrap_or(p.reward))
+                };
+                (found.points.iter().map(of).collect(), "optimum, 95% interval")
+            }
+            None => {
+                let error = |p: &FrontierPoint| if p.reward_se.is_finite() { 2.0 * p.reward_se } else { 0.0 };
+                let of = |p: &FrontierPoint| (p.kl, p.reward, p.reward - error(p), p.reward + error(p));
+                (alone.iter().map(of).collect(), "optimum ± 2 SE")
+            }
+        };
+        points.retain(|p: &(f64, f64, f64, f64)| p.0.is_finite() && p.1.is_finite());
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { points, label }
     }
-    let upper = frontier.iter().map(|p| (p.kl, p.reward + two_errors(p)));
-    let lower = frontier.iter().rev().map(|p| (p.kl, p.reward - two_errors(p)));
-    let shape: Points = upper.chain(lower).collect();
-    chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
-    let curve = frontier.iter().map(|p| (p.kl, p.reward)).collect();
-    line(chart, curve, BLACK.stroke_width(2), label, fail)
+
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+    pub fn kls(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().map(|p| p.0)
+    }
+    /// What the band covers of the reward's axis.
+    pub fn edges(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().flat_map(|p| [p.2, p.3])
+    }
+    /// Leaves out what is so far beyond a KL that it would squeeze the rest into a corner.
+    pub fn cut_behind(&mut self, kl: f64) {
+        let beyond = self.points.iter().position(|p| p.0 > kl).map_or(self.points.len(), |i| i + 1);
+        self.points.truncate(beyond);
+    }
+
+    pub fn draw(
+        &self,
+        chart: &mut Chart<'_, '_>,
+        label: Option<String>,
+        fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+    ) -> Result<(), ResultsError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let upper = self.points.iter().map(|p| (p.0, p.3));
+        let lower = self.points.iter().rev().map(|p| (p.0, p.2));
+        let shape: Points = upper.chain(lower).collect();
+        chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
+        line(chart, self.points.iter().map(|p| (p.0, p.1)).collect(), BLACK.stroke_width(2), label, fail)
+    }
 }
 
 pub(crate) fn canvas<'a>(
@@ -350,14 +385,13 @@ fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
     let fail = failed("figure3");
     let judge = judge(results);
     // The frontier is of the judge's score and ρ, which the runs share; the direct run's is taken first.
-    let mut frontier = results
+    let alone = results
         .evaluations()
         .filter(|(_, e)| !e.frontier.is_empty())
         .min_by_key(|(_, e)| e.schedule != "direct")
         .map(|(_, e)| e.frontier.clone())
         .unwrap_or_default();
-    frontier.retain(|p| [p.kl, p.reward].iter().all(|v| v.is_finite()));
-    frontier.sort_by(|a, b| a.kl.total_cmp(&b.kl));
+    let mut optimum = Optimum::of(results.frontier.as_ref(), &alone);
     let runs: Vec<Track<'_>> = results
         .runs
         .iter()
@@ -368,24 +402,23 @@ fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
         })
         .filter(|(_, path, end)| !path.is_empty() || end.is_some())
         .collect();
-    if runs.is_empty() && frontier.is_empty() {
+    if runs.is_empty() && optimum.is_empty() {
         return Ok(None);
     }
     let points = || runs.iter().flat_map(|(_, path, end)| path.iter().copied().chain(*end));
-    // A frontier reaching far beyond the runs would squeeze them into a corner.
     let reach = points().map(|p| p.0).fold(0.0, f64::max) * 1.6;
     if reach > 0.0 {
-        frontier.retain(|p| p.kl <= reach);
+        optimum.cut_behind(reach);
     }
-    let x = span(points().map(|p| p.0).chain(frontier.iter().map(|p| p.kl)).chain([0.0]));
-    let y = span(points().map(|p| p.1).chain(edges(&frontier)));
+    let x = span(points().map(|p| p.0).chain(optimum.kls()).chain([0.0]));
+    let y = span(points().map(|p| p.1).chain(optimum.edges()));
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
         let title = results.titled("Score against KL");
         let labels = (title.as_str(), "KL(π, ρ) per response (nats)", judge.axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
-        draw_optimum(&mut chart, &frontier, Some("optimum ± 2 SE".to_owned()), &fail)?;
+        optimum.draw(&mut chart, Some(optimum.label.to_owned()), &fail)?;
         for (index, (name, path, end)) in runs.into_iter().enumerate() {
             line(&mut chart, path, color(index).stroke_width(2), Some(name.to_owned()), &fail)?;
             let dot = end.map(|at| Circle::new(at, 7, color(index).filled()));

@@ -186,9 +186,9 @@ impl Running<'_> {
         self.session.is_interrupted() || !matches!(ranks::any(file), Ok(None))
     }
 
-    /// What the table asks readers.
+    /// What the table asks readers, and all members' models together.
     pub fn ask(&mut self) -> Result<(), StageError> {
-        if !self.loaded.suite.makes.asks() {
+        if !self.loaded.suite.makes.has_work_after_members() {
             return Ok(());
         }
         save(&self.manifest, self.out)?;

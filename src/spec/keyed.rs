@@ -128,11 +128,12 @@ pub struct RewardKey {
 }
 
 impl RewardKey {
-    /// Without `source` and `path`, of a reward model that is not trained.
+    /// Without `source`, `path` and `command`, of a reward that is not trained.
     pub fn of(reward: &RewardSpec) -> Self {
         let RewardSpec {
             source: _,
             path: _,
+            command: _,
             lr,
             batch_size,
             epochs,
@@ -159,6 +160,37 @@ impl ScaleKey {
     pub fn of(reward: &RewardSpec) -> Self {
         let RewardSpec { formatted_queries, normalize_samples, target_mean, target_std, .. } = *reward;
         Self { formatted_queries, normalize_samples, target_mean, target_std }
+    }
+}
+
+/// What a judge's answer to a prompt depends on. Not where it is asked, how often a request is tried, or what it may
+/// cost; `both_orders` and the prompt are in what it is asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JudgeKey {
+    model: String,
+    structured: Structured,
+    temperature: f64,
+    max_answer_tokens: u64,
+}
+
+impl JudgeKey {
+    pub fn of(judge: &JudgeSpec) -> Self {
+        let JudgeSpec {
+            model,
+            base_url: _,
+            key_env: _,
+            prompt: _,
+            structured,
+            both_orders: _,
+            temperature,
+            max_answer_tokens,
+            max_requests: _,
+            max_tokens: _,
+            concurrency: _,
+            retries: _,
+            timeout: _,
+        } = judge.clone();
+        Self { model, structured, temperature, max_answer_tokens }
     }
 }
 
@@ -267,6 +299,10 @@ impl DpoKey {
 /// Whether a key of a spec is in no name of a stage: what was made under another value is what this one would make.
 pub fn changes_no_result(key: &str) -> bool {
     let tail = key.strip_prefix("runs.").and_then(|rest| rest.split_once('.')).map_or(key, |(_, tail)| tail);
-    matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
+    let judge = tail.strip_prefix("labeler.judge.");
+    let of_asking = ["base_url", "key_env", "max_requests", "max_tokens", "concurrency", "retries", "timeout"];
+    judge.is_some_and(|key| of_asking.contains(&key))
+        || matches!(tail, "labeler.command.timeout" | "reward.command.timeout")
+        || matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
         || ["reproduces", "guards.", "labeler.human.quality."].iter().any(|start| tail.starts_with(start))
 }

@@ -257,7 +257,7 @@ fn samples(
 }
 
 /// `count` held-out examples, the same for every run of a seed.
-fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
+pub(super) fn pick(spec: &Spec, held_out: &[Example], count: usize) -> Vec<Example> {
     random::shuffled(spec.seed, "evaluation queries", held_out.len(), 0, count)
         .into_iter()
         .map(|i| held_out[i].clone())

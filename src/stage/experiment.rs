@@ -4,22 +4,25 @@
 use super::chain::{self, RoundKeys};
 use super::keys::Keys;
 use super::policy::Segment;
-use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
+use super::{classifier, evaluate, frontier, given, policy, pretrain, sources, supervised};
 use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
+use crate::outside::{CommandScores, RougeScores};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Outcome, Perplexity, file, read_json};
+use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
-use crate::spec::Spec;
+use crate::spec::{OutsideReward, Spec};
+use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
-use crate::task::scoring::{Scorer, raw_scores};
+use crate::task::scoring::{OutsideScores, ScoreSource, Scorer};
 use crate::task::{Example, Query, Task, examples};
 use crate::{labeler, random, ranks};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What all runs of a spec with the same model, task and labeler share.
 struct Shared {
@@ -79,7 +82,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         rho = load_gpt2(dir, &context.device)?;
     }
     let mock = match classifier {
-        Some(dir) => Some(Scorer { model: load_scalar(&dir, &context.device)?, normalization: RAW }),
+        Some(dir) => Some(Scorer { source: load_scalar(&dir, &context.device)?.into(), normalization: RAW }),
         None => None,
     };
     let task = Task::new(&spec.task, spec.reward.formatted_queries, &tokenizer)?;
@@ -139,6 +142,9 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    for (_, spec) in variants.iter().filter(|(_, spec)| spec.has_labels()) {
+        labeler::labeler(spec.labeler.kind).begin(context, spec)?;
+    }
     let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
         match one(context, name, spec) {
@@ -149,7 +155,10 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
             other => other?,
         }
     }
-    waiting.or(reached).map_or(Ok(()), Err)
+    match waiting.or(reached) {
+        Some(error) => Err(error),
+        None => together(context, variants),
+    }
 }
 
 /// One variant with all that it stands on.
@@ -191,6 +200,46 @@ fn same_keys(keys: &Keys) -> Result<(), StageError> {
     }
 }
 
+/// What all runs' policies say together: the frontier of figure 3, where they share ρ, the task and r_s.
+fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    let Some((name, spec)) = frontier_runs(variants).first().copied() else { return Ok(()) };
+    let spec = &sources::fetched(context, spec)?;
+    let keys = Keys::new(spec, name, &context.device_kind)?;
+    let shared = prepare(context, spec, &keys)?;
+    let (Some(scorer), Some(key)) = (&shared.mock, &keys.classifier) else { return Ok(()) };
+    let tuned = shared.supervised.is_some();
+    let reference = context.out.join(if tuned { "models/supervised" } else { "models/reference" });
+    let runs = frontier_runs(variants).into_iter();
+    let policies = runs.map(|(run, _)| (run.clone(), context.out.join("runs").join(run).join("models/policy")));
+    let queries = evaluate::pick(spec, &shared.held_out, spec.evaluate.optimum_queries);
+    let queries: Vec<Query> = queries.into_iter().map(|e| e.query).collect();
+    let inputs = frontier::FrontierInputs {
+        spec,
+        task: &shared.task,
+        queries: &queries,
+        writers: &std::iter::once(("reference".to_string(), reference)).chain(policies).collect::<Vec<_>>(),
+        judge: Judge::Mock,
+        scorer,
+        scorer_key: key.to_string(),
+    };
+    let found = frontier::run(context, None, &inputs)?;
+    let path = context.out.join(file::FRONTIER);
+    let text = serde_json::to_string_pretty(&found)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// The runs whose policies show the optimum together: those that learn under r_s, or from its labels, and share all
+/// that the first has; nothing where they are fewer than two.
+pub fn frontier_runs(variants: &[(String, Spec)]) -> Vec<&(String, Spec)> {
+    let setting = |s: &Spec| (s.model.clone(), s.task.clone(), s.supervised.clone(), s.labeler.clone(), s.seed);
+    let has = |(_, s): &&(String, Spec)| s.has_classifier() && s.labeler.is().judges && s.has_rl();
+    let mut found: Vec<&(String, Spec)> = variants.iter().filter(has).collect();
+    if let Some(first) = found.first().map(|(_, spec)| setting(spec)) {
+        found.retain(|(_, spec)| setting(spec) == first);
+    }
+    if found.len() < 2 { Vec::new() } else { found }
+}
+
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
 fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "supervised.json"] {
@@ -201,22 +250,43 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's. The samples are
+/// Scores of ρ's samples set the normalisation of r_s in direct mode, and of a reward from outside, as they would a
+/// reward model's. The samples are
 /// kept in `dir`, under the name of the policy that they are for.
-fn direct_scorer(
+fn normalized(
     context: &Context,
     spec: &Spec,
     s: &Shared,
-    mock: &Scorer,
-    (dir, key): (&Path, &Key),
+    scorer: &Scorer,
+    (dir, key): (&Path, &str),
 ) -> Result<Scorer, StageError> {
     let picked = random::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
     let mut saved = context.chunks(dir, &format!("normalization-{key}"))?;
     let responses = labeler::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;
-    let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.task.row(q, r)).collect();
-    let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
-    Ok(Scorer { normalization: fit, ..mock.clone() })
+    let fit = Normalization::fit(
+        &scorer.raw(&s.task, &queries, &responses)?,
+        spec.reward.target_mean,
+        spec.reward.target_std,
+    );
+    Ok(Scorer { normalization: fit, ..scorer.clone() })
+}
+
+/// A reward that no model gives, on its own scale.
+fn outside_scorer(spec: &Spec, s: &Shared) -> Result<Option<Scorer>, StageError> {
+    let source: Arc<dyn OutsideScores> = match spec.reward.outside() {
+        None => return Ok(None),
+        Some(OutsideReward::Command) => {
+            let command = spec.reward.command.clone().unwrap_or_default();
+            Arc::new(CommandScores::start(&command, &s.tokenizer)?)
+        }
+        Some(OutsideReward::Rouge) => {
+            let train = s.train.iter().zip(s.summaries.iter().map(Option::as_deref));
+            let all = train.chain(s.held_out.iter().map(|e| (&e.query, e.summary.as_deref())));
+            Arc::new(RougeScores::of(&s.task, all, &s.tokenizer)?)
+        }
+    };
+    Ok(Some(Scorer { source: ScoreSource::Outside(source), normalization: RAW }))
 }
 
 /// What a run ends with, before its evaluation.
@@ -256,11 +326,19 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         let dir = context.out.join("runs").join(run).join("models/reward");
         given::publish_reward(scorer, &s.tokenizer, &dir)?;
     }
-    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let kept = context.out.join("runs").join(run).join("normalization");
+    let of_outside = |outside: Scorer| {
+        let name = keys.policy.as_ref().or(keys.given.reward.as_ref()).map(Key::to_string).unwrap_or_default();
+        normalized(context, spec, s, &outside, (&kept, &name))
+    };
+    let scorer = match scorer {
+        Some(given) => Some(given),
+        None => outside_scorer(spec, s)?.map(of_outside).transpose()?,
+    };
+    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let scorer = match (scorer, &s.mock) {
         (Some(given), _) => given,
-        (None, Some(mock)) => direct_scorer(context, spec, s, mock, (&kept, key))?,
+        (None, Some(mock)) => normalized(context, spec, s, mock, (&kept, &key.to_string()))?,
         (None, None) => {
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }

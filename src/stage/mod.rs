@@ -6,6 +6,7 @@ pub mod classifier;
 pub mod dpo;
 pub mod evaluate;
 pub mod experiment;
+pub mod frontier;
 pub mod given;
 pub mod keys;
 pub mod labels;

@@ -8,4 +8,5 @@ pub mod input;
 pub mod lease;
 pub mod lock;
 pub mod seal;
+pub mod shared;
 pub mod user;

@@ -111,6 +111,11 @@ impl Makes {
     pub fn asks(self) -> bool {
         self.compares() || matches!(self, Self::Table8Accuracy | Self::Table9Agreement)
     }
+
+    /// Whether there is something to do when the members have run, with all their models.
+    pub fn has_work_after_members(self) -> bool {
+        self.asks() || self == Self::Figure3Frontier
+    }
 }
 
 /// One experiment of a suite.

@@ -89,6 +89,22 @@ impl<'a> ReadyMember<'a> {
         Ok(Self { context, member, spec, keys, dir, run, tokenizer, task, examples, sources })
     }
 
+    /// The queries as models read them.
+    pub fn queries(&self) -> Vec<Query> {
+        self.examples.iter().map(|e| e.query.clone()).collect()
+    }
+
+    /// How the member's task cuts and scores responses.
+    pub fn task_rules(&self) -> &Task {
+        &self.task
+    }
+
+    /// Directory of ρ: books were read before the stylistic tasks' was frozen (paper section 3.1).
+    pub fn reference_dir(&self) -> PathBuf {
+        let tuned = self.spec.supervised.on == SupervisedOn::Text;
+        self.dir.join(if tuned { "models/supervised" } else { "models/reference" })
+    }
+
     /// The query's text with its ids.
     pub fn query(&self, i: usize) -> Text {
         Text { text: self.sources[i].clone(), ids: self.task.bare(&self.examples[i].query) }
@@ -143,16 +159,11 @@ impl<'a> ReadyMember<'a> {
             TextSource::Policy => {
                 (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
             }
-            TextSource::Baseline(_) => {
-                // Books were read before the stylistic tasks' ρ was frozen (paper section 3.1).
-                let tuned = self.spec.supervised.on == SupervisedOn::Text;
-                let name = if tuned { "models/supervised" } else { "models/reference" };
-                (self.dir.join(name), "preference zero-shot".into())
-            }
+            TextSource::Baseline(_) => (self.reference_dir(), "preference zero-shot".into()),
         };
         let weights = dir.join("model.safetensors");
         let weights = hash_file(&weights).map_err(StageError::io(weights))?;
-        let queries: Vec<Query> = self.examples.iter().map(|e| e.query.clone()).collect();
+        let queries = self.queries();
         let inputs =
             (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
         let key = Key::new("responses", VERSION, &inputs)?;
@@ -179,12 +190,12 @@ impl<'a> ReadyMember<'a> {
     }
 
     /// r_s, if the member has a mock labeler or simulated ones that care for it.
-    fn classifier(&self) -> Result<Option<Scorer>, StageError> {
+    pub fn classifier(&self) -> Result<Option<Scorer>, StageError> {
         let Some(key) = &self.keys.classifier else { return Ok(None) };
         let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
         let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;
         let normalization = Normalization { gain: 1.0, bias: 0.0 };
-        Ok(Some(Scorer { model: load_scalar(&dir, &self.context.device)?, normalization }))
+        Ok(Some(Scorer { source: load_scalar(&dir, &self.context.device)?.into(), normalization }))
     }
 
     /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
@@ -219,7 +230,7 @@ impl<'a> ReadyMember<'a> {
         let normalization = judge.scorer.normalization;
         let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
         self.kept(&key, "scores.json", || {
-            let raw = crate::task::scoring::raw_scores(&judge.scorer.model, &rows)?;
+            let raw = crate::task::scoring::raw_scores(model_of(&judge.scorer)?, &rows)?;
             Ok(raw.into_iter().map(|score| normalization.apply(score)).collect())
         })
     }
@@ -236,7 +247,7 @@ impl<'a> ReadyMember<'a> {
                 self.spec.labeler.kind.word()
             ))
         })?;
-        let all = crate::task::scoring::raw_scores(&scorer.model, &self.rows(candidates, &self.task))?;
+        let all = crate::task::scoring::raw_scores(model_of(&scorer)?, &self.rows(candidates, &self.task))?;
         let mut rest = all.into_iter();
         Ok(candidates.iter().map(|row| rest.by_ref().take(row.len()).collect()).collect())
     }
@@ -245,6 +256,10 @@ impl<'a> ReadyMember<'a> {
     pub fn simulated(&self) -> bool {
         self.spec.labeler.is().simulated
     }
+}
+
+fn model_of(scorer: &Scorer) -> Result<&crate::model::gpt2::ScalarModel, StageError> {
+    scorer.model().ok_or_else(|| input("there is no reward model, whose scores are asked for"))
 }
 
 /// The task's word in the paper's tables: its preset.

@@ -82,8 +82,9 @@ const FIGURE2: &str = "Score of the policy's samples under r_s during training (
                        range as a band. Dashed in the same colours: the paper's figure 2, mean and range of five seeds, or \
                        where it ended. Grey: mean score of ρ on held-out queries.";
 const FIGURE3: &str = "Final policies on held-out queries: small dots are seeds, large ones their means; members of the same \
-                       label are joined. Black: the best score possible at each KL, by re-weighting samples of ρ at the \
-                       first seed, with two standard errors; sampling makes it uncertain at high KL. Rings and thin lines in \
+                       label are joined. Black: the best score possible at each KL, from samples of ρ and of all these \
+                       policies at the first seed (multiple importance sampling), with its 95% interval over queries, drawn \
+                       as far as the samples show it. Rings and thin lines in \
                        the same colours: the paper's figure 3, and its optimum (dashed).";
 const NOVELTY: &str = "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% intervals: \
                        over held-out queries at one seed, over seeds at several.";
