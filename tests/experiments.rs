@@ -19,6 +19,8 @@ lr = 1e-3
 [policy]
 episodes = 32
 batch_size = 16
+blocks = 1
+whiten_in = "minibatch"
 checkpoint_every = 1
 lr = 1e-4
 [evaluate]

@@ -181,7 +181,9 @@ impl RunArgs {
         // Of several seeds, once.
         remarks.sort();
         remarks.dedup();
-        print_remarks(&remarks);
+        if ranks::is_first() {
+            print_remarks(&remarks);
+        }
         Ok(jobs)
     }
 
@@ -242,7 +244,7 @@ fn run_here(args: &RunArgs, level: &str) -> i32 {
         }
     };
     if let Some(Part::Gather(loaded)) = part.as_ref().filter(|part| !part.needs_device()) {
-        return gathered(args, loaded, None).code();
+        return first_alone(|| gathered(args, loaded, None).code());
     }
     let settings = args.settings();
     // Before the device's test, which takes its time on a GPU.
@@ -270,7 +272,7 @@ fn run_here(args: &RunArgs, level: &str) -> i32 {
     }
     match part {
         None => all(args, &session, &jobs).code(),
-        Some(Part::Gather(loaded)) => gathered(args, loaded, Some(&session)).code(),
+        Some(Part::Gather(loaded)) => first_alone(|| gathered(args, loaded, Some(&session)).code()),
         Some(Part::Task(loaded, member)) => {
             let out = place(args, &loaded.suite.name, None);
             let ended = session.member(loaded, member, &out, args.until.as_deref());
@@ -278,6 +280,11 @@ fn run_here(args: &RunArgs, level: &str) -> i32 {
             if ended.reached { Outcome::Done.code() } else { ended.outcome.code() }
         }
     }
+}
+
+/// The exit code of what one process does; others of the same run have nothing to do.
+fn first_alone(work: impl FnOnce() -> i32) -> i32 {
+    if ranks::is_first() { ranks::alone(work) } else { Outcome::Done.code() }
 }
 
 impl Part<'_> {

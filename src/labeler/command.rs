@@ -8,10 +8,10 @@ use super::{Ask, Desk, Known, Labeler, program_key};
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::label::{Judgement, Label};
 use crate::outside::{Failure, Program};
-use crate::random;
 use crate::spec::keyed::{LabelsKey, TextsKey};
 use crate::spec::{CommandSpec, LabelerKind, Spec};
 use crate::store::cache::Key;
+use crate::{random, ranks};
 use rand::seq::SliceRandom;
 use serde_json::{Value, json};
 use std::fs::File;
@@ -52,7 +52,8 @@ impl Labeler for Command {
     fn label(&self, desk: &Desk<'_>, _: &Round, ask: Ask<'_>, dir: &Path) -> Result<(), StageError> {
         ask(&mut |asked| {
             let all = asked.all(desk.context, desk.spec, &mut desk.context.chunks(dir, "labels")?)?;
-            answer(desk, &asked, &all, dir)
+            // One process asks the program, for all.
+            ranks::by_first(|| answer(desk, &asked, &all, dir))
         })
     }
 }

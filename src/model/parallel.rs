@@ -24,6 +24,7 @@ use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Gradients `[elements]` by weight name.
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
@@ -345,7 +346,9 @@ fn over_ranks<M: Weights + Clone, R: Serialize + DeserializeOwned>(
     let counts: Vec<usize> = said.iter().map(|(_, count, _)| *count).collect();
     let layout = said.iter().map(|(layout, ..)| layout).find(|layout| !layout.is_empty()).cloned().unwrap_or_default();
     let n = layout.iter().map(|(_, n)| n).sum();
+    let began = Instant::now();
     let total = ranks::sum::sum(&flat, &counts, n, order)?;
+    tracing::trace!("{n} gradients exchanged in {:.4} s", began.elapsed().as_secs_f64());
     let device = model_device(model);
     let mut rest = &total[..];
     let mut map = GradientMap::new();

@@ -71,7 +71,8 @@ impl Session {
     /// # Errors
     /// Those of [`ready_device`].
     pub fn open(settings: RunSettings) -> Result<Self, ModelError> {
-        let chosen = ready_device(&settings.device)?;
+        // Every rank's own device is tested, whole.
+        let chosen = ranks::alone(|| ready_device(&settings.device))?;
         if !is_cpu(&chosen.device) {
             gpu::set_limits(Limits::known(settings.memory, chosen.largest_buffer));
         }
@@ -127,7 +128,7 @@ impl Session {
             if time > shape.dimensions.context || right.contains(&shape) {
                 continue;
             }
-            passed(&self.chosen, self_test_at(&shape, &self.chosen.device)?)?;
+            passed(&self.chosen, ranks::alone(|| self_test_at(&shape, &self.chosen.device))?)?;
             right.push(shape);
         }
         Ok(())

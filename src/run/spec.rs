@@ -15,7 +15,7 @@ use crate::report::headline::{Headline, headline};
 use crate::results::stops::{self, now};
 use crate::results::{Manifest, Outcome, Progress, Results, State, file};
 use crate::spec::paths::portable_spec;
-use crate::spec::{AlgorithmKind, Loaded, PretrainTokenizer, Spec, resolved_toml};
+use crate::spec::{AlgorithmKind, Loaded, OutsideReward, PretrainTokenizer, Spec, resolved_toml};
 use crate::stage::experiment;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -90,8 +90,9 @@ impl Session {
         let result = ranks::agreed(result, StageError::is_settled);
         if !ranks::is_first() {
             let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
+            let reached = matches!(result, Err(StageError::Reached(_)));
             let error = result.err().map(|e| chain(&e));
-            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached: false };
+            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached };
         }
         let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
         manifest.stages = context.records.into_inner().unwrap_or_default();
@@ -163,6 +164,12 @@ impl Session {
 /// Whether the ranks can share the updates of a policy.
 fn ranks_fit(run: &str, spec: &Spec) -> Result<(), Refusal> {
     let (ranks, blocks) = (ranks::size(), spec.policy.blocks);
+    if ranks > 1 && spec.has_rl() && spec.reward.outside() == Some(OutsideReward::Command) {
+        let message = format!(
+            "{run}: reward.source: one program answers one process; start without MPI, and not as {ranks} ranks"
+        );
+        return Err((Outcome::WrongInput, message));
+    }
     let no_blocks = !spec.has_rl() || spec.policy.algorithm == AlgorithmKind::Dpo;
     if ranks == 1 || no_blocks || blocks.is_multiple_of(ranks) {
         return Ok(());

@@ -2,11 +2,12 @@
 //! gathered into the suite's tables afterwards.
 
 use super::log::log_to;
-use super::place::{join, prepare};
+use super::place::{Refused, join, prepare};
 use super::spec::{Ended, Place};
 use super::suite::{Running, SuiteEnded, begun, end};
 use super::{Session, chain, panics};
 use crate::context::StageError;
+use crate::ranks;
 use crate::results::{Manifest, Outcome, State, file, read_json};
 use crate::spec::schema::did_you_mean;
 use crate::stage::keys::Keys;
@@ -73,7 +74,8 @@ impl Session {
     /// named.
     pub fn member(&self, loaded: &LoadedSuite, member: &LoadedMember, out: &Path, until: Option<&str>) -> Ended {
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
-        if let Err((outcome, message)) = join(&text, file::SUITE, out) {
+        let joined = if ranks::is_first() { join(&text, file::SUITE, out) } else { Ok(()) };
+        if let Err(Refused(outcome, message)) = ranks::agreed(joined.map_err(Refused::from), |_| false) {
             return Ended::refused(outcome, out, message);
         }
         let home = out.join("members").join(member.folder());
