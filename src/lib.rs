@@ -57,6 +57,7 @@ pub mod outside;
 pub mod plan;
 pub mod printed;
 pub mod random;
+pub mod ranks;
 pub mod report;
 pub mod results;
 pub mod rl;

@@ -3,6 +3,7 @@
 #[cfg(feature = "wgpu")]
 use super::gpu::{self, Limits};
 use super::{ModelError, faults};
+use crate::ranks;
 use burn::tensor::Device;
 use runner_kernels::processor::processor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -145,14 +146,11 @@ pub fn settle() {
 pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
     match name {
         "cpu" => Ok(cpu()),
-        "auto" => match adapters().iter().position(|a| a.real_gpu) {
+        "auto" => match own_gpu(&adapters(), ranks::local()) {
             Some(i) => open_wgpu(i),
             None => Ok(cpu()),
         },
-        "wgpu" => {
-            let found = adapters();
-            open_wgpu(found.iter().position(|a| a.real_gpu).unwrap_or(0))
-        }
+        "wgpu" => open_wgpu(own_gpu(&adapters(), ranks::local()).unwrap_or(0)),
         other => match other.strip_prefix("wgpu:").and_then(|n| n.parse().ok()) {
             Some(index) => open_wgpu(index),
             None => Err(ModelError::Input(format!(
@@ -160,6 +158,14 @@ pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
             ))),
         },
     }
+}
+
+/// The GPU among these that this process takes where none is named: the first, or of several processes of one machine
+/// (`local`: which one this is) each its own, as long as there are enough. Launchers that leave a process one GPU to
+/// see have chosen already.
+fn own_gpu(found: &[Adapter], local: Option<usize>) -> Option<usize> {
+    let real: Vec<usize> = (0..found.len()).filter(|i| found[*i].real_gpu).collect();
+    real.get(local.unwrap_or(0) % real.len().max(1)).copied()
 }
 
 #[cfg(feature = "wgpu")]
@@ -209,6 +215,21 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_one_machine_take_a_gpu_each() {
+        let adapter = |real_gpu| Adapter {
+            name: "a".into(),
+            kind: "DiscreteGpu".into(),
+            driver: String::new(),
+            backend: "Vulkan".into(),
+            real_gpu,
+            largest_buffer: 0,
+        };
+        let found = [adapter(true), adapter(false), adapter(true)];
+        assert_eq!([None, Some(0), Some(1), Some(2)].map(|local| own_gpu(&found, local)), [0, 0, 2, 0].map(Some));
+        assert_eq!(own_gpu(&found[1..2], Some(3)), None);
+    }
 
     #[test]
     fn equal_cards_are_one_kind_and_processors_that_add_differently_are_not() {

@@ -8,6 +8,7 @@ use super::parallel::{map_shards, pass_rows, sampling_rows};
 use super::vocabulary::check_ids;
 use super::{ModelError, faults, gpu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 
 /// Most rows in one pass, on any device.
 pub const SAMPLING_ROWS: usize = 256;
@@ -20,7 +21,7 @@ const PASS_TOKENS: usize = 1 << 13;
 const LENGTHS: usize = 32;
 
 /// What sampling returns; row `i` belongs to query `i / k`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sampled {
     /// `[rows][response]`
     pub responses: Vec<Vec<u32>>,
@@ -154,7 +155,8 @@ pub fn logprobs<M: LanguageModel>(
         let rows = trimmed(joined(&queries, &responses));
         let hidden = model.hidden_before_last(&model.batch(&rows)?, r);
         let logprobs = head_logprobs(model, hidden, model.targets(&responses)?, temperature)?;
-        Ok(logprobs.chunks(r.max(1)).zip(&responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
+        let of = |(row, y): (&[f32], &Vec<u32>)| row[..y.len()].to_vec();
+        Ok::<_, ModelError>(logprobs.chunks(r.max(1)).zip(&responses).map(of).collect::<Vec<_>>())
     })?;
     Ok(restored(&order, shards.concat()))
 }

@@ -212,6 +212,10 @@ pub struct PolicyKey {
     cliprange_value: f64,
     vf_coef: f64,
     whiten_rewards: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whiten_in: Option<WhitenIn>,
     kl: KlSpec,
     entropy: Option<EntropySpec>,
     texts: TextsKey,
@@ -243,6 +247,8 @@ impl PolicyKey {
             cliprange_value,
             vf_coef,
             whiten_rewards,
+            blocks,
+            whiten_in,
             kl,
             entropy,
         } = spec.policy.clone().settled();
@@ -260,12 +266,20 @@ impl PolicyKey {
             cliprange_value,
             vf_coef,
             whiten_rewards,
+            // One block is what there was before there were blocks, and then it is the minibatch.
+            blocks: Some(blocks).filter(|blocks| *blocks > 1),
+            whiten_in: Some(whiten_in).filter(|_| spec.policy.whitens_blocks()),
             kl,
             entropy,
             texts: TextsKey::of(&spec.task),
             missing_score: spec.task.missing_score,
         }
     }
+}
+
+/// Whether a spec that is silent about a key, because it was written before there was one, means this value (as TOML).
+pub fn is_what_silence_meant(key: &str, value: &str) -> bool {
+    matches!((key, value), ("policy.blocks", "1") | ("policy.whiten_in", "\"minibatch\""))
 }
 
 /// Training of π by DPO, which reads no more of `policy`.

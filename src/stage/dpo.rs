@@ -21,6 +21,7 @@ use crate::spec::keyed::DpoKey;
 use crate::store::cache::Key;
 use crate::task::{Query, Task};
 use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -68,7 +69,7 @@ pub struct Compared {
 }
 
 /// A step's loss with what is logged of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub loss: f64,
     pub margin: f64,
@@ -248,7 +249,7 @@ impl Loop<'_> {
         let bar = self.context.bar(&format!("policy {run}"), first, steps);
         let started = Instant::now();
         for i in first..steps {
-            if let Some(by) = self.context.stop_requested() {
+            if let Some(by) = self.context.stop_requested()? {
                 self.save(i, &model, &adam)?;
                 return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }

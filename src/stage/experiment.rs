@@ -20,7 +20,7 @@ use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::{OutsideScores, ScoreSource, Scorer};
 use crate::task::{Example, Query, Task, examples};
-use crate::{labeler, random};
+use crate::{labeler, random, ranks};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -143,14 +143,14 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
     for (_, spec) in variants.iter().filter(|(_, spec)| spec.has_labels()) {
-        labeler::labeler(spec.labeler.kind).begin(context, spec)?;
+        ranks::by_first(|| labeler::labeler(spec.labeler.kind).begin(context, spec))?;
     }
     let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
         match one(context, name, spec) {
             // The first is said at the end.
-            Err(error) if error.outcome() == Outcome::Waiting && waiting.is_none() => waiting = Some(error),
-            Err(error) if error.outcome() == Outcome::Waiting => tracing::warn!("{error}"),
+            Err(error) if waits(&error) && waiting.is_none() => waiting = Some(error),
+            Err(error) if waits(&error) => tracing::warn!("{error}"),
             Err(error @ StageError::Reached(_)) => reached = Some(error),
             other => other?,
         }
@@ -163,8 +163,15 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
 
 /// One variant with all that it stands on.
 fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
-    let spec = &sources::fetched(context, spec)?;
+    // The first rank fetches; the others find it then.
+    let mut fetched = None;
+    ranks::by_first(|| {
+        fetched = Some(sources::fetched(context, spec)?);
+        Ok::<_, StageError>(())
+    })?;
+    let spec = &fetched.map_or_else(|| sources::fetched(context, spec), Ok)?;
     let keys = Keys::new(spec, name, &context.device_kind)?;
+    same_keys(&keys)?;
     let shared = prepare(context, spec, &keys)?;
     publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
     if let Some(dir) = &shared.supervised {
@@ -214,6 +221,23 @@ pub fn frontier_runs(variants: &[(String, Spec)]) -> Vec<&(String, Spec)> {
         found.retain(|(_, spec)| setting(spec) == first);
     }
     if found.len() < 2 { Vec::new() } else { found }
+}
+
+/// Whether people's answers are missing; another rank may have said so.
+fn waits(error: &StageError) -> bool {
+    error.outcome() == Outcome::Waiting && !error.is_settled()
+}
+
+/// Err: ranks would make different stages, because their files differ.
+fn same_keys(keys: &Keys) -> Result<(), StageError> {
+    let names: Vec<String> = keys.all().iter().map(ToString::to_string).collect();
+    let all = ranks::gathered(names)?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(StageError::Input(format!(
+            "rank {rank} would make other stages than rank 0: the files that the spec reads are not the same on their hosts"
+        ))),
+    }
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
@@ -328,7 +352,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         end_of_text: s.tokenizer.end_of_text(),
     };
     let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
-    if kept.is_dir() {
+    if ranks::is_first() && kept.is_dir() {
         std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
     }
     Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
@@ -364,7 +388,10 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         accuracy: trained.accuracy,
         labels: trained.labels,
         perplexity,
-        simulated: if is_simulated { Some(read_json(&simulated)?) } else { None },
+        simulated: ranks::from_first(|| match is_simulated {
+            true => Ok::<_, StageError>(Some(read_json(&simulated)?)),
+            false => Ok(None),
+        })?,
     };
     let key = keys.evaluation(spec, run, trained.last.as_ref())?;
     let key = key.ok_or_else(|| StageError::Input("the last round has no reward model".into()))?;
@@ -380,7 +407,9 @@ fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> R
     let run_dir = context.out.join("runs").join(run);
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
     copy(file::METRICS, run_dir.join(file::METRICS))?;
-    Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    if ranks::is_first() {
+        Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    }
     let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;

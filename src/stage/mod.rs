@@ -23,3 +23,5 @@ pub mod training;
 mod guard_tests;
 #[cfg(test)]
 mod label_tests;
+#[cfg(test)]
+mod rank_tests;

@@ -12,7 +12,6 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::check_ids;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::model::{LanguageModel, ModelError};
-use crate::random;
 use crate::spec::keyed::TextsKey;
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
@@ -20,6 +19,7 @@ use crate::store::cache::{Key, Work};
 use crate::store::seal::{self, Part};
 use crate::task::Example;
 use crate::task::response::summary_response;
+use crate::{random, ranks};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -147,17 +147,18 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn resume(work: &Work) -> Self {
+    fn resume(work: &Work) -> Result<Self, StageError> {
         let dir = work.dir.join(CHECKPOINTS);
         let progress = Self::progress(&dir);
-        let trials = match progress.exists() {
+        let read = || match progress.exists() {
             true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
                 tracing::warn!("{e}; the sweep begins again");
                 Vec::new()
             }),
             false => Vec::new(),
         };
-        Self { dir, trials }
+        let trials = ranks::from_first(|| Ok::<_, StageError>(read()))?;
+        Ok(Self { dir, trials })
     }
 
     fn progress(dir: &Path) -> PathBuf {
@@ -191,6 +192,10 @@ impl Sweep {
 
     fn add(&mut self, trial: Trial) -> Result<(), StageError> {
         self.trials.push(trial);
+        ranks::by_first(|| self.save())
+    }
+
+    fn save(&self) -> Result<(), StageError> {
         // The best model so far counts on being what it was.
         let best = self.best().map(|_| Part::whole(&self.dir, "best/model.safetensors")).transpose();
         let progress = Self::progress(&self.dir);
@@ -208,7 +213,7 @@ fn sweep(context: &Context, spec: &Spec, inputs: &SupervisedInputs<'_>, work: &W
         training.len(),
         validation.len()
     );
-    let mut sweep = Sweep::resume(work);
+    let mut sweep = Sweep::resume(work)?;
     for (i, lr) in s.lrs.iter().enumerate().skip(sweep.trials.len()) {
         let validation_loss = match train(context, spec, inputs, &training, *lr, &sweep.dir.join(i.to_string()))? {
             Some(model) => sweep.judge(*lr, &model, &validation, inputs)?,
