@@ -225,6 +225,7 @@ mod tests {
             backend: "Vulkan".into(),
             real_gpu,
             largest_buffer: 0,
+            half: false,
         };
         let found = [adapter(true), adapter(false), adapter(true)];
         assert_eq!([None, Some(0), Some(1), Some(2)].map(|local| own_gpu(&found, local)), [0, 0, 2, 0].map(Some));

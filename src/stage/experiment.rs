@@ -177,8 +177,8 @@ fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
     if let Some(dir) = &shared.supervised {
         publish_model(dir, &context.out.join("models/supervised"))?;
     }
-    if spec.labeler.is().simulated {
-        tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+    if let Some(mark) = spec.labeler.mark().filter(|_| spec.has_labels()) {
+        tracing::info!("{name}: {mark}: no person answers the comparisons");
     }
     variant(context, name, spec, &keys, &shared)
 }
@@ -388,6 +388,10 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         accuracy: trained.accuracy,
         labels: trained.labels,
         perplexity,
+        outside: spec.reward.outside().map(|outside| match outside {
+            OutsideReward::Command => Judge::Command,
+            OutsideReward::Rouge => Judge::Rouge,
+        }),
         simulated: ranks::from_first(|| match is_simulated {
             true => Ok::<_, StageError>(Some(read_json(&simulated)?)),
             false => Ok(None),
