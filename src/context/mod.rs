@@ -128,12 +128,14 @@ impl Context {
     }
 
     /// Who pulled the cord, if anybody did: of several ranks, whichever was told, so that all stop after the same step.
-    pub fn stop_requested(&self) -> Result<Option<String>, StageError> {
-        let here = if ranks::is_first() || self.interrupted.load(Ordering::SeqCst) { self.stop_here() } else { None };
-        Ok(ranks::any(here)?)
+    pub fn stop_for_all(&self) -> Result<Option<String>, StageError> {
+        // The file is for the first rank to see.
+        let looks = ranks::is_first() || self.interrupted.load(Ordering::SeqCst);
+        Ok(ranks::any(if looks { self.stop_requested() } else { None })?)
     }
 
-    fn stop_here(&self) -> Option<String> {
+    /// Who pulled the cord, as far as this process knows.
+    pub fn stop_requested(&self) -> Option<String> {
         if self.interrupted.load(Ordering::SeqCst) {
             return Some(signal::name().into());
         }
@@ -148,7 +150,7 @@ impl Context {
         if let Some(why) = lock::lost() {
             return Err(StageError::Io { path: self.out.clone(), source: std::io::Error::other(why) });
         }
-        match self.stop_requested()? {
+        match self.stop_for_all()? {
             Some(by) => Err(StageError::Stopped { by, update: step, kept }),
             None => Ok(()),
         }

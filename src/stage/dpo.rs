@@ -249,7 +249,7 @@ impl Loop<'_> {
         let bar = self.context.bar(&format!("policy {run}"), first, steps);
         let started = Instant::now();
         for i in first..steps {
-            if let Some(by) = self.context.stop_requested()? {
+            if let Some(by) = self.context.stop_for_all()? {
                 self.save(i, &model, &adam)?;
                 return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }
