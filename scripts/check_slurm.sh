@@ -119,7 +119,7 @@ in_ppo() { grep -q '"stage":"policy' "$1/progress.json" && sleep 2; }
 state() { grep -q "\"state\": \"$2\"" "$1/manifest.json"; }
 
 smoke=(--profile smoke --seeds 1,2)
-longer=(--set member.no_kl.policy.episodes=1024)
+longer=(--set member.no_kl.policy.episodes=8192)
 site=$work/site
 out=$site/results/table10_no_kl-smoke
 
@@ -181,7 +181,7 @@ same_bytes() {
 # Members that a person ends are not queued again, lose nothing, and go on when they are submitted again.
 ended_by_people() {
   local job place=$site/results/ended submit
-  submit=("$runner" cluster submit "$suite" --profile smoke --set policy.episodes=16384 --members no_kl --cluster here --out results/ended)
+  submit=("$runner" cluster submit "$suite" --profile smoke --set policy.episodes=65536 --members no_kl --cluster here --out results/ended)
   "${submit[@]}" >"$work/ended"
   job=$(awk '/members/ { print $1 }' "$work/ended")
   until_true "PPO" in_ppo "$place/members/no_kl-seed-1"

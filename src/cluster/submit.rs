@@ -125,8 +125,9 @@ fn lock(folder: &Path) -> Result<Lock, ClusterError> {
 /// Submits the jobs of the last submission, one after the other, and writes each number down.
 fn hand_over(ledger: &mut Ledger, out: &Path, standing: &Standing) -> Result<(), ClusterError> {
     let last = ledger.submissions.len() - 1;
-    let mut before = arrays(&standing.live, |name| !name.ends_with("-gather"));
-    let mut members = before.clone();
+    // Tasks wait for stages that an earlier submission still makes; the drawing for everything, another drawing too.
+    let mut before = arrays(&standing.live, |name| name.contains("-wave-"));
+    let mut members = arrays(&standing.live, |_| true);
     for i in 0..ledger.submissions[last].jobs.len() {
         let job = &ledger.submissions[last].jobs[i];
         let after = if job.kind == Kind::Gather { &members } else { &before };

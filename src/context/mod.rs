@@ -128,14 +128,13 @@ impl Context {
     }
 
     /// Who pulled the cord, if anybody did: of several ranks, whichever was told, so that all stop after the same step.
-    pub fn stop_for_all(&self) -> Result<Option<String>, StageError> {
-        // The file is for the first rank to see.
-        let looks = ranks::is_first() || self.interrupted.load(Ordering::SeqCst);
-        Ok(ranks::any(if looks { self.stop_requested() } else { None })?)
+    pub fn stop_requested(&self) -> Result<Option<String>, StageError> {
+        let here = if ranks::is_first() || self.interrupted.load(Ordering::SeqCst) { self.stop_here() } else { None };
+        Ok(ranks::any(here)?)
     }
 
-    /// Who pulled the cord, as far as this process knows.
-    pub fn stop_requested(&self) -> Option<String> {
+    /// The same as this process sees it, without the others: for whoever waits for answers from outside.
+    pub fn stop_here(&self) -> Option<String> {
         if self.interrupted.load(Ordering::SeqCst) {
             return Some(signal::name().into());
         }
@@ -150,7 +149,7 @@ impl Context {
         if let Some(why) = lock::lost() {
             return Err(StageError::Io { path: self.out.clone(), source: std::io::Error::other(why) });
         }
-        match self.stop_for_all()? {
+        match self.stop_requested()? {
             Some(by) => Err(StageError::Stopped { by, update: step, kept }),
             None => Ok(()),
         }

@@ -158,7 +158,7 @@ fn answers(context: &Context, spec: &Spec, shown: &[Shown<'_>], dir: &Path) -> R
     let questions: Vec<Value> = shown[first..].iter().map(|shown| shown.question.clone()).collect();
     let bar = context.bar("program", first, shown.len());
     let mut program = Program::start(command(spec)?).map_err(wrong)?;
-    let stopped = || context.stop_requested().is_some();
+    let stopped = || context.stop_here().is_some();
     let asked = program.exchange(&questions, true, &stopped, &mut |i, answer| {
         answers.push(choice(&answer, &questions[i])?);
         bar.add(1, "");

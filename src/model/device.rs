@@ -21,6 +21,8 @@ pub struct ChosenDevice {
     pub driver: Option<String>,
     /// Bytes of the largest buffer that a kernel can read; none on the CPU.
     pub largest_buffer: Option<u64>,
+    /// Whether its kernels can compute in float16; not on the CPU.
+    pub half: bool,
 }
 
 impl ChosenDevice {
@@ -64,11 +66,14 @@ pub struct Adapter {
     pub real_gpu: bool,
     /// Bytes of the largest buffer that a kernel can read.
     pub largest_buffer: u64,
+    /// Whether its kernels can compute in float16.
+    pub half: bool,
 }
 
 /// The CPU backend.
 pub fn cpu() -> ChosenDevice {
-    ChosenDevice { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None, largest_buffer: None }
+    let (device, name) = (Device::flex(), "cpu (burn flex)".into());
+    ChosenDevice { device, name, driver: None, largest_buffer: None, half: false }
 }
 
 /// Whether this is the CPU backend, with or without gradients.
@@ -96,6 +101,7 @@ pub fn adapters() -> Vec<Adapter> {
                 backend: format!("{:?}", info.backend),
                 // burn asks for all that the adapter has.
                 largest_buffer: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
+                half: a.features().contains(wgpu::Features::SHADER_F16),
             }
         })
         .collect()
@@ -189,6 +195,7 @@ fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),
         driver: Some(adapter.driver.clone()),
         largest_buffer: Some(adapter.largest_buffer),
+        half: adapter.half,
     })
 }
 
@@ -218,6 +225,7 @@ mod tests {
             backend: "Vulkan".into(),
             real_gpu,
             largest_buffer: 0,
+            half: false,
         };
         let found = [adapter(true), adapter(false), adapter(true)];
         assert_eq!([None, Some(0), Some(1), Some(2)].map(|local| own_gpu(&found, local)), [0, 0, 2, 0].map(Some));

@@ -65,7 +65,7 @@ fn is_failure(metadata: &Metadata<'_>) -> bool {
 fn excerpt(said: &str) -> String {
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let text = lines.take_while(|line| !line.starts_with("Backtrace") && !line.starts_with("0:")).collect::<Vec<_>>();
-    let text = text.join(" ");
+    let text = text.join(" ").replace(" No backtrace available", "");
     match text.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
@@ -148,7 +148,9 @@ pub(super) fn of_read(read: &str) -> ModelError {
 
 fn error(said: &str) -> ModelError {
     let lower = said.to_lowercase();
-    if ["out of memory", "outofmemory", "too big", "toobig"].iter().any(|words| lower.contains(words)) {
+    // The last two are what is said of an array whose allocation was refused before it was asked of the driver.
+    let no_memory = ["out of memory", "outofmemory", "too big", "never initialized", "never allocated"];
+    if no_memory.iter().any(|words| lower.contains(words)) {
         let gigabytes = gpu::limits().memory as f64 / 1e9;
         return ModelError::OutOfMemory(format!(
             "it has no memory for what it was given ({said}). Passes are cut to {gigabytes:.1} GB, a part of which other programs and the driver may have: give a smaller --device-memory, such as {:.1}GB, or a smaller model; nothing that failed was written, and the same command continues",

@@ -81,7 +81,7 @@ impl Judge {
 
     /// Err: there is no key, nobody answers at the address, or the model is not there.
     pub fn check(&self, context: &Context) -> Result<(), StageError> {
-        Endpoint::open(&self.spec)?.check(&|| context.stop_requested().is_some())
+        Endpoint::open(&self.spec)?.check(&|| context.stop_here().is_some())
     }
 
     /// The orders in which an item is shown.
@@ -241,7 +241,7 @@ impl Judge {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if ending.is_none() && (failed.is_some() || context.stop_requested().is_some()) {
+            if ending.is_none() && (failed.is_some() || context.stop_here().is_some()) {
                 shared.stop.store(true, Ordering::SeqCst);
                 ending = Some(Instant::now());
             }

@@ -44,7 +44,7 @@ pub mod table;
 pub mod tensorboard;
 pub mod texts;
 
-pub use evaluation::{Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+pub use evaluation::{Accuracy, BestOf, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
 pub use frontier::{Frontier, OptimumAt, PolicyBelow};
 pub use labelers::{JudgeReport, Share, SimulatedReport};
 pub use load::{Results, Run, unlike_the_paper, with_origin};

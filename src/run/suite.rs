@@ -7,18 +7,22 @@ use super::spec::{Ended, Place};
 use super::{Session, chain, panics, peak_memory};
 use crate::context::StageError;
 use crate::context::progress::Timeline;
+use crate::labeler::labeler;
+use crate::labeler::rounds::learns_reward;
+use crate::outside::Judge;
 use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
 use crate::ranks;
 use crate::results::stops::{self, now};
 use crate::results::{Outcome, file, read_json};
-use crate::spec::{Loaded, Spec};
+use crate::spec::{Loaded, Spec, TaskPreset};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
 use crate::suite::files::{MemberRecord, MemberState};
 use crate::suite::headline::headline;
 use crate::suite::load::{member_folder, portable_suite, resolved_toml};
+use crate::suite::types::Respondents;
 use crate::suite::{LoadedSuite, SuiteManifest, SuiteResults, draw};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -46,6 +50,10 @@ impl Session {
         if let Err(message) = self.check_room(&specs, &Cache::beside(out)) {
             return refused(Outcome::WrongInput, message);
         }
+        let before: Option<SuiteManifest> = read_json(&out.join(file::MANIFEST)).ok();
+        if let Err(e) = ranks::by_first(|| self.can_ask(loaded, out, before.as_ref())) {
+            return refused(e.outcome(), chain(&e));
+        }
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
         let lock = match ranks::is_first() {
             true => prepare(self.settings.fresh, &text, file::SUITE, out).map(Some),
@@ -55,7 +63,6 @@ impl Session {
             Ok(lock) => lock,
             Err(Refused(outcome, message)) => return refused(outcome, message),
         };
-        let before = read_json(&out.join(file::MANIFEST)).ok();
         let manifest = begun(loaded, (self.chosen.name.clone(), self.chosen.driver.clone()), before.as_ref());
         let mut suite = Running { session: self, loaded, out, manifest, started: Instant::now() };
         suite.members(said);
@@ -70,6 +77,28 @@ impl Session {
         }
         let outcome = suite.manifest.outcome();
         suite.end(outcome)
+    }
+}
+
+impl Session {
+    /// Before any member runs. Err: a judge is asked who cannot be.
+    fn can_ask(&self, loaded: &LoadedSuite, out: &Path, before: Option<&SuiteManifest>) -> Result<(), StageError> {
+        let context = self.context(out, Cache::beside(out));
+        for (_, spec) in loaded.members.iter().flat_map(|member| &member.loaded.variants) {
+            if learns_reward(spec) {
+                labeler(spec.labeler.kind).begin(&context, spec)?;
+            }
+        }
+        let asked = before.is_some_and(|m| {
+            !m.questions.is_empty() && m.questions.iter().all(|question| question.state == MemberState::Done)
+        });
+        let preference = &loaded.suite.preference;
+        match &preference.judge {
+            Some(judge) if preference.kind == Respondents::Judge && loaded.suite.makes.asks() && !asked => {
+                Judge::of(judge, TaskPreset::Custom, "")?.check(&context)
+            }
+            _ => Ok(()),
+        }
     }
 }
 

@@ -299,7 +299,7 @@ impl DpoKey {
 /// Whether a key of a spec is in no name of a stage: what was made under another value is what this one would make.
 pub fn changes_no_result(key: &str) -> bool {
     let tail = key.strip_prefix("runs.").and_then(|rest| rest.split_once('.')).map_or(key, |(_, tail)| tail);
-    let judge = tail.strip_prefix("labeler.judge.");
+    let judge = tail.strip_prefix("labeler.judge.").or(tail.strip_prefix("preference.judge."));
     let of_asking = ["base_url", "key_env", "max_requests", "max_tokens", "concurrency", "retries", "timeout"];
     judge.is_some_and(|key| of_asking.contains(&key))
         || matches!(tail, "labeler.command.timeout" | "reward.command.timeout")

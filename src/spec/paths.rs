@@ -37,7 +37,7 @@ fn plain_key(key: &str) -> &str {
 pub fn is_path(key: &str) -> bool {
     let key = plain_key(key);
     let Some(rest) = key.strip_prefix("members.") else {
-        return OF_SPECS.contains(&key) || key == "preference.batches";
+        return OF_SPECS.contains(&key) || ["preference.batches", "preference.judge.prompt"].contains(&key);
     };
     match rest.split_once('.').map(|(_, key)| key) {
         Some("spec") => true,

@@ -13,8 +13,8 @@ use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::ranks;
 use crate::results::{Accuracy, RoundReport, Rounds, file};
-use crate::spec::Spec;
 use crate::spec::keyed::{RoundsKey, TextsKey};
+use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::Scorer;
@@ -111,7 +111,8 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
         let labels = match if known { links.labels(&round) } else { Ok(Known::Unanswered) } {
             Ok(Known::Key(key)) => Ok(key),
             Ok(Known::Unanswered) => {
-                if known {
+                // A judge answers while the run goes on.
+                if known && spec.labeler.kind != LabelerKind::Judge {
                     lacks.push(Lack { stage: "labels", round: number, why: "people's answers".into(), waits: true });
                 }
                 known = false;

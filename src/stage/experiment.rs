@@ -143,7 +143,7 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
     for (_, spec) in variants.iter().filter(|(_, spec)| spec.has_labels()) {
-        labeler::labeler(spec.labeler.kind).begin(context, spec)?;
+        ranks::by_first(|| labeler::labeler(spec.labeler.kind).begin(context, spec))?;
     }
     let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
@@ -177,27 +177,10 @@ fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
     if let Some(dir) = &shared.supervised {
         publish_model(dir, &context.out.join("models/supervised"))?;
     }
-    if spec.labeler.is().simulated {
-        tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+    if let Some(mark) = spec.labeler.mark().filter(|_| spec.has_labels()) {
+        tracing::info!("{name}: {mark}: no person answers the comparisons");
     }
     variant(context, name, spec, &keys, &shared)
-}
-
-/// Whether people's answers are missing; another rank may have said so.
-fn waits(error: &StageError) -> bool {
-    error.outcome() == Outcome::Waiting && !error.is_settled()
-}
-
-/// Err: ranks would make different stages, because their files differ.
-fn same_keys(keys: &Keys) -> Result<(), StageError> {
-    let names: Vec<String> = keys.all().iter().map(ToString::to_string).collect();
-    let all = ranks::gathered(names)?;
-    match all.iter().position(|other| *other != all[0]) {
-        None => Ok(()),
-        Some(rank) => Err(StageError::Input(format!(
-            "rank {rank} would make other stages than rank 0: the files that the spec reads are not the same on their hosts"
-        ))),
-    }
 }
 
 /// What all runs' policies say together: the frontier of figure 3, where they share ρ, the task and r_s.
@@ -238,6 +221,23 @@ pub fn frontier_runs(variants: &[(String, Spec)]) -> Vec<&(String, Spec)> {
         found.retain(|(_, spec)| setting(spec) == first);
     }
     if found.len() < 2 { Vec::new() } else { found }
+}
+
+/// Whether people's answers are missing; another rank may have said so.
+fn waits(error: &StageError) -> bool {
+    error.outcome() == Outcome::Waiting && !error.is_settled()
+}
+
+/// Err: ranks would make different stages, because their files differ.
+fn same_keys(keys: &Keys) -> Result<(), StageError> {
+    let names: Vec<String> = keys.all().iter().map(ToString::to_string).collect();
+    let all = ranks::gathered(names)?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(StageError::Input(format!(
+            "rank {rank} would make other stages than rank 0: the files that the spec reads are not the same on their hosts"
+        ))),
+    }
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
@@ -388,6 +388,10 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         accuracy: trained.accuracy,
         labels: trained.labels,
         perplexity,
+        outside: spec.reward.outside().map(|outside| match outside {
+            OutsideReward::Command => Judge::Command,
+            OutsideReward::Rouge => Judge::Rouge,
+        }),
         simulated: ranks::from_first(|| match is_simulated {
             true => Ok::<_, StageError>(Some(read_json(&simulated)?)),
             false => Ok(None),

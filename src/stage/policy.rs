@@ -243,7 +243,7 @@ impl Loop<'_> {
 
     /// Err: somebody stops the run, or people's answers are missing; all is saved.
     fn may_go_on(&self, update: usize) -> Result<(), StageError> {
-        if let Some(by) = self.context.stop_for_all()? {
+        if let Some(by) = self.context.stop_requested()? {
             self.save(update)?;
             return Err(StageError::Stopped { by, update, kept: Kept::Everything });
         }

@@ -9,6 +9,7 @@ use crate::model::gpt2::{Dropout, Gpt2};
 use crate::model::parallel::{device_rows, gradients, map_shards};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
+use crate::model::vocabulary::check_ids;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::model::{LanguageModel, ModelError};
 use crate::spec::keyed::TextsKey;
@@ -299,6 +300,7 @@ fn train(
 fn summed_loss(model: &Gpt2, rows: &[&TrainingRow], dropout: Option<&mut Dropout>) -> Result<Tensor<1>, ModelError> {
     let longest = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(1);
     let device = model.device();
+    check_ids(rows.iter().flat_map(|row| &row.tokens), model.vocab())?;
     // The last token is only predicted.
     let inputs: Vec<Vec<Option<u32>>> = rows
         .iter()

@@ -47,7 +47,7 @@ impl Training<'_> {
         let mut loss = f32::NAN;
         let (mut saved, mut pause) = (Instant::now(), LEAST);
         for i in first..self.steps {
-            if let Some(by) = self.context.stop_for_all()? {
+            if let Some(by) = self.context.stop_requested()? {
                 self.save(i, &model, &adam)?;
                 return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }

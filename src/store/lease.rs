@@ -172,6 +172,8 @@ impl Holder {
                 let _ = fs::remove_file(&temporary);
                 Ok(false)
             }
+            // Somebody who holds the directory has swept it.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
             // A file system without hard links.
             Err(_) => fs::rename(&temporary, lease_path(lock)).map(|()| true),
         }

@@ -8,7 +8,7 @@ mod sizes;
 mod weights;
 
 pub use data::guess_format;
-pub use outside::PLACEHOLDERS;
+pub use outside::{PLACEHOLDERS, judge_rules};
 
 use super::Options;
 use super::catalogue::{Catalogue, SourceUse};

@@ -11,7 +11,6 @@ pub const PLACEHOLDERS: [&str; 2] = ["{query}", "{candidates}"];
 /// Every rule on a judge, on programs, and on rewards that no model gives.
 pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     let judge = spec.labeler.judge.as_ref().filter(|_| spec.labeler.kind == LabelerKind::Judge);
-    let of_judge = judge.map(|judge| [address_is_one(judge), key_is_a_name(judge), prompt_has_places(judge, options)]);
     [
         judge_has_a_model(spec),
         only_judges_are_told(spec),
@@ -21,9 +20,14 @@ pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
         only_programs_are_run(spec),
     ]
     .into_iter()
-    .chain(of_judge.into_iter().flatten())
     .flatten()
+    .chain(judge.into_iter().flat_map(|judge| judge_rules(judge, options)))
     .collect()
+}
+
+/// Every rule on a judge with a model, whoever asks it; keys are those of `labeler.judge`.
+pub fn judge_rules(judge: &JudgeSpec, options: &Options) -> Vec<Finding> {
+    [address_is_one(judge), key_is_a_name(judge), prompt_has_places(judge, options)].into_iter().flatten().collect()
 }
 
 fn judge_has_a_model(spec: &Spec) -> Option<Finding> {

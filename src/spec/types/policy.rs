@@ -30,8 +30,9 @@ impl AlgorithmKind {
         }
     }
 
-    fn is_default(&self) -> bool {
-        *self == Self::default()
+    /// Whether it is the paper's.
+    pub fn is_ppo(&self) -> bool {
+        *self == Self::Ppo
     }
 }
 
@@ -75,7 +76,7 @@ pub struct PolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// What learns: the paper's PPO, RLOO from the same rewards, or DPO from the same labels.
-    #[serde(skip_serializing_if = "AlgorithmKind::is_default")]
+    #[serde(skip_serializing_if = "AlgorithmKind::is_ppo")]
     pub algorithm: AlgorithmKind,
     /// RLOO: responses to each query of a batch, 2 or more; divides `batch_size`. Default: 4.
     #[serde(skip_serializing_if = "Option::is_none")]
