@@ -164,7 +164,7 @@ impl Session {
 /// Whether the ranks can share the updates of a policy.
 fn ranks_fit(run: &str, spec: &Spec) -> Result<(), Refusal> {
     let (ranks, blocks) = (ranks::size(), spec.policy.blocks);
-    if ranks > 1 && spec.has_rl() && spec.reward.outside() == Some(OutsideReward::Command) {
+    if ranks > 1 && spec.reward.outside() == Some(OutsideReward::Command) {
         let message = format!(
             "{run}: reward.source: one program answers one process; start without MPI, and not as {ranks} ranks"
         );
