@@ -109,8 +109,8 @@ def main():
     server = serve(args.port)
     try:
         judge = "runs.judge.labeler.judge"
-        sets = [f"collect.labels={args.labels}", "collect.held_out=40", "policy.episodes=640",
-                "evaluate.optimum_queries=8", "evaluate.optimum_samples=32", "runs.judge.labeler.batches=labels",
+        sets = [f"collect.labels={args.labels}", "collect.held_out=40", "policy.episodes=128",
+                "evaluate.optimum_queries=2", "evaluate.optimum_samples=8", "runs.judge.labeler.batches=labels",
                 f"{judge}.model={MODEL}", f"{judge}.base_url=http://127.0.0.1:{args.port}/v1", f"{judge}.key_env=JUDGE_KEY",
                 f"{judge}.concurrency=1", f"{judge}.max_answer_tokens=16"]
         command = [runner, str(spec), "--device", "cpu", "--no-progress", "--out", "out"]

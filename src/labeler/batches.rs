@@ -238,10 +238,13 @@ pub(super) fn used(
     batch: &Batch,
     items: &[Item],
 ) -> Result<(Used, BTreeSet<String>), StageError> {
-    let answers = match judge(spec)? {
-        Some(judge) => judge.read(dir, items)?.answers,
-        None => read::answers(dir, &batch.id, items)?,
-    };
+    if let Some(judge) = judge(spec)? {
+        // One labeler, however many people the batch was asked of.
+        let once = Batch { labelers_per_item: 1, ..batch.clone() };
+        let answers = judge.read(dir, items)?.answers;
+        return Ok((labels(&once, items, &answers, human(spec).combine, spec.seed), BTreeSet::new()));
+    }
+    let answers = read::answers(dir, &batch.id, items)?;
     for problem in answers.problems.iter().take(MOST_PROBLEMS) {
         tracing::warn!("an answer is left out: {problem}");
     }
@@ -305,7 +308,7 @@ impl Desk<'_> {
     /// Not errors: a batch is as it was asked, and answers are about texts, whoever wrote them.
     fn warn_of_changes(&self, round: &Round, batch: &Batch) -> Result<(), StageError> {
         let wanted = human(self.spec).labelers_per_item;
-        if batch.labelers_per_item != wanted {
+        if batch.labelers_per_item != wanted && self.spec.labeler.kind != LabelerKind::Judge {
             tracing::warn!(
                 "batch {} was asked of {} labelers per question, and labeler.human.labelers_per_item = {wanted} came too late",
                 batch.id,

@@ -84,6 +84,10 @@ impl Endpoint {
             .timeout_global(Some(seconds))
             .build();
         let base = spec.base_url.trim_end_matches('/').to_string();
+        let host = base.strip_prefix("http://").and_then(|rest| rest.split(['/', ':']).next());
+        if key.is_some() && host.is_some_and(|host| host != "localhost" && !host.starts_with("127.") && host != "[") {
+            tracing::warn!("labeler.judge.base_url: the key goes unencrypted over http:// to another machine");
+        }
         let format = if spec.structured == Structured::Auto { Structured::JsonSchema } else { spec.structured };
         let dialect = Mutex::new(Dialect { format, max_completion: false, temperature: true });
         Ok(Self { spec: spec.clone(), base, key, agent: config.into(), dialect })

@@ -81,7 +81,11 @@ impl Judge {
 
     /// Err: there is no key, nobody answers at the address, or the model is not there.
     pub fn check(&self, context: &Context) -> Result<(), StageError> {
-        Endpoint::open(&self.spec)?.check(&|| context.stop_here().is_some())
+        let checked = Endpoint::open(&self.spec)?.check(&|| context.stop_here().is_some());
+        if checked.is_err() {
+            context.check_stop(0, KeptWork::Everything)?;
+        }
+        checked
     }
 
     /// The orders in which an item is shown.

@@ -2,6 +2,7 @@
 //! programs as labelers and as rewards, and ROUGE as a reward.
 
 mod judge;
+#[cfg(unix)]
 mod programs;
 mod stand_in_judge;
 mod suite;

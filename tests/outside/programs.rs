@@ -185,7 +185,8 @@ fn a_reward_that_is_no_number_is_said() {
     let place = scorer(SCORER);
     for (set, words) in [
         ("reward.command.run=[\"no-such-program\"]", "there is no program"),
-        ("reward.path=score.py", "no model is read where reward.source"),
+        // Another place of a reward replaces the word, and then its program is one too many.
+        ("reward.path=score.py", "belongs to a program that scores"),
         ("collect.schedule=direct", "nothing is collected"),
         ("reward.source=rouge", "belongs to a program that scores"),
     ] {
