@@ -307,7 +307,7 @@ mod tests {
     fn what_else_a_program_does_is_said() {
         for (script, words) in [
             ("exit 3", &["ended with exit status: 3", "after 0 of 3"][..]),
-            ("echo 1; echo broken >&2; exit 1", &["after 1 of 3", "it says:\nbroken"]),
+            ("read q; echo 1; echo broken >&2; exit 1", &["after 1 of 3", "it says:\nbroken"]),
             ("cat; exit 4", &["exit status: 4", "after it had answered all"]),
             ("head -n 2", &["ended after 2 of 3"]),
             ("cat; echo 4", &["more lines", "\"4\""]),
