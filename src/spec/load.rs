@@ -3,7 +3,8 @@
 //! is checked as it is written, since the command line was not meant for it.
 
 use super::blame::place;
-use super::check::{Finding, learner::keys_of_another, rules};
+use super::check::learner::{foreign, keys_of_another};
+use super::check::{Finding, rules};
 use super::layers::{drop_from_runs, stack};
 use super::paths::{of_profile, settle, tidy};
 use super::remarks::remarks;
@@ -350,8 +351,12 @@ fn origins(spec: &Spec, tree: &Node) -> BTreeMap<String, Origin> {
     let value = serde_json::to_value(spec).unwrap_or_default();
     let resolved = Node::from_json(&value, &Origin::Default);
     let leaves = resolved.leaves();
-    let origin =
-        |path: &str| tree.get(&path.split('.').collect::<Vec<_>>()).map_or(Origin::Default, |node| node.origin.clone());
+    // What another algorithm reads is as by default, whatever was written.
+    let settled: Vec<&str> = foreign(spec.policy.algorithm).into_iter().map(|(key, _)| key).collect();
+    let origin = |path: &str| match settled.contains(&path) {
+        true => Origin::Default,
+        false => tree.get(&path.split('.').collect::<Vec<_>>()).map_or(Origin::Default, |node| node.origin.clone()),
+    };
     leaves
         .into_iter()
         .filter(|(path, _)| !path.starts_with("runs."))
