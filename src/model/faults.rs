@@ -109,20 +109,20 @@ pub(super) fn unwatch() -> Vec<Device> {
 /// nothing.
 pub fn confirm() -> Result<(), ModelError> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut waiting = Ok(());
+    let mut waited = None;
     for device in open {
-        let waited = catch_unwind(AssertUnwindSafe(|| device.sync()));
-        let failed = |why: String| Err(error(&excerpt(&why)));
-        waiting = waiting.and(match waited {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => failed(why.to_string()),
-            Err(_) => failed("its thread has ended".into()),
-        });
+        let failed = match catch_unwind(AssertUnwindSafe(|| device.sync())) {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(excerpt(&why.to_string())),
+            Err(_) => Some("its thread has ended".into()),
+        };
+        waited = waited.or(failed);
     }
-    // After the wait: work that is still to be done can still fail.
-    match heard() {
+    // After the wait: work that is still to be done can still fail. All else follows from the loss of a device.
+    let heard = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match waited.clone().filter(|said| is_lost(said)).or(heard).or(waited) {
         Some(said) => Err(error(&said)),
-        None => waiting,
+        None => Ok(()),
     }
 }
 
@@ -133,9 +133,9 @@ pub(super) fn give_back_memory() {
     }
 }
 
-/// The first failure since last asked.
-fn heard() -> Option<String> {
-    FIRST.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn is_lost(said: &str) -> bool {
+    let lower = said.to_lowercase();
+    lower.contains("poisoned") || lower.contains("lost")
 }
 
 /// What a read that failed says; `read`: the library's own words.
@@ -157,7 +157,7 @@ fn error(said: &str) -> ModelError {
             gigabytes / 2.0
         ));
     }
-    if lower.contains("poisoned") || lower.contains("lost") {
+    if is_lost(said) {
         return ModelError::Device(format!(
             "it was lost while it worked ({said}): reset by its driver or taken away. Nothing of the unfinished step was written, and the same command continues from the last checkpoint"
         ));

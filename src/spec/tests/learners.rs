@@ -61,7 +61,7 @@ fn keys_of_one_algorithm_are_refused_beside_another() {
             "evaluate.best_of = [1, 100000]".into(),
             "evaluate.best_of: 1024 queries of 100000 samples are more than 10000000",
         ),
-        ("evaluate.best_of = [0, 4]".into(), "evaluate.best_of[0]"),
+        ("evaluate.best_of = [0, 4]".into(), "evaluate.best_of.0: must be at least 1, found 0"),
         ("policy.algorithm = \"grpo\"".into(), "policy.algorithm: expected one of"),
     ];
     for (body, expected) in broken {

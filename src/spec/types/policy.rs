@@ -6,7 +6,7 @@ use crate::rlhf::kl::KlSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What learns.
+/// What learns; PPO where a spec says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlgorithmKind {
