@@ -187,6 +187,7 @@ fn at_once(key: &str) -> Vec<Value> {
         with(json!({ "collect": { "schedule": "direct" } })),
         with(json!({ "collect": { "schedule": "offline" }, "model": { "dimensions": test } })),
         with(json!({ "policy": { "algorithm": "rloo" } })),
+        with(json!({ "policy": { "blocks": 8 } })),
         with(json!({ "policy": { "algorithm": "dpo", "dpo": {}, "entropy": null } })),
         with(json!({ "labeler": { "kind": "simulated", "simulated": { "weight_score": 1.0 } } })),
         with(json!({ "labeler": { "kind": "simulated" }, "collect": { "schedule": "none" } })),
