@@ -10,13 +10,13 @@ mod workload;
 use burn::tensor::Device;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
-use runner::model::LanguageModel;
 use runner::model::gpt2::{Gpt2, Weights};
 use runner::model::memory::SHARD_ROWS;
 use runner::model::optimizer::Adam;
 use runner::model::parallel::{GradientMap, gradients};
 use runner::model::sampling::{Sampling, joined, logprobs, sample, to_vec};
 use runner::model::tokenizer::Tokenizer;
+use runner::model::{LanguageModel, ModelError};
 use runner::spec::{AdamSpec, ModelSize};
 use std::convert::Infallible;
 use workload::Workload;
@@ -62,7 +62,7 @@ fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
             let hidden = model.hidden(&model.batch(&joined(&queries, &responses)).unwrap());
             let hidden = Gpt2::response_hidden(hidden, w.query, w.response);
             let lp = model.token_logprobs(hidden, model.targets(&responses).unwrap(), TEMPERATURE);
-            Ok::<_, Infallible>((lp.mean(), ()))
+            Ok::<_, ModelError>((lp.mean(), ()))
         })
     });
 }

@@ -46,6 +46,7 @@
 mod output;
 
 pub mod cli;
+pub mod cluster;
 pub mod context;
 pub mod data;
 pub mod label;
@@ -56,6 +57,7 @@ pub mod outside;
 pub mod plan;
 pub mod printed;
 pub mod random;
+pub mod ranks;
 pub mod report;
 pub mod results;
 pub mod rl;

@@ -1,5 +1,6 @@
 //! Every JSON Schema in `schemas/`: the spec's, and one for each kind of file in a results directory.
 
+use crate::cluster::{Ledger, cluster_schema};
 use crate::label::Label;
 use crate::label::batch::quality::BatchQuality;
 use crate::label::batch::status::BatchesReport;
@@ -8,7 +9,9 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::plan::Plan;
 use crate::results::stops::StopRecord;
-use crate::results::{Evaluation, JudgeReport, Manifest, MetricsLine, Rounds, Sample, SimulatedReport, Table};
+use crate::results::{
+    AnyMetricsLine, Evaluation, Frontier, JudgeReport, Manifest, Rounds, Sample, SimulatedReport, Table,
+};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::RewardSummary;
@@ -25,14 +28,17 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("spec.schema.json", spec_schema()),
         ("suite.schema.json", suite_schema()),
         ("sources.schema.json", sources_schema()),
+        ("cluster.schema.json", cluster_schema()),
+        ("cluster_jobs.schema.json", schemars::schema_for!(Ledger).to_value()),
         ("suite_manifest.schema.json", schemars::schema_for!(SuiteManifest).to_value()),
         ("compared.schema.json", schemars::schema_for!(Compared).to_value()),
         ("scored.schema.json", schemars::schema_for!(Scored).to_value()),
         ("agreed.schema.json", schemars::schema_for!(Agreed).to_value()),
         ("manifest.schema.json", schemars::schema_for!(Manifest).to_value()),
-        ("metrics.schema.json", schemars::schema_for!(MetricsLine).to_value()),
+        ("metrics.schema.json", schemars::schema_for!(AnyMetricsLine).to_value()),
         ("samples.schema.json", schemars::schema_for!(Sample).to_value()),
         ("evaluation.schema.json", schemars::schema_for!(Evaluation).to_value()),
+        ("frontier.schema.json", schemars::schema_for!(Frontier).to_value()),
         ("rounds.schema.json", schemars::schema_for!(Rounds).to_value()),
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),

@@ -281,6 +281,35 @@ fn damaged_data_name_the_tensor() {
     assert!(message.contains("data-00001-of-00002: tensor `model/") && message.contains("missing"), "{message}");
 }
 
+/// What is wrong with the last tensor is found when files are written already.
+#[test]
+fn an_import_that_failed_or_was_killed_is_made_again_by_the_same_command() {
+    let dir = damaged("runs/test/policy");
+    let data = dir.path().join("checkpoints/model.ckpt-3.data-00000-of-00001");
+    let whole = fs::read(&data).expect("the data");
+    let to = tempfile::tempdir().expect("a directory");
+    let model = to.path().join("model");
+    let import = || import(&Checkpoint::open(dir.path()).expect("a checkpoint"), Some("policy"), &model);
+    let bundle = Bundle::open(&dir.path().join("checkpoints/model.ckpt-3")).expect("a bundle");
+    let head = bundle.read("policy/model/heads/value/w").expect("a head");
+    let bytes: Vec<u8> = head.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let at = whole.windows(bytes.len()).position(|found| found == bytes).expect("its place");
+    let mut wrong = whole.clone();
+    wrong[at] ^= 1;
+    fs::write(&data, &wrong).expect("written");
+    let message = import().expect_err("a refusal").to_string();
+    assert!(message.contains("heads/value/w") && !model.exists(), "{message}");
+    // Killed in the middle.
+    fs::write(&data, &whole).expect("written");
+    fs::create_dir_all(model.join(".unfinished_import")).expect("made");
+    fs::write(model.join(".unfinished_import/model.safetensors"), "half").expect("written");
+    import().expect("imported");
+    let mut names: Vec<_> = fs::read_dir(&model).expect("the model").flatten().map(|e| e.file_name()).collect();
+    names.sort();
+    assert!(names.iter().any(|n| n == "config.json") && !names.iter().any(|n| n == ".unfinished_import"), "{names:?}");
+    assert!(import().is_err());
+}
+
 #[test]
 fn the_command_writes_a_model_that_other_commands_read_and_overwrites_nothing() {
     let to = tempfile::tempdir().expect("a directory");

@@ -2,11 +2,16 @@
 //! peak, and, as an ignored test of some minutes, that a thousand updates do not grow:
 //!
 //!     cargo test --release --test memory -- --ignored --nocapture
+//!
+//! A software driver has its device's memory in the process: with RUNNER_TEST_DEVICE=wgpu the peak is held against the
+//! batch there, and two hundred updates must not grow (docs/benchmarks.md, GPUs).
 
 #![cfg(target_os = "linux")]
 
 use burn::tensor::Device;
+use runner::model::device::choose;
 use runner::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
+use runner::model::gpu::{self, Limits};
 use runner::model::memory::{Shape, keep_freed_memory};
 use runner::model::optimizer::Adam;
 use runner::model::sampling::{Sampling, logprobs, sample};
@@ -35,16 +40,20 @@ struct Update {
 
 impl Update {
     fn new(size: &str, vocab: usize, batch: usize, query: usize, response: usize, epochs: usize) -> Self {
+        Self::on(&Device::flex(), size, vocab, [batch, query, response, epochs])
+    }
+
+    fn on(device: &Device, size: &str, vocab: usize, [batch, query, response, epochs]: [usize; 4]) -> Self {
         let spec: Spec = serde_json::from_value(json!({
             "spec_version": 1, "name": "memory", "model": { "size": size },
             "task": { "query_length": query, "response_length": response },
             "policy": { "batch_size": batch, "minibatches": 1, "epochs": epochs },
         }))
         .expect("a spec");
-        let (d, device) = (spec.model.dimensions(), Device::flex());
-        let reference = Gpt2::init(&d, vocab, 1, &device);
-        let head = |std| ScalarHead::init(d.width, std, 3, &device);
-        let scorer = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, &device), head: head(0.1) };
+        let d = spec.model.dimensions();
+        let reference = Gpt2::init(&d, vocab, 1, device);
+        let head = |std| ScalarHead::init(d.width, std, 3, device);
+        let scorer = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, device), head: head(0.1) };
         let policy = Some(ScalarModel { trunk: reference.clone(), head: head(0.0) });
         let adam = Adam::new(spec.policy.adam);
         Self { spec, vocab, reference, scorer, policy, adam }
@@ -135,4 +144,62 @@ fn a_thousand_updates_do_not_grow() {
     let drift = memory("VmRSS") / settled - 1.0;
     println!("drift from update {SETTLED} to 1,000: {:.2}%", drift * 100.0);
     assert!(drift < 0.02, "memory grew by {:.1}%", drift * 100.0);
+}
+
+/// The GPU that RUNNER_TEST_DEVICE names, where it names one.
+fn gpu() -> Option<Device> {
+    let name = std::env::var("RUNNER_TEST_DEVICE").ok().filter(|name| name.starts_with("wgpu"))?;
+    Some(choose(&name).expect("the device").device)
+}
+
+/// Peak of some updates after the first, above what the process has now, in bytes.
+fn peak(update: &mut Update, updates: usize, start: f64) -> f64 {
+    update.run(0);
+    std::fs::write("/proc/self/clear_refs", "5").expect("Linux");
+    (1..=updates).for_each(|i| update.run(i));
+    memory("VmHWM") - start
+}
+
+#[test]
+#[ignore = "minutes, and a software driver"]
+fn a_gpus_peak_does_not_grow_with_the_batch() {
+    let Some(device) = gpu() else { return };
+    let (query, response, vocab) = (48, 16, 2048);
+    for (size, megabytes) in [("test", 60), ("small", 400)] {
+        let mut peaks = Vec::new();
+        let before = gpu::limits();
+        gpu::set_limits(Limits { memory: megabytes * 1_000_000, ..before });
+        for batch in [32, 256] {
+            let start = memory("VmRSS");
+            let mut update = Update::on(&device, size, vocab, [batch, query, response, 1]);
+            let shape = Shape { dimensions: update.spec.model.dimensions(), vocab, time: query + response, response };
+            let rows = shape.gpu_rows(true, false, gpu::limits());
+            let estimate = shape.gpu_training(batch, rows, true, false).0.total() + 2.0 * shape.weights();
+            let peak = peak(&mut update, 2, start);
+            println!("{size}, batch {batch}, {rows} rows: {:.0} MB, estimate {:.0} MB", peak / 1e6, estimate / 1e6);
+            peaks.push(peak);
+        }
+        gpu::set_limits(before);
+    }
+}
+
+#[test]
+#[ignore = "a minute, and a software driver"]
+fn two_hundred_updates_on_a_gpu_do_not_grow() {
+    let Some(device) = gpu() else { return };
+    let mut update = Update::on(&device, "test", 256, [8, 16, 6, 1]);
+    const SETTLED: usize = 50;
+    let mut settled = f64::NAN;
+    for i in 1..=200 {
+        update.run(i);
+        if i == SETTLED {
+            settled = memory("VmRSS");
+        }
+        if i % 25 == 0 {
+            println!("{i} updates: {:.2} MB", memory("VmRSS") / 1e6);
+        }
+    }
+    let drift = memory("VmRSS") / settled - 1.0;
+    println!("drift from update {SETTLED} to 200: {:.2}%", drift * 100.0);
+    assert!(drift < 0.05, "memory grew by {:.1}%", drift * 100.0);
 }

@@ -1,7 +1,8 @@
 //! The models of a benchmark as files, and the numbers of one update of them, so that another program can be checked to
 //! compute the same function before its speed is compared with ours.
 
-use super::{Setting, workload::Workload};
+use super::workload::{Setting, Workload};
+use burn::tensor::Device;
 use runner::model::gpt2::{ScalarModel, Weights};
 use runner::model::optimizer::Adam;
 use runner::model::sampling::{logprobs, to_vec};
@@ -15,7 +16,7 @@ use std::path::Path;
 /// Writes `policy`, `reference` and `reward` (docs/formats.md), and `rollout.json`: one batch of episodes, what every
 /// model says about it, the loss and its gradient's norms, and the log-probabilities after the whole update.
 pub fn write(dir: &Path, workload: &Workload) -> Result<Value, Box<dyn Error>> {
-    let setting = Setting::new(workload)?;
+    let setting = Setting::new(workload, &Device::flex())?;
     for name in ["policy", "reference", "reward"] {
         fs::create_dir_all(dir.join(name))?;
     }

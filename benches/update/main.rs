@@ -15,16 +15,10 @@ mod workload;
 use burn::tensor::{Device, Tensor};
 use clap::Parser;
 use measure::{Phases, cpu_seconds, peak_memory, reset_peak_memory};
-use runner::context::StageError;
-use runner::model::gpt2::{Gpt2, ScalarModel};
 use runner::model::memory::keep_freed_memory;
 use runner::model::optimizer::Adam;
-use runner::rl::rollout::Inputs;
-use runner::rl::{Ppo, Rollout, Settings, optimise, roll_out};
-use runner::rlhf::advantages::token_rewards;
-use runner::spec::{ModelSize, Spec};
-use runner::task::scoring::Scorer;
-use runner::task::{Query, Task};
+use runner::rl::{Ppo, Settings, optimise};
+use runner::spec::ModelSize;
 use serde::Deserialize;
 use serde::de::value::{Error as NameError, StrDeserializer};
 use serde_json::{Map, Value, json};
@@ -32,7 +26,7 @@ use std::error::Error;
 use std::path::PathBuf;
 use std::time::Instant;
 use tracing::trace_span;
-use workload::Workload;
+use workload::{Setting, Workload};
 
 #[derive(Debug, Parser)]
 struct Args {
@@ -84,51 +78,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// What the policy is trained with and on; each model has weights of its own.
-pub struct Setting {
-    pub spec: Spec,
-    pub policy: ScalarModel,
-    pub reference: Gpt2,
-    pub scorer: Scorer,
-    pub task: Task,
-    pub queries: Vec<Query>,
-}
-
-impl Setting {
-    pub fn new(workload: &Workload) -> Result<Self, Box<dyn Error>> {
-        let device = Device::flex();
-        Ok(Self {
-            spec: workload.spec()?,
-            policy: workload.scalar_model(1, &device),
-            reference: workload.language_model(2, &device),
-            scorer: workload.scorer(3, &device),
-            task: workload.task(),
-            queries: workload.queries(),
-        })
-    }
-
-    /// One batch of episodes of `policy`.
-    pub fn episodes(&self, policy: &ScalarModel, update: usize) -> Result<Rollout, StageError> {
-        let inputs = Inputs {
-            reference: &self.reference,
-            scorer: &self.scorer,
-            mock: None,
-            task: &self.task,
-            queries: &self.queries,
-            end_of_text: 0,
-        };
-        roll_out(&Settings::of(&self.spec), &inputs, policy, update)
-    }
-
-    /// Rewards of a batch at the initial KL coefficient.
-    pub fn rewards(&self, rollout: &Rollout) -> Vec<Vec<f32>> {
-        token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, self.spec.policy.kl.init)
-    }
-}
-
 fn time(args: &Args, workload: &Workload) -> Result<Value, Box<dyn Error>> {
     let phases = Phases::install()?;
-    let setting = Setting::new(workload)?;
+    let setting = Setting::new(workload, &Device::flex())?;
     let mut policy = setting.policy.clone();
     let mut adam = Adam::new(setting.spec.policy.adam);
     reset_peak_memory();

@@ -1,6 +1,11 @@
 //! What the benchmarks work on: models of three sizes with random weights, queries of the paper's two lengths, and a
 //! spec with its PPO constants. Everything follows from the sizes alone, so that a run can be repeated.
 
+mod setting;
+
+#[allow(unused_imports, reason = "each benchmark uses a part of it")]
+pub use setting::Setting;
+
 use burn::tensor::Device;
 use runner::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use runner::rlhf::reward::Normalization;

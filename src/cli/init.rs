@@ -47,7 +47,7 @@ fn run(dir: &Path, args: &InitArgs) -> Result<PathBuf, CommandFailure> {
     let text = match FileKind::of(&source) {
         FileKind::Spec => spec_text(name, parent, &source)?,
         FileKind::Suite => suite_text(name, &source)?,
-        FileKind::Paper | FileKind::Sources => {
+        FileKind::Paper | FileKind::Sources | FileKind::Cluster => {
             return Err(CommandFailure::Input(format!("{parent} is no spec and no suite; there is nothing to run")));
         }
     };

@@ -92,7 +92,7 @@ impl Listed {
                 description,
             });
         };
-        if kind == FileKind::Paper {
+        if matches!(kind, FileKind::Paper | FileKind::Cluster) {
             return None;
         }
         let text = |key: &str| spec.get(key).and_then(toml::Value::as_str).unwrap_or_default().to_string();

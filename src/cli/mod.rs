@@ -2,6 +2,8 @@
 //! output, everything else to standard error. Exit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for
 //! people, 4 stopped.
 
+pub mod bench;
+pub mod cluster;
 pub mod compare;
 pub mod doctor;
 pub mod explain;
@@ -98,6 +100,11 @@ enum Command {
         #[command(subcommand)]
         command: labels::LabelsCommand,
     },
+    /// A suite on a cluster: submit its tasks, see where they stand, cancel them
+    Cluster {
+        #[command(subcommand)]
+        command: cluster::ClusterCommand,
+    },
     /// Stop a run at its next step and say why: the andon cord
     #[command(
         after_help = "The run saves and exits with code 4. `runner stop DIR --undo` and the run's own command go on with it. A file named `stop` in the results directory does the same, as do the buttons of `runner labels serve --results DIR`. DIR/stops.jsonl keeps who stopped what, and why."
@@ -116,8 +123,9 @@ enum Command {
     Sources(sources::SourcesArgs),
     /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
     Ls,
-    /// Devices and backends found, with a numeric self-test of each
-    Doctor,
+    /// Devices and backends found, with a numeric self-test of each; with --bench, whole PPO updates timed on one; or what
+    /// a file system can do for several processes
+    Doctor(doctor::DoctorArgs),
     /// One numeric kernel on JSON: reads an object from standard input, prints one (`runner math OP < in.json`)
     #[command(after_help = math::help())]
     Math {
@@ -151,6 +159,7 @@ impl Command {
                 | Self::Import { .. }
                 | Self::Sources(_)
                 | Self::Report(_)
+                | Self::Cluster { .. }
         )
     }
 }
@@ -214,6 +223,7 @@ fn start_screen_log(level: &str) {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(format!("warn,runner={level}")));
     let layer = tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).with_target(false);
+    crate::model::faults::listen();
     let _ = layer.with_env_filter(filter).try_init();
 }
 
@@ -301,13 +311,17 @@ fn command() -> i32 {
             start_screen_log(level);
             labels::labels(&command)
         }
+        Command::Cluster { command } => {
+            start_screen_log(level);
+            cluster::cluster(&command, &cluster::Global { sources: cli.sources, threads: cli.threads })
+        }
         Command::Stop(args) => stop::stop(&args),
         Command::Init(args) => init::init(&args),
         Command::Fetch(args) => fetch::fetch(&args, level),
         Command::Import { command } => import::import(&command, level),
         Command::Sources(args) => sources::sources(&args),
         Command::Ls => ls::ls(),
-        Command::Doctor => doctor::doctor(),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Math { op } => math::math(&op),
         Command::Schema { check } => schema::schema(check),
         Command::Completions { shell } => {

@@ -76,7 +76,7 @@ fn planned(args: &PlanArgs) -> Result<i32, String> {
         FileKind::Suite => crate::suite::load(&args.spec, &crate::suite::load::SuiteOptions::of(&options))
             .map(|s| Planned::Suite(Box::new(s))),
         FileKind::Spec => load(&args.spec, &options).map(|s| Planned::Spec(Box::new(s))),
-        FileKind::Paper | FileKind::Sources => {
+        FileKind::Paper | FileKind::Sources | FileKind::Cluster => {
             return Err(format!("{} is no spec and no suite; there is nothing to run", args.spec.display()));
         }
     };

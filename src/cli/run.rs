@@ -3,16 +3,19 @@
 
 use super::{Overrides, chain, print_problems, print_remarks};
 use crate::context::{StageError, signal};
+use crate::model::faults;
 use crate::printed::for_terminal;
+use crate::ranks::{self, Elsewhere};
 use crate::report::compare::compare;
 use crate::report::formats::{Format, on_screen, wrapped};
 use crate::results::{Outcome, Table, file, read_json};
 use crate::run::log::LogFile;
 use crate::run::place::{default_out, results_name};
+use crate::run::task::{self, STAGES};
 use crate::run::{Ended, Place, RunSettings, Session, SuiteEnded, panics, signals};
-use crate::spec::{Loaded, Problem, load};
+use crate::spec::{Loaded, Problem, Spec, load, resolved_toml};
 use crate::suite::files::{MemberState, counted};
-use crate::suite::{self, FileKind, LoadedSuite};
+use crate::suite::{self, FileKind, LoadedMember, LoadedSuite};
 use clap::Args;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -41,6 +44,16 @@ pub struct RunArgs {
     /// Keep results of another spec aside (DIR.old-N) and start a new directory
     #[arg(long)]
     fresh: bool,
+    /// Of a suite, run one task alone: MEMBER-seed-N, or its place in the suite's order from 0 (such as
+    /// "$SLURM_ARRAY_TASK_ID"); --gather draws when all have run
+    #[arg(long, value_name = "TASK", conflicts_with_all = ["fresh", "gather"])]
+    member: Option<String>,
+    /// With --member: end after the first stage of this name
+    #[arg(long, value_name = "STAGE", requires = "member", value_parser = STAGES)]
+    until: Option<String>,
+    /// Of a suite, train nothing: read what its tasks have made and draw; asks readers where the table does
+    #[arg(long, conflicts_with = "fresh")]
+    gather: bool,
     #[arg(long)]
     no_progress: bool,
     /// Memory of the device, such as 80GB: a GPU's passes are cut to it (default: what the machine says; of a GPU, which
@@ -63,11 +76,13 @@ pub(super) fn start_logging(level: &str) {
         .without_time()
         .with_filter(screen);
     let file = fmt::layer().with_writer(|| LogFile).with_ansi(false).with_filter(filter("debug"));
+    // Before the subscriber, which takes the libraries' log for itself where nobody has it.
+    faults::listen();
     let _ = tracing_subscriber::registry().with(screen).with(file).try_init();
 }
 
 /// The seeds of `--seeds`: `1..5` (both ends) or `1,3,7`.
-fn parse_seeds(text: &str) -> Option<Vec<u64>> {
+pub(super) fn parse_seeds(text: &str) -> Option<Vec<u64>> {
     let seeds: Vec<u64> = match text.split_once("..") {
         Some((a, b)) => (a.trim().parse().ok()?..=b.trim_start_matches('=').trim().parse().ok()?).collect(),
         None => text.split(',').map(|s| s.trim().parse().ok()).collect::<Option<_>>()?,
@@ -83,6 +98,24 @@ enum Job {
         seed: Option<u64>,
     },
     Suite(Box<LoadedSuite>),
+}
+
+impl Job {
+    /// All that it depends on, to compare with other ranks'.
+    fn text(&self) -> String {
+        let one = |(name, spec): &(String, Spec)| format!("[{name}]\n{}", resolved_toml(spec));
+        let specs = |loaded: &Loaded| loaded.variants.iter().map(one).collect::<String>();
+        match self {
+            Self::Spec { loaded, seed } => format!("{seed:?}\n{}", specs(loaded)),
+            Self::Suite(suite) => suite.members.iter().map(|member| specs(&member.loaded)).collect(),
+        }
+    }
+}
+
+/// The part of a suite that is wanted.
+enum Part<'a> {
+    Task(&'a LoadedSuite, &'a LoadedMember),
+    Gather(&'a LoadedSuite),
 }
 
 impl RunArgs {
@@ -159,9 +192,37 @@ impl RunArgs {
     }
 }
 
-/// Runs all specs; returns the exit code of the worst end: see [`Outcome::worse`].
+impl RunArgs {
+    /// `--member` and `--gather`. None: all of it is wanted.
+    fn part<'a>(&self, jobs: &'a [Job]) -> Result<Option<Part<'a>>, String> {
+        let option = match (&self.member, self.gather) {
+            (None, false) => return Ok(None),
+            (Some(_), _) => "--member",
+            (None, true) => "--gather",
+        };
+        let [Job::Suite(loaded)] = jobs else {
+            return Err(format!("{option} takes one suite (`runner ls` lists them)"));
+        };
+        let Some(word) = &self.member else { return Ok(Some(Part::Gather(loaded))) };
+        let member = task::task(loaded, word)?;
+        self.until.as_ref().map_or(Ok(()), |until| task::check_until(member, until))?;
+        Ok(Some(Part::Task(loaded, member)))
+    }
+}
+
+/// Runs all specs, with the other processes that a launcher may have started for the same; returns the exit code of the
+/// worst end: see [`Outcome::worse`].
 pub fn run(args: &RunArgs, level: &str) -> i32 {
-    start_logging(level);
+    if let Err(message) = ranks::start() {
+        eprintln!("error: {message}");
+        return Outcome::WrongInput.code();
+    }
+    ranks::finish(run_here(args, level))
+}
+
+/// The same on this rank. What all ranks would say, the first says.
+fn run_here(args: &RunArgs, level: &str) -> i32 {
+    start_logging(if ranks::is_first() { level } else { "error" });
     let jobs = match args.seeds().map(|seeds| args.jobs(&seeds)) {
         Ok(Ok(jobs)) => jobs,
         Ok(Err(problems)) => {
@@ -173,6 +234,16 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             return Outcome::WrongInput.code();
         }
     };
+    let part = match args.part(&jobs) {
+        Ok(part) => part,
+        Err(message) => {
+            eprintln!("error: {message}");
+            return Outcome::WrongInput.code();
+        }
+    };
+    if let Some(Part::Gather(loaded)) = part.as_ref().filter(|part| !part.needs_device()) {
+        return gathered(args, loaded, None).code();
+    }
     let settings = args.settings();
     // Before the device's test, which takes its time on a GPU.
     if let Err(e) = signals::listen(Arc::clone(&settings.interrupted)) {
@@ -186,11 +257,43 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             return StageError::from(e).outcome().code();
         }
     };
+    let asked: String = jobs.iter().map(Job::text).collect();
+    if let Err(Elsewhere { rank, code, message, .. }) = session.check_ranks(&asked) {
+        if ranks::is_first() {
+            eprintln!("error: rank {rank}: {message}");
+        }
+        return code;
+    }
     if session.is_interrupted() {
         eprintln!("error: stopped by {} before the first stage", signal::name());
         return Outcome::Stopped.code();
     }
-    all(args, &session, &jobs).code()
+    match part {
+        None => all(args, &session, &jobs).code(),
+        Some(Part::Gather(loaded)) => gathered(args, loaded, Some(&session)).code(),
+        Some(Part::Task(loaded, member)) => {
+            let out = place(args, &loaded.suite.name, None);
+            let ended = session.member(loaded, member, &out, args.until.as_deref());
+            print_ended(&ended, Some("scores"));
+            if ended.reached { Outcome::Done.code() } else { ended.outcome.code() }
+        }
+    }
+}
+
+impl Part<'_> {
+    /// Whether something is computed: a gathered suite only where readers are shown texts, or its models are looked at together.
+    fn needs_device(&self) -> bool {
+        match self {
+            Self::Task(..) => true,
+            Self::Gather(loaded) => loaded.suite.makes.has_work_after_members(),
+        }
+    }
+}
+
+fn gathered(args: &RunArgs, loaded: &LoadedSuite, session: Option<&Session>) -> Outcome {
+    let ended = task::gather(loaded, &place(args, &loaded.suite.name, None), session);
+    print_suite(&ended);
+    ended.ended.outcome
 }
 
 /// Every job, until somebody stops the line.
@@ -219,6 +322,9 @@ fn all(args: &RunArgs, session: &Session, jobs: &[Job]) -> Outcome {
             break;
         }
     }
+    if !ranks::is_first() {
+        return outcome;
+    }
     if jobs.len() > 1 {
         eprintln!("{}", counted(&ended));
     }
@@ -239,6 +345,9 @@ fn place(args: &RunArgs, name: &str, seed: Option<u64>) -> PathBuf {
 
 /// What came of a run: a table of it, the result in words, and where the page is; or why nothing was begun.
 fn print_ended(ended: &Ended, table: Option<&str>) {
+    if !ranks::is_first() {
+        return;
+    }
     if ended.refused {
         eprintln!("error: {}", for_terminal(ended.error.as_deref().unwrap_or_default()));
     }
@@ -253,6 +362,9 @@ fn print_ended(ended: &Ended, table: Option<&str>) {
 
 /// Members and questions that are not done, how many are, and the suite's first table with what it says.
 fn print_suite(SuiteEnded { ended, manifest, table }: &SuiteEnded) {
+    if !ranks::is_first() {
+        return;
+    }
     let Some(manifest) = manifest else { return print_ended(ended, None) };
     let because = |reason: &Option<String>| reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let said = |state: MemberState| !matches!(state, MemberState::Done | MemberState::LeftOut);

@@ -1,6 +1,7 @@
 //! `runner validate SPEC...`: everything that can be checked without running, all mistakes of all files at once.
 
 use super::print_remarks;
+use crate::cluster;
 use crate::printed::for_terminal;
 use crate::sources;
 use crate::spec::{Options, Problem, load};
@@ -36,7 +37,7 @@ fn report(specs: &[PathBuf], options: &Options, json: bool, out: &mut impl Write
 }
 
 fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
-    match FileKind::of(path) {
+    match kind_of(path) {
         FileKind::Spec => match load(path, options) {
             Ok(loaded) => {
                 print_remarks(&loaded.remarks);
@@ -47,6 +48,15 @@ fn problems_of(path: &Path, options: &Options) -> Vec<Problem> {
         FileKind::Suite => suite::load(path, &suite::load::SuiteOptions::of(options)).err().unwrap_or_default(),
         FileKind::Paper => paper::check(path),
         FileKind::Sources => sources::check_file(path),
+        FileKind::Cluster => cluster::check_file(path),
+    }
+}
+
+/// A cluster.toml is one by its name too, so that a missing version is what is said of it.
+fn kind_of(path: &Path) -> FileKind {
+    match FileKind::of(path) {
+        FileKind::Spec if cluster::config::is_named(path) => FileKind::Cluster,
+        kind => kind,
     }
 }
 

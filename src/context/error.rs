@@ -3,6 +3,7 @@
 use crate::data::source::DataError;
 use crate::label::LabelError;
 use crate::model::ModelError;
+use crate::ranks::{Elsewhere, Failure};
 use crate::results::stops::Halt;
 use crate::results::{Outcome, ResultsError};
 use crate::store::chunks::Broken;
@@ -29,6 +30,9 @@ pub enum StageError {
     Guard { name: &'static str, message: String },
     #[error("stopped by {by} after step {update}; {kept}")]
     Stopped { by: String, update: usize, kept: Kept },
+    /// Not an error: as far as `--until` wanted.
+    #[error("ready as far as `{0}`, as --until asked; the same command without it goes on")]
+    Reached(String),
     #[error(
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
@@ -72,6 +76,18 @@ impl std::fmt::Display for Kept {
     }
 }
 
+impl From<Elsewhere> for StageError {
+    fn from(e: Elsewhere) -> Self {
+        Self::Model(e.into())
+    }
+}
+
+impl Failure for StageError {
+    fn code(&self) -> i32 {
+        self.outcome().code()
+    }
+}
+
 impl From<Broken> for StageError {
     fn from(Broken { path, source }: Broken) -> Self {
         Self::Io { path, source }
@@ -88,10 +104,15 @@ impl StageError {
         match self {
             Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
             Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
+            Self::Model(ModelError::Elsewhere(e)) => Outcome::of_code(e.code),
             Self::Waiting { .. } | Self::Spent(_) => Outcome::Waiting,
-            Self::Guard { .. } | Self::Stopped { .. } => Outcome::Stopped,
+            Self::Guard { .. } | Self::Stopped { .. } | Self::Reached(_) => Outcome::Stopped,
             _ => Outcome::Failed,
         }
+    }
+    /// Whether all ranks of the run know of it already, as of one that another rank has ended with.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Model(ModelError::Elsewhere(e)) if e.settled)
     }
     /// Who halted the run, where somebody or something did.
     pub fn halt(&self) -> Option<Halt> {

@@ -8,12 +8,14 @@ pub use error::{Kept, StageError};
 
 use crate::data::read_report::ReadReport;
 use crate::model::device::ChosenDevice;
+use crate::model::faults;
 use crate::model::tensor_file::Tensors;
+use crate::ranks;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
-use crate::store::lock::Holder;
+use crate::store::lock::{self, Holder, Watch};
 use burn::tensor::Device;
 use progress::{Bar, Timeline, short};
 use serde::Serialize;
@@ -27,8 +29,11 @@ use std::time::{Duration, Instant};
 /// Where stages keep what they continue from, in their artifact's directory until it is done.
 pub const CHECKPOINTS: &str = "checkpoints";
 
-/// Between two looks at an artifact that another process makes.
+/// Between two looks at an artifact that another process makes: at first, and when it takes long.
 const LOOK: Duration = Duration::from_millis(250);
+const SELDOM: Duration = Duration::from_secs(5);
+/// How long a rank waits for what another one has finished.
+const UNSEEN: Duration = Duration::from_secs(60);
 /// What an artifact's stage read, where the artifact alone knows.
 const READ_REPORT: &str = "read_report.json";
 
@@ -63,6 +68,8 @@ pub struct Context {
     pub sources: Mutex<Vec<SourceRecord>>,
     /// What readers kept and dropped.
     pub reads: Mutex<Vec<ReadReport>>,
+    /// The stage, by its name in the manifest, with which the run is done for now.
+    pub until: Option<String>,
     /// What the run still has to do.
     pub timeline: Arc<Mutex<Timeline>>,
 }
@@ -91,6 +98,7 @@ impl Context {
             records: Mutex::default(),
             sources: Mutex::default(),
             reads: Mutex::default(),
+            until: None,
             timeline: Arc::default(),
         }
     }
@@ -119,8 +127,14 @@ impl Context {
         Bar::new(self, stage, first, total)
     }
 
-    /// Who pulled the cord, if anybody did.
-    pub fn stop_requested(&self) -> Option<String> {
+    /// Who pulled the cord, if anybody did: of several ranks, whichever was told, so that all stop after the same step.
+    pub fn stop_requested(&self) -> Result<Option<String>, StageError> {
+        let here = if ranks::is_first() || self.interrupted.load(Ordering::SeqCst) { self.stop_here() } else { None };
+        Ok(ranks::any(here)?)
+    }
+
+    /// The same as this process sees it, without the others: for whoever waits for answers from outside.
+    pub fn stop_here(&self) -> Option<String> {
         if self.interrupted.load(Ordering::SeqCst) {
             return Some(signal::name().into());
         }
@@ -130,9 +144,20 @@ impl Context {
         Some(format!("{}{why} ({}; remove it to continue)", request.by, file.display()))
     }
 
+    /// Ends what waits for answers from outside, where this process was told to stop; everything is kept.
+    pub fn check_stop_here(&self, step: usize) -> Result<(), StageError> {
+        match self.stop_here() {
+            Some(by) => Err(StageError::Stopped { by, update: step, kept: Kept::Everything }),
+            None => Ok(()),
+        }
+    }
+
     /// Stops a stage between two steps that has kept everything up to them.
     pub fn check_stop(&self, step: usize, kept: Kept) -> Result<(), StageError> {
-        match self.stop_requested() {
+        if let Some(why) = lock::lost() {
+            return Err(StageError::Io { path: self.out.clone(), source: std::io::Error::other(why) });
+        }
+        match self.stop_requested()? {
             Some(by) => Err(StageError::Stopped { by, update: step, kept }),
             None => Ok(()),
         }
@@ -141,7 +166,15 @@ impl Context {
     /// Chunks of a stage's part that are kept as they come, until the stage is done. A stop comes between two of them.
     pub fn chunks(&self, work: &Path, name: &str) -> Result<Saved<'_>, StageError> {
         let dir = work.join(CHECKPOINTS);
-        let chunks = Chunks::open(&dir, name).map_err(StageError::io(&dir))?;
+        let mut opened = None;
+        let kept = ranks::from_first(|| {
+            let chunks = Chunks::open(&dir, name).map_err(StageError::io(&dir))?;
+            // Others are told; one rank alone needs no copy.
+            let texts = if ranks::size() > 1 { chunks.texts() } else { Vec::new() };
+            opened = Some(chunks);
+            Ok::<_, StageError>(texts)
+        })?;
+        let chunks = opened.unwrap_or_else(|| Chunks::beside_first(&dir, name, kept));
         if chunks.kept() > 0 {
             tracing::info!("{name}: continuing after {} chunks", chunks.kept());
         }
@@ -187,18 +220,47 @@ impl Context {
 
     /// The artifact of `key`: from the cache, or made by `make` in a work directory and sealed. While another process
     /// makes it, it is waited for; where that process dies, this one goes on with what it left.
+    ///
+    /// # Errors
+    /// Those of `make` and of the file system; [`StageError::Reached`] after the stage that the run is to end with.
     pub fn artifact(
         &self,
         run: Option<&str>,
         key: &Key,
         make: impl FnOnce(&Work) -> Result<(), StageError>,
     ) -> Result<PathBuf, StageError> {
-        if let Some(found) = self.cached(run, key)? {
-            return Ok(found);
+        let made = self.found_or_made(run, key, make)?;
+        match &self.until {
+            Some(until) if until == key.stage => Err(StageError::Reached(until.clone())),
+            _ => Ok(made),
         }
+    }
+
+    fn found_or_made(
+        &self,
+        run: Option<&str>,
+        key: &Key,
+        make: impl FnOnce(&Work) -> Result<(), StageError>,
+    ) -> Result<PathBuf, StageError> {
         let path = self.cache.path(key);
-        let (begun, waited) = self.begin(key)?;
-        let work = match begun {
+        let (mut begun, mut waited) = (None, None);
+        // The first rank finds it, or takes its lock; the others are told which of the two.
+        let there = ranks::from_first(|| {
+            if self.cached(run, key)?.is_some() {
+                return Ok::<_, StageError>(Some(false));
+            }
+            let (found, by) = self.begin(key)?;
+            let there = found.is_err();
+            (begun, waited) = (Some(found), by);
+            Ok(there.then_some(true))
+        })?;
+        if there == Some(false) {
+            return self.seen(&path);
+        }
+        if there.is_some() && !ranks::is_first() {
+            return self.seen(&path);
+        }
+        let work = match begun.unwrap_or_else(|| Ok(self.cache.beside_first(key))) {
             Ok(work) => work,
             Err(made) => {
                 tracing::info!("{}: reused {key}, which another process has made", key.stage);
@@ -213,13 +275,12 @@ impl Context {
         self.say(&name, None);
         tracing::debug!("{name}: started");
         make(&work)?;
-        // What is done needs none; they are larger than the rest.
-        let checkpoints = work.dir.join(CHECKPOINTS);
-        if checkpoints.exists() {
-            fs::remove_dir_all(&checkpoints).map_err(StageError::io(&checkpoints))?;
-        }
+        // Numbers of a device that did not do all of its work are none.
+        faults::confirm()?;
         let seconds = started.elapsed().as_secs_f64();
-        let made = self.cache.finish(key, work, seconds, opens).map_err(StageError::io(&path))?;
+        // The others come here when they have computed all that goes into it.
+        ranks::by_first(|| self.seal(key, work, seconds))?;
+        let made = self.seen(&path)?;
         self.on_timeline(|timeline| timeline.done(&key.to_string(), Some(seconds)));
         let left = self.left(0.0).map_or_else(String::new, |left| format!("; about {} left", short(left)));
         tracing::info!("{name}: done in {}{left}", short(seconds));
@@ -227,12 +288,41 @@ impl Context {
         Ok(made)
     }
 
+    /// Ends the work on an artifact.
+    fn seal(&self, key: &Key, work: Work, seconds: f64) -> Result<(), StageError> {
+        // What is done needs none; they are larger than the rest.
+        let checkpoints = work.dir.join(CHECKPOINTS);
+        if checkpoints.exists() {
+            fs::remove_dir_all(&checkpoints).map_err(StageError::io(&checkpoints))?;
+        }
+        self.cache.finish(key, work, seconds, opens).map_err(StageError::io(self.cache.path(key)))?;
+        Ok(())
+    }
+
+    /// What the first rank has sealed, as soon as this one sees it: on a file system of several hosts that may take
+    /// seconds.
+    fn seen(&self, path: &Path) -> Result<PathBuf, StageError> {
+        let began = Instant::now();
+        while !path.is_dir() && !ranks::is_first() {
+            if began.elapsed() > UNSEEN {
+                return Err(StageError::Input(format!(
+                    "{} was finished by rank 0, and rank {} does not see it: all ranks need one cache, on a file system \
+                     that all hosts share (RUNNER_CACHE)",
+                    path.display(),
+                    ranks::rank()
+                )));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(path.to_path_buf())
+    }
+
     /// A directory to work in, or the artifact that another process has made meanwhile; and for whom this one waited.
     fn begin(&self, key: &Key) -> Result<(Result<Work, PathBuf>, Option<Waited>), StageError> {
         let began = Instant::now();
-        let (mut looks, mut named) = (0, None);
+        let (mut looks, mut named, mut watch) = (0u32, None::<Holder>, Watch::default());
         loop {
-            let begun = self.cache.begin(key).map_err(StageError::io(self.cache.path(key)))?;
+            let begun = self.cache.begin(key, &mut watch).map_err(StageError::io(self.cache.path(key)))?;
             let by = named.as_ref().map_or_else(|| "another process".into(), Holder::to_string);
             let waited = (looks > 0).then(|| Waited { by, seconds: began.elapsed().as_secs_f64() });
             match begun {
@@ -243,8 +333,9 @@ impl Context {
                     }
                     return Ok((Ok(work), waited));
                 }
-                Begun::Busy(Some(holder)) if named.as_ref() != Some(&holder) => {
+                Begun::Busy(Some(holder)) if !named.as_ref().is_some_and(|known| known.is(&holder)) => {
                     tracing::info!("waiting for {holder}, which makes {key}");
+                    self.say(&format!("{} (waiting for {holder})", key.stage), None);
                     named = Some(holder);
                 }
                 // The lock comes a moment before its holder's name.
@@ -253,7 +344,13 @@ impl Context {
             }
             looks += 1;
             self.check_stop(0, Kept::Everything)?;
-            std::thread::sleep(LOOK);
+            // Somebody is heard at once; the file system is asked less and less.
+            let pause = LOOK.saturating_mul(looks).min(SELDOM);
+            let until = Instant::now() + pause;
+            while Instant::now() < until {
+                self.check_stop(0, Kept::Everything)?;
+                std::thread::sleep(LOOK);
+            }
         }
     }
 }
@@ -272,6 +369,12 @@ impl Saved<'_> {
         make: impl FnOnce() -> Result<T, StageError>,
     ) -> Result<T, StageError> {
         let context = self.context;
+        // What is kept is not made again.
+        let make = || {
+            let made = make()?;
+            faults::confirm()?;
+            Ok(made)
+        };
         match &mut self.chunks {
             Some(chunks) => chunks.next(|i| {
                 context.check_stop(i, Kept::Everything)?;

@@ -13,11 +13,13 @@ use crate::label::human::{HumanReport, Used, labels};
 use crate::label::{Judgement, Label, LabelError};
 use crate::labeler::rounds::{Round, is_validation};
 use crate::outside::Judge;
+use crate::spec::keyed::is_what_silence_meant;
 use crate::spec::{CollectSchedule, CollectSpec, GuardsSpec, HumanSpec, LabelerKind, PolicySpec, Spec, resolved_toml};
 use crate::store::atomic::hash_file;
 use crate::store::cache::Key;
 use crate::store::input::read_to_string;
 use crate::task::instructions::built_in;
+use serde_json::Value;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -81,9 +83,18 @@ fn prefix(spec: &Spec, round: &Round, part: &Part) -> String {
     // matters.
     let checkpoint_every = PolicySpec::default().checkpoint_every;
     let policy = PolicySpec { checkpoint_every, ..of.policy };
-    let later = (round.number > 1).then(|| (&of.reward, policy, GuardsSpec::default()));
+    let later = (round.number > 1).then(|| (&of.reward, without_silence(&policy), GuardsSpec::default()));
     let text = serde_json::to_string(&(HUMAN, first, later)).unwrap_or_default();
     format!("{}-{}", &blake3::hash(text.as_bytes()).to_hex()[..8], part.id)
+}
+
+/// A policy's keys without those that batches were asked before, where they say what was done then.
+fn without_silence(policy: &PolicySpec) -> Value {
+    let mut value = serde_json::to_value(policy).unwrap_or_default();
+    if let Some(keys) = value.as_object_mut() {
+        keys.retain(|key, value| !is_what_silence_meant(&format!("policy.{key}"), &value.to_string()));
+    }
+    value
 }
 
 /// `labeler.batches`, which a spec with human labelers has.

@@ -32,22 +32,18 @@ impl Round {
     }
 }
 
-/// PPO updates of a run.
+/// Updates of a run; of DPO its steps.
 pub fn updates(spec: &Spec) -> usize {
+    if spec.has_dpo() {
+        let d = spec.policy.dpo();
+        return (spec.collect.labels * d.epochs).div_ceil(d.batch_size.max(1));
+    }
     spec.policy.episodes / spec.policy.batch_size.max(1)
 }
 
 /// Whether labels are read or collected, and a reward model learns from them.
 pub fn learns_reward(spec: &Spec) -> bool {
-    if spec.reward.is_given() {
-        return false;
-    }
-    match spec.collect.schedule {
-        CollectSchedule::Direct => false,
-        CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => true,
-        // Without a mock labeler, r is the only judge there is.
-        CollectSchedule::None => !spec.labeler.is().judges,
-    }
+    spec.learns_reward()
 }
 
 /// Whether there is a reward model of ρ's kind, learned or given.
@@ -55,11 +51,11 @@ pub fn has_reward_model(spec: &Spec) -> bool {
     (spec.reward.is_given() && spec.reward.outside().is_none()) || learns_reward(spec)
 }
 
-/// The rounds of a spec, in order; none in direct mode, or where r is given.
+/// The rounds of a spec, in order; none in direct mode, or where r is given. DPO's labels are one round.
 pub fn rounds(spec: &Spec) -> Vec<Round> {
     let (labels, updates) = (spec.collect.labels, updates(spec));
     match spec.collect.schedule {
-        _ if !learns_reward(spec) => Vec::new(),
+        _ if !spec.has_labels() => Vec::new(),
         CollectSchedule::Batched => batched(spec, updates),
         CollectSchedule::Online => online(spec, updates),
         _ => vec![Round { number: 1, new: labels, total: labels, from: 0, to: updates }],

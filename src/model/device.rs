@@ -1,15 +1,15 @@
 //! Choosing a device by name: `cpu` (burn's flex), `wgpu`, `wgpu:N`, `auto`.
 
-use super::ModelError;
 #[cfg(feature = "wgpu")]
 use super::gpu::{self, Limits};
+use super::{ModelError, faults};
+use crate::ranks;
 use burn::tensor::Device;
+use runner_kernels::processor::processor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::time::Duration;
 
-/// Devices of this process that work beside it.
-static OPEN: Mutex<Vec<Device>> = Mutex::new(Vec::new());
 /// How long the end of the program waits for one; a lost device never answers.
 const SETTLING: Duration = Duration::from_secs(60);
 
@@ -21,12 +21,18 @@ pub struct ChosenDevice {
     pub driver: Option<String>,
     /// Bytes of the largest buffer that a kernel can read; none on the CPU.
     pub largest_buffer: Option<u64>,
+    /// Whether its kernels can compute in float16; not on the CPU.
+    pub half: bool,
 }
 
 impl ChosenDevice {
-    /// Part of every artifact's key: results of different devices differ in rounding.
+    /// Part of every artifact's key: results of different devices differ in rounding. Equal cards of one machine, or of
+    /// several, are one kind; so are CPUs whose products add in the same order.
     pub fn kind(&self) -> String {
-        if is_cpu(&self.device) { "cpu".into() } else { self.name.clone() }
+        match is_cpu(&self.device) {
+            true => format!("cpu {}", processor()),
+            false => without_index(&self.name).to_string(),
+        }
     }
 
     /// An error if the device cannot hold a model's largest weight, the token embedding, in one buffer.
@@ -44,6 +50,11 @@ impl ChosenDevice {
     }
 }
 
+/// The name of a GPU without `wgpu:INDEX`, which changes when a card is added.
+pub fn without_index(name: &str) -> &str {
+    name.split_once(' ').map_or(name, |(_, name)| name)
+}
+
 /// A wgpu adapter that this build can use.
 #[derive(Debug, Clone)]
 pub struct Adapter {
@@ -55,11 +66,14 @@ pub struct Adapter {
     pub real_gpu: bool,
     /// Bytes of the largest buffer that a kernel can read.
     pub largest_buffer: u64,
+    /// Whether its kernels can compute in float16.
+    pub half: bool,
 }
 
 /// The CPU backend.
 pub fn cpu() -> ChosenDevice {
-    ChosenDevice { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None, largest_buffer: None }
+    let (device, name) = (Device::flex(), "cpu (burn flex)".into());
+    ChosenDevice { device, name, driver: None, largest_buffer: None, half: false }
 }
 
 /// Whether this is the CPU backend, with or without gradients.
@@ -87,6 +101,7 @@ pub fn adapters() -> Vec<Adapter> {
                 backend: format!("{:?}", info.backend),
                 // burn asks for all that the adapter has.
                 largest_buffer: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
+                half: a.features().contains(wgpu::Features::SHADER_F16),
             }
         })
         .collect()
@@ -114,7 +129,7 @@ fn block_on<F: Future>(future: F) -> F::Output {
 /// Waits until no device works any more, before the process ends: a driver that is unloaded under its own threads ends
 /// it with a segmentation fault, and not with its exit code.
 pub fn settle() {
-    for device in OPEN.lock().map(|mut open| std::mem::take(&mut *open)).unwrap_or_default() {
+    for device in faults::unwatch() {
         let (done, settled) = mpsc::channel();
         // What failed on the device has been said by whoever needed it.
         let wait = move || {
@@ -131,14 +146,11 @@ pub fn settle() {
 pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
     match name {
         "cpu" => Ok(cpu()),
-        "auto" => match adapters().iter().position(|a| a.real_gpu) {
+        "auto" => match own_gpu(&adapters(), ranks::local()) {
             Some(i) => open_wgpu(i),
             None => Ok(cpu()),
         },
-        "wgpu" => {
-            let found = adapters();
-            open_wgpu(found.iter().position(|a| a.real_gpu).unwrap_or(0))
-        }
+        "wgpu" => open_wgpu(own_gpu(&adapters(), ranks::local()).unwrap_or(0)),
         other => match other.strip_prefix("wgpu:").and_then(|n| n.parse().ok()) {
             Some(index) => open_wgpu(index),
             None => Err(ModelError::Input(format!(
@@ -146,6 +158,14 @@ pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
             ))),
         },
     }
+}
+
+/// The GPU among these that this process takes where none is named: the first, or of several processes of one machine
+/// (`local`: which one this is) each its own, as long as there are enough. Launchers that leave a process one GPU to
+/// see have chosen already.
+fn own_gpu(found: &[Adapter], local: Option<usize>) -> Option<usize> {
+    let real: Vec<usize> = (0..found.len()).filter(|i| found[*i].real_gpu).collect();
+    real.get(local.unwrap_or(0) % real.len().max(1)).copied()
 }
 
 #[cfg(feature = "wgpu")]
@@ -168,15 +188,14 @@ fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
         _ => DeviceKind::DefaultDevice,
     };
     let device = Device::wgpu(kind);
-    if let Ok(mut open) = OPEN.lock() {
-        open.push(device.clone());
-    }
+    faults::watch(&device);
     gpu::set_limits(Limits::known(None, Some(adapter.largest_buffer)));
     Ok(ChosenDevice {
         device,
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),
         driver: Some(adapter.driver.clone()),
         largest_buffer: Some(adapter.largest_buffer),
+        half: adapter.half,
     })
 }
 
@@ -196,6 +215,30 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_one_machine_take_a_gpu_each() {
+        let adapter = |real_gpu| Adapter {
+            name: "a".into(),
+            kind: "DiscreteGpu".into(),
+            driver: String::new(),
+            backend: "Vulkan".into(),
+            real_gpu,
+            largest_buffer: 0,
+            half: false,
+        };
+        let found = [adapter(true), adapter(false), adapter(true)];
+        assert_eq!([None, Some(0), Some(1), Some(2)].map(|local| own_gpu(&found, local)), [0, 0, 2, 0].map(Some));
+        assert_eq!(own_gpu(&found[1..2], Some(3)), None);
+    }
+
+    #[test]
+    fn equal_cards_are_one_kind_and_processors_that_add_differently_are_not() {
+        let card = |i: usize| ChosenDevice { name: format!("wgpu:{i} NVIDIA H100 (Vulkan)"), ..cpu() };
+        assert_eq!(without_index(&card(0).name), without_index(&card(7).name));
+        assert_eq!(without_index(&card(0).name), "NVIDIA H100 (Vulkan)");
+        assert!(cpu().kind().starts_with("cpu ") && cpu().kind().contains("blocks of"), "{}", cpu().kind());
+    }
 
     #[test]
     fn a_device_with_small_buffers_refuses_a_large_embedding() {

@@ -34,11 +34,13 @@ pub struct Limits {
     pub memory: u64,
     /// Bytes of the largest array that a kernel can read.
     pub largest_buffer: u64,
+    /// How often passes were halved since, because the device had no memory for them.
+    pub halvings: u32,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { memory: 24_000_000_000, largest_buffer: u64::MAX }
+        Self { memory: 24_000_000_000, largest_buffer: u64::MAX, halvings: 0 }
     }
 }
 
@@ -46,13 +48,15 @@ impl Limits {
     /// What is known of a device, and what stands for the rest.
     pub fn known(memory: Option<u64>, largest_buffer: Option<u64>) -> Self {
         let usual = Self::default();
-        Self { memory: memory.unwrap_or(usual.memory), largest_buffer: largest_buffer.unwrap_or(usual.largest_buffer) }
+        let largest_buffer = largest_buffer.unwrap_or(usual.largest_buffer);
+        Self { memory: memory.unwrap_or(usual.memory), largest_buffer, ..usual }
     }
 
     /// Rows that fit beside `models` bytes of weights, where each takes `row` bytes in all and `array` in one array.
     fn rows(&self, models: f64, row: f64, array: f64) -> usize {
         let free = (SHARE * self.memory as f64 - models) / row.max(1.0);
-        free.min(self.largest_buffer as f64 / array.max(1.0)).max(1.0) as usize
+        let fit = free.min(self.largest_buffer as f64 / array.max(1.0));
+        (fit / f64::from(self.halvings).exp2()).max(1.0) as usize
     }
 }
 
@@ -69,6 +73,11 @@ pub fn set_limits(limits: Limits) {
 /// What passes are cut to.
 pub fn limits() -> Limits {
     LIMITS.lock().ok().and_then(|now| *now).unwrap_or_default()
+}
+
+/// From here on passes have half as many rows.
+pub fn halve() {
+    set_limits(Limits { halvings: limits().halvings + 1, ..limits() });
 }
 
 /// Whether this process works on a GPU: then one thread gives it work, whose order is the program's.
@@ -179,6 +188,13 @@ mod tests {
         let rows = shape.gpu_rows(true, false, lavapipe);
         assert!(shape.gpu_training(512, rows, true, false).1 <= (128 << 20) as f64 && rows >= 8, "{rows}");
         assert!(shape.gpu_pass_rows(lavapipe) < shape.gpu_pass_rows(Limits::default()));
+    }
+
+    #[test]
+    fn what_was_halved_has_half_the_rows_and_one_at_least() {
+        let shape = shape(ModelSize::M124, 64, 24);
+        let rows = |halvings| shape.gpu_rows(true, false, Limits { halvings, ..Limits::default() });
+        assert!(rows(0) >= 8 && rows(1) == rows(0) / 2 && rows(30) == 1, "{} and {}", rows(0), rows(1));
     }
 
     #[test]

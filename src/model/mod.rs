@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod device;
+pub mod faults;
 pub mod flops;
 pub mod gpt2;
 pub mod gpt2_tokenizer;
@@ -27,6 +28,7 @@ pub mod weights;
 
 pub use language_model::LanguageModel;
 
+use crate::ranks::Elsewhere;
 use crate::store::input;
 use std::path::PathBuf;
 
@@ -41,10 +43,15 @@ pub enum ModelError {
     Tokenizer(String),
     #[error("device: {0}")]
     Device(String),
+    /// Of the device, for what it was given at once.
+    #[error("device: {0}")]
+    OutOfMemory(String),
     #[error("{0}")]
     Input(String),
     #[error("reading a tensor back from the device: {0}")]
     Read(String),
+    #[error(transparent)]
+    Elsewhere(#[from] Elsewhere),
 }
 
 impl ModelError {

@@ -4,7 +4,7 @@
 use super::endpoint::{Endpoint, Trouble};
 use super::kept::{self, Kept, Tokens, Writer, folder};
 use super::prompt::{Prompt, Said, said};
-use crate::context::{Context, Kept as KeptWork, StageError};
+use crate::context::{Context, StageError};
 use crate::label::LabelError;
 use crate::label::batch::read::Answers;
 use crate::label::batch::{Answer, Item};
@@ -81,9 +81,9 @@ impl Judge {
 
     /// Err: there is no key, nobody answers at the address, or the model is not there.
     pub fn check(&self, context: &Context) -> Result<(), StageError> {
-        let checked = Endpoint::open(&self.spec)?.check(&|| context.stop_requested().is_some());
+        let checked = Endpoint::open(&self.spec)?.check(&|| context.stop_here().is_some());
         if checked.is_err() {
-            context.check_stop(0, KeptWork::Everything)?;
+            context.check_stop_here(0)?;
         }
         checked
     }
@@ -245,7 +245,7 @@ impl Judge {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
-            if ending.is_none() && (failed.is_some() || context.stop_requested().is_some()) {
+            if ending.is_none() && (failed.is_some() || context.stop_here().is_some()) {
                 shared.stop.store(true, Ordering::SeqCst);
                 ending = Some(Instant::now());
             }
@@ -254,7 +254,7 @@ impl Judge {
             }
         }
         bar.finish();
-        context.check_stop(done, KeptWork::Everything)?;
+        context.check_stop_here(done)?;
         failed.map_or(Ok(()), |trouble: Trouble| Err(trouble.error(&url)))
     }
 }

@@ -186,6 +186,8 @@ fn at_once(key: &str) -> Vec<Value> {
     let mut all = vec![
         with(json!({ "collect": { "schedule": "direct" } })),
         with(json!({ "collect": { "schedule": "offline" }, "model": { "dimensions": test } })),
+        with(json!({ "policy": { "algorithm": "rloo" } })),
+        with(json!({ "policy": { "algorithm": "dpo", "dpo": {}, "entropy": null } })),
         with(json!({ "labeler": { "kind": "simulated", "simulated": { "weight_score": 1.0 } } })),
         with(json!({ "labeler": { "kind": "simulated" }, "collect": { "schedule": "none" } })),
         with(json!({ "model": { "weights": { "pretrain": { "summaries": true } } } })),
@@ -307,6 +309,10 @@ mod tests {
     fn what_matters_is_made_again_from_its_stage_on() {
         for (key, wanted) in [
             ("policy.kl.target", &["policy", "evaluate"][..]),
+            ("policy.algorithm", &["reward", "policy", "evaluate"]),
+            ("policy.samples_per_query", &["policy", "evaluate"]),
+            ("policy.dpo.beta", &["policy", "evaluate"]),
+            ("evaluate.best_of", &["evaluate"]),
             ("policy.entropy.gain", &["policy", "evaluate"]),
             ("reward.lr", &["reward", "policy", "evaluate"]),
             ("reward.target_std", &["reward", "policy", "evaluate"]),

@@ -2,7 +2,7 @@
 //! `$XDG_CACHE_HOME/runner/throughput.json`, else `~/.cache/runner/throughput.json`.
 
 use super::work::Operations;
-use crate::model::device::{ChosenDevice, is_cpu};
+use crate::model::device::{ChosenDevice, is_cpu, without_index};
 use crate::model::throughput::Rates;
 use crate::store::atomic::write_atomic;
 use crate::store::user;
@@ -51,9 +51,7 @@ pub fn name_of(chosen: &ChosenDevice) -> String {
     if is_cpu(&chosen.device) {
         return format!("cpu, {}, {} threads", processor(), rayon::current_num_threads());
     }
-    // Without the index, which changes when a card is added.
-    let name = chosen.name.split_once(' ').map_or(chosen.name.as_str(), |(_, name)| name);
-    format!("{name}, {}", chosen.driver.as_deref().unwrap_or("driver unknown"))
+    format!("{}, {}", without_index(&chosen.name), chosen.driver.as_deref().unwrap_or("driver unknown"))
 }
 
 /// The processor's model where the system says it.

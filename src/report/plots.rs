@@ -1,7 +1,7 @@
 //! Plots as SVG: score against episodes, score against KL with the closed-form optimum, KL and β against episodes; of
 //! summaries, what is new in them and where they copy from.
 
-use crate::results::{FrontierPoint, Judge, Results, ResultsError, Run, name, number};
+use crate::results::{Frontier, FrontierPoint, Judge, OptimumAt, Results, ResultsError, Run, name, number};
 use std::ops::Range;
 
 use plotters::coord::types::RangedCoordf64;
@@ -22,13 +22,13 @@ pub struct Plot {
 }
 
 /// Every plot of a report, in its order.
-pub const ALL: [Plot; 5] = [
+pub const ALL: [Plot; 6] = [
     Plot {
         id: "figure2",
         title: "Score against episodes",
         caption: "Score of π's samples during training; thin: each update, thick: running mean. \
                   Dashed: mean score of ρ on held-out queries.",
-        due: trains,
+        due: has_episodes,
         draw: figure2,
     },
     Plot {
@@ -45,8 +45,15 @@ pub const ALL: [Plot; 5] = [
         title: "KL and its coefficient",
         caption: "KL(π, ρ) per response and the coefficient β of its penalty during training. \
                   Dashed: the KL target.",
-        due: trains,
+        due: has_episodes,
         draw: kl,
+    },
+    Plot {
+        id: "overoptimisation",
+        title: "What is learned, and what it stands for",
+        caption: super::overoptimisation::CAPTION,
+        due: super::overoptimisation::due,
+        draw: super::overoptimisation::plot,
     },
     Plot {
         id: "novelty",
@@ -66,7 +73,12 @@ pub const ALL: [Plot; 5] = [
     },
 ];
 
-/// RL draws a path.
+/// PPO and RLOO sample as they learn.
+fn has_episodes(spec: &Spec) -> bool {
+    trains(spec) && !spec.has_dpo()
+}
+
+/// RL draws a path, and a policy that it ends with.
 fn trains(spec: &Spec) -> bool {
     spec.has_rl()
 }
@@ -227,32 +239,67 @@ pub(crate) fn dashed(
     Ok(())
 }
 
-/// Two standard errors, or nothing where they are not known.
-fn two_errors(point: &FrontierPoint) -> f64 {
-    if point.reward_se.is_finite() { 2.0 * point.reward_se } else { 0.0 }
+/// The best reward at each KL as plots draw it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Optimum {
+    /// KL, reward and the ends of its band, by rising KL.
+    points: Vec<(f64, f64, f64, f64)>,
+    /// What the curve and its band are, for a legend.
+    pub label: &'static str,
 }
 
-/// What the band of [`draw_optimum`] covers of the reward's axis.
-pub(crate) fn edges(frontier: &[FrontierPoint]) -> impl Iterator<Item = f64> {
-    frontier.iter().flat_map(|p| [p.reward - two_errors(p), p.reward + two_errors(p)])
-}
-
-/// The best reward at each KL, in a band of two standard errors; nothing where there is no estimate.
-pub(crate) fn draw_optimum(
-    chart: &mut Chart<'_, '_>,
-    frontier: &[FrontierPoint],
-    label: Option<String>,
-    fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
-) -> Result<(), ResultsError> {
-    if frontier.is_empty() {
-        return Ok(());
+impl Optimum {
+    /// From samples of ρ and of policies, as far as these show it; where there is none, from samples of ρ alone.
+    pub fn of(frontier: Option<&Frontier>, alone: &[FrontierPoint]) -> Self {
+        let (mut points, label): (Vec<_>, _) = match frontier {
+            Some(found) => {
+                let of = |p: &OptimumAt| {
+                    (p.kl, p.reward, p.reward_low.unwrap_or(p.reward), p.reward_high.unwrap_or(p.reward))
+                };
+                (found.points.iter().map(of).collect(), "optimum, 95% interval")
+            }
+            None => {
+                let error = |p: &FrontierPoint| if p.reward_se.is_finite() { 2.0 * p.reward_se } else { 0.0 };
+                let of = |p: &FrontierPoint| (p.kl, p.reward, p.reward - error(p), p.reward + error(p));
+                (alone.iter().map(of).collect(), "optimum ± 2 SE")
+            }
+        };
+        points.retain(|p: &(f64, f64, f64, f64)| p.0.is_finite() && p.1.is_finite());
+        points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        Self { points, label }
     }
-    let upper = frontier.iter().map(|p| (p.kl, p.reward + two_errors(p)));
-    let lower = frontier.iter().rev().map(|p| (p.kl, p.reward - two_errors(p)));
-    let shape: Points = upper.chain(lower).collect();
-    chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
-    let curve = frontier.iter().map(|p| (p.kl, p.reward)).collect();
-    line(chart, curve, BLACK.stroke_width(2), label, fail)
+
+    pub fn is_empty(&self) -> bool {
+        self.points.is_empty()
+    }
+    pub fn kls(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().map(|p| p.0)
+    }
+    /// What the band covers of the reward's axis.
+    pub fn edges(&self) -> impl Iterator<Item = f64> {
+        self.points.iter().flat_map(|p| [p.2, p.3])
+    }
+    /// Leaves out what is so far beyond a KL that it would squeeze the rest into a corner.
+    pub fn cut_behind(&mut self, kl: f64) {
+        let beyond = self.points.iter().position(|p| p.0 > kl).map_or(self.points.len(), |i| i + 1);
+        self.points.truncate(beyond);
+    }
+
+    pub fn draw(
+        &self,
+        chart: &mut Chart<'_, '_>,
+        label: Option<String>,
+        fail: &impl Fn(&dyn std::fmt::Display) -> ResultsError,
+    ) -> Result<(), ResultsError> {
+        if self.is_empty() {
+            return Ok(());
+        }
+        let upper = self.points.iter().map(|p| (p.0, p.3));
+        let lower = self.points.iter().rev().map(|p| (p.0, p.2));
+        let shape: Points = upper.chain(lower).collect();
+        chart.draw_series([Polygon::new(shape, BLACK.mix(0.12))]).map_err(|e| fail(&e))?;
+        line(chart, self.points.iter().map(|p| (p.0, p.1)).collect(), BLACK.stroke_width(2), label, fail)
+    }
 }
 
 pub(crate) fn canvas<'a>(
@@ -358,14 +405,13 @@ fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
     let fail = failed("figure3");
     let judge = judge(results);
     // The frontier is of the judge's score and ρ, which the runs share; the direct run's is taken first.
-    let mut frontier = results
+    let alone = results
         .evaluations()
         .filter(|(_, e)| !e.frontier.is_empty())
         .min_by_key(|(_, e)| e.schedule != "direct")
         .map(|(_, e)| e.frontier.clone())
         .unwrap_or_default();
-    frontier.retain(|p| [p.kl, p.reward].iter().all(|v| v.is_finite()));
-    frontier.sort_by(|a, b| a.kl.total_cmp(&b.kl));
+    let mut optimum = Optimum::of(results.frontier.as_ref(), &alone);
     let runs: Vec<Track<'_>> = results
         .runs
         .iter()
@@ -376,24 +422,23 @@ fn figure3(results: &Results) -> Result<Option<String>, ResultsError> {
         })
         .filter(|(_, path, end)| !path.is_empty() || end.is_some())
         .collect();
-    if runs.is_empty() && frontier.is_empty() {
+    if runs.is_empty() && optimum.is_empty() {
         return Ok(None);
     }
     let points = || runs.iter().flat_map(|(_, path, end)| path.iter().copied().chain(*end));
-    // A frontier reaching far beyond the runs would squeeze them into a corner.
     let reach = points().map(|p| p.0).fold(0.0, f64::max) * 1.6;
     if reach > 0.0 {
-        frontier.retain(|p| p.kl <= reach);
+        optimum.cut_behind(reach);
     }
-    let x = span(points().map(|p| p.0).chain(frontier.iter().map(|p| p.kl)).chain([0.0]));
-    let y = span(points().map(|p| p.1).chain(edges(&frontier)));
+    let x = span(points().map(|p| p.0).chain(optimum.kls()).chain([0.0]));
+    let y = span(points().map(|p| p.1).chain(optimum.edges()));
     let mut svg = String::new();
     {
         let area = canvas(&mut svg, &fail)?;
         let title = results.titled("Score against KL");
         let labels = (title.as_str(), "KL(π, ρ) per response (nats)", judge.axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
-        draw_optimum(&mut chart, &frontier, Some("optimum ± 2 SE".to_owned()), &fail)?;
+        optimum.draw(&mut chart, Some(optimum.label.to_owned()), &fail)?;
         for (index, (name, path, end)) in runs.into_iter().enumerate() {
             line(&mut chart, path, color(index).stroke_width(2), Some(name.to_owned()), &fail)?;
             let dot = end.map(|at| Circle::new(at, 7, color(index).filled()));
@@ -442,47 +487,4 @@ fn kl(results: &Results) -> Result<Option<String>, ResultsError> {
         area.present().map_err(|e| fail(&e))?;
     }
     Ok(Some(svg))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_never_empty_and_ticks_are_short() {
-        assert_eq!(span([].into_iter()), 0.0..1.0);
-        let one = span([2.0, 2.0, f64::NAN].into_iter());
-        assert!(one.start < 2.0 && one.end > 2.0);
-        assert_eq!((tick(&0.5), tick(&-0.0), tick(&100.0)), ("0.5".into(), "0".into(), "100".into()));
-    }
-
-    #[test]
-    fn smoothing_keeps_lines_straight() {
-        let points: Points = (0..100).map(|i| (f64::from(i), 2.0 * f64::from(i))).collect();
-        let smoothed = smooth(&points);
-        assert_eq!(smoothed.len(), 96);
-        for (a, b) in smoothed.iter().zip(&points[2..]) {
-            assert!((a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9);
-        }
-        assert_eq!(smooth(&points[..3]), points[..3]);
-        assert!(smooth(&[]).is_empty());
-    }
-
-    /// The window once shrank to one point: the thick line of figure 2 ended on the last update, however far off that
-    /// was.
-    #[test]
-    fn a_running_mean_does_not_end_on_one_noisy_update() {
-        let mut points: Points = (0..200).map(|i| (f64::from(i), 1.0)).collect();
-        (points[0].1, points[199].1) = (-10.0, 12.0);
-        let smoothed = smooth(&points);
-        // Eleven points each.
-        assert_eq!((smoothed.first(), smoothed.last()), (Some(&(5.0, 0.0)), Some(&(194.0, 2.0))));
-    }
-
-    #[test]
-    fn without_data_nothing_is_drawn() {
-        for plot in ALL {
-            assert!((plot.draw)(&Results::default()).unwrap().is_none());
-        }
-    }
 }

@@ -4,7 +4,7 @@ use super::manifest::{Manifest, State};
 use super::metrics::{name, number, read_metrics};
 use super::read::{self, ResultsError};
 use super::stops::StopRecord;
-use super::{Evaluation, JudgeReport, Rounds, Sample, file};
+use super::{Evaluation, Frontier, JudgeReport, Rounds, Sample, file};
 use crate::spec::{LabelerSpec, Spec};
 use serde_json::{Map, Value};
 use std::fs;
@@ -31,6 +31,8 @@ pub struct Results {
     pub spec: Option<String>,
     pub manifest: Option<Manifest>,
     pub runs: Vec<Run>,
+    /// The optimum of figure 3, where several policies show it together.
+    pub frontier: Option<Frontier>,
     /// Who or what stopped a run here.
     pub stops: Vec<StopRecord>,
     /// What is absent or unreadable, in words.
@@ -116,8 +118,13 @@ impl Results {
             true => keep(dir, &stops, read::read_jsonl, &mut missing).unwrap_or_default(),
             false => Vec::new(),
         };
+        let frontier = dir.join(file::FRONTIER);
+        let frontier = match frontier.exists() {
+            true => keep(dir, &frontier, read::read_json, &mut missing),
+            false => None,
+        };
         let Gaps { missing, damaged } = missing;
-        Ok(Self { stops, missing, damaged, ..results })
+        Ok(Self { stops, frontier, missing, damaged, ..results })
     }
 
     /// What a reader has to know of a run's models that were not trained here: "authors' release".

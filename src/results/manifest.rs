@@ -103,6 +103,9 @@ pub struct Manifest {
     #[serde(default)]
     pub git_commit: Option<String>,
     pub device: String,
+    /// What keys have of the device: results of one kind are the same bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_kind: Option<String>,
     #[serde(default)]
     pub driver: Option<String>,
     pub seeds: Vec<u64>,

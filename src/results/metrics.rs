@@ -32,51 +32,52 @@ pub struct MetricsLine {
     /// Share of responses that hold the truncation token after its earliest position.
     #[serde(rename = "objective/truncated")]
     pub truncated: f64,
-    /// Mean of the values at sampling time.
-    #[serde(rename = "ppo/val/mean")]
-    pub value_mean: f64,
+    /// Mean of the values at sampling time. All under `ppo/val`, `ppo/returns` and `ppo/loss/value` is absent where the
+    /// algorithm learns no values.
+    #[serde(rename = "ppo/val/mean", default, skip_serializing_if = "Option::is_none")]
+    pub value_mean: Option<f64>,
     /// Variance of the values at sampling time.
-    #[serde(rename = "ppo/val/var")]
-    pub value_var: f64,
+    #[serde(rename = "ppo/val/var", default, skip_serializing_if = "Option::is_none")]
+    pub value_var: Option<f64>,
     /// Mean log-odds under the mock labeler r_s, where there is one.
     #[serde(rename = "objective/mock_score", default, skip_serializing_if = "Option::is_none")]
     pub mock_score: Option<f64>,
     /// α of the entropy bonus during this update, where there is one.
     #[serde(rename = "objective/entropy_coef", default, skip_serializing_if = "Option::is_none")]
     pub entropy_coef: Option<f64>,
-    /// Mean over tokens of the clipped policy loss.
+    /// Mean over tokens (RLOO: over responses) of the clipped policy loss.
     #[serde(rename = "ppo/loss/policy")]
     pub loss_policy: f64,
     /// Half the mean over tokens of the clipped squared error of the values.
-    #[serde(rename = "ppo/loss/value")]
-    pub loss_value: f64,
+    #[serde(rename = "ppo/loss/value", default, skip_serializing_if = "Option::is_none")]
+    pub loss_value: Option<f64>,
     /// Policy loss plus vf_coef times value loss.
     #[serde(rename = "ppo/loss/total")]
     pub loss_total: f64,
     /// 0.5 mean (log π - log π_old)².
     #[serde(rename = "ppo/policy/approxkl")]
     pub approxkl: f64,
-    /// Share of tokens whose probability ratio is clipped.
+    /// Share of tokens (RLOO: of responses) whose probability ratio is clipped.
     #[serde(rename = "ppo/policy/clipfrac")]
     pub clipfrac: f64,
     /// Share of tokens whose value is clipped.
-    #[serde(rename = "ppo/val/clipfrac")]
-    pub value_clipfrac: f64,
+    #[serde(rename = "ppo/val/clipfrac", default, skip_serializing_if = "Option::is_none")]
+    pub value_clipfrac: Option<f64>,
     /// Mean of the values during optimisation.
-    #[serde(rename = "ppo/val/vpred")]
-    pub vpred: f64,
+    #[serde(rename = "ppo/val/vpred", default, skip_serializing_if = "Option::is_none")]
+    pub vpred: Option<f64>,
     /// Mean squared difference of values and returns.
-    #[serde(rename = "ppo/val/error")]
-    pub value_error: f64,
+    #[serde(rename = "ppo/val/error", default, skip_serializing_if = "Option::is_none")]
+    pub value_error: Option<f64>,
     /// Mean of the returns that values are taught.
-    #[serde(rename = "ppo/returns/mean")]
-    pub returns_mean: f64,
+    #[serde(rename = "ppo/returns/mean", default, skip_serializing_if = "Option::is_none")]
+    pub returns_mean: Option<f64>,
     /// Their variance.
-    #[serde(rename = "ppo/returns/var")]
-    pub returns_var: f64,
+    #[serde(rename = "ppo/returns/var", default, skip_serializing_if = "Option::is_none")]
+    pub returns_var: Option<f64>,
     /// 1 - value error / variance of the returns.
-    #[serde(rename = "ppo/val/var_explained")]
-    pub var_explained: f64,
+    #[serde(rename = "ppo/val/var_explained", default, skip_serializing_if = "Option::is_none")]
+    pub var_explained: Option<f64>,
     /// Largest |ratio - 1| on the first minibatch: 0 to rounding if sampling and training agree.
     #[serde(rename = "ppo/ratio_error")]
     pub ratio_error: f64,
@@ -111,6 +112,65 @@ pub struct MetricsLine {
     /// Seconds since this process began training.
     #[serde(rename = "elapsed/time")]
     pub time: f64,
+}
+
+impl MetricsLine {
+    /// Without what is said of values.
+    pub fn without_values(self) -> Self {
+        Self {
+            value_mean: None,
+            value_var: None,
+            loss_value: None,
+            value_clipfrac: None,
+            vpred: None,
+            value_error: None,
+            returns_mean: None,
+            returns_var: None,
+            var_explained: None,
+            ..self
+        }
+    }
+}
+
+/// One line of runs/RUN/metrics.jsonl where DPO learns: one step.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DpoMetricsLine {
+    /// Mean over the step's pairs of -log σ(margin); ln 2 where π is ρ.
+    #[serde(rename = "dpo/loss")]
+    pub loss: f64,
+    /// Mean of β (log π/ρ of the best - log π/ρ of another candidate).
+    #[serde(rename = "dpo/margin")]
+    pub margin: f64,
+    /// Share of pairs whose margin is positive.
+    #[serde(rename = "dpo/accuracy")]
+    pub accuracy: f64,
+    /// Mean over the step's candidates of |log π - log ρ|, in nats per response.
+    #[serde(rename = "dpo/distance")]
+    pub distance: f64,
+    /// Learning rate of this step.
+    #[serde(rename = "dpo/lr")]
+    pub lr: f64,
+    /// Steps done, counting this one.
+    #[serde(rename = "elapsed/updates")]
+    pub updates: f64,
+    /// Labels seen, counting this step's; an epoch later the same count again.
+    #[serde(rename = "elapsed/labels")]
+    pub labels: f64,
+    /// Seconds since this process began training.
+    #[serde(rename = "elapsed/time")]
+    pub time: f64,
+}
+
+/// A line of any metrics.jsonl.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged)]
+#[schemars(rename = "MetricsLine")]
+pub enum AnyMetricsLine {
+    /// Of PPO and RLOO.
+    Episodes(Box<MetricsLine>),
+    /// Of DPO.
+    Labels(DpoMetricsLine),
 }
 
 /// The steps of a metrics.jsonl.

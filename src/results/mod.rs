@@ -3,7 +3,7 @@
 //! - `outcome.rs`: done, waiting, stopped, failed, wrong input, and their exit codes
 //! - `manifest.rs`, `progress.rs`, `stops.rs`: the run: what made it, how far it is, who stopped it
 //! - `metrics.rs`, `tensorboard.rs`, `rounds.rs`: training
-//! - `evaluation.rs`, `texts.rs`, `labelers.rs`: what came of it
+//! - `evaluation.rs`, `frontier.rs`, `texts.rs`, `labelers.rs`: what came of it
 //! - `table.rs`: numbers beside the paper's
 //! - `load.rs`: a directory as a whole; `read.rs`: one file
 
@@ -20,6 +20,8 @@ pub mod file {
     pub const STOP: &str = "stop";
     pub const STOPS: &str = "stops.jsonl";
     pub const REPORT: &str = "report.html";
+    /// The optimum of figure 3, from samples of all runs.
+    pub const FRONTIER: &str = "frontier.json";
     /// Of a run, as all below.
     pub const METRICS: &str = "metrics.jsonl";
     pub const EVALUATION: &str = "evaluation.json";
@@ -28,6 +30,7 @@ pub mod file {
 }
 
 pub mod evaluation;
+pub mod frontier;
 pub mod labelers;
 pub mod load;
 pub mod manifest;
@@ -41,11 +44,12 @@ pub mod table;
 pub mod tensorboard;
 pub mod texts;
 
-pub use evaluation::{Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+pub use evaluation::{Accuracy, BestOf, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+pub use frontier::{Frontier, OptimumAt, PolicyBelow};
 pub use labelers::{JudgeReport, Share, SimulatedReport};
 pub use load::{Results, Run, unlike_the_paper, with_origin};
 pub use manifest::{Manifest, SourceRecord, StageRecord, State, Waited};
-pub use metrics::{MetricsLine, name, number, read_metrics};
+pub use metrics::{AnyMetricsLine, DpoMetricsLine, MetricsLine, name, number, read_metrics};
 pub use outcome::Outcome;
 pub use progress::Progress;
 pub use read::{ResultsError, read_json, read_jsonl, read_text, write_atomic};

@@ -183,8 +183,12 @@ pub fn total_rewards(
 }
 
 /// Correlation over responses of how far an update raised their log-probability (`moved`) with their total reward less
-/// their mean value; `None` where one of them does not vary.
-pub fn direction(moved: &[f64], rewards: &[Vec<f32>], values: &[Vec<f32>]) -> Option<f64> {
+/// their mean value; `None` where one of them does not vary. Nor is there a direction where all have one score, as where
+/// none has the truncation token: their rewards differ by noise of KL then, which an update need not follow.
+pub fn direction(moved: &[f64], scores: &[f32], rewards: &[Vec<f32>], values: &[Vec<f32>]) -> Option<f64> {
+    if scores.windows(2).all(|pair| pair[0] == pair[1]) {
+        return None;
+    }
     let sum = |row: &[f32]| row.iter().map(|v| f64::from(*v)).sum::<f64>();
     let better = rewards.iter().zip(values).map(|(r, v)| sum(r) - sum(v) / v.len().max(1) as f64);
     let pairs: Vec<(f64, f64)> = moved.iter().copied().zip(better).filter(|(m, _)| m.is_finite()).collect();
@@ -242,11 +246,12 @@ mod tests {
 
     #[test]
     fn the_way_of_an_update_is_the_correlation_with_what_it_should_raise() {
-        let rewards = [vec![0.0, 1.0], vec![0.0, -1.0], vec![0.0, 3.0]];
+        let (scores, rewards) = ([1.0, -1.0, 3.0], [vec![0.0, 1.0], vec![0.0, -1.0], vec![0.0, 3.0]]);
         let values = [vec![0.5, 0.5], vec![0.5, 0.5], vec![0.5, 0.5]];
-        assert!((direction(&[0.1, -0.1, 0.3], &rewards, &values).unwrap() - 1.0).abs() < 1e-6);
-        assert!((direction(&[-0.1, 0.1, -0.3], &rewards, &values).unwrap() + 1.0).abs() < 1e-6);
-        assert_eq!(direction(&[0.0; 3], &rewards, &values), None);
+        assert!((direction(&[0.1, -0.1, 0.3], &scores, &rewards, &values).unwrap() - 1.0).abs() < 1e-6);
+        assert!((direction(&[-0.1, 0.1, -0.3], &scores, &rewards, &values).unwrap() + 1.0).abs() < 1e-6);
+        assert_eq!(direction(&[0.0; 3], &scores, &rewards, &values), None);
+        assert_eq!(direction(&[0.1, -0.1, 0.3], &[-1.0; 3], &rewards, &values), None);
         let way = |value| said("wrong_way", value, 512, GuardsSpec::default());
         assert!(way(-0.1).is_ok() && way(-0.5).is_err());
     }

@@ -5,6 +5,7 @@
 //! - `rollout.rs`: sampling a batch of episodes, and all that stays fixed while π learns from it
 //! - `optimise.rs`: passes over the batch in minibatches
 //! - `ppo.rs`: what the paper's algorithm makes of rewards; others implement [`Algorithm`] beside it
+//! - `rloo.rs`: one that does
 //! - `guards.rs`: every guard, its limit and its message
 //! - `log.rs`: metrics.jsonl, its copy in the results, TensorBoard
 //!
@@ -16,23 +17,26 @@ pub mod guards;
 pub mod log;
 pub mod optimise;
 pub mod ppo;
+pub mod rloo;
 pub mod rollout;
 pub mod trainer;
 
 pub use optimise::{Statistics, optimise};
 pub use ppo::Ppo;
+pub use rloo::Rloo;
 pub use rollout::{Rollout, roll_out};
 pub use trainer::Trainer;
 
 use crate::rlhf::ppo::{Loss, Targets};
 use crate::spec::{GuardsSpec, PolicySpec, Spec};
 use burn::tensor::Tensor;
+use std::borrow::Cow;
 
 /// Per-token rewards `[rows][response]` of (scores `[rows]`, logprobs, ref_logprobs, both `[rows][response]`, β).
 pub type Rewards = fn(&[f32], &[Vec<f32>], &[Vec<f32>], f64) -> Vec<Vec<f32>>;
 
 /// Advantages and returns of a minibatch, `[rows][response]` both.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Advantages {
     /// How much better a token was than expected.
     pub advantages: Vec<Vec<f32>>,
@@ -42,11 +46,23 @@ pub struct Advantages {
 
 /// What learners differ in: how rewards become advantages, and the loss.
 pub trait Algorithm: Sync {
-    /// Of a minibatch's token rewards and the values at sampling time, `[rows][response]` both.
+    /// What each token is credited with, of a whole batch's token rewards `[rows][response]`, before it is divided into
+    /// minibatches; responses to one query stand one after the other. The rewards as they are, where they do not depend
+    /// on one another.
+    fn credit<'r>(&self, rewards: &'r [Vec<f32>]) -> Cow<'r, [Vec<f32>]> {
+        Cow::Borrowed(rewards)
+    }
+
+    /// Of a minibatch's credited rewards and the values at sampling time, `[rows][response]` both.
     fn advantages(&self, rewards: &[Vec<f32>], values: &[Vec<f32>]) -> Advantages;
 
     /// Of a part of a minibatch: `logprobs` and `values` are `[rows * response]`.
     fn loss(&self, logprobs: Tensor<1>, values: Tensor<1>, fixed: &Targets) -> Loss;
+
+    /// Whether values are learned: else nothing is said of them.
+    fn has_values(&self) -> bool {
+        true
+    }
 }
 
 /// The parts of a spec that training reads.

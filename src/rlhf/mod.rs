@@ -3,9 +3,13 @@
 #![warn(missing_docs)]
 
 pub mod advantages;
+pub mod best_of;
+pub mod dpo;
 pub mod entropy;
+pub mod frontier;
 pub mod kl;
 pub mod labels;
 pub mod optimum;
 pub mod ppo;
 pub mod reward;
+pub mod rloo;

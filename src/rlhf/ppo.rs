@@ -79,6 +79,11 @@ pub fn loss(logprobs: Tensor<1>, values: Tensor<1>, t: &Targets, clip: &Clip) ->
     }
 }
 
+/// [`Tensor::inner`], or the tensor itself where it has no gradient graph.
+pub(super) fn inner_or_self<const D: usize>(t: Tensor<D>) -> Tensor<D> {
+    if t.is_autodiff() { t.inner() } else { t }
+}
+
 /// Metrics need no gradient graph; `inner` is refused on a tensor that has none.
 trait InnerOrSelf {
     fn inner_or_self(self) -> Self;
@@ -86,7 +91,7 @@ trait InnerOrSelf {
 
 impl InnerOrSelf for Tensor<1> {
     fn inner_or_self(self) -> Self {
-        if self.is_autodiff() { self.inner() } else { self }
+        inner_or_self(self)
     }
 }
 

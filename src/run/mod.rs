@@ -5,7 +5,7 @@
 //!
 //! - `session.rs`: the device and the settings that all runs of one invocation share
 //! - `place.rs`: the results directory: whose it is, and the lock that keeps others out
-//! - `spec.rs`, `suite.rs`: one spec; every member of a suite
+//! - `spec.rs`, `suite.rs`, `task.rs`: one spec; every member of a suite; one of them, and what all have made
 //! - `log.rs`, `panics.rs`, `signals.rs`: what a process that runs for days needs
 
 #![warn(missing_docs)]
@@ -17,6 +17,7 @@ mod session;
 pub mod signals;
 mod spec;
 mod suite;
+pub mod task;
 
 pub use session::{RunSettings, Session, ready_device};
 pub use spec::{Ended, Place};

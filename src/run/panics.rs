@@ -2,6 +2,7 @@
 //! why.
 
 use crate::context::StageError;
+use crate::model::faults;
 use std::panic::{AssertUnwindSafe, catch_unwind, set_hook, take_hook};
 use std::sync::Mutex;
 
@@ -12,6 +13,10 @@ static FIRST: Mutex<Option<String>> = Mutex::new(None);
 pub fn remember() {
     let printing = take_hook();
     set_hook(Box::new(move |panic| {
+        // A driver's refusals end the task on the device's own thread; `confirm` says them once, and in words.
+        if panic.payload_as_str().is_some_and(|said| said.starts_with(faults::REFUSAL)) {
+            return;
+        }
         if let Ok(mut first) = FIRST.lock() {
             let message = panic.payload_as_str().unwrap_or("no message");
             let place = panic.location().map(|place| format!(" at {place}")).unwrap_or_default();

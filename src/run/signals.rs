@@ -6,7 +6,11 @@ use crate::results::Outcome;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
+
+/// Within this time a second SIGTERM is the first one, by another way.
+const ECHO: Duration = Duration::from_secs(5);
 
 /// Sets `flag` when a request comes. From here on no request kills the program before it could save.
 pub fn listen(flag: Arc<AtomicBool>) -> io::Result<()> {
@@ -21,8 +25,15 @@ pub fn listen(flag: Arc<AtomicBool>) -> io::Result<()> {
 
 #[allow(clippy::exit, reason = "who asks twice wants no more steps")]
 fn wait(runtime: &Runtime, mut requests: Requests, flag: &AtomicBool) {
+    let mut first: Option<(&str, Instant)> = None;
     loop {
-        signal::remember(runtime.block_on(requests.next()));
+        let name = runtime.block_on(requests.next());
+        // Those who end a job tell every process of it, and so do the scripts and launchers above this one.
+        if name == "SIGTERM" && first.is_some_and(|(before, at)| before == name && at.elapsed() < ECHO) {
+            continue;
+        }
+        first.get_or_insert((name, Instant::now()));
+        signal::remember(name);
         if flag.swap(true, Ordering::SeqCst) {
             crate::model::device::settle();
             std::process::exit(Outcome::Stopped.code());

@@ -2,16 +2,16 @@
 //! member that fails or waits does not keep the others from running.
 
 use super::log::log_to;
-use super::place::prepare;
+use super::place::{Refused, prepare};
 use super::spec::{Ended, Place};
 use super::{Session, chain, panics, peak_memory};
 use crate::context::StageError;
 use crate::context::progress::Timeline;
 use crate::labeler::labeler;
-use crate::labeler::rounds::learns_reward;
 use crate::outside::Judge;
 use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
+use crate::ranks;
 use crate::results::stops::{self, now};
 use crate::results::{Outcome, file, read_json};
 use crate::spec::{Loaded, Spec, TaskPreset};
@@ -50,22 +50,27 @@ impl Session {
             return refused(Outcome::WrongInput, message);
         }
         let before: Option<SuiteManifest> = read_json(&out.join(file::MANIFEST)).ok();
-        if let Err(e) = self.can_ask(loaded, out, before.as_ref()) {
+        if let Err(e) = ranks::by_first(|| self.can_ask(loaded, out, before.as_ref())) {
             return refused(e.outcome(), chain(&e));
         }
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
-        let _lock = match prepare(self.settings.fresh, &text, file::SUITE, out) {
-            Ok(lock) => lock,
-            Err((outcome, message)) => return refused(outcome, message),
+        let lock = match ranks::is_first() {
+            true => prepare(self.settings.fresh, &text, file::SUITE, out).map(Some),
+            false => Ok(None),
         };
-        let manifest = begun(loaded, self, before.as_ref());
+        let _lock = match ranks::agreed(lock.map_err(Refused::from), |_| false) {
+            Ok(lock) => lock,
+            Err(Refused(outcome, message)) => return refused(outcome, message),
+        };
+        let manifest = begun(loaded, (self.chosen.name.clone(), self.chosen.driver.clone()), before.as_ref());
         let mut suite = Running { session: self, loaded, out, manifest, started: Instant::now() };
         suite.members(said);
-        log_to(out);
+        suite.log_here();
         if suite.is_stopped() {
             return suite.end(Outcome::Stopped);
         }
-        if let Err(e) = panics::caught(|| suite.ask()) {
+        // Readers are asked by the first rank, which works alone then.
+        if let Err(e) = panics::caught(|| ranks::by_first(|| suite.ask())) {
             tracing::error!("{}", chain(&e));
             return suite.end(Outcome::Failed);
         }
@@ -79,7 +84,7 @@ impl Session {
     fn can_ask(&self, loaded: &LoadedSuite, out: &Path, before: Option<&SuiteManifest>) -> Result<(), StageError> {
         let context = self.context(out, Cache::beside(out));
         for (_, spec) in loaded.members.iter().flat_map(|member| &member.loaded.variants) {
-            if learns_reward(spec) {
+            if spec.has_labels() {
                 labeler(spec.labeler.kind).begin(&context, spec)?;
             }
         }
@@ -97,7 +102,11 @@ impl Session {
 }
 
 /// The manifest of a suite that begins. What is left out this time and was done an earlier time stays done.
-fn begun(loaded: &LoadedSuite, session: &Session, before: Option<&SuiteManifest>) -> SuiteManifest {
+pub(super) fn begun(
+    loaded: &LoadedSuite,
+    (device, driver): (String, Option<String>),
+    before: Option<&SuiteManifest>,
+) -> SuiteManifest {
     let record = |name: &str, seed: u64| {
         let left_out = !loaded.members.iter().any(|m| m.name == name && m.seed == seed);
         let done =
@@ -120,8 +129,8 @@ fn begun(loaded: &LoadedSuite, session: &Session, before: Option<&SuiteManifest>
         profile: loaded.profile.clone(),
         program_version: env!("CARGO_PKG_VERSION").into(),
         git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
-        device: session.chosen.name.clone(),
-        driver: session.chosen.driver.clone(),
+        device,
+        driver,
         seeds: loaded.suite.seeds.clone(),
         members: suite
             .members
@@ -139,26 +148,18 @@ fn begun(loaded: &LoadedSuite, session: &Session, before: Option<&SuiteManifest>
 }
 
 /// A suite that is being run.
-struct Running<'a> {
-    session: &'a Session,
-    loaded: &'a LoadedSuite,
-    out: &'a Path,
-    manifest: SuiteManifest,
-    started: Instant,
+pub(super) struct Running<'a> {
+    pub session: &'a Session,
+    pub loaded: &'a LoadedSuite,
+    pub out: &'a Path,
+    pub manifest: SuiteManifest,
+    pub started: Instant,
 }
 
 impl Running<'_> {
-    fn save(&self) -> Result<(), StageError> {
-        let path = self.out.join(file::MANIFEST);
-        let text = serde_json::to_string_pretty(&self.manifest)?;
-        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
-    }
-
     /// Saves where nothing is lost if it fails: the next one does it again.
     fn try_save(&self) {
-        if let Err(e) = self.save() {
-            tracing::warn!("{}", chain(&e));
-        }
+        try_save(&self.manifest, self.out);
     }
 
     /// Every member at every seed, until somebody stops the line.
@@ -175,14 +176,14 @@ impl Running<'_> {
                 return;
             }
             let folder = member.folder();
-            log_to(self.out);
+            self.log_here();
             tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, nth + 1);
             self.manifest.members[i].state = MemberState::Running;
             self.try_save();
             let out = self.out.join("members").join(&folder);
             // Members share stages with each other and with everything beside the suite.
             let cache = Cache::beside(self.out);
-            let place = Place { out: &out, cache, timeline: Some(Arc::clone(&timeline)) };
+            let place = Place { out: &out, cache, timeline: Some(Arc::clone(&timeline)), until: None };
             let started = Instant::now();
             let ended = session.spec(&member.loaded, &place);
             said(&ended);
@@ -194,22 +195,31 @@ impl Running<'_> {
             record.exit_code = Some(ended.outcome.code());
             record.seconds = Some(started.elapsed().as_secs_f64());
             record.error = ended.error;
-            log_to(self.out);
-            tracing::info!("{folder}: {}", record.state.word());
+            let word = record.state.word();
+            self.log_here();
+            tracing::info!("{folder}: {word}");
             self.try_save();
         }
     }
 
-    fn is_stopped(&self) -> bool {
-        self.session.is_interrupted() || stops::stop_file(self.out).exists()
+    /// The log goes into the suite's directory.
+    fn log_here(&self) {
+        if ranks::is_first() {
+            log_to(self.out);
+        }
     }
 
-    /// What the table asks readers.
-    fn ask(&mut self) -> Result<(), StageError> {
-        if !self.loaded.suite.makes.asks() {
+    fn is_stopped(&self) -> bool {
+        let file = (ranks::is_first() && stops::stop_file(self.out).exists()).then(String::new);
+        self.session.is_interrupted() || !matches!(ranks::any(file), Ok(None))
+    }
+
+    /// What the table asks readers, and all members' models together.
+    pub fn ask(&mut self) -> Result<(), StageError> {
+        if !self.loaded.suite.makes.has_work_after_members() {
             return Ok(());
         }
-        self.save()?;
+        save(&self.manifest, self.out)?;
         let context = self.session.context(self.out, Cache::beside(self.out));
         let results = SuiteResults::load(self.out)?.with_specs(|name, seed| meant(self.loaded, name, seed));
         self.manifest.questions = ask_all(&context, &results);
@@ -217,27 +227,45 @@ impl Running<'_> {
         Ok(())
     }
 
-    /// Writes the manifest and draws everything.
     fn end(&mut self, outcome: Outcome) -> SuiteEnded {
-        self.manifest.state = MemberState::of(outcome);
-        self.manifest.finished_at = Some(now());
-        self.manifest.seconds = Some(self.started.elapsed().as_secs_f64());
-        self.manifest.peak_memory_bytes = peak_memory();
-        self.try_save();
-        let ended = Ended { outcome, out: self.out.to_owned(), error: None, result: None, refused: false };
-        let manifest = Some(self.manifest.clone());
-        match draw::draw(self.out) {
-            Ok(tables) => {
-                let ended = Ended { result: Some(headline(Some(&self.manifest), &tables)), ..ended };
-                SuiteEnded { ended, manifest, table: tables.first().map(|table| table.id.clone()) }
-            }
-            Err(e) => {
-                let message =
-                    format!("the report is not drawn: {}; try `runner report {}`", chain(&e), shell_path(self.out));
-                tracing::error!("{message}");
-                let outcome = if outcome == Outcome::Done { Outcome::Failed } else { outcome };
-                SuiteEnded { ended: Ended { outcome, error: Some(message), ..ended }, manifest, table: None }
-            }
+        end(&mut self.manifest, self.out, self.started, outcome)
+    }
+}
+
+fn save(manifest: &SuiteManifest, out: &Path) -> Result<(), StageError> {
+    let path = out.join(file::MANIFEST);
+    let text = serde_json::to_string_pretty(manifest)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+fn try_save(manifest: &SuiteManifest, out: &Path) {
+    if let Err(e) = save(manifest, out) {
+        tracing::warn!("{}", chain(&e));
+    }
+}
+
+/// Writes the manifest and draws everything.
+pub(super) fn end(manifest: &mut SuiteManifest, out: &Path, started: Instant, outcome: Outcome) -> SuiteEnded {
+    manifest.state = MemberState::of(outcome);
+    manifest.finished_at = Some(now());
+    manifest.seconds = Some(started.elapsed().as_secs_f64());
+    manifest.peak_memory_bytes = peak_memory();
+    try_save(manifest, out);
+    let ended = Ended { outcome, out: out.to_owned(), error: None, result: None, refused: false, reached: false };
+    let of = Some(manifest.clone());
+    if !ranks::is_first() {
+        return SuiteEnded { ended, manifest: of, table: None };
+    }
+    match draw::draw(out) {
+        Ok(tables) => {
+            let ended = Ended { result: Some(headline(Some(manifest), &tables)), ..ended };
+            SuiteEnded { ended, manifest: of, table: tables.first().map(|table| table.id.clone()) }
+        }
+        Err(e) => {
+            let message = format!("the report is not drawn: {}; try `runner report {}`", chain(&e), shell_path(out));
+            tracing::error!("{message}");
+            let outcome = if outcome == Outcome::Done { Outcome::Failed } else { outcome };
+            SuiteEnded { ended: Ended { outcome, error: Some(message), ..ended }, manifest: of, table: None }
         }
     }
 }

@@ -7,7 +7,7 @@ use super::{Origin, Problem};
 use std::path::Path;
 
 /// How far up the layer that wrote a node lies; `file` is the spec, above all that it extends.
-fn rank(node: &Node, file: &Path) -> u8 {
+pub(super) fn rank(node: &Node, file: &Path) -> u8 {
     match &node.origin {
         Origin::CommandLine(_) => 6,
         _ if node.prefix.starts_with("runs.") => 5,

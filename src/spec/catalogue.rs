@@ -4,7 +4,7 @@ use super::names::{is_repository, is_revision, safe_name, safe_pattern};
 use super::schema::{Schema, did_you_mean, drop_null};
 use super::source::{Node, NodeKind, parse, problem_at, read};
 use super::{ColumnsSpec, DataFormat, Origin, Problem};
-use crate::store::user::folder_of;
+use crate::store::user;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -274,9 +274,7 @@ impl Catalogue {
 
 /// The user's files that exist: the configuration directory's, the working directory's, `--sources`.
 fn own_files() -> Vec<PathBuf> {
-    let home = || std::env::home_dir().map(|home| home.join(".config"));
-    let config = folder_of("XDG_CONFIG_HOME").or_else(home);
-    let found = config.map(|dir| dir.join("runner").join(OWN_NAME)).into_iter().chain([PathBuf::from(OWN_NAME)]);
+    let found = user::config().map(|dir| dir.join(OWN_NAME)).into_iter().chain([PathBuf::from(OWN_NAME)]);
     // A file that was asked for is read even where it is missing, so that the reader says so.
     found.filter(|path| path.is_file()).chain(GIVEN.get().cloned()).collect()
 }

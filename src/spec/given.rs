@@ -4,7 +4,7 @@
 use super::Options;
 use super::catalogue::SourceUse;
 use super::check::{Finding, finding, hinted, path_is_there, source_is_known};
-use super::types::{CollectSchedule, OutsideReward, PolicySpec, RewardSpec, Spec};
+use super::types::{AlgorithmKind, CollectSchedule, OutsideReward, PolicySpec, RewardSpec, Spec};
 
 /// Names of the authors' models begin with this (specs/sources.toml).
 const RELEASED: &str = "released/";
@@ -46,7 +46,30 @@ impl Spec {
         !self.reward.is_given() && self.labeler.has_classifier()
     }
 
-    /// Whether PPO trains π.
+    /// Whether π learns from the labels themselves.
+    pub fn has_dpo(&self) -> bool {
+        self.has_rl() && self.policy.algorithm == AlgorithmKind::Dpo
+    }
+
+    /// Whether labels are read or collected, for a reward model or for DPO.
+    pub fn has_labels(&self) -> bool {
+        if self.reward.is_given() {
+            return false;
+        }
+        match self.collect.schedule {
+            CollectSchedule::Direct => false,
+            CollectSchedule::Offline | CollectSchedule::Batched | CollectSchedule::Online => true,
+            // Without a mock labeler, r is the only judge there is.
+            CollectSchedule::None => !self.labeler.is().judges,
+        }
+    }
+
+    /// Whether a reward model learns from labels: DPO needs none, unless nobody else can judge what it made.
+    pub fn learns_reward(&self) -> bool {
+        self.has_labels() && !(self.has_dpo() && self.labeler.is().judges)
+    }
+
+    /// Whether π is trained.
     pub fn has_rl(&self) -> bool {
         self.collect.schedule.has_rl() && !self.policy.is_given()
     }

@@ -197,6 +197,9 @@ impl JudgeKey {
 /// Training of π.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PolicyKey {
+    /// Not of PPO, whose policies had names before there were others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<(AlgorithmKind, usize)>,
     episodes: usize,
     batch_size: usize,
     minibatches: usize,
@@ -209,6 +212,10 @@ pub struct PolicyKey {
     cliprange_value: f64,
     vf_coef: f64,
     whiten_rewards: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whiten_in: Option<WhitenIn>,
     kl: KlSpec,
     entropy: Option<EntropySpec>,
     texts: TextsKey,
@@ -216,11 +223,17 @@ pub struct PolicyKey {
 }
 
 impl PolicyKey {
-    /// Without `checkpoint_every`, and `source` and `path`, of a policy that is not trained.
+    /// Without `checkpoint_every`, `source` and `path`, of a policy that is not trained, and what only another algorithm
+    /// reads.
     pub fn of(spec: &Spec) -> Self {
+        let algorithm = spec.policy.algorithm;
+        let k = spec.policy.samples_per_query();
         let PolicySpec {
             source: _,
             path: _,
+            algorithm: _,
+            samples_per_query: _,
+            dpo: _,
             checkpoint_every: _,
             episodes,
             batch_size,
@@ -234,10 +247,13 @@ impl PolicyKey {
             cliprange_value,
             vf_coef,
             whiten_rewards,
+            blocks,
+            whiten_in,
             kl,
             entropy,
-        } = spec.policy.clone();
+        } = spec.policy.clone().settled();
         Self {
+            algorithm: (algorithm != AlgorithmKind::Ppo).then_some((algorithm, k)),
             episodes,
             batch_size,
             minibatches,
@@ -250,11 +266,33 @@ impl PolicyKey {
             cliprange_value,
             vf_coef,
             whiten_rewards,
+            // One block is what there was before there were blocks, and then it is the minibatch.
+            blocks: Some(blocks).filter(|blocks| *blocks > 1),
+            whiten_in: Some(whiten_in).filter(|_| spec.policy.whitens_blocks()),
             kl,
             entropy,
             texts: TextsKey::of(&spec.task),
             missing_score: spec.task.missing_score,
         }
+    }
+}
+
+/// Whether a spec that is silent about a key, because it was written before there was one, means this value (as TOML).
+pub fn is_what_silence_meant(key: &str, value: &str) -> bool {
+    matches!((key, value), ("policy.blocks", "1") | ("policy.whiten_in", "\"minibatch\""))
+}
+
+/// Training of π by DPO, which reads no more of `policy`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct DpoKey {
+    dpo: DpoSpec,
+    adam: AdamSpec,
+    texts: TextsKey,
+}
+
+impl DpoKey {
+    pub fn of(spec: &Spec) -> Self {
+        Self { dpo: spec.policy.dpo(), adam: spec.policy.adam, texts: TextsKey::of(&spec.task) }
     }
 }
 

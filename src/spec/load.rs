@@ -3,7 +3,7 @@
 //! is checked as it is written, since the command line was not meant for it.
 
 use super::blame::place;
-use super::check::rules;
+use super::check::{Finding, learner::keys_of_another, rules};
 use super::layers::{drop_from_runs, stack};
 use super::paths::{of_profile, settle, tidy};
 use super::remarks::remarks;
@@ -259,8 +259,12 @@ impl Sheet<'_> {
         let whole = serde_json::to_value(&spec).ok()?;
         for (name, variant) in variants {
             let variant = variant?;
-            let changes = difference(&serde_json::to_value(&variant).ok()?, &whole);
-            spec.runs.insert(name.clone(), serde_json::from_value(Value::Object(changes)).ok()?);
+            let mut changes = Value::Object(difference(&serde_json::to_value(&variant).ok()?, &whole));
+            // PPO goes without saying, but not where it takes another's place.
+            if variant.policy.algorithm.is_ppo() && !spec.policy.algorithm.is_ppo() {
+                changes["policy"]["algorithm"] = json!(variant.policy.algorithm.word());
+            }
+            spec.runs.insert(name.clone(), serde_json::from_value(changes).ok()?);
             typed.push((name, variant));
         }
         origins.extend(runs.leaves().into_iter().map(|(path, node)| (format!("runs.{path}"), node.origin.clone())));
@@ -299,13 +303,13 @@ impl Sheet<'_> {
         if let Some(run) = variant {
             self.check_rules(tree, &spec, run, layout);
         }
-        Some(spec)
+        Some(Spec { policy: spec.policy.clone().settled(), ..spec })
     }
 
     fn check_rules(&mut self, tree: &Node, spec: &Spec, run: &str, layout: Layout<'_>) {
         // Only what is asked for is run.
         let options = Options { for_run: self.options.for_run && layout.chosen, ..self.options.clone() };
-        for finding in rules(spec, &options).into_iter().chain(size_is_of_the_weights(tree, spec)) {
+        for finding in self.findings(tree, spec, &options) {
             let rule = (run.to_string(), finding.keys.clone());
             let said = !layout.chosen && self.broken.contains(&rule);
             self.broken.insert(rule);
@@ -316,6 +320,14 @@ impl Sheet<'_> {
         if layout.chosen {
             self.remarks.extend(remarks(spec, tree).into_iter().map(|finding| place(tree, self.file, finding)));
         }
+    }
+
+    /// Broken rules of a variant: between its values, and between what was written where.
+    fn findings(&self, tree: &Node, spec: &Spec, options: &Options) -> Vec<Finding> {
+        let mut all = rules(spec, options);
+        all.extend(size_is_of_the_weights(tree, spec));
+        all.extend(keys_of_another(tree, spec, self.file));
+        all
     }
 
     /// Rules can still be checked on a spec that only lacks its name or version.

@@ -1,6 +1,7 @@
 //! Values that can be meant and seldom are: said, and taken all the same.
 
 use super::Origin;
+use super::check::learner::foreign;
 use super::check::{Finding, finding};
 use super::source::Node;
 use super::types::*;
@@ -71,6 +72,8 @@ fn unread(spec: &Spec, tree: &Node) -> Vec<Finding> {
         ("policy.entropy.gain", steady, "policy.entropy.target"),
     ]
     .into_iter()
+    // Beside another algorithm these are errors; what is left was written below it, for others.
+    .chain(foreign(spec.policy.algorithm).into_iter().map(|(key, _)| (key, true, "another policy.algorithm")))
     .filter_map(of)
     .collect()
 }

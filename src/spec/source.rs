@@ -123,7 +123,7 @@ pub fn join(path: &str, key: &str) -> String {
 }
 
 /// Keys that say the same thing in different ways: setting the first in a higher layer drops the others of lower ones.
-const REPLACES: [(&[&str], &str, &[&str]); 16] = [
+const REPLACES: [(&[&str], &str, &[&str]); 17] = [
     (&["model.weights"], "source", &["pretrain", "path", "hf", "revision"]),
     (&["model.weights"], "path", &["source", "pretrain", "hf", "revision"]),
     (&["model.weights"], "hf", &["source", "pretrain", "path", "revision"]),
@@ -149,6 +149,7 @@ const REPLACES: [(&[&str], &str, &[&str]); 16] = [
     (&["policy.kl"], "horizon", &["gain"]),
     // What only one schedule, or one kind of labeler, has.
     (&["collect"], "schedule", &["rounds", "round_labels", "initial", "retrain", "validation_share", "outstanding"]),
+    (&["policy"], "algorithm", &["samples_per_query", "dpo"]),
     (&["labeler"], "kind", &["source", "path", "format", "split", "batches", "human"]),
 ];
 const DATA: &[&str] = &["task.data", "labeler.reviews"];

@@ -1,6 +1,7 @@
 //! The rounds of a run, one after the other: labels, r, π (rounds.rs says how many and how large). Each is three
 //! artifacts whose keys depend on those before, so that a killed run continues and `runner plan` shows what is done.
 
+use super::dpo::{self, DpoInputs};
 use super::keys::{Lack, STAND_IN, or_stand_in};
 use super::labels;
 use super::policy::{self, LabelsSoFar, Segment};
@@ -10,6 +11,7 @@ use crate::labeler::rounds::{Round, rounds};
 use crate::labeler::{Asked, Comparison, Desk, Known, Labeler, gather, labeler, read_requests};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
+use crate::ranks;
 use crate::results::{Accuracy, RoundReport, Rounds, file};
 use crate::spec::keyed::{RoundsKey, TextsKey};
 use crate::spec::{LabelerKind, Spec};
@@ -24,6 +26,7 @@ use std::path::{Path, PathBuf};
 pub struct RoundKeys {
     pub round: Round,
     pub labels: Option<Key>,
+    /// None, too, where DPO needs no r.
     pub reward: Option<Key>,
     /// None, too, where there is no RL.
     pub policy: Option<Key>,
@@ -47,21 +50,33 @@ impl<'a> Links<'a> {
 
     /// Key of the next round's labels, by whoever gives them.
     fn labels(&self, round: &Round) -> Result<Known, StageError> {
-        labeler(self.spec.labeler.kind).key(self.spec, round, self.upstream, self.policy.as_ref())
+        let key = || labeler(self.spec.labeler.kind).key(self.spec, round, self.upstream, self.policy.as_ref());
+        // People answer at any time: what the first rank has seen counts.
+        ranks::from_first(|| {
+            Ok(match key()? {
+                Known::Key(key) => Some(key.hash),
+                Known::Unanswered => None,
+            })
+        })
+        .map(|hash| hash.map_or(Known::Unanswered, |hash| Known::Key(Key { stage: "labels", hash })))
     }
 
     /// The next round, whose labels have this key.
     fn next(&mut self, round: &Round, labels: Key) -> Result<RoundKeys, StageError> {
         self.labels.push(labels.clone());
-        let reward = reward::key(self.spec, &self.labels, self.reward.as_ref())?;
-        let upstream: Vec<String> = self.upstream.iter().cloned().chain([reward.to_string()]).collect();
+        let reward = match self.spec.learns_reward() {
+            true => Some(reward::key(self.spec, &self.labels, self.reward.as_ref())?),
+            false => None,
+        };
+        let upstream: Vec<String> = self.upstream.iter().cloned().chain(reward.as_ref().map(Key::to_string)).collect();
         let policy = match (self.spec.has_rl(), self.spec.collect.schedule.in_rounds()) {
             (false, _) => None,
+            _ if self.spec.has_dpo() => Some(dpo::key(self.spec, self.upstream, &labels)?),
             (true, true) => Some(policy::round_key(self.spec, round, &upstream, self.policy.as_ref())?),
             (true, false) => Some(policy::key(self.spec, &upstream)?),
         };
-        (self.reward, self.policy) = (Some(reward.clone()), policy.clone());
-        Ok(RoundKeys { round: *round, labels: Some(labels), reward: Some(reward), policy })
+        (self.reward, self.policy) = (reward.clone(), policy.clone());
+        Ok(RoundKeys { round: *round, labels: Some(labels), reward, policy })
     }
 }
 
@@ -128,13 +143,13 @@ pub struct ChainInputs<'a> {
 
 /// What a run's rounds end with.
 pub struct Trained {
-    /// The last r.
-    pub scorer: Scorer,
+    /// The last r; none where DPO needs none.
+    pub scorer: Option<Scorer>,
     pub accuracy: Option<Accuracy>,
     /// Directory of the last π; none without RL.
     pub policy: Option<PathBuf>,
     pub last: RoundKeys,
-    /// Labels that the last r learned from.
+    /// Labels that the last r, or DPO's π, learned from.
     pub labels: u64,
 }
 
@@ -187,8 +202,8 @@ pub fn run(
     let none = || StageError::Input("there are no rounds to train r in".into());
     let (summary, keys, labels) = last.ok_or_else(none)?;
     Ok(Trained {
-        accuracy: summary.quality.accuracy(),
-        scorer: chain.scorer.ok_or_else(none)?,
+        accuracy: summary.and_then(|summary| summary.quality.accuracy()),
+        scorer: chain.scorer,
         policy: chain.policy.map(|(dir, _)| dir),
         last: keys,
         labels,
@@ -200,7 +215,8 @@ fn last_done(context: &Context, rounds: &[RoundKeys]) -> Result<usize, StageErro
     for (i, keys) in rounds.iter().enumerate().rev() {
         // Read whole: one that turned out damaged only when it is wanted would miss those before.
         let Some(key) = &keys.policy else { continue };
-        if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() {
+        let find = || Ok(context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some());
+        if ranks::from_first::<_, StageError>(find)? {
             return Ok(i);
         }
     }
@@ -219,7 +235,7 @@ impl<'a> Chain<'a> {
         links: &mut Links<'_>,
         so_far: &[Round],
         passed: bool,
-    ) -> Result<(RewardSummary, RoundKeys, u64), StageError> {
+    ) -> Result<(Option<RewardSummary>, RoundKeys, u64), StageError> {
         let none = || StageError::Input("there are no rounds to train r in".into());
         let round = so_far.last().ok_or_else(none)?;
         self.ready(round)?;
@@ -228,15 +244,18 @@ impl<'a> Chain<'a> {
         };
         let keys = links.next(round, labels_key.clone())?;
         self.collect(round, &labels_key, so_far)?;
-        let summary = self.learn(keys.reward.as_ref().ok_or_else(none)?)?;
-        let labels = summary.labels.unwrap_or(round.total as u64);
+        let summary = keys.reward.as_ref().map(|key| self.learn(key)).transpose()?;
+        let labels = summary.as_ref().and_then(|summary| summary.labels).unwrap_or(round.total as u64);
         if let Some(key) = &keys.policy {
-            match passed && !self.context.cache.has(key) {
+            let gone = || Ok::<_, StageError>(!self.context.cache.has(key));
+            match passed && ranks::from_first(gone)? {
                 true => self.policy = Some((self.context.cache.path(key), key.clone())),
                 false => self.train(round, key)?,
             }
         }
-        self.report(round, &summary, labels)?;
+        if let Some(summary) = &summary {
+            self.report(round, summary, labels)?;
+        }
         Ok((summary, keys, labels))
     }
 
@@ -280,7 +299,8 @@ impl<'a> Chain<'a> {
         let of = (texts, rounds, self.spec.seed, self.upstream, policy, round.number);
         let inputs = serde_json::to_string(&of)?;
         let of = &blake3::hash(inputs.as_bytes()).to_hex()[..16];
-        self.labeler.ready(&self.desk(), round, of, &mut |then| self.ask(round, then))
+        // Only people are asked here, by the first rank.
+        ranks::by_first(|| self.labeler.ready(&self.desk(), round, of, &mut |then| self.ask(round, then)))
     }
 
     /// The labels of a round; `so_far`: all rounds up to it.
@@ -340,8 +360,31 @@ impl<'a> Chain<'a> {
         Ok(summary)
     }
 
-    /// Trains π under the present r for the round's updates.
+    /// π from the labels themselves.
+    fn prefer(&self, key: &Key) -> Result<PathBuf, StageError> {
+        let inputs = DpoInputs {
+            reference: self.inputs.reference,
+            task: self.inputs.task,
+            labels: &self.labels,
+            end_of_text: self.inputs.tokenizer.end_of_text(),
+        };
+        dpo::run(self.context, self.run, self.spec, key, &inputs)
+    }
+
+    /// Trains π for the round's updates: under the present r, or by DPO.
     fn train(&mut self, round: &Round, key: &Key) -> Result<(), StageError> {
+        let trained = match self.spec.has_dpo() {
+            true => self.prefer(key)?,
+            false => self.optimise(round, key)?,
+        };
+        let metrics = self.run_dir().join(file::METRICS);
+        publish(&trained.join(file::METRICS), &metrics).map_err(StageError::io(metrics))?;
+        self.policy = Some((trained, key.clone()));
+        Ok(())
+    }
+
+    /// π under the present r.
+    fn optimise(&self, round: &Round, key: &Key) -> Result<PathBuf, StageError> {
         let scorer = self.scorer.as_ref().ok_or_else(|| StageError::Input("there is no r to optimise".into()))?;
         let inputs = crate::rl::rollout::Inputs {
             reference: self.inputs.reference,
@@ -374,11 +417,7 @@ impl<'a> Chain<'a> {
             asks: schedule.is_online(),
             people: if schedule.is_online() { Some(&people) } else { None },
         };
-        let trained = policy::run(self.context, self.run, self.spec, key, &inputs, &segment)?;
-        let metrics = self.run_dir().join(file::METRICS);
-        publish(&trained.join(file::METRICS), &metrics).map_err(StageError::io(metrics))?;
-        self.policy = Some((trained, key.clone()));
-        Ok(())
+        policy::run(self.context, self.run, self.spec, key, &inputs, &segment)
     }
 
     /// runs/RUN/rounds.json, where there are rounds.

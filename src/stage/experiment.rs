@@ -4,11 +4,10 @@
 use super::chain::{self, RoundKeys};
 use super::keys::Keys;
 use super::policy::Segment;
-use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
+use super::{classifier, evaluate, frontier, given, policy, pretrain, sources, supervised};
 use crate::context::{Context, StageError};
 use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
-use crate::labeler::rounds::learns_reward;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
@@ -17,10 +16,11 @@ use crate::results::tensorboard::Events;
 use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{OutsideReward, Spec};
+use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::{OutsideScores, ScoreSource, Scorer};
 use crate::task::{Example, Query, Task, examples};
-use crate::{labeler, random};
+use crate::{labeler, random, ranks};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,8 +110,11 @@ pub fn queries(
 /// Err: these are fewer queries than the spec needs.
 pub fn check_queries(spec: &Spec, train: &[Example], held_out: &[Example]) -> Result<(), StageError> {
     let needed = spec.evaluate.queries.max(spec.evaluate.optimum_queries);
-    // A policy that is given needs no training.
-    let for_training = if spec.policy.is_given() { 1 } else { spec.policy.batch_size };
+    // A policy that is given needs no training, and DPO no queries but its labels' own.
+    let for_training = match spec.policy.is_given() || spec.has_dpo() {
+        true => 1,
+        false => spec.policy.batch_size / spec.policy.samples_per_query(),
+    };
     if train.len() >= for_training && held_out.len() >= needed {
         return Ok(());
     }
@@ -139,29 +142,102 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
-    for (_, spec) in variants.iter().filter(|(_, spec)| learns_reward(spec)) {
-        labeler::labeler(spec.labeler.kind).begin(context, spec)?;
+    for (_, spec) in variants.iter().filter(|(_, spec)| spec.has_labels()) {
+        ranks::by_first(|| labeler::labeler(spec.labeler.kind).begin(context, spec))?;
     }
-    let mut waiting = None;
+    let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
-        let spec = &sources::fetched(context, spec)?;
-        let keys = Keys::new(spec, name, &context.device_kind)?;
-        let shared = prepare(context, spec, &keys)?;
-        publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
-        if let Some(dir) = &shared.supervised {
-            publish_model(dir, &context.out.join("models/supervised"))?;
-        }
-        if let Some(mark) = spec.labeler.mark().filter(|_| learns_reward(spec)) {
-            tracing::info!("{name}: {mark}: no person answers the comparisons");
-        }
-        match variant(context, name, spec, &keys, &shared) {
+        match one(context, name, spec) {
             // The first is said at the end.
-            Err(error) if error.outcome() == Outcome::Waiting && waiting.is_none() => waiting = Some(error),
-            Err(error) if error.outcome() == Outcome::Waiting => tracing::warn!("{error}"),
+            Err(error) if waits(&error) && waiting.is_none() => waiting = Some(error),
+            Err(error) if waits(&error) => tracing::warn!("{error}"),
+            Err(error @ StageError::Reached(_)) => reached = Some(error),
             other => other?,
         }
     }
-    waiting.map_or(Ok(()), Err)
+    match waiting.or(reached) {
+        Some(error) => Err(error),
+        None => together(context, variants),
+    }
+}
+
+/// One variant with all that it stands on.
+fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
+    // The first rank fetches; the others find it then.
+    let mut fetched = None;
+    ranks::by_first(|| {
+        fetched = Some(sources::fetched(context, spec)?);
+        Ok::<_, StageError>(())
+    })?;
+    let spec = &fetched.map_or_else(|| sources::fetched(context, spec), Ok)?;
+    let keys = Keys::new(spec, name, &context.device_kind)?;
+    same_keys(&keys)?;
+    let shared = prepare(context, spec, &keys)?;
+    publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
+    if let Some(dir) = &shared.supervised {
+        publish_model(dir, &context.out.join("models/supervised"))?;
+    }
+    if let Some(mark) = spec.labeler.mark().filter(|_| spec.has_labels()) {
+        tracing::info!("{name}: {mark}: no person answers the comparisons");
+    }
+    variant(context, name, spec, &keys, &shared)
+}
+
+/// What all runs' policies say together: the frontier of figure 3, where they share ρ, the task and r_s.
+fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    let Some((name, spec)) = frontier_runs(variants).first().copied() else { return Ok(()) };
+    let spec = &sources::fetched(context, spec)?;
+    let keys = Keys::new(spec, name, &context.device_kind)?;
+    let shared = prepare(context, spec, &keys)?;
+    let (Some(scorer), Some(key)) = (&shared.mock, &keys.classifier) else { return Ok(()) };
+    let tuned = shared.supervised.is_some();
+    let reference = context.out.join(if tuned { "models/supervised" } else { "models/reference" });
+    let runs = frontier_runs(variants).into_iter();
+    let policies = runs.map(|(run, _)| (run.clone(), context.out.join("runs").join(run).join("models/policy")));
+    let queries = evaluate::pick(spec, &shared.held_out, spec.evaluate.optimum_queries);
+    let queries: Vec<Query> = queries.into_iter().map(|e| e.query).collect();
+    let inputs = frontier::FrontierInputs {
+        spec,
+        task: &shared.task,
+        queries: &queries,
+        writers: &std::iter::once(("reference".to_string(), reference)).chain(policies).collect::<Vec<_>>(),
+        judge: Judge::Mock,
+        scorer,
+        scorer_key: key.to_string(),
+    };
+    let found = frontier::run(context, None, &inputs)?;
+    let path = context.out.join(file::FRONTIER);
+    let text = serde_json::to_string_pretty(&found)?;
+    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+}
+
+/// The runs whose policies show the optimum together: those that learn under r_s, or from its labels, and share all
+/// that the first has; nothing where they are fewer than two.
+pub fn frontier_runs(variants: &[(String, Spec)]) -> Vec<&(String, Spec)> {
+    let setting = |s: &Spec| (s.model.clone(), s.task.clone(), s.supervised.clone(), s.labeler.clone(), s.seed);
+    let has = |(_, s): &&(String, Spec)| s.has_classifier() && s.labeler.is().judges && s.has_rl();
+    let mut found: Vec<&(String, Spec)> = variants.iter().filter(has).collect();
+    if let Some(first) = found.first().map(|(_, spec)| setting(spec)) {
+        found.retain(|(_, spec)| setting(spec) == first);
+    }
+    if found.len() < 2 { Vec::new() } else { found }
+}
+
+/// Whether people's answers are missing; another rank may have said so.
+fn waits(error: &StageError) -> bool {
+    error.outcome() == Outcome::Waiting && !error.is_settled()
+}
+
+/// Err: ranks would make different stages, because their files differ.
+fn same_keys(keys: &Keys) -> Result<(), StageError> {
+    let names: Vec<String> = keys.all().iter().map(ToString::to_string).collect();
+    let all = ranks::gathered(names)?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(StageError::Input(format!(
+            "rank {rank} would make other stages than rank 0: the files that the spec reads are not the same on their hosts"
+        ))),
+    }
 }
 
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
@@ -228,9 +304,9 @@ struct Trained {
     last: Option<RoundKeys>,
 }
 
-/// Labels, r and π, in rounds or in direct mode.
+/// Labels, r and π, in rounds, by DPO, or in direct mode.
 fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> Result<Trained, StageError> {
-    if learns_reward(spec) {
+    if spec.has_labels() {
         let inputs = chain::ChainInputs {
             reference: &s.rho,
             reference_dir: s.supervised.as_ref().filter(|_| spec.collect.schedule.has_rl()).unwrap_or(&s.pretrained),
@@ -243,7 +319,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         };
         let chain::Trained { scorer, accuracy, policy, labels, last } =
             chain::run(context, run, spec, &keys.upstream, &inputs)?;
-        return Ok(Trained { scorer: Some(scorer), accuracy, labels: Some(labels), policy, last: Some(last) });
+        return Ok(Trained { scorer, accuracy, labels: Some(labels), policy, last: Some(last) });
     }
     let scorer = given::reward(context, spec, &s.tokenizer)?;
     if let Some(scorer) = &scorer {
@@ -276,7 +352,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         end_of_text: s.tokenizer.end_of_text(),
     };
     let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
-    if kept.is_dir() {
+    if ranks::is_first() && kept.is_dir() {
         std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
     }
     Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
@@ -316,7 +392,10 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
             OutsideReward::Command => Judge::Command,
             OutsideReward::Rouge => Judge::Rouge,
         }),
-        simulated: if is_simulated { Some(read_json(&simulated)?) } else { None },
+        simulated: ranks::from_first(|| match is_simulated {
+            true => Ok::<_, StageError>(Some(read_json(&simulated)?)),
+            false => Ok(None),
+        })?,
     };
     let key = keys.evaluation(spec, run, trained.last.as_ref())?;
     let key = key.ok_or_else(|| StageError::Input("the last round has no reward model".into()))?;
@@ -332,7 +411,9 @@ fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> R
     let run_dir = context.out.join("runs").join(run);
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
     copy(file::METRICS, run_dir.join(file::METRICS))?;
-    Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    if ranks::is_first() {
+        Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    }
     let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;

@@ -4,7 +4,6 @@
 use super::chain::{self, RoundKeys};
 use super::{classifier, evaluate, given, policy, pretrain, sources, supervised};
 use crate::context::StageError;
-use crate::labeler::rounds::learns_reward;
 use crate::spec::keyed::ScaleKey;
 use crate::spec::{CollectSchedule, Spec};
 use crate::store::cache::Key;
@@ -125,7 +124,7 @@ impl Keys {
             Some(key) => key.to_string(),
             None => direct(spec)?,
         };
-        let policy = match spec.has_rl() && !learns_reward(spec) {
+        let policy = match spec.has_rl() && !spec.has_labels() {
             true => Some(policy::key(spec, &with(&upstream, scorer))?),
             false => None,
         };
@@ -142,11 +141,15 @@ impl Keys {
         run: &str,
         last: Option<&RoundKeys>,
     ) -> Result<Option<Key>, StageError> {
-        if last.is_some_and(|round| round.reward.is_none()) {
+        if last.is_some_and(|round| round.labels.is_none()) {
             return Ok(None);
         }
         let upstream = match self.policy.as_ref().or(last.and_then(|round| round.policy.as_ref())) {
-            Some(policy) => vec![policy.to_string()],
+            // Where DPO's π is judged by an r, that has learned beside it.
+            Some(policy) => {
+                let judge = last.filter(|_| spec.has_dpo()).and_then(|round| round.reward.as_ref());
+                [policy].into_iter().chain(judge).map(Key::to_string).collect()
+            }
             None => {
                 let scorer = last.and_then(|round| round.reward.as_ref()).or(self.given.reward.as_ref());
                 let direct = || direct(spec);

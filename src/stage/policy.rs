@@ -1,20 +1,22 @@
-//! π: PPO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
+//! π: PPO or RLOO by src/rl, with checkpoints from which the same command continues to the same bytes on the CPU; in rounds,
 //! one segment of updates after another.
 
 use crate::context::{CHECKPOINTS, Context, Kept, StageError};
 use crate::labeler::rounds::{Round, updates};
 use crate::labeler::{Comparison, Tally, request};
 use crate::model::checkpoint::{self, LoopState};
+use crate::model::faults;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
+use crate::ranks;
 use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
-use crate::rl::{Algorithm, Ppo, Rewards, Settings, Trainer, guards};
+use crate::rl::{Algorithm, Ppo, Rewards, Rloo, Settings, Trainer, guards};
 use crate::rlhf::advantages::token_rewards;
-use crate::spec::Spec;
 use crate::spec::keyed::{PolicyKey, RoundsKey};
+use crate::spec::{AlgorithmKind, Spec};
 use crate::store::cache::{Key, publish};
 use std::fs;
 use std::io::Write;
@@ -100,7 +102,13 @@ pub fn run(
     inputs: &Inputs<'_>,
     segment: &Segment<'_>,
 ) -> Result<PathBuf, StageError> {
-    let learner = Learner { algorithm: &Ppo::of(&spec.policy), rewards: token_rewards };
+    let (ppo, rloo) = (Ppo::of(&spec.policy), Rloo::of(&spec.policy, spec.task.response_length));
+    let algorithm: &dyn Algorithm = match spec.policy.algorithm {
+        AlgorithmKind::Rloo => &rloo,
+        AlgorithmKind::Ppo => &ppo,
+        AlgorithmKind::Dpo => return Err(StageError::Input("policy.algorithm: DPO has no episodes".into())),
+    };
+    let learner = Learner { algorithm, rewards: token_rewards };
     context.artifact(Some(run), key, |work| train((context, run), spec, (inputs, learner), segment, &work.dir))
 }
 
@@ -200,6 +208,7 @@ impl Loop<'_> {
         let started = Instant::now();
         for update in first..segment.to {
             self.may_go_on(update)?;
+            ranks::panic_on_request(update);
             if segment.asks {
                 let inputs = self.trainer.inputs;
                 let policy = &self.trainer.model.trunk;
@@ -207,6 +216,8 @@ impl Loop<'_> {
                 self.requests.add(asked)?;
             }
             let (trainer, mut done) = self.trainer.update(update)?;
+            // Before its line of metrics: Adam's step is still at work on the device.
+            faults::confirm()?;
             self.trainer = trainer;
             segment.labels.into_iter().for_each(|labels| labels.add_to(&mut done.metrics));
             let time = started.elapsed().as_secs_f64();
@@ -232,11 +243,11 @@ impl Loop<'_> {
 
     /// Err: somebody stops the run, or people's answers are missing; all is saved.
     fn may_go_on(&self, update: usize) -> Result<(), StageError> {
-        if let Some(by) = self.context.stop_requested() {
+        if let Some(by) = self.context.stop_requested()? {
             self.save(update)?;
             return Err(StageError::Stopped { by, update, kept: Kept::Everything });
         }
-        match self.segment.people.map_or(Ok(()), |people| people(&self.requests.all)) {
+        match self.segment.people.map_or(Ok(()), |people| ranks::by_first(|| people(&self.requests.all))) {
             Ok(()) => Ok(()),
             Err(waiting) => self.save(update).and(Err(waiting)),
         }
@@ -273,8 +284,10 @@ impl Requests {
     /// Back to the first `bytes` of the file.
     fn cut(&mut self, bytes: u64) -> Result<(), StageError> {
         let Some(path) = &self.path else { return Ok(()) };
-        cut(path, bytes).map_err(StageError::io(path))?;
-        self.all = read_jsonl(path)?;
+        self.all = ranks::from_first(|| {
+            cut(path, bytes).map_err(StageError::io(path))?;
+            Ok::<_, StageError>(read_jsonl(path)?)
+        })?;
         self.bytes = bytes;
         Ok(())
     }
@@ -286,8 +299,10 @@ impl Requests {
             lines.push_str(&serde_json::to_string(comparison)?);
             lines.push('\n');
         }
-        let file = fs::File::options().create(true).append(true).open(path);
-        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        if ranks::is_first() {
+            let file = fs::File::options().create(true).append(true).open(path);
+            file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        }
         self.bytes += lines.len() as u64;
         self.all.extend(new);
         Ok(())

@@ -3,7 +3,8 @@
 
 use super::atomic::{hash_file, sweep, sync_directory, write_atomic, write_atomic_with};
 use super::input;
-use super::lock::{Holder, Lock, holder_at};
+use super::lock::{Holder, Lock, Watch, holder_at};
+use crate::ranks;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,7 +60,8 @@ pub struct Cache {
 #[derive(Debug)]
 pub struct Work {
     pub dir: PathBuf,
-    _lock: Lock,
+    /// None where the first rank has it for all.
+    lock: Option<Lock>,
 }
 
 /// What there is of an artifact that is wanted.
@@ -120,12 +122,12 @@ impl Cache {
     }
 
     /// Opens the work directory of an artifact under its lock. What stands in its place and is not it (damaged, or
-    /// without its seal: an interrupted copy or removal) is moved aside.
-    pub fn begin(&self, key: &Key) -> io::Result<Begun> {
+    /// without its seal: an interrupted copy or removal) is moved aside. `watch`: of whoever waits for it.
+    pub fn begin(&self, key: &Key, watch: &mut Watch) -> io::Result<Begun> {
         let locks = self.root.join(LOCKS);
         fs::create_dir_all(&locks)?;
         let path = locks.join(format!("{key}.lock"));
-        let Some(lock) = Lock::at(&path)? else { return Ok(Begun::Busy(holder_at(&path))) };
+        let Some(lock) = Lock::at(&path, watch)? else { return Ok(Begun::Busy(holder_at(&path))) };
         // Looked at under the lock: whoever had it before may have finished.
         let (last, dir) = (self.path(key), self.work_path(key));
         match state(&last, key)? {
@@ -143,7 +145,12 @@ impl Cache {
         fs::create_dir_all(&dir)?;
         sweep(&dir);
         make_way(&dir, DEEPEST)?;
-        Ok(Begun::Work(Work { dir, _lock: lock }))
+        Ok(Begun::Work(Work { dir, lock: Some(lock) }))
+    }
+
+    /// The work directory of an artifact that the first rank makes with this one's help.
+    pub fn beside_first(&self, key: &Key) -> Work {
+        Work { dir: self.work_path(key), lock: None }
     }
 
     /// Gives something under a key a name that nothing else has; only under its lock.
@@ -157,12 +164,15 @@ impl Cache {
 
     /// `opens` tells of files of other kinds than JSON whether they can be read back.
     ///
-    /// Seals the files directly in the work directory (subdirectories are dropped) and gives it its final name.
+    /// Seals the files directly in the work directory (subdirectories are dropped) and gives it its final name. Where an
+    /// intact artifact has that name already (on a file system whose locks let two processes in), it stays: both are
+    /// named by what they depend on.
     ///
     /// # Errors
     /// Those of the file system; a file that cannot be read back, with which the directory is moved aside: what would
     /// be sealed with it would be reused, and fail, for ever.
     pub fn finish(&self, key: &Key, work: Work, seconds: f64, opens: Opens) -> io::Result<PathBuf> {
+        work.lock.as_ref().map_or(Ok(()), Lock::check)?;
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&work.dir)? {
             let entry = entry?;
@@ -185,7 +195,13 @@ impl Cache {
         let seal = Seal { key: key.to_string(), seconds, files };
         write_atomic(&work.dir.join(SEAL), format!("{:#}\n", serde_json::json!(seal)).as_bytes())?;
         let last = self.path(key);
-        fs::rename(&work.dir, &last)?;
+        if let Err(e) = fs::rename(&work.dir, &last) {
+            if !matches!(state(&last, key)?, Found::Intact) {
+                return Err(e);
+            }
+            tracing::info!("{key}: another process has finished it at the same time; its files are taken");
+            fs::remove_dir_all(&work.dir)?;
+        }
         sync_directory(&self.root)?;
         Ok(last)
     }
@@ -273,6 +289,9 @@ fn readable(path: &Path, opens: Opens) -> Result<(), String> {
 
 /// Copies an artifact's file into a results directory, atomically.
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
+    if !ranks::is_first() {
+        return Ok(());
+    }
     let mut source = fs::File::open(from)?;
     write_atomic_with(to, |file| io::copy(&mut source, file).map(|_| ()))
 }
@@ -290,7 +309,7 @@ mod tests {
     }
 
     fn work(cache: &Cache) -> Work {
-        match cache.begin(&key()).unwrap() {
+        match cache.begin(&key(), &mut Watch::default()).unwrap() {
             Begun::Work(work) => work,
             other => panic!("{other:?}"),
         }
@@ -315,11 +334,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::new(dir.path());
         let work = work(&cache);
-        let Begun::Busy(Some(holder)) = cache.begin(&key()).unwrap() else { panic!("it is being made") };
+        let Begun::Busy(Some(holder)) = cache.begin(&key(), &mut Watch::default()).unwrap() else {
+            panic!("it is being made")
+        };
         assert_eq!(holder.pid, std::process::id());
         fs::write(work.dir.join("a.json"), "1").unwrap();
         let made = cache.finish(&key(), work, 1.0, opens).unwrap();
-        assert!(matches!(cache.begin(&key()).unwrap(), Begun::There(there) if there == made));
+        assert!(matches!(cache.begin(&key(), &mut Watch::default()).unwrap(), Begun::There(there) if there == made));
         assert_eq!(cache.find(&key()).unwrap(), Some(made));
     }
 
@@ -346,7 +367,8 @@ mod tests {
             harm(&make(&cache));
             assert_eq!(cache.find(&key()).unwrap(), None);
             std::thread::scope(|scope| {
-                let tries: Vec<_> = (0..4).map(|_| scope.spawn(|| cache.begin(&key()).map(drop))).collect();
+                let tries: Vec<_> =
+                    (0..4).map(|_| scope.spawn(|| cache.begin(&key(), &mut Watch::default()).map(drop))).collect();
                 tries.into_iter().for_each(|t| t.join().unwrap().unwrap());
             });
             let aside = dir.path().join(format!("{}.damaged-{i}", key()));
@@ -356,6 +378,29 @@ mod tests {
         assert!(cache.find(&key()).unwrap().is_none());
         make(&cache);
         assert!(cache.find(&key()).unwrap().is_some());
+    }
+
+    /// Two processes found nothing, and the second one that finished failed on the first one's directory.
+    #[test]
+    fn what_another_process_finished_meanwhile_is_taken_wherever_it_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (cache, other) = (Cache::new(dir.path().join("a")), Cache::new(dir.path().join("b")));
+        let made = make(&other);
+        assert_eq!(cache.find(&key()).unwrap(), None);
+        let late = work(&cache);
+        fs::write(late.dir.join("a.json"), "{\"a\": 1}").unwrap();
+        fs::rename(&made, cache.path(&key())).unwrap();
+        let sealed = fs::read(cache.path(&key()).join(SEAL)).unwrap();
+        assert_eq!(cache.finish(&key(), late, 2.0, opens).unwrap(), cache.path(&key()));
+        assert_eq!(fs::read(cache.path(&key()).join(SEAL)).unwrap(), sealed);
+        assert!(!cache.has_begun(&key()));
+        assert!(matches!(cache.begin(&key(), &mut Watch::default()).unwrap(), Begun::There(_)));
+        // What is in the way and is not the artifact is no success.
+        fs::remove_dir_all(cache.path(&key())).unwrap();
+        let late = work(&cache);
+        fs::write(late.dir.join("a.json"), "1").unwrap();
+        fs::create_dir_all(cache.path(&key()).join("else")).unwrap();
+        assert!(cache.finish(&key(), late, 2.0, opens).is_err());
     }
 
     #[test]

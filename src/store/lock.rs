@@ -1,131 +1,121 @@
-//! One runner per directory or artifact: an operating-system lock that a crash releases by itself. Beside it a small
-//! file says who holds it, for messages alone; whether somebody does is for the lock to say.
+//! One runner per directory or artifact: an operating-system lock that a crash releases by itself, and beside it the
+//! lease of who holds it (`lease.rs`), which decides between hosts.
 
-use serde::{Deserialize, Serialize};
+pub use super::lease::{Holder, Watch};
+
+use super::lease::{BEAT, is_lease, lease_path};
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// The lock file of a directory.
 const NAME: &str = ".lock";
-/// What the holder's file adds to the lock's name.
-const HOLDER: &str = ".holder";
 /// `off`: no locks are taken, for file systems that have none.
 const SWITCH: &str = "RUNNER_LOCKS";
 /// How often a lock is tried, and the time between: [`is_held`] takes it for a moment to see whether it is free.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(10);
-
-/// Who holds a lock.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Holder {
-    pub host: String,
-    pub pid: u32,
-    /// When the process began, in the kernel's ticks since the machine did: a number that is given to another process
-    /// later has another.
-    #[serde(default)]
-    pub started: Option<u64>,
-    /// Which start of the machine that was.
-    #[serde(default)]
-    pub boot: Option<String>,
-    /// Since when, RFC 3339.
-    pub at: String,
-    /// No with `RUNNER_LOCKS=off`.
-    pub locked: bool,
-}
-
-impl std::fmt::Display for Holder {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{} pid {}", self.host, self.pid)
-    }
-}
-
-fn line_of(path: &str) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    Some(text.trim().to_string()).filter(|line| !line.is_empty())
-}
-
-fn host() -> String {
-    let variable = |name| std::env::var(name).ok();
-    line_of("/proc/sys/kernel/hostname")
-        .or_else(|| line_of("/etc/hostname"))
-        .or_else(|| variable("HOSTNAME"))
-        .or_else(|| variable("COMPUTERNAME"))
-        .unwrap_or_else(|| "this machine".into())
-}
-
-fn boot() -> Option<String> {
-    line_of("/proc/sys/kernel/random/boot_id")
-}
-
-/// Field 22 of /proc/PID/stat; the second one, the program's name in brackets, may hold anything.
-fn start_of(pid: u32) -> Option<u64> {
-    let text = line_of(&format!("/proc/{pid}/stat"))?;
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
-}
-
-impl Holder {
-    fn new(locked: bool) -> Self {
-        let pid = std::process::id();
-        let at = jiff::Timestamp::now().round(jiff::Unit::Second).unwrap_or_default().to_string();
-        Self { host: host(), pid, started: start_of(pid), boot: boot(), at, locked }
-    }
-
-    fn read(lock: &Path) -> Option<Self> {
-        serde_json::from_slice(&fs::read(holder_path(lock)).ok()?).ok()
-    }
-
-    /// Whether the process is still there, as far as this machine can tell.
-    fn is_alive(&self) -> bool {
-        self.host == host() && self.boot == boot() && self.started.is_some() && self.started == start_of(self.pid)
-    }
-}
-
-fn holder_path(lock: &Path) -> PathBuf {
-    let mut name = lock.file_name().unwrap_or_default().to_os_string();
-    name.push(HOLDER);
-    lock.with_file_name(name)
-}
+/// Between two looks at a lease that will be over soon.
+const LOOK: Duration = Duration::from_millis(500);
+/// How long whoever takes a lease over waits to see that nobody else has.
+const SETTLING: Duration = Duration::from_secs(1);
+/// A lease of this process that another one has taken over.
+static LOST: Mutex<Option<String>> = Mutex::new(None);
+static ANY_LOST: AtomicBool = AtomicBool::new(false);
 
 /// Whether a file of this name belongs to a lock and not to what is locked.
 pub fn is_lock_file(name: &std::ffi::OsStr) -> bool {
-    name.to_str().and_then(|name| name.strip_prefix(NAME)).is_some_and(|rest| rest.is_empty() || rest == HOLDER)
+    name == NAME || is_lease(name, NAME)
 }
 
 fn switched_off() -> bool {
     std::env::var_os(SWITCH).is_some_and(|value| value == "off")
 }
 
+/// Who has taken over what this process held, if that has happened: it was taken for dead (stopped for minutes, or cut
+/// off from its files), and must not write any more.
+pub fn lost() -> Option<String> {
+    if !ANY_LOST.load(Ordering::Relaxed) {
+        return None;
+    }
+    LOST.lock().ok().and_then(|lost| lost.clone())
+}
+
 /// Held while a runner writes in a directory.
 #[derive(Debug)]
 pub struct Lock {
     path: PathBuf,
+    own: Holder,
+    lost: Arc<AtomicBool>,
+    /// Ends the lease's thread when it goes.
+    beating: Option<(mpsc::Sender<()>, JoinHandle<()>)>,
     _file: File,
 }
 
 impl Lock {
-    /// Locks a directory, which is made if need be; `Ok(None)` if another process holds it: see [`holder`].
+    /// Locks a directory, which is made if need be; `Ok(None)` if another process holds it: see [`holder`]. Where a
+    /// lease is all that is left of a holder on another host, that is known within a minute.
     pub fn acquire(dir: &Path) -> io::Result<Option<Self>> {
         fs::create_dir_all(dir)?;
-        Self::at(&dir.join(NAME))
+        let (path, mut watch) = (dir.join(NAME), Watch::default());
+        let mut said = false;
+        loop {
+            let lock = Self::at(&path, &mut watch)?;
+            if lock.is_some() || !watch.soon() {
+                return Ok(lock);
+            }
+            if let (false, Some(holder)) = (said, holder_at(&path)) {
+                tracing::info!("{}: looking whether {holder} still works here", dir.display());
+                said = true;
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 
-    /// Locks a file that is there for nothing else.
-    pub fn at(path: &Path) -> io::Result<Option<Self>> {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
+    /// Locks a file that is there for nothing else. `watch`: what the same caller has seen of its holder so far.
+    pub fn at(path: &Path, watch: &mut Watch) -> io::Result<Option<Self>> {
         let locked = !switched_off();
-        if locked && !patiently(|| file.try_lock()).map_err(|e| without_locks(path, &e))? {
+        let file = loop {
+            let file = File::options().create(true).truncate(false).write(true).open(path)?;
+            if locked && !patiently(|| file.try_lock()).map_err(|e| without_locks(path, &e))? {
+                watch.forget();
+                return Ok(None);
+            }
+            // Between the two the directory may have been given another name, and the lock with it.
+            if is_at(&file, path) {
+                break file;
+            }
+        };
+        let own = Holder::new(locked);
+        if !take(&own, path, watch)? {
             return Ok(None);
         }
-        // For messages only: a disk that is full here is found full where it matters.
-        let _ = fs::write(holder_path(path), format!("{}\n", serde_json::json!(Holder::new(locked))));
-        Ok(Some(Self { path: path.to_path_buf(), _file: file }))
+        let lost = Arc::new(AtomicBool::new(false));
+        let beating = beat(&own, path, &lost);
+        Ok(Some(Self { path: path.to_path_buf(), own, lost, beating, _file: file }))
+    }
+
+    /// Err: another process has taken it over.
+    pub fn check(&self) -> io::Result<()> {
+        match self.lost.load(Ordering::Relaxed) {
+            true => Err(io::Error::other(lost().unwrap_or_else(|| "another process has taken it over".into()))),
+            false => Ok(()),
+        }
     }
 
     /// Takes the holder's name away, and keeps the lock: before what is locked is given another name.
-    pub fn unname(&self) {
-        let _ = fs::remove_file(holder_path(&self.path));
+    pub fn unname(&mut self) {
+        if let Some((ends, thread)) = self.beating.take() {
+            drop(ends);
+            let _ = thread.join();
+        }
+        if Holder::read(&self.path).is_some_and(|holder| holder.is(&self.own)) {
+            let _ = fs::remove_file(lease_path(&self.path));
+        }
     }
 }
 
@@ -133,6 +123,81 @@ impl Drop for Lock {
     fn drop(&mut self) {
         self.unname();
     }
+}
+
+/// Puts a lease in its place, unless that of another process still counts.
+fn take(own: &Holder, path: &Path, watch: &mut Watch) -> io::Result<bool> {
+    // A disk that is full here is found full where it matters.
+    let full = |e: &io::Error| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+    let Some(holder) = Holder::read(path) else {
+        // What cannot be read is nobody's: leases come whole.
+        return match lease_path(path).exists() {
+            true => own.write(path).map(|()| true),
+            false => own.claim(path),
+        }
+        .or_else(|e| if full(&e) { Ok(true) } else { Err(e) });
+    };
+    let over = match holder.is_here() {
+        // The kernel has released its lock; one without a lock is looked up.
+        true => holder.locked || !holder.is_alive(),
+        false => watch.is_over(&holder, path),
+    };
+    if !over {
+        return Ok(false);
+    }
+    own.write(path).or_else(|e| if full(&e) { Ok(()) } else { Err(e) })?;
+    if holder.is_here() {
+        return Ok(true);
+    }
+    // Another host may have come to the same end at the same moment: the last one to write has it.
+    std::thread::sleep(SETTLING);
+    watch.forget();
+    let ours = Holder::read(path).is_none_or(|now| now.is(own));
+    if ours {
+        tracing::warn!("{}: {holder} has ended without releasing it; taken over", path.display());
+    }
+    Ok(ours)
+}
+
+/// Rewrites a lease until its lock goes. None: no thread can be had, and the lock alone must do.
+fn beat(own: &Holder, path: &Path, lost: &Arc<AtomicBool>) -> Option<(mpsc::Sender<()>, JoinHandle<()>)> {
+    let (ends, ended) = mpsc::channel();
+    let (mut own, path, lost) = (own.clone(), path.to_path_buf(), Arc::clone(lost));
+    let beats = move || {
+        while ended.recv_timeout(BEAT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            if let Some(now) = Holder::read(&path).filter(|now| !now.is(&own)) {
+                let message =
+                    format!("{} has been taken over by {now}, which took this process for dead", path.display());
+                tracing::error!("{message}");
+                if let Ok(mut said) = LOST.lock() {
+                    said.get_or_insert(message);
+                }
+                lost.store(true, Ordering::Relaxed);
+                ANY_LOST.store(true, Ordering::Relaxed);
+                return;
+            }
+            own.beat += 1;
+            if let Err(e) = own.write(&path) {
+                tracing::debug!("{}: {e}", path.display());
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("lease".into()).spawn(beats).ok()?;
+    Some((ends, thread))
+}
+
+/// Whether a file that was opened is the one that is at a path now.
+#[cfg(unix)]
+fn is_at(file: &File, path: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let same = || Some((file.metadata().ok()?, fs::metadata(path).ok()?));
+    same().is_some_and(|(opened, there)| (opened.dev(), opened.ino()) == (there.dev(), there.ino()))
+}
+
+/// Windows gives no other name to a directory with an open file in it.
+#[cfg(not(unix))]
+fn is_at(_: &File, _: &Path) -> bool {
+    true
 }
 
 /// Whether the lock came within a few tries.
@@ -152,7 +217,8 @@ fn patiently(lock: impl Fn() -> Result<(), TryLockError>) -> io::Result<bool> {
 fn without_locks(path: &Path, error: &io::Error) -> io::Error {
     let message = format!(
         "{} cannot be locked ({error}): the file system has no file locks. Put results and cache on a disk that has them \
-         (--out and RUNNER_CACHE), or set {SWITCH}=off and let one runner at a time work there",
+         (--out and RUNNER_CACHE), or set {SWITCH}=off, with which lease files alone keep runners apart (`runner doctor --shared DIR` \
+         tries a file system)",
         path.display()
     );
     io::Error::new(error.kind(), message)
@@ -172,7 +238,13 @@ pub fn holder_at(lock: &Path) -> Option<Holder> {
 /// guess.
 pub fn is_held(dir: &Path) -> bool {
     let path = dir.join(NAME);
-    let unlocked = || Holder::read(&path).is_some_and(|holder| !holder.locked && holder.is_alive());
+    let unlocked = || {
+        Holder::read(&path).is_some_and(|holder| match holder.is_here() {
+            true => !holder.locked && holder.is_alive(),
+            // Of a host whose lock may not reach this one.
+            false => moved_lately(&path),
+        })
+    };
     match File::open(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => false,
         Err(_) => true,
@@ -181,6 +253,12 @@ pub fn is_held(dir: &Path) -> bool {
             Err(_) => true,
         },
     }
+}
+
+/// Whether a lease was rewritten a moment ago, for whoever has no time to watch it.
+fn moved_lately(lock: &Path) -> bool {
+    let modified = fs::metadata(lease_path(lock)).and_then(|about| about.modified());
+    modified.is_ok_and(|then| then.elapsed().is_ok_and(|ago| ago < BEAT * 6))
 }
 
 #[cfg(test)]
@@ -195,7 +273,7 @@ mod tests {
         assert!(is_held(dir.path()));
         let who = holder(dir.path()).unwrap();
         assert!(who.pid == std::process::id() && who.locked);
-        assert_eq!(who.to_string(), format!("{} pid {}", who.host, who.pid));
+        assert!(who.to_string().starts_with(&format!("{} pid {}", who.host, who.pid)));
         assert!(!cfg!(target_os = "linux") || who.is_alive());
         assert!(Lock::acquire(dir.path()).unwrap().is_none());
         drop(lock);
@@ -207,9 +285,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(NAME), "").unwrap();
         let dead = Holder { started: Some(1), locked: false, ..Holder::new(true) };
-        fs::write(holder_path(&dir.path().join(NAME)), serde_json::to_vec(&dead).unwrap()).unwrap();
+        fs::write(lease_path(&dir.path().join(NAME)), serde_json::to_vec(&dead).unwrap()).unwrap();
         assert!(!is_held(dir.path()));
-        fs::write(holder_path(&dir.path().join(NAME)), "half a l").unwrap();
+        fs::write(lease_path(&dir.path().join(NAME)), "half a l").unwrap();
         assert!(!is_held(dir.path()) && Lock::acquire(dir.path()).unwrap().is_some());
     }
 
@@ -223,5 +301,57 @@ mod tests {
     fn lock_files_are_no_content() {
         let is = |name: &str| is_lock_file(name.as_ref());
         assert!(is(".lock") && is(".lock.holder") && !is(".locks") && !is("spec.toml"));
+    }
+
+    /// A process once held the lock of a directory that had been given another name while it waited for it.
+    #[cfg(unix)]
+    #[test]
+    fn a_lock_is_of_the_directory_that_has_the_name_now() {
+        let dir = tempfile::tempdir().unwrap();
+        let (out, aside) = (dir.path().join("out"), dir.path().join("out.old-1"));
+        fs::create_dir(&out).unwrap();
+        let opened = File::options().create(true).truncate(false).write(true).open(out.join(NAME)).unwrap();
+        assert!(is_at(&opened, &out.join(NAME)));
+        fs::rename(&out, &aside).unwrap();
+        assert!(!is_at(&opened, &out.join(NAME)));
+        fs::create_dir(&out).unwrap();
+        let lock = Lock::acquire(&out).unwrap().unwrap();
+        assert!(!is_at(&opened, &out.join(NAME)) && is_at(&lock._file, &out.join(NAME)));
+        assert!(opened.try_lock().is_ok(), "the old one is another's");
+    }
+
+    #[test]
+    fn without_locks_the_lease_of_a_live_process_is_heeded_and_a_dead_ones_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let (alive, own) = (Holder::new(false), Holder::new(false));
+        alive.write(&path).unwrap();
+        assert!(!take(&own, &path, &mut Watch::default()).unwrap());
+        // What a process that has ended leaves: its number, begun at another time.
+        Holder { started: Some(1), ..alive }.write(&path).unwrap();
+        assert!(take(&own, &path, &mut Watch::default()).unwrap());
+        assert!(Holder::read(&path).unwrap().is(&own));
+    }
+
+    #[test]
+    fn a_live_holder_on_another_host_is_waited_for_though_its_lock_does_not_reach_this_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(NAME);
+        let there = Holder { host: "n7".into(), boot: Some("b".into()), ..Holder::new(true) };
+        there.write(&path).unwrap();
+        assert!(Lock::acquire(dir.path()).unwrap().is_none());
+        assert!(is_held(dir.path()) && holder(dir.path()).unwrap().is(&there));
+        fs::remove_file(lease_path(&path)).unwrap();
+        assert!(!is_held(dir.path()) && Lock::acquire(dir.path()).unwrap().is_some());
+    }
+
+    #[test]
+    fn whoever_was_taken_over_leaves_the_others_lease_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let lock = Lock::acquire(dir.path()).unwrap().unwrap();
+        let other = Holder::new(true);
+        other.write(&dir.path().join(NAME)).unwrap();
+        drop(lock);
+        assert!(holder(dir.path()).unwrap().is(&other));
     }
 }

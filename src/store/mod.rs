@@ -5,6 +5,8 @@ pub mod atomic;
 pub mod cache;
 pub mod chunks;
 pub mod input;
+pub mod lease;
 pub mod lock;
 pub mod seal;
+pub mod shared;
 pub mod user;

@@ -3,12 +3,12 @@
 
 use super::asked::comparison::{Compared, Side, compare, writer_of};
 use super::asked::writers::ReadyMember;
-use super::asked::{Asking, QuestionStanding, accuracy, agreement, question_id, scores};
+use super::asked::{Asking, QuestionStanding, accuracy, agreement, frontier, question_id, scores};
 use super::files::{MemberState, QuestionRecord};
 use super::results::{MemberResults, SuiteResults};
 use super::types::{Baseline, Makes, MemberComparison, Respondents};
 use crate::context::{Context, StageError};
-use crate::results::Outcome;
+use crate::results::{Judge, Outcome};
 use crate::store::atomic::write_atomic;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
@@ -50,6 +50,7 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
                 .collect()
         }
         Makes::Table8Accuracy => vec![accurate(&asking, results)],
+        Makes::Figure3Frontier => suite.seeds.iter().map(|seed| curve(&asking, results, *seed)).collect(),
         _ => Vec::new(),
     }
 }
@@ -98,6 +99,23 @@ fn comparison(asking: &Asking<'_>, results: &SuiteResults, c: &MemberComparison,
         }
     }
     record(&id, Some(seed), compared(asking, results, c, &found))
+}
+
+/// Figure 3's curve from all policies that are there: each makes it reach further, and none is waited for.
+fn curve(asking: &Asking<'_>, results: &SuiteResults, seed: u64) -> QuestionRecord {
+    let id = format!("frontier-seed-{seed}");
+    let mock = |m: &&MemberResults| m.evaluation().is_some_and(|e| e.judge == Judge::Mock);
+    let has_policy = |m: &&MemberResults| m.spec().is_some_and(|spec| spec.has_rl() || spec.policy.is_given());
+    let of_seed = results.members.iter().filter(|m| m.seed == seed && m.missing.is_none() && !m.left_out);
+    let members: Vec<&MemberResults> = of_seed.filter(mock).filter(has_policy).collect();
+    if members.is_empty() {
+        return kept(&id, Some(seed), "no member has a policy that r_s has scored".into());
+    }
+    let measure = || {
+        save(&results.dir, &id, &frontier::measure(asking.context, &members)?)?;
+        Ok(QuestionStanding::Answered)
+    };
+    record(&id, Some(seed), measure())
 }
 
 /// Every member's texts of a task, and ρ's, under every member's reward model.

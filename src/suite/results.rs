@@ -7,8 +7,10 @@ use super::asked::writers::task_word;
 use super::files::{MemberState, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
-use super::types::{Baseline, Makes, Member, Suite};
-use crate::results::{Evaluation, Results, ResultsError, Run, Texts, Writer, file, read_json, read_text, with_origin};
+use super::types::{Baseline, Member, Suite};
+use crate::results::{
+    Evaluation, Frontier, Results, ResultsError, Run, Texts, Writer, file, read_json, read_text, with_origin,
+};
 use crate::spec::{self, Spec};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
@@ -67,6 +69,8 @@ pub struct SuiteResults {
     pub compared: Vec<Compared>,
     pub agreed: Vec<Agreed>,
     pub scored: Vec<Scored>,
+    /// Figure 3's curve, of each seed.
+    pub frontiers: Vec<Frontier>,
     /// What is absent or unreadable, in words.
     pub missing: Vec<String>,
     /// Of it, what is there and cannot be read.
@@ -104,17 +108,26 @@ impl SuiteResults {
             }
         }
         let mut unread = Vec::new();
-        let compared = asked(dir, &mut unread, |c: &Compared| !c.a.is_empty());
-        unread.clear();
-        unread.clear();
-        let scored = asked(dir, &mut unread, |s: &Scored| !s.cells.is_empty());
-        unread.clear();
-        let agreed = asked(dir, &mut unread, |a: &Agreed| !a.member.is_empty());
+        let asked = asked_files(dir, &mut unread);
+        let (compared, scored) = (of_kind(&asked), of_kind(&asked));
+        let (agreed, frontiers) = (of_kind(&asked), of_kind(&asked));
         missing.extend(unread.clone());
         damaged.extend(unread);
         let of_manifest = manifest.iter().flat_map(|m| &m.questions);
         missing.extend(of_manifest.filter_map(|q| Some(format!("{}: {}", q.id, q.message.as_ref()?))));
-        Ok(Self { dir: dir.to_path_buf(), text, suite, manifest, members, compared, agreed, scored, missing, damaged })
+        Ok(Self {
+            dir: dir.to_path_buf(),
+            text,
+            suite,
+            manifest,
+            members,
+            compared,
+            agreed,
+            scored,
+            frontiers,
+            missing,
+            damaged,
+        })
     }
 
     /// The same with specs as they are meant now, whose paths can be found from where the program runs.
@@ -157,7 +170,7 @@ impl SuiteResults {
     /// What makes this another setting than the paper's; nothing where it is the paper's.
     pub fn unlike_the_paper(&self) -> Vec<String> {
         let mut words = self.unlike_study();
-        if words.is_empty() && self.suite.makes != Makes::ReleasedModels {
+        if words.is_empty() && self.suite.makes.is_the_papers() {
             // What is left is smaller: another model, other numbers.
             let fine =
                 self.members.iter().filter_map(|m| Some(unlike(m.spec()?, self.suite.makes, &m.label))).flatten();
@@ -278,23 +291,18 @@ fn read_member(
     found
 }
 
-/// The files of `asked/` that are of one kind.
-fn asked<T: DeserializeOwned>(dir: &Path, missing: &mut Vec<String>, is: impl Fn(&T) -> bool) -> Vec<T> {
-    let mut paths: Vec<PathBuf> = std::fs::read_dir(dir.join("asked"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .map(|entry| entry.path())
-        .filter(|path| path.extension().is_some_and(|e| e == "json"))
-        .collect();
+/// The files of `asked/`.
+fn asked_files(dir: &Path, missing: &mut Vec<String>) -> Vec<serde_json::Value> {
+    let entries = std::fs::read_dir(dir.join("asked")).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut paths: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
     paths.sort();
-    let mut found = Vec::new();
-    for path in paths {
-        match read_json::<serde_json::Value>(&path) {
-            // A file of the other kind has other keys.
-            Ok(value) => found.extend(serde_json::from_value::<T>(value).ok().filter(|value| is(value))),
-            Err(error) => missing.push(error.to_string()),
-        }
-    }
-    found
+    let read = paths
+        .iter()
+        .filter_map(|path| read_json(path).map_err(|error: ResultsError| missing.push(error.to_string())).ok());
+    read.collect()
+}
+
+/// Those of one kind: files of another have other keys.
+fn of_kind<T: DeserializeOwned>(asked: &[serde_json::Value]) -> Vec<T> {
+    asked.iter().filter_map(|value| serde_json::from_value(value.clone()).ok()).collect()
 }

@@ -61,6 +61,8 @@ pub enum FileKind {
     Paper,
     /// Named sources.
     Sources,
+    /// Clusters.
+    Cluster,
 }
 
 impl FileKind {
@@ -79,6 +81,7 @@ impl FileKind {
             "suite_version" => Some(Self::Suite),
             "paper_version" => Some(Self::Paper),
             "sources_version" => Some(Self::Sources),
+            "cluster_version" => Some(Self::Cluster),
             _ => None,
         })
         .next()

@@ -74,6 +74,12 @@ pub enum Makes {
     /// The authors' released models beside ours: scores under each other's reward models, KL, texts, preference. No
     /// table of the paper.
     ReleasedModels,
+    /// PPO, RLOO, DPO and best-of-n from the same labels, at equal KL; members of one label are one learner. No table of
+    /// the paper.
+    Learners,
+    /// Learned rewards beside what they stand for, by number of labels: where r rises and r_s turns. No figure of the
+    /// paper.
+    Overoptimisation,
 }
 
 impl Makes {
@@ -93,6 +99,8 @@ impl Makes {
             Self::Figure5Novelty => "figure5_novelty",
             Self::Figure6CopiedFrom => "figure6_copied_from",
             Self::ReleasedModels => "released_models",
+            Self::Learners => "learners",
+            Self::Overoptimisation => "overoptimisation",
         }
     }
 
@@ -102,14 +110,25 @@ impl Makes {
         matches!(self, Table1StylePreference | Table5SummaryPreference | Figure4WinRateByLabels | ReleasedModels)
     }
 
-    /// Whether the paper had r_s in people's place too.
+    /// Whether the paper has such a table or figure.
+    pub fn is_the_papers(self) -> bool {
+        !matches!(self, Self::ReleasedModels | Self::Learners | Self::Overoptimisation)
+    }
+
+    /// Whether the paper had r_s in people's place too, or it is r_s that is asked about.
     pub fn is_mock_study(self) -> bool {
-        matches!(self, Self::Table10NoKl | Self::Figure2MockCurves | Self::Figure3Frontier)
+        use Makes::{Figure2MockCurves, Figure3Frontier, Learners, Overoptimisation, Table10NoKl};
+        matches!(self, Table10NoKl | Figure2MockCurves | Figure3Frontier | Learners | Overoptimisation)
     }
 
     /// Whether readers are asked anything.
     pub fn asks(self) -> bool {
         self.compares() || matches!(self, Self::Table8Accuracy | Self::Table9Agreement)
+    }
+
+    /// Whether there is something to do when the members have run, with all their models.
+    pub fn has_work_after_members(self) -> bool {
+        self.asks() || self == Self::Figure3Frontier
     }
 }
 

@@ -85,7 +85,16 @@ impl Task {
     }
     /// A bare query as scorers read it, padded on the left.
     pub fn scored_query(&self, bare: &[u32]) -> Query {
-        let (prefix, suffix) = if self.formatted { (&self.prefix[..], &self.suffix[..]) } else { (&[][..], &[][..]) };
+        match self.formatted {
+            true => self.asked_query(bare),
+            false => self.padded(bare, (&[], &[])),
+        }
+    }
+    /// A bare query as ρ and π read it, between prefix and suffix, padded on the left.
+    pub fn asked_query(&self, bare: &[u32]) -> Query {
+        self.padded(bare, (&self.prefix, &self.suffix))
+    }
+    fn padded(&self, bare: &[u32], (prefix, suffix): (&[u32], &[u32])) -> Query {
         let padding = self.query_length.saturating_sub(bare.len());
         let tokens = [prefix, bare, suffix].concat();
         std::iter::repeat_n(None, padding).chain(tokens.into_iter().map(Some)).collect()

@@ -53,8 +53,13 @@ pub struct Imported {
     pub hparams: Value,
 }
 
+/// Folder in a new model's directory in which its files are made.
+const UNFINISHED: &str = ".unfinished_import";
+/// The file without which a directory is no model.
+const CONFIG: &str = "config.json";
+
 /// Writes the model in `scope` (by default the policy, the reward model, or the only one) to the directory `to`, which
-/// is new or empty. config.json comes last: without it a directory is no model.
+/// is new or empty, or has what an import left that was killed. Nothing is left there by an import that fails.
 ///
 /// # Errors
 /// What is wrong with the checkpoint, found before anything is written but for check sums of tensors; a directory that
@@ -63,50 +68,87 @@ pub fn import(checkpoint: &Checkpoint, scope: Option<&str>, to: &Path) -> Result
     let bundle = &checkpoint.bundle;
     let scope = names::scope(bundle, scope)?;
     let kind = names::kind(bundle, &scope);
-    let (d, vocab) = (checkpoint.dimensions, checkpoint.vocab);
-    let (trunk, head) = (names::transformer(&d, vocab), names::head(kind, d.width));
+    let d = checkpoint.dimensions;
+    let (trunk, head) = (names::transformer(&d, checkpoint.vocab), names::head(kind, d.width));
     let all: Vec<Name> = trunk.iter().chain(&head).cloned().collect();
     names::check(bundle, &scope, kind, &all)?;
     let tokenizer = match &checkpoint.vocabulary {
         Vocabulary::Gpt2 => Tokenizer::gpt2()?,
         Vocabulary::Files { encoder, merges } => Tokenizer::of_vocabulary_files(encoder, merges)?,
     };
-    let is_new = std::fs::read_dir(to).map_or(true, |mut entries| entries.next().is_none());
+    let work = to.join(UNFINISHED);
+    // What an import that was killed has left is no one's work.
+    let is_new = std::fs::read_dir(to).map_or(true, |mut entries| entries.next().is_none()) || work.is_dir();
     if !is_new {
         return Err(TensorflowError::file(to, "is there already and not empty; name a new directory with --to"));
     }
-    let scalar: Vec<Name> =
-        trunk.iter().map(|n| Name { ours: format!("transformer.{}", n.ours), ..n.clone() }).collect();
-    let scalar: Vec<Name> = scalar.into_iter().chain(head).collect();
-    let weights = to.join("model.safetensors");
-    match kind {
-        ScopeKind::LanguageModel => write(bundle, &scope, &trunk, &weights)?,
-        ScopeKind::RewardModel => write(bundle, &scope, &scalar, &weights)?,
-        ScopeKind::Policy => {
-            write(bundle, &scope, &trunk, &weights)?;
-            write(bundle, &scope, &scalar, &to.join("with_value_head.safetensors"))?;
+    let _ = std::fs::remove_dir_all(&work);
+    let model = Model { checkpoint, scope: &scope, kind, trunk: &trunk, head: &head, tokenizer: &tokenizer };
+    let imported = model.write(&work).and_then(|imported| move_up(&work, to).map(|()| imported));
+    let _ = std::fs::remove_dir_all(&work);
+    // Only where nothing is in it.
+    let _ = if imported.is_err() { std::fs::remove_dir(to) } else { Ok(()) };
+    imported
+}
+
+/// A model of a checkpoint that has been checked.
+struct Model<'a> {
+    checkpoint: &'a Checkpoint,
+    scope: &'a str,
+    kind: ScopeKind,
+    trunk: &'a [Name],
+    head: &'a [Name],
+    tokenizer: &'a Tokenizer,
+}
+
+impl Model<'_> {
+    /// All files of its directory, into `to`.
+    fn write(&self, to: &Path) -> Result<Imported, TensorflowError> {
+        let Self { scope, kind, trunk, head, tokenizer, .. } = *self;
+        let bundle = &self.checkpoint.bundle;
+        let scalar = trunk.iter().map(|n| Name { ours: format!("transformer.{}", n.ours), ..n.clone() });
+        let scalar: Vec<Name> = scalar.chain(head.iter().cloned()).collect();
+        let weights = to.join("model.safetensors");
+        match kind {
+            ScopeKind::LanguageModel => write(bundle, scope, trunk, &weights)?,
+            ScopeKind::RewardModel => write(bundle, scope, &scalar, &weights)?,
+            ScopeKind::Policy => {
+                write(bundle, scope, trunk, &weights)?;
+                write(bundle, scope, &scalar, &to.join("with_value_head.safetensors"))?;
+            }
         }
+        tokenizer.save(to)?;
+        if kind == ScopeKind::RewardModel {
+            let [gain, bias] = names::NORM.map(|name| one(bundle, &within(scope, name)));
+            let normalization = Normalization { gain: f64::from(gain?), bias: f64::from(bias?) };
+            write_json(&to.join("reward.json"), &json!({ "normalization": normalization }))?;
+        }
+        let all = || trunk.iter().chain(head);
+        let imported = Imported {
+            kind,
+            from: bundle.prefix().display().to_string(),
+            tensors: all().count(),
+            parameters: all().map(|n| n.our_shape.iter().product::<usize>() as u64).sum(),
+            left_out: left_out(bundle, scope),
+            hparams: self.checkpoint.hparams.clone(),
+            scope: scope.into(),
+        };
+        write_json(&to.join("import.json"), &json!(imported))?;
+        let of = if kind == ScopeKind::RewardModel { Architecture::Scalar } else { Architecture::LanguageModel };
+        let (dimensions, vocab) = (self.checkpoint.dimensions, self.checkpoint.vocab);
+        let config = Config { dimensions, vocab, layer_norm_epsilon: LAYER_NORM_EPSILON, tied: true };
+        write_config(to, &config, of, tokenizer.end_of_text())?;
+        Ok(imported)
     }
-    tokenizer.save(to)?;
-    if kind == ScopeKind::RewardModel {
-        let [gain, bias] = names::NORM.map(|name| one(bundle, &within(&scope, name)));
-        let normalization = Normalization { gain: f64::from(gain?), bias: f64::from(bias?) };
-        write_json(&to.join("reward.json"), &json!({ "normalization": normalization }))?;
-    }
-    let imported = Imported {
-        kind,
-        from: bundle.prefix().display().to_string(),
-        tensors: all.len(),
-        parameters: all.iter().map(|n| n.our_shape.iter().product::<usize>() as u64).sum(),
-        left_out: left_out(bundle, &scope),
-        hparams: checkpoint.hparams.clone(),
-        scope,
-    };
-    write_json(&to.join("import.json"), &json!(imported))?;
-    let of = if kind == ScopeKind::RewardModel { Architecture::Scalar } else { Architecture::LanguageModel };
-    let config = Config { dimensions: d, vocab, layer_norm_epsilon: LAYER_NORM_EPSILON, tied: true };
-    write_config(to, &config, of, tokenizer.end_of_text())?;
-    Ok(imported)
+}
+
+/// Moves every file of a folder into the one that it is in, config.json last: without it a directory is no model.
+fn move_up(work: &Path, to: &Path) -> Result<(), TensorflowError> {
+    let failed = |source| TensorflowError::Write { path: to.into(), source };
+    let entries = std::fs::read_dir(work).map_err(failed)?.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let mut names: Vec<_> = entries.iter().map(std::fs::DirEntry::file_name).collect();
+    names.sort_by_key(|name| (name == CONFIG, name.clone()));
+    names.iter().try_for_each(|name| std::fs::rename(work.join(name), to.join(name)).map_err(failed))
 }
 
 /// Version of what [`import`] writes.
@@ -128,7 +170,7 @@ pub fn imported(from: &Path, scope: Option<&str>, folder: &Path) -> Result<PathB
     let inputs = json!([VERSION, index, checkpoint.hparams, scope, vocabulary]);
     let name = blake3::hash(inputs.to_string().as_bytes()).to_hex()[..16].to_string();
     let to = folder.join(&name);
-    if to.join("config.json").is_file() {
+    if to.join(CONFIG).is_file() {
         return Ok(to);
     }
     tracing::info!("importing {}", checkpoint.bundle.prefix().display());
@@ -137,7 +179,7 @@ pub fn imported(from: &Path, scope: Option<&str>, folder: &Path) -> Result<PathB
     let _ = std::fs::remove_dir_all(&own);
     let made = import(&checkpoint, scope, &own);
     let moved = made.and_then(|_| {
-        std::fs::rename(&own, &to).or_else(|source| match to.join("config.json").is_file() {
+        std::fs::rename(&own, &to).or_else(|source| match to.join(CONFIG).is_file() {
             true => Ok(()),
             false => Err(TensorflowError::Write { path: to.clone(), source }),
         })

@@ -103,7 +103,7 @@ fn artifacts() {
     let cache = Cache::new(dir.path().join("cache"));
     let key = Key::new("labels", 1, &"fuzz").expect("a key");
     let content = [("labels.jsonl", "{\"best\": 1}\n{\"best\": 3}\n"), ("round.json", "{\"round\": 1}\n")];
-    let make = || match cache.begin(&key).expect("a work directory") {
+    let make = || match cache.begin(&key, &mut Default::default()).expect("a work directory") {
         Begun::Work(work) => {
             content.iter().for_each(|(name, text)| fs::write(work.dir.join(name), text).expect("written"));
             cache.finish(&key, work, 1.5, |_| Ok(())).expect("sealed")

@@ -10,6 +10,7 @@ mod controllers;
 mod forward;
 mod frequencies;
 mod gradient;
+mod learners;
 mod models;
 mod numbers;
 mod ppo;

@@ -52,9 +52,15 @@ fn rollout(given: &Value) -> Rollout {
 /// itself, 3e-8 to 6e-8 at weights up to 1.3 in each of 4 to 8 steps: 1e-4 of the change at most. Gradients' own
 /// rounding adds 1e-6. One token more or less at the clip, or epsilon 1e-8 instead of 1e-5, changes 1e-2.
 fn one_update(name: &str) {
+    in_blocks(name, 1);
+}
+
+/// The same with the gradient of each minibatch in so many blocks, which add up to the whole.
+fn in_blocks(name: &str, blocks: usize) {
     let facts = facts("ppo");
     let variant = &facts["variants"][name];
-    let (spec, rollout) = (spec(&facts, variant), rollout(&facts["rollout"]));
+    let (mut spec, rollout) = (spec(&facts, variant), rollout(&facts["rollout"]));
+    spec.policy.blocks = blocks;
     let model = scalar_model("c");
     let before = weights(model.clone());
     let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, get(&facts, "kl_coef"));
@@ -113,6 +119,14 @@ fn rewards_as_they_are_and_a_discount() {
 fn two_minibatches_in_a_given_order() {
     if on_cpu() {
         one_update("minibatches");
+    }
+}
+
+#[test]
+fn a_minibatch_in_eight_blocks() {
+    in_blocks("whitened", 8);
+    if on_cpu() {
+        in_blocks("minibatches", 4);
     }
 }
 

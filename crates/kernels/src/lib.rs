@@ -10,6 +10,7 @@ pub mod attention;
 pub mod elementwise;
 pub mod head;
 pub mod linear;
+pub mod processor;
 mod product;
 mod vectors;
 

@@ -1,6 +1,6 @@
 //! The CPU's element-wise kernels: plain loops over slices that the compiler turns into vector code, compiled once for
-//! each kind of processor and chosen at run time, so that a binary built anywhere uses what there is. All versions do
-//! the same operations in the same order: results do not depend on which one runs.
+//! each kind of processor and chosen at run time, so that a binary built anywhere uses what there is. All versions of an
+//! element-wise loop do the same operations in the same order; those of products and sums do not (`processor.rs`).
 
 use std::f32::consts::LOG2_E;
 use std::sync::OnceLock;
@@ -36,7 +36,7 @@ pub fn level() -> Level {
 }
 
 #[cfg(target_arch = "x86_64")]
-fn detected() -> Level {
+pub(crate) fn detected() -> Level {
     match (is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"), is_x86_feature_detected!("avx512f")) {
         (true, true) => Level::Avx512,
         (true, false) => Level::Avx2,
@@ -45,7 +45,7 @@ fn detected() -> Level {
 }
 
 #[cfg(not(target_arch = "x86_64"))]
-fn detected() -> Level {
+pub(crate) fn detected() -> Level {
     Level::Portable
 }
 

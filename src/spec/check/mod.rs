@@ -2,6 +2,7 @@
 
 mod data;
 mod labeler;
+pub mod learner;
 mod outside;
 mod sizes;
 mod weights;
@@ -40,6 +41,7 @@ pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
         all.extend(data::rules(&data::REVIEWS, &spec.labeler.reviews, options));
     }
     all.extend(labeler::rules(spec, options));
+    all.extend(learner::rules(spec));
     all.extend(outside::rules(spec, options));
     all.extend(super::check_labels::rules(spec, options));
     all.extend(super::given::rules(spec, options));

@@ -62,7 +62,7 @@ fn set_is_typed() {
     assert_eq!(
         found("policy.tarket=x"),
         [
-            "command line: policy.tarket: unknown key; valid keys: source, path, episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl, entropy"
+            "command line: policy.tarket: unknown key; valid keys: source, path, algorithm, samples_per_query, dpo, episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, blocks, whiten_in, checkpoint_every, kl, entropy"
         ]
     );
     assert_eq!(

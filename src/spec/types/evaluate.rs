@@ -18,10 +18,14 @@ pub struct EvaluateSpec {
     pub optimum_queries: usize,
     /// Rows written to samples.jsonl.
     pub samples: usize,
+    /// Best-of-n: of n samples of ρ per query the one that r likes best, for each of these n, in rising order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 64), inner(range(min = 1, max = 1000000)))]
+    pub best_of: Vec<usize>,
 }
 
 impl Default for EvaluateSpec {
     fn default() -> Self {
-        Self { queries: 1024, optimum_samples: 256, optimum_queries: 64, samples: 32 }
+        Self { queries: 1024, optimum_samples: 256, optimum_queries: 64, samples: 32, best_of: Vec::new() }
     }
 }

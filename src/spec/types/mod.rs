@@ -29,7 +29,7 @@ pub use labeler::{
 };
 pub use model::{Dimensions, ModelSize, ModelSpec, PretrainSpec, PretrainTokenizer, WeightsSpec};
 pub use outside::{CommandSpec, JudgeSpec, OutsideReward, Structured};
-pub use policy::PolicySpec;
+pub use policy::{AlgorithmKind, DpoSpec, PolicySpec, WhitenIn};
 pub use reward::RewardSpec;
 pub use supervised::{SupervisedOn, SupervisedSpec};
 pub use task::{Clean, QueryRule, TaskPreset, TaskSpec, TruncateMatch};

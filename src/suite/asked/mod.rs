@@ -1,11 +1,13 @@
 //! What a suite asks readers: which of two models' texts is better (tables 1 and 5), which of four samples of ρ (table
-//! 9), whether a summary is accurate (table 8). Questions and answers are files of the batch format (label/batch),
+//! 9), whether a summary is accurate (table 8); and what only all members' models together say: scores under each other's
+//! reward models, the curve of figure 3. Questions and answers are files of the batch format (label/batch),
 //! whoever answers, so that a table can be made again from them alone.
 
 pub mod accuracy;
 pub mod agreement;
 pub mod answers;
 pub mod comparison;
+pub mod frontier;
 pub mod judges;
 pub mod scores;
 pub mod writers;

@@ -89,6 +89,22 @@ impl<'a> ReadyMember<'a> {
         Ok(Self { context, member, spec, keys, dir, run, tokenizer, task, examples, sources })
     }
 
+    /// The queries as models read them.
+    pub fn queries(&self) -> Vec<Query> {
+        self.examples.iter().map(|e| e.query.clone()).collect()
+    }
+
+    /// How the member's task cuts and scores responses.
+    pub fn task_rules(&self) -> &Task {
+        &self.task
+    }
+
+    /// Directory of ρ: books were read before the stylistic tasks' was frozen (paper section 3.1).
+    pub fn reference_dir(&self) -> PathBuf {
+        let tuned = self.spec.supervised.on == SupervisedOn::Text;
+        self.dir.join(if tuned { "models/supervised" } else { "models/reference" })
+    }
+
     /// The query's text with its ids.
     pub fn query(&self, i: usize) -> Text {
         Text { text: self.sources[i].clone(), ids: self.task.bare(&self.examples[i].query) }
@@ -143,16 +159,11 @@ impl<'a> ReadyMember<'a> {
             TextSource::Policy => {
                 (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
             }
-            TextSource::Baseline(_) => {
-                // Books were read before the stylistic tasks' ρ was frozen (paper section 3.1).
-                let tuned = self.spec.supervised.on == SupervisedOn::Text;
-                let name = if tuned { "models/supervised" } else { "models/reference" };
-                (self.dir.join(name), "preference zero-shot".into())
-            }
+            TextSource::Baseline(_) => (self.reference_dir(), "preference zero-shot".into()),
         };
         let weights = dir.join("model.safetensors");
         let weights = hash_file(&weights).map_err(StageError::io(weights))?;
-        let queries: Vec<Query> = self.examples.iter().map(|e| e.query.clone()).collect();
+        let queries = self.queries();
         let inputs =
             (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
         let key = Key::new("responses", VERSION, &inputs)?;
@@ -179,7 +190,7 @@ impl<'a> ReadyMember<'a> {
     }
 
     /// r_s, if the member has a mock labeler or simulated ones that care for it.
-    fn classifier(&self) -> Result<Option<Scorer>, StageError> {
+    pub fn classifier(&self) -> Result<Option<Scorer>, StageError> {
         let Some(key) = &self.keys.classifier else { return Ok(None) };
         let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
         let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;

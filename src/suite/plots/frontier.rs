@@ -1,10 +1,8 @@
 //! Figure 3: final policies by KL and score, series by series, beside the closed-form optimum; behind them the paper's.
 
 use super::{judge, short};
-use crate::report::plots::{
-    Chart, GREY, Points, canvas_below_legend, chart, color, draw_optimum, edges, failed, line, span,
-};
-use crate::results::{FrontierPoint, ResultsError};
+use crate::report::plots::{Chart, GREY, Optimum, Points, canvas_below_legend, chart, color, failed, line, span};
+use crate::results::ResultsError;
 use crate::suite::paper::{OPTIMUM, paper};
 use crate::suite::results::{MemberResults, SuiteResults};
 use plotters::prelude::*;
@@ -45,26 +43,23 @@ fn tracks(results: &SuiteResults) -> Vec<Track> {
     tracks
 }
 
-/// The best that is possible by the members' own samples of ρ, up to somewhat beyond `reach`.
-fn optimum(results: &SuiteResults, reach: f64) -> Vec<FrontierPoint> {
+/// The best that is possible, at the first seed that has a curve, up to somewhat beyond `reach`.
+fn optimum(results: &SuiteResults, reach: f64) -> Optimum {
     let mut evaluations = results.members.iter().filter_map(MemberResults::evaluation);
-    let mut frontier: Vec<FrontierPoint> =
-        evaluations.find(|e| !e.frontier.is_empty()).map(|e| e.frontier.clone()).unwrap_or_default();
-    frontier.retain(|p| p.kl.is_finite() && p.reward.is_finite());
-    frontier.sort_by(|a, b| a.kl.total_cmp(&b.kl));
-    // A frontier reaching far beyond the runs would squeeze them into a corner.
-    let beyond = frontier.iter().position(|p| p.kl > reach).map_or(frontier.len(), |i| i + 1);
-    frontier.truncate(beyond);
-    frontier
+    let alone = evaluations.find(|e| !e.frontier.is_empty()).map(|e| e.frontier.clone()).unwrap_or_default();
+    let found = results.suite.seeds.iter().find_map(|seed| results.frontiers.iter().find(|f| f.seed == *seed));
+    let mut optimum = Optimum::of(found, &alone);
+    optimum.cut_behind(reach);
+    optimum
 }
 
 /// What stands over the plot, where it covers no point.
-fn names(tracks: &[Track], has_reference: bool) -> Vec<(&str, RGBColor)> {
+fn names<'t>(tracks: &'t [Track], optimum: &Optimum, has_reference: bool) -> Vec<(&'t str, RGBColor)> {
     let ours = tracks.iter().enumerate().map(|(index, track)| (track.label.as_str(), color(index)));
     let rho = has_reference.then_some(("ρ", GREY));
     let theirs = tracks.iter().any(|track| !track.paper.is_empty());
     let theirs = theirs.then_some(("the paper's: rings, and dashed its optimum", GREY));
-    ours.chain([("optimum ± 2 SE", BLACK)]).chain(rho).chain(theirs).collect()
+    ours.chain([(optimum.label, BLACK)]).chain(rho).chain(theirs).collect()
 }
 
 /// Rings, joined thinly, in the colours of ours.
@@ -94,18 +89,18 @@ pub(super) fn figure3(results: &SuiteResults, title: &str) -> Result<Option<Stri
     }
     let points = || tracks.iter().flat_map(|t| &t.ends).flat_map(|end| &end.seeds).copied();
     let theirs = || tracks.iter().flat_map(|t| &t.paper).copied();
-    let frontier = optimum(results, points().map(|p| p.0).fold(0.0, f64::max) * 1.3);
+    let optimum = optimum(results, points().map(|p| p.0).fold(0.0, f64::max) * 1.3);
     let reference = results.members.iter().find_map(|m| Some(m.evaluation()?.reference.mean));
     let start = reference.map(|mean| (0.0, mean));
-    let x = span(points().chain(theirs()).map(|p| p.0).chain(frontier.iter().map(|p| p.kl)).chain([0.0]));
-    let y = span(points().chain(theirs()).map(|p| p.1).chain(edges(&frontier)).chain(start.map(|p| p.1)));
+    let x = span(points().chain(theirs()).map(|p| p.0).chain(optimum.kls()).chain([0.0]));
+    let y = span(points().chain(theirs()).map(|p| p.1).chain(optimum.edges()).chain(start.map(|p| p.1)));
     let mut svg = String::new();
     {
-        let area = canvas_below_legend(&mut svg, &short(title), &names(&tracks, start.is_some()), &fail)?;
+        let area = canvas_below_legend(&mut svg, &short(title), &names(&tracks, &optimum, start.is_some()), &fail)?;
         let labels = ("", "KL(π, ρ) per response (nats)", judge(results).axis());
         let mut chart = chart(&area, labels, x, y, &fail)?;
         draw_paper(&mut chart, &tracks, &fail)?;
-        draw_optimum(&mut chart, &frontier, None, &fail)?;
+        optimum.draw(&mut chart, None, &fail)?;
         for (index, track) in tracks.iter().enumerate() {
             let path = track.ends.iter().map(|end| end.mean).collect();
             line(&mut chart, path, color(index).stroke_width(2), None, &fail)?;

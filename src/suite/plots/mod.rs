@@ -4,6 +4,7 @@
 
 mod curves;
 mod frontier;
+mod learners;
 mod summaries;
 mod win_rates;
 
@@ -69,6 +70,15 @@ pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<FinishedPlot
                 );
             }
         }
+        Makes::Learners => {
+            let title = results.titled("Learners by KL and score");
+            add("learners", &title, LEARNERS, learners::at_equal_kl(results, &title)?);
+        }
+        Makes::Overoptimisation => {
+            let title = results.titled("Learned reward r and the mock score r_s");
+            let drawn = learners::by_labels(results, &title)?;
+            add("overoptimisation", &title, crate::report::overoptimisation::CAPTION, drawn);
+        }
         Makes::Table7CopiedStart | Makes::Table8Accuracy | Makes::Table9Agreement | Makes::ReleasedModels => {}
     }
     Ok(drawn)
@@ -82,9 +92,13 @@ const FIGURE2: &str = "Score of the policy's samples under r_s during training (
                        range as a band. Dashed in the same colours: the paper's figure 2, mean and range of five seeds, or \
                        where it ended. Grey: mean score of ρ on held-out queries.";
 const FIGURE3: &str = "Final policies on held-out queries: small dots are seeds, large ones their means; members of the same \
-                       label are joined. Black: the best score possible at each KL, by re-weighting samples of ρ at the \
-                       first seed, with two standard errors; sampling makes it uncertain at high KL. Rings and thin lines in \
+                       label are joined. Black: the best score possible at each KL, from samples of ρ and of all these \
+                       policies at the first seed (multiple importance sampling), with its 95% interval over queries, drawn \
+                       as far as the samples show it. Rings and thin lines in \
                        the same colours: the paper's figure 3, and its optimum (dashed).";
+const LEARNERS: &str = "Held-out score by the square root of KL: final policies (dots), from ρ (grey) on, a line for each learner \
+                        and seed; best-of-n (rings) at log n - (n-1)/n, an upper bound of its KL. The table reads each line at \
+                        equal KL.";
 const NOVELTY: &str = "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% intervals: \
                        over held-out queries at one seed, over seeds at several.";
 const COPIED_FROM: &str = "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 summaries \

@@ -3,7 +3,7 @@
 use super::{Measured, absent, described, made, only_at_the_papers_setting};
 use crate::metric::interval::mean_interval;
 use crate::report::tables::gains;
-use crate::results::{Evaluation, Row, Table, name};
+use crate::results::{Evaluation, Frontier, PolicyBelow, Row, Table, name};
 use crate::spec::KlSchedule;
 use crate::suite::paper::{PaperValue, paper};
 use crate::suite::plots::judge;
@@ -110,6 +110,7 @@ pub fn scores(results: &SuiteResults) -> Vec<Table> {
     }
     if !curves {
         rows.extend(series(results));
+        rows.extend(reach(results));
     }
     let title = if curves { "Figure 2: scores at the end" } else { "Figure 3: scores and KL at the end" };
     vec![made(results.suite.makes.word(), title, "run", rows)]
@@ -183,39 +184,36 @@ fn one_series(results: &SuiteResults, label: &str) -> Option<Row> {
     Some(described(what, label, "series_difference", &measured, words))
 }
 
-/// How far a policy's score is below the best that its KL allows.
+/// How far a policy's score is below the best that its KL allows: of a curve from samples of ρ and of the policies.
 fn below_the_optimum(results: &SuiteResults, name: &str, label: &str) -> Option<Row> {
-    let one = |m: &MemberResults| {
-        let e = m.evaluation()?;
-        let best = interpolated(&e.frontier, e.kl.mean)?;
-        Some((m.seed, Ours { value: best - e.policy.mean, low: f64::NAN, high: f64::NAN }, e.n as u64))
-    };
-    let found: Vec<_> = results.evaluated(name).filter_map(one).collect();
-    let measured = Measured::over_seeds(&found)?;
-    Some(described("below the optimum at its KL", label, "below_optimum", &measured, "in units of the score"))
+    let of_member = |f: &'_ Frontier| Some((f.seed, f.of(name)?.clone(), f.queries));
+    let found: Vec<(u64, PolicyBelow, u64)> = results.frontiers.iter().filter_map(of_member).collect();
+    let end = |v: Option<f64>| v.unwrap_or(f64::NAN);
+    let ours = |b: &PolicyBelow| Ours { value: end(b.below), low: end(b.low), high: end(b.high) };
+    let known = found.iter().filter(|(_, b, _)| b.below.is_some() || found.len() == 1);
+    let measured = Measured::over_seeds(&known.map(|(seed, b, n)| (*seed, ours(b), *n)).collect::<Vec<_>>())?;
+    let words = found.iter().map(|(_, b, _)| b.remark()).min_by_key(|words| words.len()).unwrap_or_default();
+    Some(described("below the optimum at its KL", label, "below_optimum", &measured, words))
 }
 
-/// The frontier's reward at a KL; `None` beyond its ends.
-fn interpolated(frontier: &[crate::results::FrontierPoint], kl: f64) -> Option<f64> {
-    let mut points: Vec<(f64, f64)> = frontier.iter().map(|p| (p.kl, p.reward)).collect();
-    points.sort_by(|a, b| a.0.total_cmp(&b.0));
-    points.windows(2).find(|w| w[0].0 <= kl && kl <= w[1].0 && w[0].0 < w[1].0).map(|w| {
-        let share = (kl - w[0].0) / (w[1].0 - w[0].0);
-        w[0].1 + share * (w[1].1 - w[0].1)
-    })
+/// Up to which KL the curve is known, and how far samples of ρ alone would show it.
+fn reach(results: &SuiteResults) -> Option<Row> {
+    let of = |f: &Frontier| Some((f.seed, Ours { value: f.reach()?, low: f64::NAN, high: f64::NAN }, f.queries));
+    let measured = Measured::over_seeds(&results.frontiers.iter().filter_map(of).collect::<Vec<_>>())?;
+    let alone: Vec<f64> = results.frontiers.iter().filter_map(|f| f.reach_of_reference).collect();
+    let words = match alone.is_empty() {
+        true => "samples of ρ alone show nothing of it".to_string(),
+        false => format!("samples of ρ alone: {:.2}", alone.iter().sum::<f64>() / alone.len() as f64),
+    };
+    Some(described("KL up to which the optimum is known, nats", "optimum", "optimum_reach", &measured, &words))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::FrontierPoint;
 
     #[test]
-    fn the_frontier_is_read_between_its_points_only() {
-        let point = |kl, reward| FrontierPoint { beta: 1.0, kl, kl_se: 0.0, reward, reward_se: 0.0 };
-        let frontier = [point(4.0, 3.0), point(0.0, 1.0)];
-        assert_eq!(interpolated(&frontier, 1.0), Some(1.5));
-        assert_eq!(interpolated(&frontier, 4.1), None);
+    fn log_odds_are_percentages() {
         assert!((100.0 * logistic(8.0) - 99.966).abs() < 1e-3);
     }
 }
