@@ -144,6 +144,14 @@ impl Context {
         Some(format!("{}{why} ({}; remove it to continue)", request.by, file.display()))
     }
 
+    /// Ends what waits for answers from outside, where this process was told to stop; everything is kept.
+    pub fn check_stop_here(&self, step: usize) -> Result<(), StageError> {
+        match self.stop_here() {
+            Some(by) => Err(StageError::Stopped { by, update: step, kept: Kept::Everything }),
+            None => Ok(()),
+        }
+    }
+
     /// Stops a stage between two steps that has kept everything up to them.
     pub fn check_stop(&self, step: usize, kept: Kept) -> Result<(), StageError> {
         if let Some(why) = lock::lost() {

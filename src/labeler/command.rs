@@ -5,7 +5,7 @@ use super::collected::{RoundLabels, Tally, batch_of, write_round};
 use super::questions::{Asked, Comparison, VALIDATION_REFERENCES};
 use super::rounds::Round;
 use super::{Ask, Desk, Known, Labeler, program_key};
-use crate::context::{CHECKPOINTS, Context, Kept, StageError};
+use crate::context::{CHECKPOINTS, Context, StageError};
 use crate::label::{Judgement, Label};
 use crate::outside::{Failure, Program};
 use crate::spec::keyed::{LabelsKey, TextsKey};
@@ -169,7 +169,7 @@ fn answers(context: &Context, spec: &Spec, shown: &[Shown<'_>], dir: &Path) -> R
         Ok(()) => Ok(answers),
         Err(Failure::Wrong(why)) => Err(wrong(why)),
         Err(Failure::Stopped) => {
-            context.check_stop(answers.len(), Kept::Everything)?;
+            context.check_stop_here(answers.len())?;
             Err(wrong("the program was not waited for"))
         }
     }

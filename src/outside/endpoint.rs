@@ -181,6 +181,8 @@ impl Endpoint {
             let dialect = self.dialect();
             let said = match self.post("chat/completions", &self.body(prompt, candidates, dialect)) {
                 Err(Trouble::Wrong(said)) => said,
+                // llama-cpp-python says with status 500 that it knows another `response_format`.
+                Err(Trouble::Passing(said, _)) if said.contains("response_format") && self.is_strict(dialect) => said,
                 other => return other.and_then(is_completion),
             };
             match self.plainer(dialect, &said) {
@@ -188,6 +190,11 @@ impl Endpoint {
                 None => return Err(Trouble::Wrong(said)),
             }
         }
+    }
+
+    /// Whether an answer's form is asked for, and may be left to the endpoint.
+    fn is_strict(&self, dialect: Dialect) -> bool {
+        self.spec.structured == Structured::Auto && dialect.format != Structured::None
     }
 
     fn dialect(&self) -> Dialect {
@@ -233,7 +240,7 @@ impl Endpoint {
 
     /// What to say instead, where a request was refused for how it was said.
     fn plainer(&self, dialect: Dialect, said: &str) -> Option<Dialect> {
-        if !["status 400", "status 422", "status 501"].iter().any(|status| said.starts_with(status)) {
+        if !["status 400", "status 422", "status 500", "status 501"].iter().any(|status| said.starts_with(status)) {
             return None;
         }
         if said.contains("max_completion_tokens") && !dialect.max_completion {

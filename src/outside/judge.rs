@@ -4,7 +4,7 @@
 use super::endpoint::{Endpoint, Trouble};
 use super::kept::{self, Kept, Tokens, Writer, folder};
 use super::prompt::{Prompt, Said, said};
-use crate::context::{Context, Kept as KeptWork, StageError};
+use crate::context::{Context, StageError};
 use crate::label::LabelError;
 use crate::label::batch::read::Answers;
 use crate::label::batch::{Answer, Item};
@@ -83,7 +83,7 @@ impl Judge {
     pub fn check(&self, context: &Context) -> Result<(), StageError> {
         let checked = Endpoint::open(&self.spec)?.check(&|| context.stop_here().is_some());
         if checked.is_err() {
-            context.check_stop(0, KeptWork::Everything)?;
+            context.check_stop_here(0)?;
         }
         checked
     }
@@ -254,7 +254,7 @@ impl Judge {
             }
         }
         bar.finish();
-        context.check_stop(done, KeptWork::Everything)?;
+        context.check_stop_here(done)?;
         failed.map_or(Ok(()), |trouble: Trouble| Err(trouble.error(&url)))
     }
 }

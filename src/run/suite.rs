@@ -8,7 +8,6 @@ use super::{Session, chain, panics, peak_memory};
 use crate::context::StageError;
 use crate::context::progress::Timeline;
 use crate::labeler::labeler;
-use crate::labeler::rounds::learns_reward;
 use crate::outside::Judge;
 use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
@@ -85,7 +84,7 @@ impl Session {
     fn can_ask(&self, loaded: &LoadedSuite, out: &Path, before: Option<&SuiteManifest>) -> Result<(), StageError> {
         let context = self.context(out, Cache::beside(out));
         for (_, spec) in loaded.members.iter().flat_map(|member| &member.loaded.variants) {
-            if learns_reward(spec) {
+            if spec.has_labels() {
                 labeler(spec.labeler.kind).begin(&context, spec)?;
             }
         }

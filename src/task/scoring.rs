@@ -38,14 +38,14 @@ pub trait OutsideScores: std::fmt::Debug + Send + Sync {
 #[derive(Debug, Clone)]
 pub enum ScoreSource {
     /// Transformer and scalar head.
-    Model(ScalarModel),
+    Model(Box<ScalarModel>),
     /// Somebody outside.
     Outside(Arc<dyn OutsideScores>),
 }
 
 impl From<ScalarModel> for ScoreSource {
     fn from(model: ScalarModel) -> Self {
-        Self::Model(model)
+        Self::Model(Box::new(model))
     }
 }
 

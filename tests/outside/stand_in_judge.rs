@@ -159,9 +159,11 @@ fn serve(stream: TcpStream, state: &Mutex<State>) -> std::io::Result<()> {
         if let Some(word) = state.unknown.iter().find(|word| body.to_string().contains(&format!("\"{word}\""))).copied()
         {
             let hint = if word == "max_tokens" { "; use max_completion_tokens" } else { "" };
-            let message = format!("unknown: {word}{hint}");
+            let message = format!("unknown in response_format or beside: {word}{hint}");
             drop(state);
-            return send(&mut out, 400, &[], &json!({ "error": { "message": message } }).to_string());
+            // As llama-cpp-python does.
+            let status = if word == "json_schema" { 500 } else { 400 };
+            return send(&mut out, status, &[], &json!({ "error": { "message": message } }).to_string());
         }
         if body["model"] != MODEL {
             drop(state);
