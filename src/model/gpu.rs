@@ -2,12 +2,11 @@
 //! noticed in time: rows are computed from shapes and a budget, so that a batch of any size fits. Without a word from
 //! the user the budget is that of a card of 24 GB whatever the card, so that results do not depend on it.
 //!
-//! A GPU keeps, per token and layer, 16 widths: the inputs of both layer norms, of the four products, of attention and of
-//! GELU (src/model/ops). Attention scores and logits are there for some rows at a time, whatever the batch. With dropout
-//! of attention weights, which is no fused operation, it keeps 25 widths and 3.4 numbers for each head and position that
-//! attention sees, 1.4 of the latter whatever the number of layers. To this come seven copies of the weights in PPO: π,
-//! its gradient, two moments, what Adam makes of them, ρ and r. Coefficients were measured on a software driver
-//! (docs/planning.md).
+//! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of
+//! the latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven
+//! copies of the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients
+//! were measured on a software driver (docs/planning.md), of burn's own operations: the fused ones (src/model/ops) keep
+//! less, no attention scores and logits once, so that these are bounds.
 
 use super::memory::{F32, Memory, Shape};
 use crate::spec::Dimensions;
@@ -24,13 +23,8 @@ pub const DRAWN: f64 = 5.0;
 /// makes of the weights.
 pub const DROPOUT_WIDTHS: f64 = 4.0;
 pub const DROPOUT_SCORES: f64 = 2.0;
-/// Widths per token that a layer's backward pass needs at a time, whatever the number of layers.
-const BACKWARD_WIDTHS: f64 = 20.0;
 /// Most numbers in one array of attention scores or of logits: more are worked on in pieces (256 MiB).
 pub const PIECE: usize = 1 << 26;
-/// Such arrays of scores at once, and of logits.
-const SCORES_AT_ONCE: f64 = 3.0;
-const LOGITS_AT_ONCE: f64 = 2.0;
 /// Copies of the weights beside a training pass: the seven of PPO, and a sum of gradients.
 const MODELS: f64 = 8.0;
 /// Share of the memory that is used: drivers and other programs have the rest.
@@ -95,28 +89,14 @@ pub fn is_in_use() -> bool {
 }
 
 impl Shape {
-    /// Bytes of one row in a training pass, without what is there for some rows at a time, and of its largest array.
-    fn gpu_row(&self, dropout: bool) -> (f64, f64) {
+    /// Bytes of one row in a training pass: activations, logits, and its largest array.
+    fn gpu_row(&self, head: bool, dropout: bool) -> (f64, f64, f64) {
         let Dimensions { layers, heads, width, .. } = self.dimensions;
         let (t, l, w, h) = (self.time as f64, layers as f64, width as f64, heads as f64);
-        let wide = F32 * t * 4.0 * w;
-        match dropout {
-            false => (F32 * t * w * (16.0 * l + BACKWARD_WIDTHS), wide),
-            true => {
-                let kept = F32 * t * (25.0 * l * w + (3.4 * l + 1.4) * h * t);
-                (kept + self.dropped(DROPOUT_SCORES), wide.max(F32 * h * t * t))
-            }
-        }
-    }
-
-    /// Bytes of the arrays that `rows` have in pieces.
-    fn gpu_pieces(&self, rows: f64, head: bool, dropout: bool) -> f64 {
-        let bytes = |row: usize, at_once: f64| F32 * at_once * (rows * row as f64).min(PIECE.max(row) as f64);
-        let scores = if dropout { 0 } else { self.dimensions.heads * self.time * self.time };
-        // A position's logits are one piece at least.
-        let logits =
-            F32 * LOGITS_AT_ONCE * (rows * (self.response * self.vocab) as f64).min(PIECE.max(self.vocab) as f64);
-        bytes(scores, SCORES_AT_ONCE) + if head { logits } else { 0.0 }
+        let logits = if head { F32 * (self.response * self.vocab) as f64 } else { 0.0 };
+        let dropped = if dropout { self.dropped(DROPOUT_SCORES) } else { 0.0 };
+        let kept = F32 * t * (25.0 * l * w + (3.4 * l + 1.4) * h * t) + dropped;
+        (kept, 4.0 * logits, logits.max(F32 * h * t * t).max(F32 * t * 4.0 * w))
     }
 
     /// Bytes that dropout adds to a row's activations; `scores`: numbers per attention score.
@@ -128,28 +108,24 @@ impl Shape {
 
     /// Rows of a training pass. `head`: the loss is of log-probabilities.
     pub fn gpu_rows(&self, head: bool, dropout: bool, limits: Limits) -> usize {
-        let (row, array) = self.gpu_row(dropout);
-        let (models, most) = (MODELS * self.weights(), self.gpu_pieces(1e9, head, dropout));
-        // Few rows are less than a piece.
-        let few = limits.rows(models, row + self.gpu_pieces(1.0, head, dropout), array);
-        few.max(limits.rows(models + most, row, array))
+        let (activations, logits, array) = self.gpu_row(head, dropout);
+        limits.rows(MODELS * self.weights(), activations + logits, array)
     }
 
     /// The peak of a training step of `all` rows, `at_once` of them in a pass: memory, and the largest array.
     pub fn gpu_training(&self, all: usize, at_once: usize, head: bool, dropout: bool) -> (Memory, f64) {
         let rows = at_once.min(all).max(1) as f64;
-        let (row, array) = self.gpu_row(dropout);
+        let (activations, logits, array) = self.gpu_row(head, dropout);
         // A sum of gradients, where there are several passes.
         let sum = if all > at_once { 1.0 } else { 0.0 };
         let weights = self.weights();
-        let scores = self.gpu_pieces(rows, false, dropout);
         let memory = Memory {
             weights: 2.0 * weights,
             gradients: (1.0 + sum) * weights,
             adam: 2.0 * weights,
-            activations: rows * row + scores,
+            activations: rows * activations,
             kv_cache: 0.0,
-            logits: self.gpu_pieces(rows, head, dropout) - scores,
+            logits: rows * logits,
         };
         (memory, rows * array)
     }
@@ -159,7 +135,7 @@ impl Shape {
         let Dimensions { heads, width, .. } = self.dimensions;
         let (t, w) = (self.time as f64, width as f64);
         let scores = heads as f64 * t * t;
-        (F32 * (t * PASS_WIDTHS * w + PASS_SCORES * scores), F32 * 4.0 * t * w)
+        (F32 * (t * PASS_WIDTHS * w + PASS_SCORES * scores), F32 * scores.max(4.0 * t * w))
     }
 
     /// Rows of a pass without gradients.
