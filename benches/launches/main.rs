@@ -9,6 +9,10 @@
 //! The estimate of an update's time on named cards is arithmetic with these counts and is no measurement.
 
 mod count;
+mod estimate;
+#[path = "../update/measure.rs"]
+#[allow(dead_code, reason = "of it, memory alone")]
+mod measure;
 #[path = "../workload/mod.rs"]
 mod workload;
 
@@ -30,6 +34,10 @@ struct Args {
     /// Launches by kernel, of the larger model.
     #[arg(long)]
     kernels: bool,
+    /// The peak of a training pass in this process's memory, a software driver's, instead: layers, width, tokens of a
+    /// row, rows.
+    #[arg(long, num_args = 4)]
+    pass: Option<Vec<usize>>,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -45,6 +53,27 @@ const BATCH: usize = 4;
 fn workload(layers: usize, width: usize, response: usize) -> Workload {
     let small = Workload::new(ModelSize::Test, Some(1000), (20, response), BATCH);
     Workload { dimensions: Dimensions { layers, heads: width / 32, width, ..small.dimensions }, ..small }
+}
+
+/// Bytes of this process at the peak of one epoch, and at its beginning.
+fn pass(device: &Device, sizes: &[usize]) -> Result<(), Box<dyn Error>> {
+    let [layers, width, time, rows] = sizes else { return Err("--pass takes four numbers".into()) };
+    let small = workload(*layers, *width, 4);
+    let workload = Workload { query: time - 4, batch: *rows, vocab: 100, ..small };
+    let mut setting = Setting::new(&workload, device)?;
+    setting.spec.policy.epochs = 1;
+    gpu::set_limits(Limits { memory: 1 << 40, ..gpu::limits() });
+    let rollout = setting.episodes(&setting.policy, 0)?;
+    let rewards = setting.rewards(&rollout);
+    let before = measure::peak_memory().unwrap_or(0);
+    let with = (&Settings::of(&setting.spec), &Ppo::of(&setting.spec.policy) as _);
+    let order = |_| (0..*rows).collect();
+    let mut adam = Adam::new(setting.spec.policy.adam);
+    optimise(with, &order, 1e-5, (setting.policy.clone(), &mut adam), &rollout, &rewards)?;
+    device.sync().map_err(|e| format!("{e:?}"))?;
+    let after = measure::peak_memory().unwrap_or(0);
+    println!("{sizes:?}: {before} bytes before, {after} at the peak");
+    Ok(())
 }
 
 /// Counts of the [`PARTS`] at one size of model.
@@ -67,7 +96,7 @@ fn parts(device: &Device, layers: usize, width: usize) -> Result<[Counts; 4], Bo
             let order = |_| (0..BATCH).collect();
             let rate = setting.spec.policy.lr;
             let (trained, counts) =
-                counted(device, || optimise(with, &order, rate, (policy.clone(), &mut adam), &rollout, &rewards))?;
+                counted(device, || optimise(with, &order, rate, (policy, &mut adam), &rollout, &rewards))?;
             policy = trained.0;
             if !warm && response == 3 {
                 learned.push(counts);
@@ -84,6 +113,9 @@ fn parts(device: &Device, layers: usize, width: usize) -> Result<[Counts; 4], Bo
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    if let Some(sizes) = &args.pass {
+        return pass(&choose(&args.device)?.device, sizes);
+    }
     count::listen()?;
     let chosen = choose(&args.device)?;
     println!("{}, {}", chosen.name, chosen.driver.as_deref().unwrap_or("no driver"));
@@ -116,6 +148,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    estimate::print(&found[0], &found[1]);
     device::settle();
     Ok(())
 }

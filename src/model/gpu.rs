@@ -5,7 +5,8 @@
 //! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of
 //! the latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven
 //! copies of the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients
-//! were measured on a software driver (docs/planning.md).
+//! were measured on a software driver (docs/planning.md), of burn's own operations: the fused ones (src/model/ops) keep
+//! less, no attention scores and logits once, so that these are bounds.
 
 use super::memory::{F32, Memory, Shape};
 use crate::spec::Dimensions;
@@ -22,6 +23,8 @@ pub const DRAWN: f64 = 5.0;
 /// makes of the weights.
 pub const DROPOUT_WIDTHS: f64 = 4.0;
 pub const DROPOUT_SCORES: f64 = 2.0;
+/// Most numbers in one array of attention scores or of logits: more are worked on in pieces (256 MiB).
+pub const PIECE: usize = 1 << 26;
 /// Copies of the weights beside a training pass: the seven of PPO, and a sum of gradients.
 const MODELS: f64 = 8.0;
 /// Share of the memory that is used: drivers and other programs have the rest.

@@ -17,10 +17,9 @@ pub use heads::{ScalarHead, ScalarModel};
 pub use layers::{Block, Dropout, LayerNorm, Linear};
 pub use walk::{Weight, Weights};
 
-use super::ops::{attention, attention_weights, gelu, split_heads};
+use super::ops::{attention, attention_weights, embed, gelu, split_heads};
 use super::{LanguageModel, ModelError};
 use crate::spec::Dimensions;
-use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 
 /// Added to the attention scores of masked positions.
@@ -52,9 +51,7 @@ impl Gpt2 {
 
     /// Token plus position embeddings `[batch * time, width]`.
     fn embed(&self, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
-        let [b, t] = ids.dims();
-        let x = embedding(self.wte.clone(), ids) + embedding(self.wpe.clone(), positions);
-        x.reshape([b * t, self.wte.dims()[1]])
+        embed(self.wte.clone(), self.wpe.clone(), ids, positions)
     }
 
     /// What the block's second residual branch projects, `[rows, 4 * width]`.

@@ -7,8 +7,28 @@ use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend};
+use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
+use burn::tensor::{IndexingUpdateOp, Shape};
 use runner_kernels::adam;
+
+#[derive(Debug)]
+struct Embed;
+
+impl<B: Fused> Backward<B, 2> for Embed {
+    /// Both tables' shapes, ids and positions.
+    type State = ([Shape; 2], [IntTensor<B>; 2]);
+    fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
+        let g = gradients.consume::<B>(&ops.node);
+        let (shapes, places) = ops.state;
+        for ((parent, shape), places) in ops.parents.into_iter().zip(shapes).zip(places) {
+            if let Some(node) = parent {
+                let zeros = B::float_zeros(shape, &g.device(), g.dtype().into());
+                gradients
+                    .register::<B>(node.id, B::float_select_assign(zeros, 0, places, g.clone(), IndexingUpdateOp::Add));
+            }
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Gelu;
@@ -95,6 +115,22 @@ impl<B: Fused> Backward<B, 1> for Attention {
 }
 
 impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
+    fn fused_embed(
+        wte: FloatTensor<Self>,
+        wpe: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        positions: IntTensor<Self>,
+    ) -> FloatTensor<Self> {
+        let ((wte, wte_node), (wpe, wpe_node)) = (wte.into_parts(), wpe.into_parts());
+        match Backward::<B, 2>::prepare::<C>(Embed, [wte_node, wpe_node]).compute_bound().stateful() {
+            OpsKind::Tracked(op) => {
+                let state = ([wte.shape(), wpe.shape()], [ids.clone(), positions.clone()]);
+                op.finish(state, B::fused_embed(wte, wpe, ids, positions))
+            }
+            OpsKind::UnTracked(op) => op.finish(B::fused_embed(wte, wpe, ids, positions)),
+        }
+    }
+
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
         match Backward::<B, 1>::prepare::<C>(Gelu, [node]).compute_bound().stateful() {

@@ -13,6 +13,11 @@ pub(super) trait Fused: Backend {
     /// What the head's backward pass reads.
     type Head: Clone + Debug + Send + 'static;
 
+    /// Rows of both tables, added up.
+    fn embed(tables: [FloatTensor<Self>; 2], ids: IntTensor<Self>, positions: IntTensor<Self>) -> FloatTensor<Self> {
+        let [wte, wpe] = tables;
+        Self::float_add(Self::float_select(wte, 0, ids), Self::float_select(wpe, 0, positions))
+    }
     fn gelu(x: &FloatTensor<Self>) -> FloatTensor<Self>;
     fn gelu_gradient(x: &FloatTensor<Self>, g: &FloatTensor<Self>) -> FloatTensor<Self>;
     fn layer_norm(
@@ -147,6 +152,12 @@ impl Fused for Flex {
 /// The operations as an extension of burn's backends.
 #[backend_extension(Flex, Cube: cfg(feature = "wgpu"), Autodiff)]
 pub(super) trait FusedOps: Backend {
+    fn fused_embed(
+        wte: FloatTensor<Self>,
+        wpe: FloatTensor<Self>,
+        ids: IntTensor<Self>,
+        positions: IntTensor<Self>,
+    ) -> FloatTensor<Self>;
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
     fn fused_layer_norm(
         x: FloatTensor<Self>,
@@ -193,6 +204,14 @@ pub(super) trait FusedOps: Backend {
 macro_rules! without_gradients {
     ($backend:ty) => {
         impl FusedOps for $backend {
+            fn fused_embed(
+                wte: FloatTensor<Self>,
+                wpe: FloatTensor<Self>,
+                ids: IntTensor<Self>,
+                positions: IntTensor<Self>,
+            ) -> FloatTensor<Self> {
+                Self::embed([wte, wpe], ids, positions)
+            }
             fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
                 Self::gelu(&x)
             }

@@ -23,6 +23,17 @@ fn is_fused<const D: usize>(x: &Tensor<D>) -> bool {
     is_cpu(&x.device()) || (cfg!(feature = "wgpu") && x.dtype() == DType::F32)
 }
 
+/// Token plus position embeddings: `[vocab, width]`, `[context, width]`, both `[batch, time]` -> `[batch * time, width]`.
+pub fn embed(wte: Tensor<2>, wpe: Tensor<2>, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
+    // The CPU's two look-ups are as fast.
+    if is_cpu(&wte.device()) || !is_fused(&wte) {
+        return plain::embed(wte, wpe, ids, positions);
+    }
+    let [b, t] = ids.dims();
+    let [ids, positions] = [ids, positions].map(|ints| ints.reshape::<1, _>([b * t]).into_dispatch());
+    Tensor::from_dispatch(<Dispatch as FusedOps>::fused_embed(wte.into_dispatch(), wpe.into_dispatch(), ids, positions))
+}
+
 /// GELU with the tanh approximation (GPT-2's).
 pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     if is_fused(&x) {

@@ -4,8 +4,14 @@
 use super::{attend, split_heads};
 use crate::model::gpt2::{LayerCache, MASKED};
 use burn::tensor::activation::{log_softmax, sigmoid};
+use burn::tensor::module::embedding;
 use burn::tensor::{Int, Tensor};
 use runner_kernels::adam;
+
+pub fn embed(wte: Tensor<2>, wpe: Tensor<2>, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
+    let ([b, t], width) = (ids.dims(), wte.dims()[1]);
+    (embedding(wte, ids) + embedding(wpe, positions)).reshape([b * t, width])
+}
 
 pub fn gelu(x: Tensor<2>) -> Tensor<2> {
     const SCALE: f64 = 1.595_769_121_605_730_8;

@@ -42,6 +42,24 @@ fn same<const D: usize>(x: &Tensor<2>, fused: impl Fn(Tensor<2>) -> Tensor<D>, p
 }
 
 #[test]
+fn embeddings_are_rows_of_both_tables() {
+    let device = device().autodiff();
+    let ints = |v: [i32; 6]| Tensor::<2, Int>::from_data(TensorData::new(v.to_vec(), [2, 3]), &device);
+    let (ids, positions) = (ints([4, 0, 4, 6, 4, 1]), ints([0, 1, 2, 0, 0, 1]));
+    // Rows that are used several times, once and never.
+    let (wte, wpe) = (random([7, 5], 1), random([4, 5], 2));
+    let f = |f: fn(Tensor<2>, Tensor<2>, Tensor<2, Int>, Tensor<2, Int>) -> Tensor<2>, first: bool| {
+        let (wte, wpe, ids, positions) = (wte.clone(), wpe.clone(), ids.clone(), positions.clone());
+        move |x: Tensor<2>| match first {
+            true => f(x, wpe.clone(), ids.clone(), positions.clone()),
+            false => f(wte.clone(), x, ids.clone(), positions.clone()),
+        }
+    };
+    same(&wte, f(embed, true), f(plain::embed, true));
+    same(&wpe, f(embed, false), f(plain::embed, false));
+}
+
+#[test]
 fn gelu_is_the_tanh_form() {
     let tanh_form = |x: Tensor<2>| {
         let inner = (x.clone() + x.clone().powi_scalar(3) * 0.044715) * (2.0 / std::f64::consts::PI).sqrt();

@@ -1,16 +1,11 @@
 //! Causal attention. Scores `[rows, heads, time, time]` are there for some rows at a time and are not kept: the backward
 //! pass makes them a second time from q, k and v, which are the layer's input anyway.
 
-use super::{cubes, dims, flat, floats, largest, owned, product, total, transposed, units};
+use super::{UNITS, cubes, dims, flat, floats, largest, owned, product, row_units, total, transposed, units};
 use crate::model::gpu;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
-
-/// Most scores at once (256 MiB).
-pub const SCORES: usize = 1 << 26;
-/// Units of a cube that works on the scores of one query.
-const UNITS: usize = 64;
 
 /// q / √d, k and v of some rows, each `[rows, heads, time, d]`, from tokens `first..` of `qkv` `[tokens, 3 · heads · d]`.
 #[cube(launch)]
@@ -111,7 +106,7 @@ fn softmax_kernel(scores: &mut [f32], real: &[i32], first: usize, queries: usize
                 own = s;
             }
         }
-        key += UNITS;
+        key += CUBE_DIM as usize;
     }
     let most = largest(own, &mut scratch);
     let mut sum = 0.0f32;
@@ -123,13 +118,13 @@ fn softmax_kernel(scores: &mut [f32], real: &[i32], first: usize, queries: usize
         }
         scores[start + key] = e;
         sum += e;
-        key += UNITS;
+        key += CUBE_DIM as usize;
     }
     let sum = total(sum, &mut scratch);
     let mut key = UNIT_POS as usize;
     while key < time {
         scores[start + key] /= sum;
-        key += UNITS;
+        key += CUBE_DIM as usize;
     }
 }
 
@@ -146,13 +141,13 @@ fn softmax_gradient_kernel(p: &[f32], g: &mut [f32], queries: usize, time: usize
     let mut key = UNIT_POS as usize;
     while key < time {
         dot += p[start + key] * g[start + key];
-        key += UNITS;
+        key += CUBE_DIM as usize;
     }
     let dot = total(dot, &mut scratch);
     let mut key = UNIT_POS as usize;
     while key < time {
         g[start + key] = p[start + key] * (g[start + key] - dot);
-        key += UNITS;
+        key += CUBE_DIM as usize;
     }
 }
 
@@ -189,7 +184,7 @@ fn step_kernel(
     while channel < d {
         keys[cache + at * d + channel] = qkv[query + width + channel];
         values[cache + at * d + channel] = qkv[query + 2 * width + channel];
-        channel += UNITS;
+        channel += CUBE_DIM as usize;
     }
     let mut own = f32::new(-3.0e38);
     let mut slot = unit;
@@ -211,7 +206,7 @@ fn step_kernel(
         if score * scale > own {
             own = score * scale;
         }
-        slot += UNITS;
+        slot += CUBE_DIM as usize;
     }
     let highest = largest(own, &mut scratch);
     let mut sum = 0.0f32;
@@ -223,7 +218,7 @@ fn step_kernel(
         }
         weights[slot] = e;
         sum += e;
-        slot += UNITS;
+        slot += CUBE_DIM as usize;
     }
     // After this all weights are there.
     let sum = total(sum, &mut scratch);
@@ -234,7 +229,7 @@ fn step_kernel(
             value += weights[slot] * values[cache + slot * d + channel];
         }
         out[row * width + head * d + channel] = value / sum;
-        channel += UNITS;
+        channel += CUBE_DIM as usize;
     }
 }
 
@@ -255,7 +250,7 @@ impl Shape {
 
     /// Runs of rows whose scores are there at once.
     fn blocks(self) -> impl Iterator<Item = (usize, Self)> {
-        let most = SCORES.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
+        let most = gpu::PIECE.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
         let step = (most / (self.heads * self.time * self.time).max(1)).clamp(1, self.rows.max(1));
         (0..self.rows).step_by(step).map(move |from| (from, Self { rows: step.min(self.rows - from), ..self }))
     }
@@ -271,7 +266,7 @@ impl Shape {
 
     /// A unit for each of its numbers.
     fn each(self) -> (CubeCount, CubeDim) {
-        (cubes((self.rows * self.heads * self.time * self.d).div_ceil(super::UNITS)), units(super::UNITS))
+        (cubes((self.rows * self.heads * self.time * self.d).div_ceil(UNITS)), units(UNITS))
     }
 
     fn split(self, qkv: &CubeTensor, first: usize) -> [CubeTensor; 3] {
@@ -292,7 +287,7 @@ impl Shape {
         softmax_kernel::launch(
             &q.client,
             cubes(queries),
-            units(UNITS),
+            row_units(time),
             target,
             flat(real),
             first,
@@ -307,7 +302,15 @@ impl Shape {
         let g = into_contiguous(g);
         let queries = self.rows * self.heads * self.time;
         let target = g.clone().into_buffer_arg();
-        softmax_gradient_kernel::launch(&p.client, cubes(queries), units(UNITS), flat(p), target, queries, self.time);
+        softmax_gradient_kernel::launch(
+            &p.client,
+            cubes(queries),
+            row_units(self.time),
+            flat(p),
+            target,
+            queries,
+            self.time,
+        );
         g
     }
 }
@@ -378,7 +381,7 @@ pub fn step(
     step_kernel::launch(
         &qkv.client,
         cubes(rows * heads),
-        units(UNITS),
+        units(d.next_power_of_two().clamp(32, UNITS)),
         flat(qkv),
         keys.clone().into_buffer_arg(),
         values.clone().into_buffer_arg(),

@@ -1,6 +1,6 @@
 //! One token for each row of logits.
 
-use super::{UNITS, cubes, dims, empty, flat, floats, largest, total, units};
+use super::{UNITS, cubes, dims, empty, flat, floats, largest, row_units, total};
 use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
@@ -28,7 +28,7 @@ fn draw_kernel(
     let mut sums = Shared::new_slice(UNITS);
     // Where the token's run begins, what is summed up before it, and the threshold.
     let mut picked = Shared::<[f32]>::new_slice(3usize);
-    let unit = UNIT_POS as usize;
+    let (unit, units) = (UNIT_POS as usize, CUBE_DIM as usize);
     let start = row * vocab;
 
     let mut own = f32::new(-3.0e38);
@@ -38,11 +38,11 @@ fn draw_kernel(
         if s > own {
             own = s;
         }
-        i += UNITS;
+        i += units;
     }
     let most = largest(own, &mut scratch);
 
-    let run = vocab.div_ceil(UNITS);
+    let run = vocab.div_ceil(units);
     let from = unit * run;
     let mut to = from + run;
     if to > vocab {
@@ -63,7 +63,7 @@ fn draw_kernel(
     sync_cube();
     if unit == 0 {
         let mut all = 0.0f32;
-        for other in 0..UNITS {
+        for other in 0..units {
             all += sums[other];
         }
         let threshold = uniforms[row] * all;
@@ -71,7 +71,7 @@ fn draw_kernel(
         let mut chosen = 0usize;
         let mut start_of_chosen = 0.0f32;
         let mut done = false;
-        for other in 0..UNITS {
+        for other in 0..units {
             // Rounding can leave all of them at or below the threshold: the last that has any weight is it then.
             if !done && sums[other] > 0.0 {
                 chosen = other;
@@ -115,7 +115,7 @@ pub fn draw(logits: CubeTensor, uniforms: &CubeTensor, scale: f64) -> (CubeTenso
     draw_kernel::launch(
         &logits.client,
         cubes(rows),
-        units(UNITS),
+        row_units(vocab),
         flat(&logits),
         flat(uniforms),
         tokens.clone().into_buffer_arg(),

@@ -28,6 +28,17 @@ fn sigmoid(z: f32) -> f32 {
     f32::new(1.0) / (f32::new(1.0) + (-bounded).exp())
 }
 
+/// y = tokens[ids] + places[positions], `width` numbers to a row.
+#[cube(launch)]
+fn embed_kernel(tokens: &[f32], places: &[f32], ids: &[i32], positions: &[i32], y: &mut [f32], width: usize) {
+    let i = ABSOLUTE_POS;
+    if i >= y.len() {
+        terminate!();
+    }
+    let (row, channel) = (i / width, i % width);
+    y[i] = tokens[ids[row] as usize * width + channel] + places[positions[row] as usize * width + channel];
+}
+
 /// x σ(z), z = √(8/π) (x + 0.044715 x³): GELU with the tanh approximation, since (1 + tanh y) / 2 = σ(2y).
 #[cube(launch)]
 fn gelu_kernel(x: &[f32], y: &mut [f32]) {
@@ -36,7 +47,7 @@ fn gelu_kernel(x: &[f32], y: &mut [f32]) {
         terminate!();
     }
     let x = x[i];
-    y[i] = x * sigmoid(1.595_769_1 * x * (1.0 + 0.044_715 * x * x));
+    y[i] = x * sigmoid(1.595_769 * x * (1.0 + 0.044_715 * x * x));
 }
 
 /// g (σ(z) + x σ(z) (1 - σ(z)) z'), z' = √(8/π) (1 + 3 · 0.044715 x²).
@@ -47,8 +58,8 @@ fn gelu_gradient_kernel(x: &[f32], g: &[f32], result: &mut [f32]) {
         terminate!();
     }
     let x = x[i];
-    let s = sigmoid(1.595_769_1 * x * (1.0 + 0.044_715 * x * x));
-    let slope = 1.595_769_1 * (1.0 + 0.134_145 * x * x);
+    let s = sigmoid(1.595_769 * x * (1.0 + 0.044_715 * x * x));
+    let slope = 1.595_769 * (1.0 + 0.134_145 * x * x);
     result[i] = g[i] * (s + x * s * (1.0 - s) * slope);
 }
 
@@ -92,6 +103,17 @@ fn adam_kernel(
     m[i] = first;
     v[i] = second;
     p[i] -= first / (second.sqrt() + epsilon) * rate;
+}
+
+/// `[vocab, width]`, `[context, width]`, `[n]`, `[n]` -> `[n, width]`.
+pub fn embed([tokens, places]: &[CubeTensor; 2], ids: &CubeTensor, positions: &CubeTensor) -> CubeTensor {
+    let ([n], [_, width]) = (dims(ids), dims(tokens));
+    let y = floats(tokens, [n, width]);
+    let (count, dim) = each(&y);
+    let target = y.clone().into_buffer_arg();
+    let (tokens, places) = (flat(tokens), flat(places));
+    embed_kernel::launch(&y.client, count, dim, tokens, places, flat(ids), flat(positions), target, width);
+    y
 }
 
 pub fn gelu(x: &CubeTensor) -> CubeTensor {

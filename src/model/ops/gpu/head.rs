@@ -2,7 +2,7 @@
 //! own gradients in place, and makes them a second time where not all of them could be kept: `[rows, vocab]` is never
 //! there twice.
 
-use super::{UNITS, cubes, dims, flat, floats, largest, product, total, transposed, units};
+use super::{UNITS, cubes, dims, flat, floats, largest, product, row_units, total, transposed};
 use crate::model::gpu;
 use burn::backend::Cube;
 use burn::backend::ops::FloatTensorOps;
@@ -10,9 +10,6 @@ use burn::tensor::{FloatDType, Slice};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
-
-/// Most logits at once (256 MiB).
-pub const CHUNK: usize = 1 << 26;
 
 /// What the backward pass reads.
 #[derive(Debug, Clone)]
@@ -100,7 +97,7 @@ fn gradient_kernel(
 
 /// Rows whose logits are there at once.
 fn chunk(rows: usize, vocab: usize) -> usize {
-    let most = CHUNK.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
+    let most = gpu::PIECE.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
     (most / vocab.max(1)).clamp(1, rows.max(1))
 }
 
@@ -141,7 +138,7 @@ pub fn forward(
         logprobs_kernel::launch(
             &hidden.client,
             cubes(to - from),
-            units(UNITS),
+            row_units(vocab),
             flat(&logits),
             flat(&part(targets, from, to)),
             logprobs,
@@ -180,7 +177,7 @@ pub fn backward(saved: Saved, g: &CubeTensor) -> [CubeTensor; 2] {
         gradient_kernel::launch(
             &hidden.client,
             cubes(to - from),
-            units(UNITS),
+            row_units(vocab),
             logits.clone().into_buffer_arg(),
             flat(&part(&targets, from, to)),
             flat(&part(&normalizers, from, to)),

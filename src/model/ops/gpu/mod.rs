@@ -17,8 +17,13 @@ use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 use runner_kernels::adam;
 
-/// Units of a cube where they work on a row together.
+/// Most units of a cube, as WebGPU has them.
 const UNITS: usize = 256;
+
+/// Units of a cube that work on a row of `n` numbers together: a power of two, with some numbers for each.
+fn row_units(n: usize) -> CubeDim {
+    units(n.div_ceil(4).next_power_of_two().clamp(32, UNITS))
+}
 
 /// The sum of the units' numbers, for all of them. `scratch`: a number per unit.
 #[cube]
@@ -108,6 +113,9 @@ fn transposed(t: &CubeTensor) -> CubeTensor {
 impl Fused for Cube {
     type Head = head::Saved;
 
+    fn embed(tables: [CubeTensor; 2], ids: CubeTensor, positions: CubeTensor) -> CubeTensor {
+        elementwise::embed(&tables, &ids, &positions)
+    }
     fn gelu(x: &CubeTensor) -> CubeTensor {
         elementwise::gelu(x)
     }

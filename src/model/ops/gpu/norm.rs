@@ -1,6 +1,6 @@
 //! Layer normalisation: a cube to a row.
 
-use super::{UNITS, cubes, dims, flat, floats, total, units};
+use super::{UNITS, cubes, dims, flat, floats, row_units, total, units};
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
@@ -134,7 +134,7 @@ pub fn forward(x: &CubeTensor, weight: &CubeTensor, bias: &CubeTensor, epsilon: 
     let [rows, width] = dims(x);
     let y = floats(x, [rows, width]);
     let out = y.clone().into_buffer_arg();
-    let (count, dim) = (cubes(rows), units(UNITS));
+    let (count, dim) = (cubes(rows), row_units(width));
     forward_kernel::launch(&x.client, count, dim, flat(x), flat(weight), flat(bias), out, rows, width, epsilon as f32);
     y
 }
@@ -148,7 +148,7 @@ pub fn backward(x: &CubeTensor, weight: &CubeTensor, g: &CubeTensor, epsilon: f6
     input_gradient_kernel::launch(
         &x.client,
         cubes(rows),
-        units(UNITS),
+        row_units(width),
         flat(x),
         flat(weight),
         flat(g),
