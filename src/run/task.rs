@@ -7,7 +7,8 @@ use super::spec::{Ended, Place};
 use super::suite::{Running, SuiteEnded, begun, end};
 use super::{Session, chain, panics};
 use crate::context::StageError;
-use crate::results::{Manifest, Outcome, State, file, read_json};
+use crate::printed::shell_path;
+use crate::results::{Manifest, Outcome, State, file, read_json, stops};
 use crate::spec::schema::did_you_mean;
 use crate::stage::keys::Keys;
 use crate::store::cache::Cache;
@@ -75,6 +76,12 @@ impl Session {
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
         if let Err((outcome, message)) = join(&text, file::SUITE, out) {
             return Ended::refused(outcome, out, message);
+        }
+        if let Some(request) = stops::requested(out) {
+            let why = if request.reason.is_empty() { String::new() } else { format!(" ({})", request.reason) };
+            let undo = format!("`runner stop {} --undo` takes it back", shell_path(out));
+            let message = format!("{} has stopped the suite{why}: no task begins; {undo}", request.by);
+            return Ended::refused(Outcome::Stopped, out, message);
         }
         let home = out.join("members").join(member.folder());
         let until = until.map(str::to_string);
