@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         trunk: Gpt2::init(&size, VOCABULARY, 2, &device),
         head: ScalarHead::init(size.width, 1.0, 3, &device),
     };
-    let scorer = Scorer { model: reward_model, normalization: Normalization { gain: 1.0, bias: 0.0 } };
+    let scorer = Scorer { source: reward_model.into(), normalization: Normalization { gain: 1.0, bias: 0.0 } };
     // Responses may end after any token from the third on.
     let task = Task {
         truncates: vec![true; VOCABULARY],

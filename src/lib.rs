@@ -3,7 +3,7 @@
 //! ```text
 //!   spec ──► ρ, a language model ──► queries x ~ D, responses y ~ ρ(.|x)
 //!                                         │
-//!             labeler: which of four is best?   (r_s, simulated, recorded, people)
+//!             labeler: which of four is best?   (r_s, simulated, recorded, people, a model, a program)
 //!                                         │
 //!                               reward model r
 //!                                         │
@@ -32,7 +32,8 @@
 //!
 //! The rooms, from the ground up; each knows only those before it (ARCHITECTURE.md says more, and a test holds it so):
 //! [`printed`], [`random`], [`metric`], [`store`], [`rlhf`], [`spec`], [`model`], [`data`], [`task`], [`tensorflow`],
-//! [`sources`], [`results`], [`label`], [`context`], [`labeler`], [`rl`], [`stage`], [`report`], [`suite`], [`plan`],
+//! [`sources`], [`results`], [`label`], [`context`], [`outside`],
+//! [`labeler`], [`rl`], [`stage`], [`report`], [`suite`], [`plan`],
 //! [`mod@run`], [`schemas`], [`cli`].
 //!
 //! Stable are the command line, spec files, results directories and `runner math` (docs/). The library follows them and
@@ -52,9 +53,11 @@ pub mod label;
 pub mod labeler;
 pub mod metric;
 pub mod model;
+pub mod outside;
 pub mod plan;
 pub mod printed;
 pub mod random;
+pub mod ranks;
 pub mod report;
 pub mod results;
 pub mod rl;

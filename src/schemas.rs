@@ -9,7 +9,9 @@ use crate::label::human::HumanReport;
 use crate::label::report::LabelsReport;
 use crate::plan::Plan;
 use crate::results::stops::StopRecord;
-use crate::results::{AnyMetricsLine, Evaluation, Frontier, Manifest, Rounds, Sample, SimulatedReport, Table};
+use crate::results::{
+    AnyMetricsLine, Evaluation, Frontier, JudgeReport, Manifest, Rounds, Sample, SimulatedReport, Table,
+};
 use crate::sources::sources_schema;
 use crate::spec::spec_schema;
 use crate::stage::reward::RewardSummary;
@@ -41,6 +43,7 @@ pub fn schemas() -> Vec<(&'static str, Value)> {
         ("table.schema.json", schemars::schema_for!(Table).to_value()),
         ("labels.schema.json", schemars::schema_for!(Label).to_value()),
         ("labels_report.schema.json", schemars::schema_for!(LabelsReport).to_value()),
+        ("judge.schema.json", schemars::schema_for!(JudgeReport).to_value()),
         ("simulated.schema.json", schemars::schema_for!(SimulatedReport).to_value()),
         ("batch.schema.json", schemars::schema_for!(Batch).to_value()),
         ("items.schema.json", schemars::schema_for!(Item).to_value()),

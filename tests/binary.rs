@@ -92,6 +92,28 @@ fn assert_same_results(a: &Path, b: &Path) {
     }
 }
 
+/// Eight processes that do not know of each other would train the same policy into the same directory.
+#[cfg(not(feature = "mpi"))]
+#[test]
+fn a_build_without_mpi_refuses_to_be_one_of_several_and_runs_as_a_task_of_slurm() {
+    let place = Place::new();
+    for (name, value) in [("OMPI_COMM_WORLD_SIZE", "2"), ("PMI_SIZE", "8")] {
+        let refused = place.smoke("out").env(name, value).assert().code(2);
+        refused.stderr(
+            predicate::str::contains(format!("{name} = {value}")).and(predicate::str::contains("features mpi")),
+        );
+    }
+    assert!(!place.path("out").exists());
+    let task = [("SLURM_NTASKS", "8"), ("SLURM_STEP_NUM_TASKS", "8"), ("SLURM_PROCID", "3"), ("SLURM_LOCALID", "3")];
+    place
+        .smoke("out")
+        .envs(task)
+        .args(["--set", "policy.lr=2.0"])
+        .assert()
+        .code(2)
+        .stderr(predicate::str::contains("policy.lr"));
+}
+
 #[test]
 fn a_run_makes_everything_and_the_same_command_reuses_it() {
     let place = Place::new();

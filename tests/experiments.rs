@@ -19,6 +19,8 @@ lr = 1e-3
 [policy]
 episodes = 32
 batch_size = 16
+blocks = 1
+whiten_in = "minibatch"
 checkpoint_every = 1
 lr = 1e-4
 [evaluate]
@@ -237,4 +239,115 @@ fn a_run_that_a_guard_stopped_goes_on_from_its_checkpoint_when_the_guard_is_rela
     let whole = tempfile::tempdir().expect("a directory");
     run(whole.path(), RUNAWAY).args(wild).args(relaxed).assert().success();
     assert_eq!(steps(&out), steps(&whole.path().join("out")));
+}
+
+/// Metrics without what time and the number of tries change.
+fn timeless(path: &Path) -> Vec<Value> {
+    let timeless = |mut line: Value| {
+        line.as_object_mut().expect("an object").retain(|key, _| key != "elapsed/fps" && key != "elapsed/time");
+        line
+    };
+    lines(path).into_iter().map(timeless).collect()
+}
+
+/// Runs a spec whole, and again in another place where it is killed while π learns and continued: the same bytes.
+fn killed_and_whole(more: &[&str]) -> (tempfile::TempDir, Vec<Value>) {
+    let whole = tempfile::tempdir().expect("a directory");
+    run(whole.path(), RUNAWAY).args(more).assert().success();
+    let killed = tempfile::tempdir().expect("a directory");
+    let metrics = killed.path().join("out/runs/main/metrics.jsonl");
+    // `run` writes the spec; the process is a plain one, which can be killed.
+    drop(run(killed.path(), RUNAWAY));
+    let arguments = ["spec.toml", "--device", "cpu", "--out", "out", "--no-progress"];
+    let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("runner"))
+        .current_dir(killed.path())
+        .env_remove("RUNNER_CACHE")
+        .args(arguments)
+        .args(more)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("a process");
+    let begun = std::time::Instant::now();
+    while fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < 3 {
+        assert!(begun.elapsed().as_secs() < 300 && child.try_wait().expect("a state").is_none(), "it never learned");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    child.kill().expect("it was running");
+    child.wait().expect("an end");
+    run(killed.path(), RUNAWAY).args(more).assert().success();
+    let log = fs::read_to_string(killed.path().join("out/log.txt")).expect("the log");
+    assert!(log.contains("continuing after"), "{log}");
+    let of = |dir: &Path, file: &str| fs::read(dir.join("out/runs/main").join(file)).expect("a file");
+    for file in ["models/policy/model.safetensors", "evaluation.json", "samples.jsonl"] {
+        assert!(of(whole.path(), file) == of(killed.path(), file), "{more:?}: {file} differs");
+    }
+    let found = timeless(&whole.path().join("out/runs/main/metrics.jsonl"));
+    assert_eq!(found, timeless(&metrics));
+    (whole, found)
+}
+
+#[test]
+fn rloo_learns_without_values_is_continued_and_has_best_of_n_beside_it() {
+    // Responses end where a token has an e, so that most have a score.
+    let ends = ["task.truncate_match=contains", "task.truncate_at=e"];
+    let sets = ["policy.algorithm=rloo", "policy.episodes=320", "evaluate.best_of=[1,2,8]"];
+    let rloo: Vec<&str> = sets.iter().chain(&ends).flat_map(|set| ["--set", set]).collect();
+    let (dir, metrics) = killed_and_whole(&rloo);
+    assert_eq!(metrics.len(), 20);
+    assert!(metrics.iter().all(|line| line.get("ppo/val/mean").is_none() && line.get("ppo/loss/value").is_none()));
+    assert!(metrics.iter().all(|line| line["ppo/ratio_error"].as_f64().is_some_and(|off| off < 1e-4)));
+    let out = dir.path().join("out");
+    let evaluation = json(&out.join("runs/main/evaluation.json"));
+    assert_eq!(evaluation["algorithm"], "rloo");
+    let best = evaluation["best_of"].as_array().expect("best-of-n").clone();
+    let number = |i: usize, key: &str| best[i][key].as_f64().expect("a number");
+    assert!(
+        best.len() == 3 && number(0, "kl_bound") == 0.0 && (number(2, "kl_bound") - (8f64.ln() - 0.875)).abs() < 1e-12
+    );
+    // The best of more by r is better by r.
+    assert!(number(0, "score") < number(1, "score") && number(1, "score") < number(2, "score"));
+    let table = fs::read_to_string(out.join("tables/overoptimisation.md")).expect("a table");
+    assert!(table.contains("best of 8") && table.contains("KL at most 1.20 nats"), "{table}");
+    assert!(out.join("plots/overoptimisation.svg").exists());
+}
+
+#[test]
+fn dpo_learns_from_labels_without_a_reward_model_and_is_continued() {
+    let sets = ["policy.algorithm=dpo", "policy.dpo={ beta = 0.5, lr = 1e-3, epochs = 40, batch_size = 4 }"];
+    let dpo: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    // The file's own keys of PPO lie below and do not act.
+    let (dir, metrics) = killed_and_whole(&dpo);
+    assert_eq!(metrics.len(), 160);
+    let loss = |i: usize| metrics[i]["dpo/loss"].as_f64().expect("a loss");
+    assert!((loss(0) - 2f64.ln()).abs() < 1e-4 && loss(159) < 0.3, "{} to {}", loss(0), loss(159));
+    assert!(metrics[0]["dpo/distance"].as_f64().expect("a number") < 1e-4);
+    let out = dir.path().join("out");
+    assert!(!out.join("runs/main/models/reward").exists());
+    let made: Vec<String> = stages(&out).into_iter().map(|(stage, _)| stage).collect();
+    assert_eq!(made, ["pretrain", "classifier", "labels", "policy", "evaluate"]);
+    let evaluation = json(&out.join("runs/main/evaluation.json"));
+    assert_eq!(
+        (&evaluation["algorithm"], &evaluation["judge"], &evaluation["episodes"]),
+        (&"dpo".into(), &"mock".into(), &0.into())
+    );
+    assert!(evaluation["kl"]["mean"].as_f64().expect("KL") > 0.05, "{}", evaluation["kl"]);
+    assert!(out.join("plots/figure3.svg").exists() && !out.join("plots/kl.svg").exists());
+    let page = fs::read_to_string(out.join("report.html")).expect("the page");
+    assert!(!page.contains("is not there"), "nothing is missed");
+}
+
+/// People's labels have no r_s beside them: an r learns from the same labels, to judge.
+#[test]
+fn dpo_from_recorded_labels_is_judged_by_a_reward_model() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let dpo = ["--set", "policy.algorithm=dpo", "--set", "policy.dpo={ lr = 1e-3, batch_size = 8 }"];
+    run(dir.path(), &recorded("sentiment.json", "")).args(dpo).assert().success();
+    let out = dir.path().join("out");
+    assert_eq!(json(&out.join("runs/main/evaluation.json"))["judge"], "reward");
+    assert_eq!(lines(&out.join("runs/main/metrics.jsonl")).len(), 4);
+    // Differences are no comparisons.
+    let other = tempfile::tempdir().expect("a directory");
+    let refused = run(other.path(), &recorded("compare.json", "")).args(dpo).assert().code(2);
+    let said = String::from_utf8_lossy(&refused.get_output().stderr).into_owned();
+    assert!(said.contains("DPO learns from comparisons, and these labels are scalar_compare"), "{said}");
 }

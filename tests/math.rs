@@ -71,7 +71,7 @@ fn advantages_and_rewards_per_token() {
 
 #[test]
 fn losses() {
-    ["ppo_loss", "reward_loss"].iter().for_each(|op| check(op, SINGLE));
+    ["ppo_loss", "reward_loss", "rloo_advantages", "dpo_loss"].iter().for_each(|op| check(op, SINGLE));
 }
 
 #[test]
@@ -85,8 +85,9 @@ fn controllers_schedules_and_normalisation() {
 }
 
 #[test]
-fn the_optimum() {
+fn the_optimum_and_the_best_of_n() {
     check("optimum", DOUBLE);
+    check("best_of", DOUBLE);
 }
 
 #[test]
@@ -139,6 +140,26 @@ fn refused(op: &str, input: &str, parts: &[&str]) {
     assert_eq!(output.status.code(), Some(2), "{op} {input}: {message}");
     assert!(output.stdout.is_empty() && !message.contains("panicked"), "{op} {input}: {message}");
     parts.iter().for_each(|part| assert!(message.contains(part), "{op} {input}: {part:?} is not in {message:?}"));
+}
+
+#[test]
+fn learners_are_refused_what_they_cannot_learn_from() {
+    let rows = r#""scores": [1, 2, 3], "logprobs": [[0], [0], [0]], "ref_logprobs": [[0], [0], [0]], "kl_coef": 0.1"#;
+    let rloo = |k: &str| format!("{{{rows}, \"samples_per_query\": {k}}}");
+    refused("rloo_advantages", &rloo("1"), &["samples_per_query", "must be 2 or more"]);
+    refused("rloo_advantages", &rloo("2"), &["scores: has 3 elements", "queries of 2"]);
+    let dpo =
+        |best: &str, lp: &str| format!(r#"{{"logprobs": {lp}, "ref_logprobs": {lp}, "best": [{best}], "beta": 0.1}}"#);
+    refused("dpo_loss", &dpo("2", "[[0, 1]]"), &["best[0]: 2 is no index of 2 candidates"]);
+    refused("dpo_loss", &dpo("0", "[[0]]"), &["logprobs[0]: has 1 candidates"]);
+    refused(
+        "dpo_loss",
+        r#"{"logprobs": [[0, 1]], "ref_logprobs": [[0, 1]], "best": [0], "beta": 0}"#,
+        &["beta", "above 0"],
+    );
+    let best = |n: &str| format!(r#"{{"scores": [[1, 2]], "values": [[1, 2]], "n": [{n}]}}"#);
+    refused("best_of", &best("0"), &["n[0]: must be from 1 to 2"]);
+    refused("best_of", &best("1, 3"), &["n[1]: must be from 1 to 2"]);
 }
 
 #[test]

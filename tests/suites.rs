@@ -35,6 +35,8 @@ normalize_samples = 16
 [policy]
 episodes = 32
 batch_size = 16
+blocks = 1
+whiten_in = "minibatch"
 lr = 1e-3
 [evaluate]
 queries = 8
@@ -326,6 +328,48 @@ fn the_papers_curves_and_points_stand_behind_ours_and_toys_are_not_judged_by_the
     assert!(svg.contains("ended, at 2M episodes"), "{svg}");
 }
 
+/// The shipped smoke profile: every learner at equal KL with an interval over seeds, or why not.
+#[test]
+fn learners_are_read_at_equal_kl() {
+    let place = Place::new();
+    place.run(&["learners.toml", "--profile", "smoke", "--out", "out"]).code(0);
+    let table = place.json("out/tables/learners.json");
+    let rows = table["rows"].as_array().expect("rows");
+    let equal: Vec<&Value> =
+        rows.iter().filter(|row| row["name"].as_str().is_some_and(|name| name.starts_with("score at KL"))).collect();
+    let first = &equal.first().expect("a distance")["name"];
+    let at_first: Vec<&str> =
+        equal.iter().filter(|row| row["name"] == *first).filter_map(|row| row["run"].as_str()).collect();
+    assert_eq!(at_first, ["PPO", "RLOO", "DPO", "best-of-n"]);
+    for row in &equal {
+        let known = row["value"].is_number() && row["low"].is_number() && row["seeds"] == json!([1, 2]);
+        let why = row["verdict"].as_str().is_some_and(|why| why.starts_with("missing: its KL ends at"));
+        assert!(known != why, "{row:#}");
+    }
+    assert!(equal.iter().any(|row| row["run"] != "best-of-n" && row["value"].is_number()), "{equal:#?}");
+    assert_eq!(row(&table, "best-of-n", first.as_str().expect("a name"))["verdict"], "its KL is at most this");
+    let svg = fs::read_to_string(place.path("out/plots/learners.svg")).expect("a plot");
+    assert!(svg.contains("best-of-n") && svg.contains("RLOO"), "{svg}");
+}
+
+#[test]
+fn r_stands_beside_what_it_stands_for_by_number_of_labels() {
+    let place = Place::new();
+    place.run(&["overoptimisation.toml", "--profile", "smoke", "--out", "out"]).code(0);
+    let table = place.json("out/tables/overoptimisation.json");
+    let number = |label: &str, name: &str| row(&table, label, name)["value"].as_f64().expect("a number");
+    for label in ["100 labels", "500 labels", "2k labels"] {
+        let fall = row(&table, label, "fall of r_s from its peak to the end, sd of ρ's scores");
+        assert!(fall["low"].is_number() && fall["verdict"] != "", "{fall:#}");
+        let r = |n: usize| number(label, &format!("r of the best of {n} by r, sd of ρ's scores"));
+        assert!(r(1) <= r(4) && r(4) <= r(16), "{label}: {} {} {}", r(1), r(4), r(16));
+    }
+    let svg = fs::read_to_string(place.path("out/plots/overoptimisation.svg")).expect("a plot");
+    assert!(svg.contains("dashed, rings: r") && svg.contains("2k labels"), "{svg}");
+    // Each member's own page has the figure too.
+    assert!(place.path("out/members/labels_2k-seed-1/plots/overoptimisation.svg").exists());
+}
+
 /// The same comparison stands in table 1 (88) and in figure 4 (87.9): each suite has its own figure's value.
 #[test]
 fn win_rates_by_labels_have_figure_4s_values_and_its_axis() {
@@ -390,8 +434,8 @@ fn mistakes_are_found_before_anything_runs() {
 fn every_smoke_profile_is_self_contained() {
     use runner::spec::{LabelerKind, Options, load};
     use runner::suite::{FileKind, load as load_suite, load::SuiteOptions};
-    // One is about people, the other about one's own text.
-    let special = ["human_quickstart", "local_text"];
+    // One is about people, one about one's own text, one about a language model.
+    let special = ["human_quickstart", "local_text", "sentiment_judge"];
     let specs = Path::new(env!("CARGO_MANIFEST_DIR")).join("specs");
     let profile = Some("smoke".to_string());
     let (mut found, mut suites) = (0, 0);
@@ -416,10 +460,13 @@ fn every_smoke_profile_is_self_contained() {
         for (_, spec) in loaded.into_iter().flat_map(|loaded| loaded.variants) {
             found += 1;
             assert!(spec.model.weights.hf.is_none() && spec.task.data.synthetic.is_some(), "{name}");
-            assert!(matches!(spec.labeler.kind, LabelerKind::Mock | LabelerKind::Simulated), "{name}");
+            assert!(
+                matches!(spec.labeler.kind, LabelerKind::Mock | LabelerKind::Simulated | LabelerKind::Command),
+                "{name}"
+            );
             assert!(!spec.labeler.has_classifier() || spec.labeler.reviews.synthetic.is_some(), "{name}");
-            assert!(spec.policy.episodes <= 20_000, "{name}");
+            assert!(spec.has_dpo() || spec.policy.episodes <= 20_000, "{name}");
         }
     }
-    assert!(found > 120 && suites == 13, "{found} runs, {suites} suites");
+    assert!(found > 120 && suites == 15, "{found} runs, {suites} suites");
 }

@@ -22,7 +22,7 @@ pub fn write(dir: &Path, workload: &Workload) -> Result<Value, Box<dyn Error>> {
     }
     save_scalar(&dir.join("policy"), &setting.policy, 0)?;
     save_gpt2(&dir.join("reference"), &setting.reference, 0)?;
-    save_scalar(&dir.join("reward"), &setting.scorer.model, 0)?;
+    save_scalar(&dir.join("reward"), setting.scorer.model().expect("a model"), 0)?;
 
     let rollout = setting.episodes(&setting.policy, 0)?;
     let rewards = setting.rewards(&rollout);

@@ -84,7 +84,7 @@ impl Workload {
 
     /// r with no normalisation.
     pub fn scorer(&self, seed: u64, device: &Device) -> Scorer {
-        Scorer { model: self.scalar_model(seed, device), normalization: Normalization { gain: 1.0, bias: 0.0 } }
+        Scorer { source: self.scalar_model(seed, device).into(), normalization: Normalization { gain: 1.0, bias: 0.0 } }
     }
 
     /// The released code's PPO constants with Adam in PyTorch's form, so that the peer can use its own Adam.

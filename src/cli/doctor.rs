@@ -1,12 +1,16 @@
 //! `runner doctor`: the devices of this machine and build, each with the known-answer test a run starts with and the
 //! speed that `runner plan` makes times from; or what a file system can do for several processes.
 
+use super::bench::{BenchArgs, bench};
+use crate::model::ModelError;
 use crate::model::device::{ChosenDevice, adapters, choose, cpu};
+use crate::model::faults::confirm;
+use crate::model::sampling::to_vec;
 use crate::model::self_test::self_test;
 use crate::model::throughput::{WIDTHS, measure};
 use crate::plan::throughput;
 use crate::store::shared::{Finding, Side, file_system, try_out};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, FloatDType, Tensor};
 use clap::Args;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -25,11 +29,14 @@ pub struct DoctorArgs {
     /// What the two processes have in common and others have not
     #[arg(long, requires = "side", hide = true)]
     token: Option<String>,
+    #[command(flatten)]
+    bench: BenchArgs,
 }
 
 /// Exit code 0 if every device computes correctly, or the file system is as it must be; 1 otherwise, 2 wrong input.
 pub fn doctor(args: &DoctorArgs) -> i32 {
     match &args.shared {
+        None if args.bench.is_wanted() => bench(&args.bench),
         None => devices(),
         Some(dir) => shared(dir, args).unwrap_or_else(|e| {
             eprintln!("error: {}: {e}", dir.display());
@@ -118,16 +125,17 @@ fn examine(name: &str, chosen: &ChosenDevice) -> bool {
         Ok(t) => {
             let verdict = if t.passed() { "computes correctly" } else { "COMPUTES WRONGLY: do not use it" };
             println!(
-                "{name}: {verdict}; largest differences: cached and full log-probs {:.1e}, to the CPU's {:.1e}, gradient {:.1e}, Adam's step {:.1e}, drawn tokens {:.1e}; {:.1} s",
+                "{name}: {verdict}; largest differences: cached and full log-probs {:.1e}, to the CPU's {:.1e}, values {:.1e}, gradient {:.1e}, Adam's step {:.1e}, drawn tokens {:.1e}; {:.1} s",
                 t.cached_vs_full,
                 t.logprobs_vs_cpu,
+                t.values_vs_cpu,
                 t.gradient_vs_cpu,
                 t.update_vs_cpu,
                 t.drawn_vs_cpu,
                 started.elapsed().as_secs_f64()
             );
             if t.passed() {
-                println!("{name}: matrix products up to {:.1} GFLOP/s in float32", matmul_speed(&chosen.device) / 1e9);
+                products(name, chosen);
                 training_speed(name, chosen);
             }
             t.passed()
@@ -135,6 +143,16 @@ fn examine(name: &str, chosen: &ChosenDevice) -> bool {
         Err(e) => {
             println!("{name}: {e}");
             false
+        }
+    }
+}
+
+fn products(name: &str, chosen: &ChosenDevice) {
+    let half = chosen.half.then_some(("float16", Some(FloatDType::F16)));
+    for (word, dtype) in [("float32", None)].into_iter().chain(half) {
+        match matmul_speed(&chosen.device, dtype) {
+            Ok(rate) => println!("{name}: matrix products up to {:.1} GFLOP/s in {word}", rate / 1e9),
+            Err(e) => println!("{name}: matrix products in {word}: {e}"),
         }
     }
 }
@@ -163,26 +181,33 @@ fn training_speed(name: &str, chosen: &ChosenDevice) {
     }
 }
 
-/// The best rate of float32 matrix products, in floating-point operations per second: squares of growing size, until
-/// one takes a tenth of a second.
-fn matmul_speed(device: &Device) -> f64 {
+/// The best rate of matrix products, in floating-point operations per second: squares of growing size, until one takes
+/// a tenth of a second. In float32, or in a type that the device has.
+pub(super) fn matmul_speed(device: &Device, dtype: Option<FloatDType>) -> Result<f64, ModelError> {
     let mut best = 0.0f64;
     for n in [128, 256, 512, 1024, 2048, 4096, 8192] {
         let a = Tensor::<2>::ones([n, n], device);
-        let product = || {
+        let a = dtype.map_or(a.clone(), |dtype| a.cast(dtype));
+        let product = || -> Result<f64, ModelError> {
             let started = Instant::now();
             // Waits for the device; data that nobody looks at need not arrive.
-            let corner = a.clone().matmul(a.clone()).slice([0..1, 0..1]).into_data().try_to_vec::<f32>();
-            std::hint::black_box(corner.is_ok());
-            started.elapsed().as_secs_f64()
+            let corner = a.clone().matmul(a.clone()).slice([0..1, 0..1]);
+            let corner = to_vec(corner.cast(FloatDType::F32))?;
+            let seconds = started.elapsed().as_secs_f64();
+            // Powers of two are numbers of every type here.
+            match corner[..] == [n as f32] {
+                true => Ok(seconds),
+                false => Err(ModelError::Device(format!("a product of {n} ones is {corner:?}"))),
+            }
         };
         // The first one may compile a kernel.
-        product();
-        let seconds = product().min(product());
+        product()?;
+        let seconds = product()?.min(product()?);
         best = best.max(2.0 * (n as f64).powi(3) / seconds);
         if seconds > 0.1 {
             break;
         }
     }
-    best
+    confirm()?;
+    Ok(best)
 }

@@ -2,6 +2,7 @@
 //! output, everything else to standard error. Exit codes: 0 done, 1 failed or regressed, 2 wrong input, 3 waiting for
 //! people, 4 stopped.
 
+pub mod bench;
 pub mod cluster;
 pub mod compare;
 pub mod doctor;
@@ -122,7 +123,8 @@ enum Command {
     Sources(sources::SourcesArgs),
     /// What runs now; specs and suites, here or inside the program, and the tables they make; the results in results/
     Ls,
-    /// Devices and backends found, with a numeric self-test of each; or what a file system can do for several processes
+    /// Devices and backends found, with a numeric self-test of each; with --bench, whole PPO updates timed on one; or what
+    /// a file system can do for several processes
     Doctor(doctor::DoctorArgs),
     /// One numeric kernel on JSON: reads an object from standard input, prints one (`runner math OP < in.json`)
     #[command(after_help = math::help())]

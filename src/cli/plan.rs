@@ -9,6 +9,7 @@ use crate::run::place::{default_out, results_name};
 use crate::spec::{Loaded, load};
 use crate::store::cache::Cache;
 use crate::suite::load::resolved_toml;
+use crate::suite::types::Respondents;
 use crate::suite::{FileKind, LoadedSuite};
 use clap::{Args, ValueEnum};
 use std::path::PathBuf;
@@ -137,11 +138,17 @@ fn asked(loaded: &LoadedSuite) -> String {
         return String::new();
     }
     let p = &loaded.suite.preference;
-    let by = if p.kind == crate::suite::types::Respondents::Simulated { "simulated labelers" } else { "people" };
+    let by = match (p.kind, &p.judge) {
+        (Respondents::Simulated, _) => "simulated labelers",
+        (Respondents::Judge, judge) => judge.as_ref().map_or("a language model", |judge| judge.model.as_str()),
+        (Respondents::Human, _) => "people",
+    };
+    let labelers = if p.kind == Respondents::Judge { 1 } else { p.labelers };
     format!(
-        "then {by} are asked: {} comparisons of {} contexts, {} answers each\n",
+        "then {by} {} asked: {} comparisons of {} contexts, {} answers each\n",
+        if p.kind == Respondents::Judge { "is" } else { "are" },
         loaded.suite.comparisons.len().max(1) * loaded.suite.seeds.len(),
         p.contexts,
-        p.labelers
+        labelers
     )
 }

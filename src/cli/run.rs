@@ -5,6 +5,7 @@ use super::{Overrides, chain, print_problems, print_remarks};
 use crate::context::{StageError, signal};
 use crate::model::faults;
 use crate::printed::for_terminal;
+use crate::ranks::{self, Elsewhere};
 use crate::report::compare::compare;
 use crate::report::formats::{Format, on_screen, wrapped};
 use crate::results::{Outcome, Table, file, read_json};
@@ -12,7 +13,7 @@ use crate::run::log::LogFile;
 use crate::run::place::{default_out, results_name};
 use crate::run::task::{self, STAGES};
 use crate::run::{Ended, Place, RunSettings, Session, SuiteEnded, panics, signals};
-use crate::spec::{Loaded, Problem, load};
+use crate::spec::{Loaded, Problem, Spec, load, resolved_toml};
 use crate::suite::files::{MemberState, counted};
 use crate::suite::{self, FileKind, LoadedMember, LoadedSuite};
 use clap::Args;
@@ -99,6 +100,18 @@ enum Job {
     Suite(Box<LoadedSuite>),
 }
 
+impl Job {
+    /// All that it depends on, to compare with other ranks'.
+    fn text(&self) -> String {
+        let one = |(name, spec): &(String, Spec)| format!("[{name}]\n{}", resolved_toml(spec));
+        let specs = |loaded: &Loaded| loaded.variants.iter().map(one).collect::<String>();
+        match self {
+            Self::Spec { loaded, seed } => format!("{seed:?}\n{}", specs(loaded)),
+            Self::Suite(suite) => suite.members.iter().map(|member| specs(&member.loaded)).collect(),
+        }
+    }
+}
+
 /// The part of a suite that is wanted.
 enum Part<'a> {
     Task(&'a LoadedSuite, &'a LoadedMember),
@@ -168,7 +181,9 @@ impl RunArgs {
         // Of several seeds, once.
         remarks.sort();
         remarks.dedup();
-        print_remarks(&remarks);
+        if ranks::is_first() {
+            print_remarks(&remarks);
+        }
         Ok(jobs)
     }
 
@@ -197,9 +212,19 @@ impl RunArgs {
     }
 }
 
-/// Runs all specs; returns the exit code of the worst end: see [`Outcome::worse`].
+/// Runs all specs, with the other processes that a launcher may have started for the same; returns the exit code of the
+/// worst end: see [`Outcome::worse`].
 pub fn run(args: &RunArgs, level: &str) -> i32 {
-    start_logging(level);
+    if let Err(message) = ranks::start() {
+        eprintln!("error: {message}");
+        return Outcome::WrongInput.code();
+    }
+    ranks::finish(run_here(args, level))
+}
+
+/// The same on this rank. What all ranks would say, the first says.
+fn run_here(args: &RunArgs, level: &str) -> i32 {
+    start_logging(if ranks::is_first() { level } else { "error" });
     let jobs = match args.seeds().map(|seeds| args.jobs(&seeds)) {
         Ok(Ok(jobs)) => jobs,
         Ok(Err(problems)) => {
@@ -219,7 +244,7 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
         }
     };
     if let Some(Part::Gather(loaded)) = part.as_ref().filter(|part| !part.needs_device()) {
-        return gathered(args, loaded, None).code();
+        return first_alone(|| gathered(args, loaded, None).code());
     }
     let settings = args.settings();
     // Before the device's test, which takes its time on a GPU.
@@ -234,13 +259,20 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             return StageError::from(e).outcome().code();
         }
     };
+    let asked: String = jobs.iter().map(Job::text).collect();
+    if let Err(Elsewhere { rank, code, message, .. }) = session.check_ranks(&asked) {
+        if ranks::is_first() {
+            eprintln!("error: rank {rank}: {message}");
+        }
+        return code;
+    }
     if session.is_interrupted() {
         eprintln!("error: stopped by {} before the first stage", signal::name());
         return Outcome::Stopped.code();
     }
     match part {
         None => all(args, &session, &jobs).code(),
-        Some(Part::Gather(loaded)) => gathered(args, loaded, Some(&session)).code(),
+        Some(Part::Gather(loaded)) => first_alone(|| gathered(args, loaded, Some(&session)).code()),
         Some(Part::Task(loaded, member)) => {
             let out = place(args, &loaded.suite.name, None);
             let ended = session.member(loaded, member, &out, args.until.as_deref());
@@ -248,6 +280,11 @@ pub fn run(args: &RunArgs, level: &str) -> i32 {
             if ended.reached { Outcome::Done.code() } else { ended.outcome.code() }
         }
     }
+}
+
+/// The exit code of what one process does; others of the same run have nothing to do.
+fn first_alone(work: impl FnOnce() -> i32) -> i32 {
+    if ranks::is_first() { ranks::alone(work) } else { Outcome::Done.code() }
 }
 
 impl Part<'_> {
@@ -292,6 +329,9 @@ fn all(args: &RunArgs, session: &Session, jobs: &[Job]) -> Outcome {
             break;
         }
     }
+    if !ranks::is_first() {
+        return outcome;
+    }
     if jobs.len() > 1 {
         eprintln!("{}", counted(&ended));
     }
@@ -312,6 +352,9 @@ fn place(args: &RunArgs, name: &str, seed: Option<u64>) -> PathBuf {
 
 /// What came of a run: a table of it, the result in words, and where the page is; or why nothing was begun.
 fn print_ended(ended: &Ended, table: Option<&str>) {
+    if !ranks::is_first() {
+        return;
+    }
     if ended.refused {
         eprintln!("error: {}", for_terminal(ended.error.as_deref().unwrap_or_default()));
     }
@@ -326,6 +369,9 @@ fn print_ended(ended: &Ended, table: Option<&str>) {
 
 /// Members and questions that are not done, how many are, and the suite's first table with what it says.
 fn print_suite(SuiteEnded { ended, manifest, table }: &SuiteEnded) {
+    if !ranks::is_first() {
+        return;
+    }
     let Some(manifest) = manifest else { return print_ended(ended, None) };
     let because = |reason: &Option<String>| reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     let said = |state: MemberState| !matches!(state, MemberState::Done | MemberState::LeftOut);

@@ -3,6 +3,7 @@
 use crate::data::source::DataError;
 use crate::label::LabelError;
 use crate::model::ModelError;
+use crate::ranks::{Elsewhere, Failure};
 use crate::results::stops::Halt;
 use crate::results::{Outcome, ResultsError};
 use crate::store::chunks::Broken;
@@ -36,6 +37,12 @@ pub enum StageError {
         "the program failed, which is a mistake in it and not in the spec: {0}; please report it. Finished stages and checkpoints are kept"
     )]
     Panicked(String),
+    /// Somebody outside does not answer who may answer later.
+    #[error("{0}")]
+    Unanswered(String),
+    /// What may be asked of somebody who is paid has been asked.
+    #[error("{0}")]
+    Spent(String),
     /// `serve`: the directory to hand to the command that serves batches; `results`: of the run, for its curve and the
     /// cord.
     #[error("{run} waits for people: batch {batch} has {answered} of {wanted} answers{more}; collect them with `runner labels serve {serve} --results {results}` (or import them with `runner labels import`), and the same command continues", batch = batch.display(), serve = crate::printed::shell_path(serve), results = crate::printed::shell_path(results))]
@@ -69,6 +76,18 @@ impl std::fmt::Display for Kept {
     }
 }
 
+impl From<Elsewhere> for StageError {
+    fn from(e: Elsewhere) -> Self {
+        Self::Model(e.into())
+    }
+}
+
+impl Failure for StageError {
+    fn code(&self) -> i32 {
+        self.outcome().code()
+    }
+}
+
 impl From<Broken> for StageError {
     fn from(Broken { path, source }: Broken) -> Self {
         Self::Io { path, source }
@@ -85,10 +104,15 @@ impl StageError {
         match self {
             Self::Input(_) | Self::Label(_) | Self::Model(ModelError::Input(_)) => Outcome::WrongInput,
             Self::Data(e) if e.is_wrong_input() => Outcome::WrongInput,
-            Self::Waiting { .. } => Outcome::Waiting,
+            Self::Model(ModelError::Elsewhere(e)) => Outcome::of_code(e.code),
+            Self::Waiting { .. } | Self::Spent(_) => Outcome::Waiting,
             Self::Guard { .. } | Self::Stopped { .. } | Self::Reached(_) => Outcome::Stopped,
             _ => Outcome::Failed,
         }
+    }
+    /// Whether all ranks of the run know of it already, as of one that another rank has ended with.
+    pub fn is_settled(&self) -> bool {
+        matches!(self, Self::Model(ModelError::Elsewhere(e)) if e.settled)
     }
     /// Who halted the run, where somebody or something did.
     pub fn halt(&self) -> Option<Halt> {

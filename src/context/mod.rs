@@ -10,6 +10,7 @@ use crate::data::read_report::ReadReport;
 use crate::model::device::ChosenDevice;
 use crate::model::faults;
 use crate::model::tensor_file::Tensors;
+use crate::ranks;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
@@ -31,6 +32,8 @@ pub const CHECKPOINTS: &str = "checkpoints";
 /// Between two looks at an artifact that another process makes: at first, and when it takes long.
 const LOOK: Duration = Duration::from_millis(250);
 const SELDOM: Duration = Duration::from_secs(5);
+/// How long a rank waits for what another one has finished.
+const UNSEEN: Duration = Duration::from_secs(60);
 /// What an artifact's stage read, where the artifact alone knows.
 const READ_REPORT: &str = "read_report.json";
 
@@ -124,8 +127,14 @@ impl Context {
         Bar::new(self, stage, first, total)
     }
 
-    /// Who pulled the cord, if anybody did.
-    pub fn stop_requested(&self) -> Option<String> {
+    /// Who pulled the cord, if anybody did: of several ranks, whichever was told, so that all stop after the same step.
+    pub fn stop_requested(&self) -> Result<Option<String>, StageError> {
+        let here = if ranks::is_first() || self.interrupted.load(Ordering::SeqCst) { self.stop_here() } else { None };
+        Ok(ranks::any(here)?)
+    }
+
+    /// The same as this process sees it, without the others: for whoever waits for answers from outside.
+    pub fn stop_here(&self) -> Option<String> {
         if self.interrupted.load(Ordering::SeqCst) {
             return Some(signal::name().into());
         }
@@ -140,7 +149,7 @@ impl Context {
         if let Some(why) = lock::lost() {
             return Err(StageError::Io { path: self.out.clone(), source: std::io::Error::other(why) });
         }
-        match self.stop_requested() {
+        match self.stop_requested()? {
             Some(by) => Err(StageError::Stopped { by, update: step, kept }),
             None => Ok(()),
         }
@@ -149,7 +158,15 @@ impl Context {
     /// Chunks of a stage's part that are kept as they come, until the stage is done. A stop comes between two of them.
     pub fn chunks(&self, work: &Path, name: &str) -> Result<Saved<'_>, StageError> {
         let dir = work.join(CHECKPOINTS);
-        let chunks = Chunks::open(&dir, name).map_err(StageError::io(&dir))?;
+        let mut opened = None;
+        let kept = ranks::from_first(|| {
+            let chunks = Chunks::open(&dir, name).map_err(StageError::io(&dir))?;
+            // Others are told; one rank alone needs no copy.
+            let texts = if ranks::size() > 1 { chunks.texts() } else { Vec::new() };
+            opened = Some(chunks);
+            Ok::<_, StageError>(texts)
+        })?;
+        let chunks = opened.unwrap_or_else(|| Chunks::beside_first(&dir, name, kept));
         if chunks.kept() > 0 {
             tracing::info!("{name}: continuing after {} chunks", chunks.kept());
         }
@@ -217,12 +234,25 @@ impl Context {
         key: &Key,
         make: impl FnOnce(&Work) -> Result<(), StageError>,
     ) -> Result<PathBuf, StageError> {
-        if let Some(found) = self.cached(run, key)? {
-            return Ok(found);
-        }
         let path = self.cache.path(key);
-        let (begun, waited) = self.begin(key)?;
-        let work = match begun {
+        let (mut begun, mut waited) = (None, None);
+        // The first rank finds it, or takes its lock; the others are told which of the two.
+        let there = ranks::from_first(|| {
+            if self.cached(run, key)?.is_some() {
+                return Ok::<_, StageError>(Some(false));
+            }
+            let (found, by) = self.begin(key)?;
+            let there = found.is_err();
+            (begun, waited) = (Some(found), by);
+            Ok(there.then_some(true))
+        })?;
+        if there == Some(false) {
+            return self.seen(&path);
+        }
+        if there.is_some() && !ranks::is_first() {
+            return self.seen(&path);
+        }
+        let work = match begun.unwrap_or_else(|| Ok(self.cache.beside_first(key))) {
             Ok(work) => work,
             Err(made) => {
                 tracing::info!("{}: reused {key}, which another process has made", key.stage);
@@ -239,18 +269,44 @@ impl Context {
         make(&work)?;
         // Numbers of a device that did not do all of its work are none.
         faults::confirm()?;
-        // What is done needs none; they are larger than the rest.
-        let checkpoints = work.dir.join(CHECKPOINTS);
-        if checkpoints.exists() {
-            fs::remove_dir_all(&checkpoints).map_err(StageError::io(&checkpoints))?;
-        }
         let seconds = started.elapsed().as_secs_f64();
-        let made = self.cache.finish(key, work, seconds, opens).map_err(StageError::io(&path))?;
+        // The others come here when they have computed all that goes into it.
+        ranks::by_first(|| self.seal(key, work, seconds))?;
+        let made = self.seen(&path)?;
         self.on_timeline(|timeline| timeline.done(&key.to_string(), Some(seconds)));
         let left = self.left(0.0).map_or_else(String::new, |left| format!("; about {} left", short(left)));
         tracing::info!("{name}: done in {}{left}", short(seconds));
         self.record(run, key, Some(seconds), waited);
         Ok(made)
+    }
+
+    /// Ends the work on an artifact.
+    fn seal(&self, key: &Key, work: Work, seconds: f64) -> Result<(), StageError> {
+        // What is done needs none; they are larger than the rest.
+        let checkpoints = work.dir.join(CHECKPOINTS);
+        if checkpoints.exists() {
+            fs::remove_dir_all(&checkpoints).map_err(StageError::io(&checkpoints))?;
+        }
+        self.cache.finish(key, work, seconds, opens).map_err(StageError::io(self.cache.path(key)))?;
+        Ok(())
+    }
+
+    /// What the first rank has sealed, as soon as this one sees it: on a file system of several hosts that may take
+    /// seconds.
+    fn seen(&self, path: &Path) -> Result<PathBuf, StageError> {
+        let began = Instant::now();
+        while !path.is_dir() && !ranks::is_first() {
+            if began.elapsed() > UNSEEN {
+                return Err(StageError::Input(format!(
+                    "{} was finished by rank 0, and rank {} does not see it: all ranks need one cache, on a file system \
+                     that all hosts share (RUNNER_CACHE)",
+                    path.display(),
+                    ranks::rank()
+                )));
+            }
+            std::thread::sleep(LOOK);
+        }
+        Ok(path.to_path_buf())
     }
 
     /// A directory to work in, or the artifact that another process has made meanwhile; and for whom this one waited.

@@ -3,6 +3,7 @@
 //! was done so far.
 
 use super::Context;
+use crate::ranks;
 use crate::results::Progress;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::io::IsTerminal;
@@ -235,7 +236,7 @@ impl Context {
         let done_by = left.and_then(|s| now.checked_add(jiff::SignedDuration::try_from_secs_f64(s).ok()?).ok());
         let whole = |time: jiff::Timestamp| time.round(jiff::Unit::Second).unwrap_or(time).to_string();
         let progress = Progress { stage: stage.into(), share, updated_at: whole(now), done_by: done_by.map(whole) };
-        if self.out.is_dir() {
+        if ranks::is_first() && self.out.is_dir() {
             progress.write(&self.out);
         }
     }

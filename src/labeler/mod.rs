@@ -2,16 +2,20 @@
 //! (paper sections 2.1 and 2.3). [`Labeler`] is what each of them does, [`labeler`] makes the one that a spec asks for.
 //!
 //! - `questions.rs`: what is asked; `rounds.rs`: when, and how much
-//! - `mock.rs`, `simulated.rs`: programs, which answer at once; `human.rs`: people, who answer when they come to it;
-//!   `recorded.rs`: people, some time ago
+//! - `mock.rs`, `simulated.rs`: programs, which answer at once; `command.rs`: a program of the user's
+//! - `human.rs`: people, who answer when they come to it; `judge.rs`: a language model; `batches.rs`: what both are asked
+//! - `recorded.rs`: people, some time ago
 //! - `collected.rs`: the labels of a round as they are kept
 //!
 //! Files of labels, batches of questions and the page on which people answer them are in src/label.
 
 #![warn(missing_docs)]
 
+mod batches;
 pub mod collected;
-pub mod human;
+mod command;
+mod human;
+mod judge;
 mod mock;
 pub mod questions;
 mod recorded;
@@ -77,6 +81,11 @@ pub struct Desk<'a> {
 
 /// Somebody who answers a round's questions.
 pub trait Labeler {
+    /// Before any stage. Err: it cannot be asked, and answers are missing.
+    fn begin(&self, _context: &Context, _spec: &Spec) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// What labels of a round depend on. `upstream`: ρ, and r_s where there is one; `previous`: π of the round before.
     fn key(&self, spec: &Spec, round: &Round, upstream: &[String], previous: Option<&Key>)
     -> Result<Known, StageError>;
@@ -108,6 +117,8 @@ pub fn labeler(kind: LabelerKind) -> &'static dyn Labeler {
         LabelerKind::Simulated => &simulated::Simulated,
         LabelerKind::Recorded => &recorded::Recorded,
         LabelerKind::Human => &human::Human,
+        LabelerKind::Judge => &judge::LanguageModel,
+        LabelerKind::Command => &command::Command,
     }
 }
 

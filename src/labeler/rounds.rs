@@ -32,8 +32,12 @@ impl Round {
     }
 }
 
-/// PPO updates of a run.
+/// Updates of a run; of DPO its steps.
 pub fn updates(spec: &Spec) -> usize {
+    if spec.has_dpo() {
+        let d = spec.policy.dpo();
+        return (spec.collect.labels * d.epochs).div_ceil(d.batch_size.max(1));
+    }
     spec.policy.episodes / spec.policy.batch_size.max(1)
 }
 
@@ -44,7 +48,7 @@ pub fn learns_reward(spec: &Spec) -> bool {
 
 /// Whether there is a reward model of ρ's kind, learned or given.
 pub fn has_reward_model(spec: &Spec) -> bool {
-    spec.reward.is_given() || learns_reward(spec)
+    (spec.reward.is_given() && spec.reward.outside().is_none()) || learns_reward(spec)
 }
 
 /// The rounds of a spec, in order; none in direct mode, or where r is given. DPO's labels are one round.

@@ -7,6 +7,7 @@ use super::optimizer::Adam;
 use super::tensor_file::{Tensors, write_tensors};
 use super::weights::{load_into, named};
 use super::{ModelError, faults};
+use crate::ranks;
 use crate::spec::AdamSpec;
 use crate::store::atomic::sync_directory;
 use crate::store::seal::{self, Part};
@@ -58,6 +59,10 @@ pub fn save<M: Weights + Clone>(
     adam: &Adam,
     logs: &[&str],
 ) -> Result<(), ModelError> {
+    // All ranks have the same, and one writes it.
+    if !ranks::is_first() {
+        return Ok(());
+    }
     let (weights, kept) = names(state.updates);
     let mut tensors = named(model.clone(), "model.");
     for (name, (m, v)) in &adam.moments {
@@ -121,17 +126,36 @@ pub fn load<M: Weights + Clone>(
     spec: AdamSpec,
     device: &Device,
 ) -> Result<Option<(LoopState, M, Adam)>, ModelError> {
+    if !ranks::is_first() {
+        return beside_first(dir, like, spec, device);
+    }
     let found = numbers(dir, ".json")?;
+    let mut intact = None;
     for updates in &found {
         match read(dir, *updates, like, spec, device) {
-            Ok(loaded) => return Ok(Some(loaded)),
+            Ok(loaded) => {
+                intact = Some(loaded);
+                break;
+            }
             Err(e) => tracing::warn!("checkpoint after update {updates} is damaged ({e}); trying the one before"),
         }
     }
-    if !found.is_empty() {
+    if !found.is_empty() && intact.is_none() {
         tracing::warn!("{}: no checkpoint is intact; starting over", dir.display());
     }
-    Ok(None)
+    ranks::gathered(intact.as_ref().map(|(state, ..)| state.updates))?;
+    Ok(intact)
+}
+
+/// The checkpoint that the first rank has found intact. Err: it is not to be seen here.
+fn beside_first<M: Weights + Clone>(
+    dir: &Path,
+    like: &M,
+    spec: AdamSpec,
+    device: &Device,
+) -> Result<Option<(LoopState, M, Adam)>, ModelError> {
+    let updates: Option<usize> = ranks::gathered(None)?[0];
+    updates.map(|updates| read(dir, updates, like, spec, device)).transpose()
 }
 
 fn read<M: Weights + Clone>(

@@ -3,6 +3,7 @@
 #[cfg(feature = "wgpu")]
 use super::gpu::{self, Limits};
 use super::{ModelError, faults};
+use crate::ranks;
 use burn::tensor::Device;
 use runner_kernels::processor::processor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -20,6 +21,8 @@ pub struct ChosenDevice {
     pub driver: Option<String>,
     /// Bytes of the largest buffer that a kernel can read; none on the CPU.
     pub largest_buffer: Option<u64>,
+    /// Whether its kernels can compute in float16; not on the CPU.
+    pub half: bool,
 }
 
 impl ChosenDevice {
@@ -63,11 +66,14 @@ pub struct Adapter {
     pub real_gpu: bool,
     /// Bytes of the largest buffer that a kernel can read.
     pub largest_buffer: u64,
+    /// Whether its kernels can compute in float16.
+    pub half: bool,
 }
 
 /// The CPU backend.
 pub fn cpu() -> ChosenDevice {
-    ChosenDevice { device: Device::flex(), name: "cpu (burn flex)".into(), driver: None, largest_buffer: None }
+    let (device, name) = (Device::flex(), "cpu (burn flex)".into());
+    ChosenDevice { device, name, driver: None, largest_buffer: None, half: false }
 }
 
 /// Whether this is the CPU backend, with or without gradients.
@@ -95,6 +101,7 @@ pub fn adapters() -> Vec<Adapter> {
                 backend: format!("{:?}", info.backend),
                 // burn asks for all that the adapter has.
                 largest_buffer: limits.max_buffer_size.min(limits.max_storage_buffer_binding_size),
+                half: a.features().contains(wgpu::Features::SHADER_F16),
             }
         })
         .collect()
@@ -139,14 +146,11 @@ pub fn settle() {
 pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
     match name {
         "cpu" => Ok(cpu()),
-        "auto" => match adapters().iter().position(|a| a.real_gpu) {
+        "auto" => match own_gpu(&adapters(), ranks::local()) {
             Some(i) => open_wgpu(i),
             None => Ok(cpu()),
         },
-        "wgpu" => {
-            let found = adapters();
-            open_wgpu(found.iter().position(|a| a.real_gpu).unwrap_or(0))
-        }
+        "wgpu" => open_wgpu(own_gpu(&adapters(), ranks::local()).unwrap_or(0)),
         other => match other.strip_prefix("wgpu:").and_then(|n| n.parse().ok()) {
             Some(index) => open_wgpu(index),
             None => Err(ModelError::Input(format!(
@@ -154,6 +158,14 @@ pub fn choose(name: &str) -> Result<ChosenDevice, ModelError> {
             ))),
         },
     }
+}
+
+/// The GPU among these that this process takes where none is named: the first, or of several processes of one machine
+/// (`local`: which one this is) each its own, as long as there are enough. Launchers that leave a process one GPU to
+/// see have chosen already.
+fn own_gpu(found: &[Adapter], local: Option<usize>) -> Option<usize> {
+    let real: Vec<usize> = (0..found.len()).filter(|i| found[*i].real_gpu).collect();
+    real.get(local.unwrap_or(0) % real.len().max(1)).copied()
 }
 
 #[cfg(feature = "wgpu")]
@@ -183,6 +195,7 @@ fn open_wgpu(index: usize) -> Result<ChosenDevice, ModelError> {
         name: format!("wgpu:{index} {} ({})", adapter.name, adapter.backend),
         driver: Some(adapter.driver.clone()),
         largest_buffer: Some(adapter.largest_buffer),
+        half: adapter.half,
     })
 }
 
@@ -202,6 +215,22 @@ pub fn largest_difference(a: &[f32], b: &[f32]) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn processes_of_one_machine_take_a_gpu_each() {
+        let adapter = |real_gpu| Adapter {
+            name: "a".into(),
+            kind: "DiscreteGpu".into(),
+            driver: String::new(),
+            backend: "Vulkan".into(),
+            real_gpu,
+            largest_buffer: 0,
+            half: false,
+        };
+        let found = [adapter(true), adapter(false), adapter(true)];
+        assert_eq!([None, Some(0), Some(1), Some(2)].map(|local| own_gpu(&found, local)), [0, 0, 2, 0].map(Some));
+        assert_eq!(own_gpu(&found[1..2], Some(3)), None);
+    }
 
     #[test]
     fn equal_cards_are_one_kind_and_processors_that_add_differently_are_not() {

@@ -65,7 +65,7 @@ fn is_failure(metadata: &Metadata<'_>) -> bool {
 fn excerpt(said: &str) -> String {
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let text = lines.take_while(|line| !line.starts_with("Backtrace") && !line.starts_with("0:")).collect::<Vec<_>>();
-    let text = text.join(" ");
+    let text = text.join(" ").replace(" No backtrace available", "");
     match text.char_indices().nth(EXCERPT) {
         Some((end, _)) => format!("{}...", &text[..end]),
         None => text,
@@ -109,20 +109,20 @@ pub(super) fn unwatch() -> Vec<Device> {
 /// nothing.
 pub fn confirm() -> Result<(), ModelError> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let mut waiting = Ok(());
+    let mut waited = None;
     for device in open {
-        let waited = catch_unwind(AssertUnwindSafe(|| device.sync()));
-        let failed = |why: String| Err(error(&excerpt(&why)));
-        waiting = waiting.and(match waited {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(why)) => failed(why.to_string()),
-            Err(_) => failed("its thread has ended".into()),
-        });
+        let failed = match catch_unwind(AssertUnwindSafe(|| device.sync())) {
+            Ok(Ok(())) => None,
+            Ok(Err(why)) => Some(excerpt(&why.to_string())),
+            Err(_) => Some("its thread has ended".into()),
+        };
+        waited = waited.or(failed);
     }
-    // After the wait: work that is still to be done can still fail.
-    match heard() {
+    // After the wait: work that is still to be done can still fail. All else follows from the loss of a device.
+    let heard = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
+    match waited.clone().filter(|said| is_lost(said)).or(heard).or(waited) {
         Some(said) => Err(error(&said)),
-        None => waiting,
+        None => Ok(()),
     }
 }
 
@@ -133,9 +133,9 @@ pub(super) fn give_back_memory() {
     }
 }
 
-/// The first failure since last asked.
-fn heard() -> Option<String> {
-    FIRST.lock().unwrap_or_else(PoisonError::into_inner).take()
+fn is_lost(said: &str) -> bool {
+    let lower = said.to_lowercase();
+    lower.contains("poisoned") || lower.contains("lost")
 }
 
 /// What a read that failed says; `read`: the library's own words.
@@ -148,14 +148,16 @@ pub(super) fn of_read(read: &str) -> ModelError {
 
 fn error(said: &str) -> ModelError {
     let lower = said.to_lowercase();
-    if ["out of memory", "outofmemory", "too big", "toobig"].iter().any(|words| lower.contains(words)) {
+    // The last two are what is said of an array whose allocation was refused before it was asked of the driver.
+    let no_memory = ["out of memory", "outofmemory", "too big", "never initialized", "never allocated"];
+    if no_memory.iter().any(|words| lower.contains(words)) {
         let gigabytes = gpu::limits().memory as f64 / 1e9;
         return ModelError::OutOfMemory(format!(
             "it has no memory for what it was given ({said}). Passes are cut to {gigabytes:.1} GB, a part of which other programs and the driver may have: give a smaller --device-memory, such as {:.1}GB, or a smaller model; nothing that failed was written, and the same command continues",
             gigabytes / 2.0
         ));
     }
-    if lower.contains("poisoned") || lower.contains("lost") {
+    if is_lost(said) {
         return ModelError::Device(format!(
             "it was lost while it worked ({said}): reset by its driver or taken away. Nothing of the unfinished step was written, and the same command continues from the last checkpoint"
         ));

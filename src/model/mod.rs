@@ -28,6 +28,7 @@ pub mod weights;
 
 pub use language_model::LanguageModel;
 
+use crate::ranks::Elsewhere;
 use crate::store::input;
 use std::path::PathBuf;
 
@@ -49,6 +50,8 @@ pub enum ModelError {
     Input(String),
     #[error("reading a tensor back from the device: {0}")]
     Read(String),
+    #[error(transparent)]
+    Elsewhere(#[from] Elsewhere),
 }
 
 impl ModelError {

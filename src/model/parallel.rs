@@ -4,18 +4,27 @@
 //! one core and sixty-four give the same bytes. Memory is bounded by shards at work, not by the batch (gradient
 //! accumulation). The CPU backend's element-wise kernels use one thread each, so shards are also what keeps the
 //! other cores busy.
+//!
+//! Several processes of one run (src/ranks) share the shards: each works on a run of them, and all get what came of all.
 
 use super::device::is_cpu;
 use super::gpt2::{Gpt2, Weight, Weights};
 use super::gpu;
 use super::memory::{SHARD_ROWS, SHARDS, Shape};
+use super::sampling::to_vec;
 use super::{ModelError, faults};
+use crate::ranks;
+use crate::ranks::sum::{Order, Tree};
 use crate::spec::Dimensions;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, TensorData};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::time::Instant;
 
 /// Gradients `[elements]` by weight name.
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
@@ -82,18 +91,49 @@ fn fitting<R, E: From<ModelError>>(mut rows: usize, mut work: impl FnMut(usize) 
     }
 }
 
-/// `f` of each chunk of at most `rows` items, in order; the first error in that order. Work that a GPU is given is done
-/// when this returns.
-pub fn map_shards<T: Sync, R: Send, E: Send + From<ModelError>>(
+/// `f` of each chunk of at most `rows` items, in order; the first error in that order. Ranks share the chunks. Work that a
+/// GPU is given is done when this returns.
+pub fn map_shards<T: Sync, R: Send + Serialize + DeserializeOwned, E: Send + From<ModelError>>(
     items: &[T],
     rows: usize,
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
 ) -> Result<Vec<R>, E> {
-    fitting(rows.clamp(1, items.len().max(1)), |rows| {
-        let mut results = Vec::new();
-        in_order(items, rows, usize::MAX, &f, |result| results.push(result))?;
-        Ok(results)
-    })
+    let rows = agreed(rows.clamp(1, items.len().max(1)))?;
+    let own = own_items(items, rows);
+    let results = ranks::alone(|| {
+        fitting(rows, |rows| {
+            let mut results = Vec::new();
+            in_order(&shards(own, rows), usize::MAX, &f, |result| results.push(result))?;
+            Ok::<_, E>(results)
+        })
+    })?;
+    let all = ranks::gathered(results).map_err(ModelError::from)?;
+    Ok(all.into_iter().flatten().collect())
+}
+
+fn shards<T>(items: &[T], rows: usize) -> Vec<&[T]> {
+    items.chunks(rows.clamp(1, items.len().max(1))).collect()
+}
+
+/// The rows of a shard for all ranks: GPUs that ran out of memory take fewer at once, and ranks must cut at the same
+/// places.
+fn agreed(rows: usize) -> Result<usize, ModelError> {
+    if ranks::shared().is_none() || !gpu::is_in_use() {
+        return Ok(rows);
+    }
+    Ok(ranks::gathered(rows)?.into_iter().min().unwrap_or(rows))
+}
+
+/// This rank's part of `n` things: as many of them, one after the other, as each other rank has, or one fewer.
+fn own(n: usize) -> Range<usize> {
+    let (rank, size) = ranks::shared().unwrap_or((0, 1));
+    n * rank / size..n * (rank + 1) / size
+}
+
+/// This rank's part of what is worked on in shards of so many rows.
+fn own_items<T>(items: &[T], rows: usize) -> &[T] {
+    let own = own(items.len().div_ceil(rows));
+    &items[(own.start * rows).min(items.len())..(own.end * rows).min(items.len())]
 }
 
 /// What the workers share: whose turn it is, and what to do with results.
@@ -105,16 +145,14 @@ struct Turns<F, E> {
     broken: bool,
 }
 
-/// Hands `f` of each chunk of at most `rows` items to `take`, in order. A worker keeps its result until the results
-/// before it have been taken, so there are never more than one per worker.
+/// Hands `f` of each shard to `take`, in order. A worker keeps its result until the results before it have been taken,
+/// so there are never more than one per worker.
 fn in_order<T: Sync, R: Send, E: Send>(
-    items: &[T],
-    rows: usize,
+    shards: &[&[T]],
     most_workers: usize,
     f: impl Fn(&[T]) -> Result<R, E> + Sync,
     mut take: impl FnMut(R) + Send,
 ) -> Result<(), E> {
-    let shards: Vec<&[T]> = items.chunks(rows.clamp(1, items.len().max(1))).collect();
     // Threads of their own would give a GPU streams of their own, each with its shard in memory.
     let most_workers = if gpu::is_in_use() { 1 } else { most_workers };
     let workers = rayon::current_num_threads().min(shards.len()).min(most_workers);
@@ -132,7 +170,7 @@ fn in_order<T: Sync, R: Send, E: Send>(
         for _ in 0..workers {
             scope.spawn(|| {
                 let _alarm = Alarm { turns: &turns, changed: &changed };
-                while let Some((index, shard)) = claim(&claimed, &shards) {
+                while let Some((index, shard)) = claim(&claimed, shards) {
                     let result = f(shard);
                     let mut turns = turns.lock().unwrap_or_else(PoisonError::into_inner);
                     while turns.next != index && turns.error.is_none() && !turns.broken {
@@ -177,40 +215,172 @@ impl<F, E> Drop for Alarm<'_, F, E> {
 
 /// Sum over shards of the gradients of `f(model, shard)`, which is `[1]`, and what else `f` returns for each shard.
 /// The caller scales each shard's loss so that the sum is the batch's loss. Gradients are added up shard by shard, in
-/// order: there are never more of them than workers, and their sum. Work that a GPU is given is done when this returns.
-pub fn gradients<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send + From<ModelError>>(
+/// order: there are never more of them than workers, and their sum; on ranks after the first all of their own. Work that a
+/// GPU is given is done when this returns.
+pub fn gradients<M: Weights + Clone + Sync, T: Sync, R, E>(
     model: &M,
     items: &[T],
     rows: usize,
     f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
-) -> Result<(GradientMap, Vec<R>), E> {
-    fitting(rows.clamp(1, items.len().max(1)), |rows| sum_of_shards(model, items, rows, &f))
+) -> Result<(GradientMap, Vec<R>), E>
+where
+    R: Send + Serialize + DeserializeOwned,
+    E: Send + From<ModelError>,
+{
+    let rows = agreed(rows.clamp(1, items.len().max(1)))?;
+    let own = own_items(items, rows);
+    // The sum so far is what is added to, on the first rank; others do not know it yet.
+    let goes_on = ranks::shared().is_none_or(|(rank, _)| rank == 0);
+    let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_shards(model, own, rows, goes_on, &f)))?;
+    Ok(over_ranks(model, sums, rests, Order::Chain)?)
 }
 
+/// Gradients of shards added up in order, or where the sum does not go on from shard to shard each by itself.
 fn sum_of_shards<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
     model: &M,
     items: &[T],
     rows: usize,
+    goes_on: bool,
     f: &(impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync),
-) -> Result<(GradientMap, Vec<R>), E> {
-    let mut total = GradientMap::new();
-    let mut rests = Vec::new();
-    let one = |shard: &[T]| {
-        let model = model.clone().trainable();
-        let (loss, rest) = f(&model, shard)?;
-        Ok((collect(model, loss), rest))
-    };
-    in_order(items, rows, SHARDS, one, |(found, rest)| {
-        for (name, gradient) in found {
-            let sum = match total.remove(&name) {
-                Some(sum) => sum + gradient,
-                None => gradient,
-            };
-            total.insert(name, sum);
+) -> Result<(Vec<GradientMap>, Vec<R>), E> {
+    let (mut sums, mut rests): (Vec<GradientMap>, Vec<R>) = (Vec::new(), Vec::new());
+    let one = |shard: &[T]| gradient(model, shard, f);
+    in_order(&shards(items, rows), SHARDS, one, |(found, rest)| {
+        match sums.pop_if(|_| goes_on) {
+            Some(sum) => sums.push(plus(sum, found)),
+            None => sums.push(found),
         }
         rests.push(rest);
     })?;
-    Ok((total, rests))
+    Ok((sums, rests))
+}
+
+/// The same of a minibatch in blocks of items, each in shards of at most `rows`: a block's shards are added up in order,
+/// and the blocks, a power of two of them, by a binary tree. Ranks have whole blocks, as many each.
+pub fn gradients_in_blocks<M: Weights + Clone + Sync, T: Sync, R, E>(
+    model: &M,
+    blocks: &[Vec<T>],
+    rows: usize,
+    f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
+) -> Result<(GradientMap, Vec<R>), E>
+where
+    R: Send + Serialize + DeserializeOwned,
+    E: Send + From<ModelError>,
+{
+    if let [block] = blocks {
+        return gradients(model, block, rows, f);
+    }
+    let blocks = &blocks[own(blocks.len())];
+    let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_blocks(model, blocks, rows, &f)))?;
+    Ok(over_ranks(model, sums, rests, Order::Tree)?)
+}
+
+fn sum_of_blocks<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
+    model: &M,
+    blocks: &[Vec<T>],
+    rows: usize,
+    f: &(impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync),
+) -> Result<(Vec<GradientMap>, Vec<R>), E> {
+    let of_blocks: Vec<Vec<&[T]>> = blocks.iter().map(|block| shards(block, rows)).collect();
+    let mut left = of_blocks.iter().map(Vec::len);
+    let (mut tree, mut sum, mut rests): (Tree<GradientMap>, Option<GradientMap>, Vec<R>) =
+        (Tree::default(), None, Vec::new());
+    let mut missing = left.next().unwrap_or(0);
+    let one = |shard: &[T]| gradient(model, shard, f);
+    in_order(&of_blocks.concat(), SHARDS, one, |(found, rest)| {
+        rests.push(rest);
+        let block = match sum.take() {
+            Some(sum) => plus(sum, found),
+            None => found,
+        };
+        missing -= 1;
+        match missing {
+            0 => {
+                tree.push(block, plus);
+                missing = left.next().unwrap_or(0);
+            }
+            _ => sum = Some(block),
+        }
+    })?;
+    Ok((tree.sum(plus).into_iter().collect(), rests))
+}
+
+/// Gradients of one shard, and what else comes of it.
+fn gradient<M: Weights + Clone, T, R, E>(
+    model: &M,
+    shard: &[T],
+    f: &impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E>,
+) -> Result<(GradientMap, R), E> {
+    let model = model.clone().trainable();
+    let (loss, rest) = f(&model, shard)?;
+    Ok((collect(model, loss), rest))
+}
+
+/// Both added up.
+fn plus(mut total: GradientMap, found: GradientMap) -> GradientMap {
+    for (name, gradient) in found {
+        let sum = match total.remove(&name) {
+            Some(sum) => sum + gradient,
+            None => gradient,
+        };
+        total.insert(name, sum);
+    }
+    total
+}
+
+/// All ranks' gradients added up, and everything else in the order of ranks. Gradients go through the host's memory.
+fn over_ranks<M: Weights + Clone, R: Serialize + DeserializeOwned>(
+    model: &M,
+    mut sums: Vec<GradientMap>,
+    rests: Vec<R>,
+    order: Order,
+) -> Result<(GradientMap, Vec<R>), ModelError> {
+    if ranks::shared().is_none() {
+        return Ok((sums.pop().unwrap_or_default(), rests));
+    }
+    let names = |of: &GradientMap| of.iter().map(|(name, t)| (name.clone(), t.dims()[0])).collect::<Vec<_>>();
+    // A rank without shards does not know which weights have gradients.
+    let layout: Vec<(String, usize)> = sums.first().map(names).unwrap_or_default();
+    let flat = sums.into_iter().map(flattened).collect::<Result<Vec<_>, ModelError>>()?;
+    let said = ranks::gathered((layout, flat.len(), rests))?;
+    let counts: Vec<usize> = said.iter().map(|(_, count, _)| *count).collect();
+    let layout = said.iter().map(|(layout, ..)| layout).find(|layout| !layout.is_empty()).cloned().unwrap_or_default();
+    let n = layout.iter().map(|(_, n)| n).sum();
+    let began = Instant::now();
+    let total = ranks::sum::sum(&flat, &counts, n, order)?;
+    tracing::trace!("{n} gradients exchanged in {:.4} s", began.elapsed().as_secs_f64());
+    let device = model_device(model);
+    let mut rest = &total[..];
+    let mut map = GradientMap::new();
+    for (name, n) in layout {
+        let (own, after) = rest.split_at(n);
+        map.insert(name, Tensor::from_data(TensorData::new(own.to_vec(), [n]), &device));
+        rest = after;
+    }
+    Ok((map, said.into_iter().flat_map(|(_, _, rests)| rests).collect()))
+}
+
+/// One vector of all weights' gradients, in the order of their names.
+fn flattened(map: GradientMap) -> Result<Vec<f32>, ModelError> {
+    let mut flat = Vec::with_capacity(map.values().map(|t| t.dims()[0]).sum());
+    for tensor in map.into_values() {
+        flat.extend(to_vec(tensor)?);
+    }
+    Ok(flat)
+}
+
+/// Where a model's weights are.
+fn model_device<M: Weights + Clone>(model: &M) -> Device {
+    let mut device = Device::flex();
+    let found: Result<M, Infallible> = model.clone().map_weights(&mut |_, weight| {
+        device = match &weight {
+            Weight::Vector(t) => t.device(),
+            Weight::Matrix(t) => t.device(),
+        };
+        Ok(weight)
+    });
+    drop(found);
+    device
 }
 
 /// Gradients of `loss` to the model's weights.
@@ -268,5 +438,16 @@ mod tests {
         assert_eq!(map_shards(&items, 4, late), Err(Failed(12)));
         let panics = |s: &[usize]| if s[0] == 8 { panic!("eight") } else { Ok::<_, Failed>(()) };
         assert!(std::panic::catch_unwind(|| map_shards(&items, 4, panics)).is_err());
+    }
+
+    #[test]
+    fn ranks_share_shards_and_all_have_all_results() {
+        let items: Vec<usize> = (0..103).collect();
+        let f = |s: &[usize]| Ok::<_, ModelError>(s.to_vec());
+        let alone = map_shards(&items, 10, f).expect("no shard fails");
+        for size in [2, 3, 16] {
+            let all = ranks::threads::ranks(size, |_| map_shards(&items, 10, f).expect("no shard fails"));
+            assert!(all.iter().all(|found| *found == alone), "{size} ranks");
+        }
     }
 }

@@ -6,8 +6,9 @@ use super::language_model::LanguageModel;
 use super::ops::draw;
 use super::parallel::{map_shards, pass_rows, sampling_rows};
 use super::vocabulary::check_ids;
-use super::{ModelError, faults};
+use super::{ModelError, faults, gpu};
 use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 
 /// Most rows in one pass, on any device.
 pub const SAMPLING_ROWS: usize = 256;
@@ -16,8 +17,11 @@ const LOGITS: usize = 1 << 26;
 /// Most tokens in one pass over pairs of mixed lengths, padding included.
 const PASS_TOKENS: usize = 1 << 13;
 
+/// Lengths of rows on a GPU are multiples of this.
+const LENGTHS: usize = 32;
+
 /// What sampling returns; row `i` belongs to query `i / k`.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Sampled {
     /// `[rows][response]`
     pub responses: Vec<Vec<u32>>,
@@ -151,7 +155,8 @@ pub fn logprobs<M: LanguageModel>(
         let rows = trimmed(joined(&queries, &responses));
         let hidden = model.hidden_before_last(&model.batch(&rows)?, r);
         let logprobs = head_logprobs(model, hidden, model.targets(&responses)?, temperature)?;
-        Ok(logprobs.chunks(r.max(1)).zip(&responses).map(|(row, y)| row[..y.len()].to_vec()).collect::<Vec<_>>())
+        let of = |(row, y): (&[f32], &Vec<u32>)| row[..y.len()].to_vec();
+        Ok::<_, ModelError>(logprobs.chunks(r.max(1)).zip(&responses).map(of).collect::<Vec<_>>())
     })?;
     Ok(restored(&order, shards.concat()))
 }
@@ -224,11 +229,19 @@ pub fn joined(queries: &[Vec<Option<u32>>], responses: &[Vec<u32>]) -> Vec<Vec<O
     queries.iter().zip(responses).map(row).collect()
 }
 
-/// The rows without the padding that all of them begin with.
-pub fn trimmed(mut rows: Vec<Vec<Option<u32>>>) -> Vec<Vec<Option<u32>>> {
+/// The rows without the padding that all of them begin with; on a GPU with as much of it as makes their length one of
+/// few, so that the same shapes come again and again, for which there are kernels and memory already.
+pub fn trimmed(rows: Vec<Vec<Option<u32>>>) -> Vec<Vec<Option<u32>>> {
+    trimmed_to(rows, if gpu::is_in_use() { LENGTHS } else { 1 })
+}
+
+/// The same to a length that is a multiple of `multiple`, or to all of it.
+fn trimmed_to(mut rows: Vec<Vec<Option<u32>>>, multiple: usize) -> Vec<Vec<Option<u32>>> {
+    let length = rows.first().map_or(0, Vec::len);
     let common = rows.iter().map(|r| leading_padding(r)).min().unwrap_or(0);
     // Of nothing but padding, one position stays.
-    let common = common.min(rows.first().map_or(0, |r| r.len().saturating_sub(1)));
+    let kept = (length - common.min(length)).max(1).next_multiple_of(multiple);
+    let common = length.saturating_sub(kept);
     rows.iter_mut().for_each(|r| drop(r.drain(..common)));
     rows
 }
@@ -259,4 +272,25 @@ pub(super) fn targets(responses: &[Vec<u32>], device: &Device) -> Tensor<1, Int>
         responses.iter().flat_map(|y| y.iter().map(|t| *t as i32).chain(std::iter::repeat_n(0, r - y.len()))).collect();
     let n = flat.len();
     ints(flat, [n], device)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trimmed_rows_have_few_lengths_on_a_gpu_and_lose_no_token() {
+        let row = |padding: usize| (0..100).map(|i| (i >= padding).then_some(i as u32)).collect::<Vec<_>>();
+        for padding in [0, 1, 30, 68, 69, 99, 100] {
+            let rows = vec![row(padding), row((padding + 7).min(100))];
+            let (cpu, gpu) = (trimmed_to(rows.clone(), 1), trimmed_to(rows.clone(), LENGTHS));
+            assert_eq!(cpu[0].len(), (100 - padding).max(1));
+            assert!([32, 64, 96, 100].contains(&gpu[0].len()) && gpu[0].len() == gpu[1].len(), "{}", gpu[0].len());
+            for ((before, cpu), gpu) in rows.iter().zip(&cpu).zip(&gpu) {
+                let tokens = |row: &Vec<Option<u32>>| row.iter().flatten().copied().collect::<Vec<_>>();
+                assert!(tokens(before) == tokens(cpu) && tokens(before) == tokens(gpu));
+            }
+        }
+        assert!(trimmed_to(Vec::new(), LENGTHS).is_empty());
+    }
 }

@@ -3,7 +3,6 @@
 //!
 //! Drivers and kernel compilers that compute wrongly without an error exist; a run on one of them trains noise.
 
-use super::ModelError;
 use super::device::largest_difference;
 use super::gpt2::{Gpt2, ScalarHead, ScalarModel, TokenBatch};
 use super::memory::Shape;
@@ -11,6 +10,7 @@ use super::optimizer::Adam;
 use super::parallel::gradients;
 use super::sampling::{Sampled, Sampling, joined, logprobs, sample, targets, to_vec};
 use super::weights::named;
+use super::{ModelError, faults};
 use crate::model::LanguageModel;
 use crate::rlhf::ppo::{Clip, Targets, flat, loss};
 use crate::spec::{AdamSpec, Dimensions, ModelSize};
@@ -117,6 +117,8 @@ pub struct SelfTest {
     pub cached_vs_full: f32,
     /// Full-pass log-probabilities against the CPU's.
     pub logprobs_vs_cpu: f32,
+    /// A scalar head's numbers against the CPU's.
+    pub values_vs_cpu: f32,
     /// Gradient of the PPO loss, all tensors, against the CPU's.
     pub gradient_vs_cpu: f32,
     /// Change of all weights in one Adam step against the CPU's, in units of the learning rate.
@@ -129,14 +131,15 @@ impl SelfTest {
     /// Rounding alone stays below 1e-4 on log-probs of magnitude 10, on gradients and on probabilities' sums; a wrong
     /// kernel is off by more than 0.1. Adam divides a gradient by 3e-4 (ε/√(1-β₂)) and more, so that its step may be off by ten times as much.
     pub fn passed(&self) -> bool {
-        [self.cached_vs_full, self.logprobs_vs_cpu, self.gradient_vs_cpu, self.drawn_vs_cpu].iter().all(|d| *d < 1e-3)
-            && self.update_vs_cpu < 1e-2
+        let rounding = [self.cached_vs_full, self.logprobs_vs_cpu, self.values_vs_cpu, self.gradient_vs_cpu];
+        rounding.iter().chain([&self.drawn_vs_cpu]).all(|d| *d < 1e-3) && self.update_vs_cpu < 1e-2
     }
 
     fn between(device: &Answers, cpu: &Answers) -> Self {
         Self {
             cached_vs_full: largest_difference(&device.cached, &device.full),
             logprobs_vs_cpu: largest_difference(&device.full, &cpu.full),
+            values_vs_cpu: largest_difference(&device.values, &cpu.values),
             gradient_vs_cpu: largest_difference(&device.gradient, &cpu.gradient),
             update_vs_cpu: largest_difference(&device.update, &cpu.update),
             drawn_vs_cpu: largest_difference(&device.outside, &vec![0.0; device.outside.len()]),
@@ -151,6 +154,8 @@ struct Answers {
     cached: Vec<f32>,
     /// The same tokens' from a pass without a cache.
     full: Vec<f32>,
+    /// Of the scalar head, from the states before these tokens.
+    values: Vec<f32>,
     gradient: Vec<f32>,
     update: Vec<f32>,
     /// Of each token that was drawn on the device, how far its uniform number is outside its share on the CPU.
@@ -176,10 +181,20 @@ fn test(case: &Case, device: &Device) -> Result<SelfTest, ModelError> {
     let answers = |model: &ScalarModel| -> Result<Answers, ModelError> {
         let rows = case.rows();
         let full = logprobs(&model.trunk, &rows, &sampled.responses, TEMPERATURE)?.concat();
+        let values = values(model, &rows, &sampled.responses)?;
         let (gradient, update) = update(model, &rows, &sampled.responses)?;
-        Ok(Answers { cached: sampled.logprobs.concat(), full, gradient, update, outside: outside.clone() })
+        Ok(Answers { cached: sampled.logprobs.concat(), full, values, gradient, update, outside: outside.clone() })
     };
-    Ok(SelfTest::between(&answers(&here)?, &answers(&cpu)?))
+    let found = SelfTest::between(&answers(&here)?, &answers(&cpu)?);
+    faults::confirm()?;
+    Ok(found)
+}
+
+/// What the scalar head makes of the states before each response token: one number a row, from a matrix of one column.
+fn values(model: &ScalarModel, rows: &[Query], responses: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
+    let batch = TokenBatch::new(&joined(rows, responses), &model.trunk.device());
+    let hidden = model.trunk.hidden_before_last(&batch, responses.first().map_or(0, Vec::len));
+    to_vec(model.head.forward(hidden))
 }
 
 /// Gradients of one PPO loss, and what one Adam step with a learning rate of 1 subtracts from the weights.
@@ -213,7 +228,10 @@ fn update(
         let lp = model.trunk.token_logprobs(hidden.clone(), targets(responses, &device), TEMPERATURE);
         Ok::<_, ModelError>((loss(lp, model.head.forward(hidden), &fixed, &clip).total, ()))
     })?;
-    let read = |tensors: Vec<Tensor<1>>| to_vec(Tensor::cat(tensors, 0));
+    // One after the other: all in one array may be larger than a driver takes.
+    let read = |tensors: Vec<Tensor<1>>| {
+        Ok::<_, ModelError>(tensors.into_iter().map(to_vec).collect::<Result<Vec<_>, _>>()?.concat())
+    };
     let gradient = read(found.values().cloned().collect())?;
     let before = named(model.clone(), "");
     let after = named(Adam::new(AdamSpec::default()).update(model.clone(), found, 1.0), "");
@@ -231,8 +249,9 @@ mod tests {
         let (rows, model) = (case.queries.clone(), case.model(&Device::flex()));
         let responses = vec![vec![5, 6, 7], vec![9, 60, 1]];
         let full = logprobs(&model.trunk, &rows, &responses, TEMPERATURE).unwrap().concat();
+        let values = values(&model, &rows, &responses).unwrap();
         let (gradient, update) = update(&model, &rows, &responses).unwrap();
-        Answers { cached: full.clone(), full, gradient, update, outside: vec![0.0; 6] }
+        Answers { cached: full.clone(), full, values, gradient, update, outside: vec![0.0; 6] }
     }
 
     #[test]
@@ -245,8 +264,14 @@ mod tests {
     fn one_wrong_number_anywhere_fails() {
         let right = answers();
         assert!(SelfTest::between(&right, &right).passed());
-        let fields: [fn(&mut Answers) -> &mut Vec<f32>; 5] =
-            [|a| &mut a.cached, |a| &mut a.full, |a| &mut a.gradient, |a| &mut a.update, |a| &mut a.outside];
+        let fields: [fn(&mut Answers) -> &mut Vec<f32>; 6] = [
+            |a| &mut a.cached,
+            |a| &mut a.full,
+            |a| &mut a.values,
+            |a| &mut a.gradient,
+            |a| &mut a.update,
+            |a| &mut a.outside,
+        ];
         for field in fields {
             let n = field(&mut right.clone()).len();
             assert!(n >= 6);

@@ -186,6 +186,8 @@ fn at_once(key: &str) -> Vec<Value> {
     let mut all = vec![
         with(json!({ "collect": { "schedule": "direct" } })),
         with(json!({ "collect": { "schedule": "offline" }, "model": { "dimensions": test } })),
+        with(json!({ "policy": { "algorithm": "rloo" } })),
+        with(json!({ "policy": { "algorithm": "dpo", "dpo": {}, "entropy": null } })),
         with(json!({ "labeler": { "kind": "simulated", "simulated": { "weight_score": 1.0 } } })),
         with(json!({ "labeler": { "kind": "simulated" }, "collect": { "schedule": "none" } })),
         with(json!({ "model": { "weights": { "pretrain": { "summaries": true } } } })),
@@ -193,10 +195,15 @@ fn at_once(key: &str) -> Vec<Value> {
     ];
     // What only files have; they are not here, and so stand for themselves with all that is said of them.
     let recorded = ["labeler.path", "labeler.source", "labeler.format", "labeler.split"];
-    let of_files: [(&[&str], Value); 5] = [
+    let judge = json!({ "kind": "judge", "batches": "labels", "judge": { "model": "m" } });
+    let command = json!({ "run": ["cat"] });
+    let of_files: [(&[&str], Value); 8] = [
         (&["model.weights"], json!({ "model": { "weights": { "pretrain": null, "path": "weights" } } })),
         (&recorded, json!({ "labeler": { "kind": "recorded", "path": "labels.json" } })),
         (&["labeler.batches", "labeler.human"], json!({ "labeler": { "kind": "human", "batches": "labels" } })),
+        (&["labeler.judge"], json!({ "labeler": judge })),
+        (&["labeler.command"], json!({ "labeler": { "kind": "command", "command": command } })),
+        (&["reward.command"], json!({ "reward": { "source": "command", "command": command } })),
         (&["reward.path", "reward.source"], json!({ "reward": { "path": "r" } })),
         (&["policy.path", "policy.source"], json!({ "policy": { "path": "policy" } })),
     ];
@@ -302,6 +309,10 @@ mod tests {
     fn what_matters_is_made_again_from_its_stage_on() {
         for (key, wanted) in [
             ("policy.kl.target", &["policy", "evaluate"][..]),
+            ("policy.algorithm", &["reward", "policy", "evaluate"]),
+            ("policy.samples_per_query", &["policy", "evaluate"]),
+            ("policy.dpo.beta", &["policy", "evaluate"]),
+            ("evaluate.best_of", &["evaluate"]),
             ("policy.entropy.gain", &["policy", "evaluate"]),
             ("reward.lr", &["reward", "policy", "evaluate"]),
             ("reward.target_std", &["reward", "policy", "evaluate"]),
@@ -329,8 +340,9 @@ mod tests {
             let changes = found.invalidates.len() + found.in_rounds.len();
             let quiet = changes_no_result(&key);
             assert!(!quiet || changes == 0, "{key} changes {:?}", found.invalidates);
-            // What people are asked is in their answers.
-            let counts = !free.contains(&key.as_str()) && !quiet && !key.starts_with("labeler.human.");
+            // What people and judges are asked is in their answers.
+            let asked = ["labeler.human.", "labeler.judge."].iter().any(|start| key.starts_with(start));
+            let counts = !free.contains(&key.as_str()) && !quiet && !asked;
             assert!(!counts || changes > 0, "{key} changes nothing");
         }
     }

@@ -269,21 +269,35 @@ impl<'a> Gauge<'a> {
         let frozen = if has_reward_model(self.spec) { 2.0 } else { 1.0 };
         let training = self.training(&shape, rows);
         let mut rollout = self
-            .sampling(p.batch_size, 1, 1)
+            .sampling(p.batch_size, p.samples_per_query(), 1)
             .larger(self.passes(p.batch_size, SAMPLING_ROWS, self.lengths.whole()))
             .beside(self.model.bytes());
         rollout.memory.adam = 2.0 * self.model.bytes();
         training.larger(rollout).beside(frozen * self.model.bytes() + self.classifier_bytes())
     }
 
-    /// ρ, π and their judges; the optimum's samples of one query share one cache, on the CPU a query for each thread.
+    /// π beside ρ and r_s; the candidates of a label are learned from together.
+    pub fn dpo(&self) -> Peak {
+        let shape = self.shape(self.lengths.whole(), self.lengths.response);
+        let cpu = (shape.rows() / CANDIDATES).max(1) * CANDIDATES;
+        let all = self.spec.policy.dpo().batch_size * CANDIDATES;
+        let rows = Rows { all, cpu, gpu: usize::MAX, together: CANDIDATES, head: false, dropout: false };
+        let labels = self.spec.collect.labels * CANDIDATES;
+        let passes = self.passes(labels, SAMPLING_ROWS, self.lengths.whole());
+        self.training(&shape, rows).larger(passes).beside(self.model.bytes() + self.classifier_bytes())
+    }
+
+    /// ρ, π and their judges; samples of one query, of the optimum and for best-of-n, share one cache, on the CPU a query
+    /// for each thread.
     pub fn evaluate(&self) -> Peak {
         let e = &self.spec.evaluate;
         let judges = if has_reward_model(self.spec) { self.model.bytes() } else { 0.0 } + self.classifier_bytes();
         let optimum = self.sampling(e.optimum_samples, e.optimum_samples, e.optimum_queries);
         let responses = self.sampling(ROWS.min(e.queries), 1, 1);
         let pass = self.passes(e.queries, ROWS, self.lengths.whole());
-        optimum.larger(responses).larger(pass).beside(2.0 * self.model.bytes() + judges)
+        let most = e.best_of.iter().max().map_or(1, |n| ROWS.min(*n));
+        let best_of = self.sampling(most, most, e.queries);
+        optimum.larger(best_of).larger(responses).larger(pass).beside(2.0 * self.model.bytes() + judges)
     }
 }
 

@@ -113,11 +113,14 @@ fn peaks(spec: &Spec, model: &Model, hardware: Hardware) -> Vec<(&'static str, P
     if spec.has_classifier() {
         all.push(("classifier", gauge.classifier()));
     }
+    if spec.has_labels() {
+        all.push(("labels", gauge.labels(round)));
+    }
     if learns_reward(spec) {
-        all.extend([("labels", gauge.labels(round)), ("reward", gauge.reward(round))]);
+        all.push(("reward", gauge.reward(round)));
     }
     if spec.has_rl() {
-        all.push(("policy", gauge.policy()));
+        all.push(("policy", if spec.has_dpo() { gauge.dpo() } else { gauge.policy() }));
     }
     all.push(("evaluate", gauge.evaluate()));
     all

@@ -95,12 +95,17 @@ impl StageItem {
             Kind::Reward(round) => {
                 format!("{} of {} labels", super::units::count(spec.reward.epochs, "epoch"), round.total)
             }
+            Kind::Policy { .. } if spec.has_dpo() => {
+                let d = spec.policy.dpo();
+                format!("{} of {} labels by DPO", super::units::count(d.epochs, "epoch"), spec.collect.labels)
+            }
             Kind::Policy { from, to, .. } => {
                 format!("{} episodes in {} updates", (to - from) * spec.policy.batch_size, to - from)
             }
             Kind::Evaluate => {
                 let e = &spec.evaluate;
-                format!("{} queries, {} x {} samples of ρ", e.queries, e.optimum_queries, e.optimum_samples)
+                let most = e.best_of.iter().max().map_or_else(String::new, |n| format!(", best of up to {n}"));
+                format!("{} queries{most}, {} x {} samples of ρ", e.queries, e.optimum_queries, e.optimum_samples)
             }
         }
     }
@@ -133,6 +138,7 @@ impl StageItem {
             Kind::Classifier => counter.classifier(),
             Kind::Labels(round) => counter.labels(&round, online && round.number > 1),
             Kind::Reward(round) => counter.reward(&round),
+            Kind::Policy { .. } if spec.has_dpo() => counter.dpo(spec.collect.labels),
             Kind::Policy { from, to, .. } => counter.policy(from, to, online),
             Kind::Evaluate => counter.evaluate(),
         })
@@ -147,6 +153,7 @@ impl StageItem {
             Kind::Classifier => gauge.classifier(),
             Kind::Labels(round) => gauge.labels(round.number),
             Kind::Reward(round) => gauge.reward(round.number),
+            Kind::Policy { .. } if spec.has_dpo() => gauge.dpo(),
             Kind::Policy { .. } => gauge.policy(),
             Kind::Evaluate => gauge.evaluate(),
         }

@@ -172,15 +172,28 @@ impl<'a> Counter<'a> {
     pub fn policy(&self, from: usize, to: usize, online: bool) -> Operations {
         let (p, direct) = (&self.spec.policy, !has_reward_model(self.spec));
         let score = if direct { self.mock_score() } else { self.reward_score() };
+        // Queries are read once for all their samples.
+        let k = p.samples_per_query();
         let episode = self
-            .samples(1)
+            .samples(k)
+            .times(1.0 / k as f64)
             .plus(forward(self.logprobs() + score + self.mock_score()))
             .plus(training(self.logprobs()).times(p.epochs as f64));
         let asked = if online { wanted(self.spec, to) - wanted(self.spec, from) } else { 0 };
         episode.times(((to - from) * p.batch_size) as f64).plus(self.samples(CANDIDATES).times(asked as f64))
     }
 
-    /// Held-out queries under ρ and π, their scores, and many samples of ρ for the closed-form optimum.
+    /// DPO: each candidate of each label under ρ, in every epoch forward and backward, and of held-out labels under both
+    /// models.
+    pub fn dpo(&self, labels: usize) -> Operations {
+        let (epochs, held_out) = (self.spec.policy.dpo().epochs as f64, self.spec.collect.held_out as f64);
+        let candidate = training(self.logprobs()).times(epochs).plus(forward(self.logprobs()));
+        candidate
+            .times((labels * CANDIDATES) as f64)
+            .plus(forward(2.0 * self.logprobs()).times(held_out * CANDIDATES as f64))
+    }
+
+    /// Held-out queries under ρ and π, their scores, and many samples of ρ for best-of-n and for the closed-form optimum.
     pub fn evaluate(&self) -> Operations {
         let e = &self.spec.evaluate;
         let learns = has_reward_model(self.spec);
@@ -188,8 +201,12 @@ impl<'a> Counter<'a> {
         let judge = if mock > 0.0 { mock } else { reward };
         let query = self.samples(1).times(2.0).plus(forward(self.logprobs() + 2.0 * (judge + mock + reward)));
         let optimum = self.samples(e.optimum_samples).plus(forward(e.optimum_samples as f64 * judge));
+        let most = e.best_of.iter().max().map_or(0, |n| *n);
+        let scored = most as f64 * (if learns { reward } else { mock } + judge);
+        let best_of = if most > 0 { self.samples(most).plus(forward(scored)) } else { Operations::default() };
         let normalised = if learns { 0.0 } else { self.spec.reward.normalize_samples as f64 };
         query
+            .plus(best_of)
             .times(e.queries as f64)
             .plus(optimum.times(e.optimum_queries as f64))
             .plus(self.samples(1).plus(forward(mock)).times(normalised))

@@ -23,10 +23,11 @@ pub fn headline(results: &Results) -> Headline {
     let shown: Vec<(String, &Evaluation)> =
         results.evaluations().map(|(run, e)| (results.shown_name(run), e)).collect();
     let evaluated: Vec<(&str, &Evaluation)> = shown.iter().map(|(run, e)| (run.as_str(), *e)).collect();
-    let numbers = numbers(&evaluated, results.simulated());
+    let marks = results.labeler_marks();
+    let numbers = numbers(&evaluated, &marks);
     let result = match (unfinished(results), numbers) {
         // Names of runs stay as they are.
-        (None, Some(numbers)) if results.simulated() => format!("{}.", capital(&numbers)),
+        (None, Some(numbers)) if !marks.is_empty() => format!("{}.", capital(&numbers)),
         (None, Some(numbers)) => format!("{numbers}."),
         (None, None) => "There is no result: no run here has been evaluated.".to_owned(),
         (Some(why), None) => why,
@@ -82,7 +83,7 @@ fn capital(text: &str) -> String {
 }
 
 /// What the runs reached, without a full stop; direct mode first, because the others are measured by it.
-fn numbers(evaluated: &[(&str, &Evaluation)], simulated: bool) -> Option<String> {
+fn numbers(evaluated: &[(&str, &Evaluation)], marks: &[String]) -> Option<String> {
     let best = evaluated.iter().find(|(_, e)| e.schedule == "direct" && gain(e).1 > 0.0).copied();
     let mut order: Vec<(&str, &Evaluation)> = best.into_iter().collect();
     order.extend(evaluated.iter().filter(|(run, _)| best.is_none_or(|(direct, _)| direct != *run)));
@@ -97,7 +98,13 @@ fn numbers(evaluated: &[(&str, &Evaluation)], simulated: bool) -> Option<String>
     if order.len() > NAMED {
         clauses.push(format!("{} more runs are in the table", order.len() - NAMED));
     }
-    let with = if simulated { "with simulated labelers, " } else { "" };
+    let with: String = marks
+        .iter()
+        .map(|mark| match mark.strip_prefix("judged") {
+            Some(by) => format!("with labels judged{by}, "),
+            None => format!("with {mark}, "),
+        })
+        .collect();
     (!clauses.is_empty()).then(|| format!("{with}{}", clauses.join("; ")))
 }
 
@@ -106,6 +113,8 @@ fn alone(run: &str, e: &Evaluation) -> String {
     let score = match e.judge {
         Judge::Mock => "the score",
         Judge::Reward => "its score under the learned reward model",
+        Judge::Command => "its score by a program",
+        Judge::Rouge => "its ROUGE-L with the reference summaries",
     };
     let (value, low, high) = gain(e);
     let by = interval(value.abs(), low, high, value < 0.0, &|v| format!("{v:.2}"), " sd");
@@ -173,6 +182,10 @@ fn basis(evaluated: &[(&str, &Evaluation)], seeds: &[u64]) -> String {
     let seed = if seeds.is_empty() { "one seed".to_owned() } else { format!("seed {}", seeds.join(", ")) };
     let score = match first.judge {
         Judge::Mock => "the mock labeler's log-odds of a positive text",
+        Judge::Command => "that of the program which π was trained on, so that it says what was optimised",
+        Judge::Rouge => {
+            "ROUGE-L with the reference summary, which π was trained on, so that it says what was optimised"
+        }
         Judge::Reward => {
             "that of the reward model which π was trained on, so that it says what was optimised, not what people think"
         }

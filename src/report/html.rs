@@ -95,6 +95,10 @@ pub fn page(results: &Results, tables: &[Table], plots: &[(Plot, String)]) -> St
         out += "<p class=\"missing\">The labels come from simulated labelers: programs that prefer what the spec says, with \
                 noise. These numbers say nothing about what people prefer.</p>\n";
     }
+    for mark in results.labeler_marks().iter().filter(|mark| *mark != "simulated labelers") {
+        let text = format!("The labels are no person's: {mark}. These numbers say nothing about what people prefer.");
+        out += &format!("<p class=\"missing\">{}</p>\n", escape(&text));
+    }
     out += &missing(&results.missing);
     let (first, rest) = plots.split_at(plots.len().min(FIRST));
     out += &figures(results, first);

@@ -7,6 +7,9 @@ pub mod guards;
 pub mod headline;
 pub mod html;
 mod outside;
+pub mod overoptimisation;
+#[cfg(test)]
+mod plot_tests;
 pub mod plots;
 mod round_tables;
 pub mod tables;

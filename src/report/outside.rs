@@ -133,7 +133,8 @@ mod tests {
             line.as_object().cloned().unwrap()
         };
         let metrics = (0..40).map(|i| line(if i < 38 { 0.0 } else { 2.0 })).collect();
-        let run = Run { name: "main".into(), metrics, samples: Vec::new(), evaluation: None, rounds: None };
+        let run =
+            Run { name: "main".into(), metrics, samples: Vec::new(), evaluation: None, rounds: None, judge: None };
         Results { spec: Some(toml::to_string(&spec).unwrap()), runs: vec![run], ..Results::default() }
     }
 

@@ -22,13 +22,13 @@ pub struct Plot {
 }
 
 /// Every plot of a report, in its order.
-pub const ALL: [Plot; 5] = [
+pub const ALL: [Plot; 6] = [
     Plot {
         id: "figure2",
         title: "Score against episodes",
         caption: "Score of π's samples during training; thin: each update, thick: running mean. \
                   Dashed: mean score of ρ on held-out queries.",
-        due: trains,
+        due: has_episodes,
         draw: figure2,
     },
     Plot {
@@ -45,8 +45,15 @@ pub const ALL: [Plot; 5] = [
         title: "KL and its coefficient",
         caption: "KL(π, ρ) per response and the coefficient β of its penalty during training. \
                   Dashed: the KL target.",
-        due: trains,
+        due: has_episodes,
         draw: kl,
+    },
+    Plot {
+        id: "overoptimisation",
+        title: "What is learned, and what it stands for",
+        caption: super::overoptimisation::CAPTION,
+        due: super::overoptimisation::due,
+        draw: super::overoptimisation::plot,
     },
     Plot {
         id: "novelty",
@@ -66,7 +73,12 @@ pub const ALL: [Plot; 5] = [
     },
 ];
 
-/// RL draws a path.
+/// PPO and RLOO sample as they learn.
+fn has_episodes(spec: &Spec) -> bool {
+    trains(spec) && !spec.has_dpo()
+}
+
+/// RL draws a path, and a policy that it ends with.
 fn trains(spec: &Spec) -> bool {
     spec.has_rl()
 }
@@ -340,8 +352,16 @@ pub(crate) fn canvas_below_legend<'a>(
 /// Whose scores the plots show: r's only where no run has a mock labeler.
 fn judge(results: &Results) -> Judge {
     let mock = |run: &Run| run.metrics.iter().any(|line| line.contains_key(Judge::Mock.metric()));
-    let judged = results.evaluations().all(|(_, e)| e.judge == Judge::Reward);
-    if judged && !results.runs.iter().any(mock) { Judge::Reward } else { Judge::Mock }
+    let mut judges = results.evaluations().map(|(_, e)| e.judge);
+    let first = judges.next();
+    let one = first.is_some_and(|first| first != Judge::Mock && judges.all(|judge| judge == first));
+    match (one, first) {
+        (true, Some(judge)) if !results.runs.iter().any(mock) => judge,
+        _ if results.evaluations().all(|(_, e)| e.judge != Judge::Mock) && !results.runs.iter().any(mock) => {
+            Judge::Reward
+        }
+        _ => Judge::Mock,
+    }
 }
 
 fn figure2(results: &Results) -> Result<Option<String>, ResultsError> {
@@ -467,47 +487,4 @@ fn kl(results: &Results) -> Result<Option<String>, ResultsError> {
         area.present().map_err(|e| fail(&e))?;
     }
     Ok(Some(svg))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spans_are_never_empty_and_ticks_are_short() {
-        assert_eq!(span([].into_iter()), 0.0..1.0);
-        let one = span([2.0, 2.0, f64::NAN].into_iter());
-        assert!(one.start < 2.0 && one.end > 2.0);
-        assert_eq!((tick(&0.5), tick(&-0.0), tick(&100.0)), ("0.5".into(), "0".into(), "100".into()));
-    }
-
-    #[test]
-    fn smoothing_keeps_lines_straight() {
-        let points: Points = (0..100).map(|i| (f64::from(i), 2.0 * f64::from(i))).collect();
-        let smoothed = smooth(&points);
-        assert_eq!(smoothed.len(), 96);
-        for (a, b) in smoothed.iter().zip(&points[2..]) {
-            assert!((a.0 - b.0).abs() < 1e-9 && (a.1 - b.1).abs() < 1e-9);
-        }
-        assert_eq!(smooth(&points[..3]), points[..3]);
-        assert!(smooth(&[]).is_empty());
-    }
-
-    /// The window once shrank to one point: the thick line of figure 2 ended on the last update, however far off that
-    /// was.
-    #[test]
-    fn a_running_mean_does_not_end_on_one_noisy_update() {
-        let mut points: Points = (0..200).map(|i| (f64::from(i), 1.0)).collect();
-        (points[0].1, points[199].1) = (-10.0, 12.0);
-        let smoothed = smooth(&points);
-        // Eleven points each.
-        assert_eq!((smoothed.first(), smoothed.last()), (Some(&(5.0, 0.0)), Some(&(194.0, 2.0))));
-    }
-
-    #[test]
-    fn without_data_nothing_is_drawn() {
-        for plot in ALL {
-            assert!((plot.draw)(&Results::default()).unwrap().is_none());
-        }
-    }
 }

@@ -1,6 +1,6 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
-use super::{outside, round_tables, text_tables};
+use super::{outside, overoptimisation, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
 use crate::results::{
     Accuracy, Evaluation, Judge, NOT_RECORDED, Results, Row, Run, SECONDARY, SECONDARY_MARK, Table, number,
@@ -35,6 +35,7 @@ pub fn build(results: &Results) -> Vec<Table> {
     tables.extend(outside::build(results, &seeds));
     tables.extend(round_tables::build(results, &seeds));
     tables.extend(text_tables::build(results, &seeds));
+    tables.extend(overoptimisation::build(results, &seeds));
     for table in &mut tables {
         table.title = results.titled(&table.title);
         table.rows.iter_mut().for_each(|row| row.origin = results.origin_of(&row.run));
@@ -187,7 +188,7 @@ fn accuracy_row(run: &str, a: Accuracy, seeds: &[u64]) -> Row {
 pub fn metric_of(judge: Judge) -> &'static str {
     match judge {
         Judge::Mock => "mock_score",
-        Judge::Reward => "reward_score",
+        Judge::Reward | Judge::Command | Judge::Rouge => "reward_score",
     }
 }
 

@@ -4,7 +4,7 @@
 use super::Results;
 use super::tables::{row, table};
 use crate::metric::interval::wilson;
-use crate::results::{Estimate, Row, Share, Table, Texts, Writer};
+use crate::results::{Estimate, JudgeReport, Row, Share, Table, Texts, Writer};
 
 /// The tables that there is something to say in.
 pub fn build(results: &Results, seeds: &[u64]) -> Vec<Table> {
@@ -22,12 +22,13 @@ pub fn build(results: &Results, seeds: &[u64]) -> Vec<Table> {
     let labelers = results
         .evaluations()
         .flat_map(|(run, e)| e.simulated.iter().flat_map(move |s| labeler_rows(run, s, seeds)).collect::<Vec<_>>());
+    let judges = results.runs.iter().flat_map(|run| run.judge.iter().flat_map(|j| judge_rows(&run.name, j, seeds)));
     [
         ("rouge", "ROUGE against the reference summaries", all(|r| r.rouge())),
         ("novelty", "Novelty: what of a text its source does not have", all(|r| r.novelty())),
         ("copying", "Copying from the source", all(|r| r.copying())),
         ("text", "Length and repetition of texts", all(|r| r.text())),
-        ("labelers", "Labelers", labelers.collect()),
+        ("labelers", "Labelers", labelers.chain(judges).collect()),
     ]
     .into_iter()
     .filter(|(_, _, rows)| !rows.is_empty())
@@ -127,6 +128,34 @@ impl Rows<'_> {
 fn percentage(share: Share) -> (f64, f64, f64) {
     let (low, high) = wilson(share.count, share.n);
     (100.0 * share.count as f64 / share.n.max(1) as f64, 100.0 * low, 100.0 * high)
+}
+
+/// How a language model judged.
+fn judge_rows(run: &str, j: &JudgeReport, seeds: &[u64]) -> Vec<Row> {
+    let who = format!("judged by {}", j.model);
+    let one = |name: &str, metric: &str, share: Share, words: &str| {
+        let verdict = if words.is_empty() { who.clone() } else { format!("{who}; {words}") };
+        row(name, run, metric, percentage(share), share.n, seeds, &verdict)
+    };
+    let chance = format!("chance: {:.0}%", 100.0 * j.chance / j.choices.max(1) as f64);
+    let placed: u64 = j.places.iter().sum();
+    let of_place = |(place, count): (usize, &u64)| {
+        let (name, metric) = (format!("choices of place {}, %", place + 1), format!("judge_place_{}", place + 1));
+        one(&name, &metric, Share { count: *count, n: placed }, &chance)
+    };
+    let n = j.requests;
+    [
+        one("answers that are no choice, %", "judge_nonsense", Share { count: j.nonsense, n }, ""),
+        one("refusals, %", "judge_refusals", Share { count: j.refusals, n }, ""),
+        one("same choice in both orders, %", "judge_orders", j.orders, &chance),
+        one("agreement with gold items, %", "judge_gold", j.gold, &chance),
+        one("agreement with itself on repeats, %", "judge_repeats", j.repeats, &chance),
+        one("agreement with people, %", "judge_people", j.people, &chance),
+    ]
+    .into_iter()
+    .chain(j.places.iter().enumerate().map(of_place))
+    .filter(|row| row.n > 0)
+    .collect()
 }
 
 fn labeler_rows(run: &str, s: &crate::results::SimulatedReport, seeds: &[u64]) -> Vec<Row> {

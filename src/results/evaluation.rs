@@ -48,6 +48,21 @@ pub struct FrontierPoint {
     pub reward_se: f64,
 }
 
+/// Best-of-n: of n samples of ρ to a query the one that r likes best; means over queries of its expected scores.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct BestOf {
+    pub n: usize,
+    /// log n - (n - 1)/n, in nats per response: an upper bound on KL(best-of-n ‖ ρ), which is no estimate of it.
+    pub kl_bound: f64,
+    /// Under r, that chose it.
+    pub score: f64,
+    /// Under the judge.
+    pub judged: f64,
+    /// The judge's score query by query.
+    #[serde(default)]
+    pub contexts: Vec<f64>,
+}
+
 /// Held-out perplexity per token of ρ beside two baselines.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Perplexity {
@@ -66,6 +81,10 @@ pub enum Judge {
     Mock,
     /// The reward model r that learned from people's labels, normalised on samples of ρ.
     Reward,
+    /// A program of the user's, normalised on samples of ρ.
+    Command,
+    /// ROUGE-L with the reference summary, normalised on samples of ρ.
+    Rouge,
 }
 
 impl Judge {
@@ -74,6 +93,8 @@ impl Judge {
         match self {
             Self::Mock => "mock score",
             Self::Reward => "score under r",
+            Self::Command => "score of a program",
+            Self::Rouge => "ROUGE-L reward",
         }
     }
     /// The same with its unit.
@@ -81,13 +102,15 @@ impl Judge {
         match self {
             Self::Mock => "mock score (log-odds)",
             Self::Reward => "score under r (sd of ρ's scores)",
+            Self::Command => "score of a program (sd of ρ's scores)",
+            Self::Rouge => "ROUGE-L reward (sd of ρ's scores)",
         }
     }
     /// The metric of a PPO update that it gives.
     pub fn metric(self) -> &'static str {
         match self {
             Self::Mock => name::MOCK_SCORE,
-            Self::Reward => name::SCORE,
+            Self::Reward | Self::Command | Self::Rouge => name::SCORE,
         }
     }
 }
@@ -125,6 +148,12 @@ pub struct Evaluation {
     pub missing_truncation: f64,
     #[serde(default)]
     pub frontier: Vec<FrontierPoint>,
+    /// Best-of-n for each n that was asked for, on the same queries.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub best_of: Vec<BestOf>,
+    /// What learned: "rloo" or "dpo"; absent for PPO.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub algorithm: Option<String>,
     #[serde(default)]
     pub perplexity: Option<Perplexity>,
     /// What the responses of ρ and π are like as texts, and of what they are compared with.

@@ -52,3 +52,72 @@ impl SimulatedReport {
         )
     }
 }
+
+/// labels/RUN_judge.json: how a language model judged.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct JudgeReport {
+    /// As the endpoint calls it.
+    pub model: String,
+    /// What it is called in labels.
+    pub labeler: String,
+    /// Every question was asked in the reversed order too.
+    pub both_orders: bool,
+    /// Answers that came, of any kind, to questions and checks.
+    pub requests: u64,
+    /// The model, or its provider, would not answer.
+    pub refusals: u64,
+    /// Answers that choose nothing that was shown.
+    pub nonsense: u64,
+    /// Questions and checks with a choice that counts: with both orders the same in both.
+    pub choices: u64,
+    /// Questions and checks without one. Nothing replaces these.
+    pub left_out: u64,
+    /// Choices by the place at which the chosen candidate was shown, from the first; both orders are counted.
+    pub places: Vec<u64>,
+    /// Questions with a choice in both orders, and how many of them have the same.
+    pub orders: Share,
+    /// Gold items whose choice is the authors'.
+    pub gold: Share,
+    /// Questions that were asked twice, answered as the first time.
+    pub repeats: Share,
+    /// Pairs of a choice of the judge's and one of a person's about the same question that are equal.
+    pub people: Share,
+    /// Choices that guessing would have right, of `choices`.
+    pub chance: f64,
+    /// As the endpoint counts them, or estimated.
+    pub prompt_tokens: u64,
+    pub answer_tokens: u64,
+    /// Answers whose own counts are missing or cannot be, and whose tokens are estimated by their length.
+    pub estimated_tokens: u64,
+    /// Labels to train on, and held out.
+    pub training: u64,
+    pub held_out: u64,
+}
+
+impl JudgeReport {
+    /// One line for people.
+    pub fn text(&self) -> String {
+        let percent = |s: Share| 100.0 * s.count as f64 / s.n.max(1) as f64;
+        let first = Share { count: self.places.first().copied().unwrap_or(0), n: self.places.iter().sum() };
+        let agreement = [("gold items", self.gold), ("itself", self.repeats), ("people", self.people)];
+        let agreement: String = agreement
+            .iter()
+            .filter(|(_, share)| share.n > 0)
+            .map(|(who, share)| format!("; agrees with {who} in {:.1}% of {}", percent(*share), share.n))
+            .collect();
+        let orders = match self.orders.n {
+            0 => String::new(),
+            n => format!("; the same choice in both orders in {:.1}% of {n}", percent(self.orders)),
+        };
+        format!(
+            "judged by {}: {} answers, {} refusals, {} without a choice; {:.1}% of choices take the first \
+             shown{orders}{agreement}; {} tokens",
+            self.model,
+            self.requests,
+            self.refusals,
+            self.nonsense,
+            percent(first),
+            self.prompt_tokens + self.answer_tokens
+        )
+    }
+}

@@ -4,8 +4,8 @@ use super::manifest::{Manifest, State};
 use super::metrics::{name, number, read_metrics};
 use super::read::{self, ResultsError};
 use super::stops::StopRecord;
-use super::{Evaluation, Frontier, Rounds, Sample, file};
-use crate::spec::Spec;
+use super::{Evaluation, Frontier, JudgeReport, Rounds, Sample, file};
+use crate::spec::{LabelerSpec, Spec};
 use serde_json::{Map, Value};
 use std::fs;
 use std::io::{Read, Seek, SeekFrom};
@@ -20,6 +20,8 @@ pub struct Run {
     pub evaluation: Option<Evaluation>,
     /// Of batched and online collection.
     pub rounds: Option<Rounds>,
+    /// Where a language model gave the labels.
+    pub judge: Option<JudgeReport>,
 }
 
 /// Everything of a results directory that could be read, and what could not.
@@ -96,6 +98,10 @@ impl Results {
                 rounds: match due(false, file::ROUNDS) {
                     true => keep(dir, &home.join(file::ROUNDS), read::read_json, &mut missing),
                     false => None,
+                },
+                judge: {
+                    let path = dir.join("labels").join(format!("{name}_judge.json"));
+                    if path.exists() { keep(dir, &path, read::read_json, &mut missing) } else { None }
                 },
                 name,
             };
@@ -181,26 +187,35 @@ impl Results {
         toml::Value::Table(table).try_into().ok()
     }
 
-    /// Whether any run's labels come from simulated labelers: whatever shows its numbers says so.
+    /// Whether any run's labels come from simulated labelers.
     pub fn simulated(&self) -> bool {
-        let of = |table: &toml::Table| {
-            // Where r is given, nobody is asked for labels.
-            let given = table.get("reward").is_some_and(|r| r.get("source").or(r.get("path")).is_some());
-            let kind = table.get("labeler").and_then(|l| l.get("kind")).and_then(toml::Value::as_str);
-            kind == Some("simulated") && !given
-        };
-        let spec: Option<toml::Table> = self.spec.as_ref().and_then(|text| text.parse().ok());
-        let runs = |spec: &toml::Table| {
-            let runs = spec.get("runs").and_then(toml::Value::as_table).cloned().unwrap_or_default();
-            runs.values().filter_map(toml::Value::as_table).any(of)
-        };
-        spec.is_some_and(|spec| of(&spec) || runs(&spec)) || self.evaluations().any(|(_, e)| e.simulated.is_some())
+        self.labeler_marks().iter().any(|mark| mark == SIMULATED)
     }
 
-    /// A title, with a word about simulated labelers where it is due.
+    /// Who gave the labels, where that were neither people nor the paper's r_s: whatever shows numbers says so. "judged
+    /// by MODEL", "simulated labelers", "labels of a program".
+    pub fn labeler_marks(&self) -> Vec<String> {
+        let text: Option<toml::Table> = self.spec.as_ref().and_then(|text| text.parse().ok());
+        let mut tables: Vec<toml::Table> = text.iter().cloned().collect();
+        for changes in text.iter().filter_map(|t| t.get("runs")?.as_table()).flat_map(toml::Table::values) {
+            if let (Some(mut run), toml::Value::Table(changes)) = (text.clone(), changes.clone()) {
+                overlay(&mut run, changes);
+                tables.push(run);
+            }
+        }
+        let simulated = self.evaluations().any(|(_, e)| e.simulated.is_some()).then(|| SIMULATED.to_owned());
+        let mut marks: Vec<String> = Vec::new();
+        for mark in tables.iter().filter_map(mark_of).chain(simulated) {
+            if !marks.contains(&mark) {
+                marks.push(mark);
+            }
+        }
+        marks
+    }
+
+    /// A title, with a word about who gave the labels where it is due.
     pub fn titled(&self, title: &str) -> String {
-        let simulated = self.simulated().then(|| "simulated labelers".to_owned());
-        let words: Vec<String> = self.origin().into_iter().chain(simulated).collect();
+        let words: Vec<String> = self.origin().into_iter().chain(self.labeler_marks()).collect();
         if words.is_empty() { title.to_owned() } else { format!("{title} ({})", words.join("; ")) }
     }
 
@@ -208,6 +223,16 @@ impl Results {
     pub fn evaluations(&self) -> impl Iterator<Item = (&str, &Evaluation)> {
         self.runs.iter().filter_map(|run| Some((run.name.as_str(), run.evaluation.as_ref()?)))
     }
+}
+
+/// Of simulated labelers.
+const SIMULATED: &str = "simulated labelers";
+
+/// What has to be said of the labels of a spec's table; nothing where r is given, and nobody is asked.
+fn mark_of(table: &toml::Table) -> Option<String> {
+    let given = table.get("reward").is_some_and(|r| r.get("source").or(r.get("path")).is_some());
+    let labeler = table.get("labeler").filter(|_| !given)?.clone();
+    labeler.try_into::<LabelerSpec>().ok()?.mark()
 }
 
 /// In what a run is not the paper's, in words. The mock labeler is the paper's own in its mock study.
@@ -220,7 +245,7 @@ pub fn unlike_the_paper(spec: &Spec) -> Vec<String> {
         (false, None) => Some("a model of another size".to_owned()),
     };
     let text = spec.task.data.synthetic.is_some().then(|| "synthetic text".to_owned());
-    let labelers = (spec.labeler.is().simulated && !spec.reward.is_given()).then(|| "simulated labelers".to_owned());
+    let labelers = spec.labeler.mark().filter(|_| !spec.reward.is_given());
     [text, model, labelers].into_iter().flatten().collect()
 }
 

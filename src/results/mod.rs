@@ -44,9 +44,9 @@ pub mod table;
 pub mod tensorboard;
 pub mod texts;
 
-pub use evaluation::{Accuracy, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
+pub use evaluation::{Accuracy, BestOf, ContextScores, Evaluation, FrontierPoint, Judge, Moments, Perplexity, Sample};
 pub use frontier::{Frontier, OptimumAt, PolicyBelow};
-pub use labelers::{Share, SimulatedReport};
+pub use labelers::{JudgeReport, Share, SimulatedReport};
 pub use load::{Results, Run, unlike_the_paper, with_origin};
 pub use manifest::{Manifest, SourceRecord, StageRecord, State, Waited};
 pub use metrics::{AnyMetricsLine, DpoMetricsLine, MetricsLine, name, number, read_metrics};

@@ -36,7 +36,7 @@ use std::borrow::Cow;
 pub type Rewards = fn(&[f32], &[Vec<f32>], &[Vec<f32>], f64) -> Vec<Vec<f32>>;
 
 /// Advantages and returns of a minibatch, `[rows][response]` both.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct Advantages {
     /// How much better a token was than expected.
     pub advantages: Vec<Vec<f32>>,

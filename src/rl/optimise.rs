@@ -6,13 +6,14 @@ use crate::context::StageError;
 use crate::model::LanguageModel;
 use crate::model::gpt2::ScalarModel;
 use crate::model::optimizer::Adam;
-use crate::model::parallel::{gradients, training_rows};
+use crate::model::parallel::{gradients_in_blocks, training_rows};
 use crate::model::sampling::{by_length, joined, to_vec, trimmed};
 use crate::results::MetricsLine;
 use crate::rlhf::advantages::moments;
 use crate::rlhf::ppo::{Loss, Targets, flat};
 use crate::task::Query;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 /// Statistics of an update, averaged over all its steps; `results::MetricsLine` says what each is.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -109,16 +110,36 @@ struct Minibatch {
 }
 
 impl Minibatch {
-    fn new(algorithm: &dyn Algorithm, rollout: &Rollout, rewards: &[Vec<f32>], picked: &[usize]) -> Self {
+    /// `whitened`: rows that are whitened as one.
+    fn new(
+        algorithm: &dyn Algorithm,
+        rollout: &Rollout,
+        rewards: &[Vec<f32>],
+        picked: &[usize],
+        whitened: usize,
+    ) -> Self {
         let part = |values: &[Vec<f32>]| rows_of(values, picked);
-        let values = part(&rollout.values);
+        let (values, rewards) = (part(&rollout.values), part(rewards));
+        let mut learned = Advantages::default();
+        for (rewards, values) in rewards.chunks(whitened.max(1)).zip(values.chunks(whitened.max(1))) {
+            let Advantages { advantages, returns } = algorithm.advantages(rewards, values);
+            learned.advantages.extend(advantages);
+            learned.returns.extend(returns);
+        }
         Self {
             queries: picked.iter().map(|i| rollout.queries[*i].clone()).collect(),
             responses: picked.iter().map(|i| rollout.responses[*i].clone()).collect(),
             old_logprobs: part(&rollout.logprobs),
-            learned: algorithm.advantages(&part(rewards), &values),
+            learned,
             values,
         }
+    }
+
+    /// Its rows in blocks, each in the order in which it is worked on.
+    fn blocks(&self, count: usize) -> Vec<Vec<usize>> {
+        let rows = (self.queries.len() / count.max(1)).max(1);
+        let of = |(i, block): (usize, &[Query])| by_length(block).into_iter().map(|row| i * rows + row).collect();
+        self.queries.chunks(rows).enumerate().map(of).collect()
     }
 
     /// Loss of some rows times their share of the minibatch, and what they add to its statistics. `last`: how far rows
@@ -179,12 +200,13 @@ pub fn optimise(
     let mut moved = vec![f64::NAN; rollout.scores.len()];
     for epoch in 0..p.epochs {
         for picked in order(epoch).chunks(p.batch_size / p.minibatches) {
-            let minibatch = Minibatch::new(algorithm, rollout, rewards, picked);
-            let rows = by_length(&minibatch.queries);
+            let whitened = if p.whitens_blocks() { picked.len() / p.blocks } else { picked.len() };
+            let minibatch = Minibatch::new(algorithm, rollout, rewards, picked, whitened);
+            let blocks = minibatch.blocks(p.blocks);
             let width = minibatch.queries.first().map_or(0, Vec::len) + settings.response_length;
             let at_once = training_rows(&model.trunk, width, settings.response_length);
             let last = epoch > 0 && epoch + 1 == p.epochs;
-            let (found, parts) = gradients(&model, &rows, at_once, |model, rows| {
+            let (found, parts) = gradients_in_blocks(&model, &blocks, at_once, |model, rows| {
                 minibatch.loss((settings, algorithm), model, rows, last)
             })?;
             ratio_error.get_or_insert(largest(parts.iter().map(|part| part.ratio_error)));
@@ -226,6 +248,7 @@ fn step_means(parts: &[Part], returns: &[Vec<f32>]) -> [f64; 10] {
 }
 
 /// What a part of a minibatch adds to its step's statistics.
+#[derive(Serialize, Deserialize)]
 struct Part {
     /// Means over the part times its share of the minibatch, so that they add up.
     means: [f64; 8],

@@ -3,9 +3,12 @@
 use super::Settings;
 use crate::context::StageError;
 use crate::model::gpt2::{Gpt2, ScalarModel};
+use crate::model::memory::SHARD_ROWS;
+use crate::model::parallel::map_shards;
 use crate::model::sampling::{Sampled, Sampling, logprobs, sample};
-use crate::random;
 use crate::task::{Query, Scorer, Task};
+use crate::{random, ranks};
+use serde::{Deserialize, Serialize};
 use tracing::trace_span;
 
 /// What episodes are made of and scored by.
@@ -26,7 +29,7 @@ pub struct Inputs<'a> {
 }
 
 /// One batch of episodes, `[rows]` or `[rows][response]`.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub struct Rollout {
     /// `[rows]`, padded on the left to one width; a query with several responses stands before each.
     pub queries: Vec<Query>,
@@ -54,6 +57,21 @@ impl Rollout {
         sum / self.scores.len() as f64
     }
 
+    /// The rows of one of so many blocks after these.
+    fn extend(&mut self, block: Self, blocks: usize) {
+        let Self { queries, responses, logprobs, ref_logprobs, values, scores, mock_scores, entropy } = block;
+        self.queries.extend(queries);
+        self.responses.extend(responses);
+        self.logprobs.extend(logprobs);
+        self.ref_logprobs.extend(ref_logprobs);
+        self.values.extend(values);
+        self.scores.extend(scores);
+        if let Some(all) = &mut self.mock_scores {
+            all.extend(mock_scores.unwrap_or_default());
+        }
+        self.entropy += entropy / blocks as f32;
+    }
+
     /// Mean over the batch of the summed -logprob, in nats per response.
     pub fn surprise(&self) -> f64 {
         let sum: f64 = self.logprobs.iter().flatten().map(|lp| -f64::from(*lp)).sum();
@@ -74,14 +92,59 @@ pub fn roll_out(
     let picked = random::shuffled(settings.seed, "policy queries", inputs.queries.len(), update * count, count);
     let asked: Vec<Query> = picked.iter().map(|i| inputs.queries[*i].clone()).collect();
     let u = random::uniforms(settings.seed, "policy samples", update as u64, length, n);
-    let args = Sampling {
-        queries: &asked,
-        k,
-        response_length: length,
-        temperature,
-        uniforms: &u,
-        value_head: Some(&model.head),
+    // Responses to one query stay together.
+    let blocks = settings.policy.blocks.min(1 << count.trailing_zeros().min(16));
+    let sizes = Sizes { k, length, temperature };
+    if blocks == 1 {
+        return episodes(sizes, inputs, model, &asked, &u);
+    }
+    // Ranks share the blocks; shards of a whole batch on a GPU would be fewer than they are.
+    let (numbers, rows): (Vec<usize>, usize) = ((0..blocks).collect(), count / blocks);
+    let one = |block: usize| {
+        let place = block * rows..(block + 1) * rows;
+        let u: Vec<Vec<f32>> = u.iter().map(|row| row[place.start * k..place.end * k].to_vec()).collect();
+        episodes(sizes, inputs, model, &asked[place], &u)
     };
+    // Blocks of many rows keep all threads busy one by one.
+    let at_once = if rows * k > SHARD_ROWS { blocks } else { 1 };
+    let parts = map_blocks(&numbers, at_once, one)?;
+    let mut all = Rollout { mock_scores: inputs.mock.map(|_| Vec::new()), ..Rollout::default() };
+    parts.into_iter().for_each(|part| all.extend(part, blocks));
+    Ok(all)
+}
+
+/// What `one` makes of each block, in order. `at_once`: blocks that one thread works on one after the other.
+fn map_blocks(
+    blocks: &[usize],
+    at_once: usize,
+    one: impl Fn(usize) -> Result<Rollout, StageError> + Sync,
+) -> Result<Vec<Rollout>, StageError> {
+    // A shard for each rank at least.
+    let at_once = at_once.min(blocks.len() / ranks::size().clamp(1, blocks.len()));
+    let parts = map_shards(blocks, at_once, |blocks| {
+        blocks.iter().map(|block| one(*block)).collect::<Result<Vec<Rollout>, StageError>>()
+    })?;
+    Ok(parts.concat())
+}
+
+/// Responses per query, tokens of a response, and the temperature.
+#[derive(Debug, Clone, Copy)]
+struct Sizes {
+    k: usize,
+    length: usize,
+    temperature: f64,
+}
+
+/// The episodes of these queries.
+fn episodes(
+    Sizes { k, length, temperature }: Sizes,
+    inputs: &Inputs<'_>,
+    model: &ScalarModel,
+    asked: &[Query],
+    uniforms: &[Vec<f32>],
+) -> Result<Rollout, StageError> {
+    let args =
+        Sampling { queries: asked, k, response_length: length, temperature, uniforms, value_head: Some(&model.head) };
     let sampled = trace_span!("sample").in_scope(|| sample(&model.trunk, &args))?;
     let queries: Vec<Query> = asked.iter().flat_map(|query| std::iter::repeat_n(query.clone(), k)).collect();
     let Sampled { responses, logprobs: lp, values, entropy } = sampled;

@@ -97,8 +97,8 @@ impl<'a> Trainer<'a> {
         rollout: &Rollout,
         rewards: &[Vec<f32>],
     ) -> Result<(Self, Statistics), StageError> {
-        let (settings, n) = (self.settings, self.settings.policy.batch_size);
-        let order = |epoch| random::shuffled(settings.seed, &format!("minibatches {update}/{epoch}"), n, 0, n);
+        let settings = self.settings;
+        let order = |epoch| order(&settings, update, epoch);
         let with = (self.model, &mut self.adam);
         let (model, statistics) = optimise((&settings, self.algorithm), &order, lr, with, rollout, rewards)?;
         Ok((Self { model, ..self }, statistics))
@@ -133,6 +133,24 @@ impl<'a> Trainer<'a> {
             ..s.line()
         }
     }
+}
+
+/// The rows of a batch in the order of an epoch's minibatches. Where blocks are whitened, each keeps its rows, shuffles
+/// them by itself and gives every minibatch as many, as the released code's processes did.
+fn order(settings: &Settings<'_>, update: usize, epoch: usize) -> Vec<usize> {
+    let (p, name) = (settings.policy, format!("minibatches {update}/{epoch}"));
+    let n = p.batch_size;
+    if !p.whitens_blocks() {
+        return random::shuffled(settings.seed, &name, n, 0, n);
+    }
+    let rows = n / p.blocks;
+    let of = |block: usize| {
+        let order = random::shuffled(settings.seed, &format!("{name}/{block}"), rows, 0, rows);
+        order.into_iter().map(|row| block * rows + row).collect()
+    };
+    let blocks: Vec<Vec<usize>> = (0..p.blocks).map(of).collect();
+    let part = rows / p.minibatches;
+    (0..p.minibatches).flat_map(|m| blocks.iter().flat_map(move |block| block[m * part..][..part].to_vec())).collect()
 }
 
 fn mean(values: &[f32]) -> f64 {

@@ -1,5 +1,6 @@
 //! Results directories: where a run goes, whether it may go there, and the lock that keeps others out.
 
+use crate::ranks::{Elsewhere, Failure};
 use crate::report::compare::SpecDifference;
 use crate::report::compare::spec::{Flat, differences, flat_text};
 use crate::results::{Outcome, file};
@@ -41,6 +42,33 @@ pub fn default_out(name: &str) -> PathBuf {
 
 /// Why a directory is not taken: how the command ends, and what is said.
 pub type Refusal = (Outcome, String);
+
+/// The same as an error that may be another rank's.
+pub(super) struct Refused(pub Outcome, pub String);
+
+impl From<Refusal> for Refused {
+    fn from((outcome, message): Refusal) -> Self {
+        Self(outcome, message)
+    }
+}
+
+impl From<Elsewhere> for Refused {
+    fn from(e: Elsewhere) -> Self {
+        Self(Outcome::of_code(e.code), e.to_string())
+    }
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.1)
+    }
+}
+
+impl Failure for Refused {
+    fn code(&self) -> i32 {
+        self.0.code()
+    }
+}
 
 /// The lock of a results directory, or why there is none.
 fn lock(out: &Path) -> Result<Lock, Refusal> {

@@ -10,8 +10,11 @@ use crate::plan::PlannedRun;
 use crate::plan::device::Target;
 use crate::plan::sizes::reference;
 use crate::plan::work::TaskLengths;
+use crate::ranks::{self, Elsewhere};
 use crate::spec::Loaded;
 use crate::store::cache::Cache;
+use crate::store::lease::host;
+use std::ops::Not;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,16 +71,36 @@ impl Session {
     /// # Errors
     /// Those of [`ready_device`].
     pub fn open(settings: RunSettings) -> Result<Self, ModelError> {
-        let chosen = ready_device(&settings.device)?;
+        // Every rank's own device is tested, whole.
+        let chosen = ranks::alone(|| ready_device(&settings.device))?;
         if !is_cpu(&chosen.device) {
             gpu::set_limits(Limits::known(settings.memory, chosen.largest_buffer));
         }
         Ok(Self { chosen, settings, right_at: Mutex::default() })
     }
 
-    /// Whether somebody has asked the program to end.
+    /// Whether somebody has asked the program to end: of several ranks, one of them, or one that has ended itself.
     pub fn is_interrupted(&self) -> bool {
-        self.settings.interrupted.load(Ordering::SeqCst)
+        let here = self.settings.interrupted.load(Ordering::SeqCst).then(String::new);
+        ranks::any(here).is_ok_and(|somebody| somebody.is_none()).not()
+    }
+
+    /// Refuses ranks of one run that are not alike: they would not make the same numbers. `asked`: the specs and suites
+    /// that each is to run, as text.
+    ///
+    /// # Errors
+    /// What differs, and on which rank.
+    pub fn check_ranks(&self, asked: &str) -> Result<(), Elsewhere> {
+        let directory = std::env::current_dir().unwrap_or_default();
+        let same = [
+            ("program version", env!("CARGO_PKG_VERSION").to_string()),
+            ("build", option_env!("RUNNER_GIT_COMMIT").unwrap_or_default().to_string()),
+            ("spec or suite", blake3::hash(asked.as_bytes()).to_hex()[..16].to_string()),
+            ("device and processor", self.chosen.kind()),
+            ("working directory", directory.display().to_string()),
+            ("RUNNER_CACHE", std::env::var("RUNNER_CACHE").unwrap_or_default()),
+        ];
+        ranks::alike(&host(), &same)
     }
 
     /// Refuses what the device has no memory for, unless told not to.
@@ -105,7 +128,7 @@ impl Session {
             if time > shape.dimensions.context || right.contains(&shape) {
                 continue;
             }
-            passed(&self.chosen, self_test_at(&shape, &self.chosen.device)?)?;
+            passed(&self.chosen, ranks::alone(|| self_test_at(&shape, &self.chosen.device))?)?;
             right.push(shape);
         }
         Ok(())
@@ -113,7 +136,8 @@ impl Session {
 
     /// What stages of a run into `out` are given.
     pub(super) fn context(&self, out: &Path, cache: Cache) -> Context {
-        let (progress, interrupted) = (self.settings.progress, Arc::clone(&self.settings.interrupted));
+        let (progress, interrupted) =
+            (self.settings.progress && ranks::is_first(), Arc::clone(&self.settings.interrupted));
         Context { progress, interrupted, ..Context::new(&self.chosen, cache, out) }
     }
 }

@@ -1,7 +1,7 @@
 //! One spec into one results directory.
 
 use super::log::log_to;
-use super::place::prepare;
+use super::place::{Refusal, Refused, prepare};
 use super::{Session, chain, panics, peak_memory};
 use crate::context::progress::Timeline;
 use crate::context::{Context, StageError};
@@ -10,14 +10,16 @@ use crate::model::config::read_config;
 use crate::model::device::ChosenDevice;
 use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
+use crate::ranks;
 use crate::report::headline::{Headline, headline};
 use crate::results::stops::{self, now};
 use crate::results::{Manifest, Outcome, Progress, Results, State, file};
 use crate::spec::paths::portable_spec;
-use crate::spec::{Loaded, PretrainTokenizer, Spec, resolved_toml};
+use crate::spec::{AlgorithmKind, Loaded, OutsideReward, PretrainTokenizer, Spec, resolved_toml};
 use crate::stage::experiment;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
+use crate::store::lock::Lock;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
@@ -68,19 +70,13 @@ impl Session {
     /// Runs one spec into one directory, and draws its report.
     pub fn spec(&self, loaded: &Loaded, place: &Place<'_>) -> Ended {
         let out = place.out;
-        if let Err(message) = self.check_room(&[loaded], &place.cache) {
-            return Ended::refused(Outcome::WrongInput, out, message);
-        }
-        let fits = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec));
-        if let Err(e) = fits.and_then(|()| self.check_sizes(loaded)) {
-            return Ended::refused(Outcome::Failed, out, e.to_string());
-        }
-        let text = resolved_toml(&portable_spec(&loaded.spec, out));
-        let _lock = match prepare(self.settings.fresh, &text, file::SPEC, out) {
+        let _lock = match ranks::agreed(self.may_begin(loaded, place).map_err(Refused::from), |_| false) {
             Ok(lock) => lock,
-            Err((outcome, message)) => return Ended::refused(outcome, out, message),
+            Err(Refused(outcome, message)) => return Ended::refused(outcome, out, message),
         };
-        log_to(out);
+        if ranks::is_first() {
+            log_to(out);
+        }
         let timeline = place.timeline.clone().unwrap_or_else(|| {
             let runs = PlannedRun::of(loaded, loaded.variants.clone(), None);
             Arc::new(Mutex::new(timeline(&runs, &self.chosen.kind())))
@@ -90,6 +86,14 @@ impl Session {
         let mut manifest = self.manifest(loaded);
         let result =
             save_manifest(out, &manifest).and_then(|()| panics::caught(|| experiment::run(&context, &loaded.variants)));
+        // From here on there is nothing that a rank does with the others.
+        let result = ranks::agreed(result, StageError::is_settled);
+        if !ranks::is_first() {
+            let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
+            let reached = matches!(result, Err(StageError::Reached(_)));
+            let error = result.err().map(|e| chain(&e));
+            return Ended { outcome, out: out.to_owned(), error, result: None, refused: false, reached };
+        }
         let outcome = result.as_ref().err().map_or(Outcome::Done, StageError::outcome);
         manifest.stages = context.records.into_inner().unwrap_or_default();
         manifest.sources = context.sources.into_inner().unwrap_or_default();
@@ -118,6 +122,20 @@ impl Session {
         Ended { reached, ..drawn(out, outcome, manifest.error) }
     }
 
+    /// The lock of the results directory, which the first of several ranks has; or why the run does not begin.
+    fn may_begin(&self, loaded: &Loaded, place: &Place<'_>) -> Result<Option<Lock>, Refusal> {
+        let out = place.out;
+        self.check_room(&[loaded], &place.cache).map_err(|message| (Outcome::WrongInput, message))?;
+        loaded.variants.iter().try_for_each(|(name, spec)| ranks_fit(name, spec))?;
+        let fits = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec));
+        fits.and_then(|()| self.check_sizes(loaded)).map_err(|e| (Outcome::Failed, e.to_string()))?;
+        if !ranks::is_first() {
+            return Ok(None);
+        }
+        let text = resolved_toml(&portable_spec(&loaded.spec, out));
+        prepare(self.settings.fresh, &text, file::SPEC, out).map(Some)
+    }
+
     /// The manifest of a run that begins.
     fn manifest(&self, loaded: &Loaded) -> Manifest {
         Manifest {
@@ -141,6 +159,31 @@ impl Session {
             set: self.settings.set.clone(),
         }
     }
+}
+
+/// Whether the ranks can share the updates of a policy.
+fn ranks_fit(run: &str, spec: &Spec) -> Result<(), Refusal> {
+    let (ranks, blocks) = (ranks::size(), spec.policy.blocks);
+    if ranks > 1 && spec.reward.outside() == Some(OutsideReward::Command) {
+        let message = format!(
+            "{run}: reward.source: one program answers one process; start without MPI, and not as {ranks} ranks"
+        );
+        return Err((Outcome::WrongInput, message));
+    }
+    let no_blocks = !spec.has_rl() || spec.policy.algorithm == AlgorithmKind::Dpo;
+    if ranks == 1 || no_blocks || blocks.is_multiple_of(ranks) {
+        return Ok(());
+    }
+    let rows = spec.policy.batch_size / spec.policy.minibatches.max(1);
+    let most = 1usize << rows.trailing_zeros();
+    Err((
+        Outcome::WrongInput,
+        format!(
+            "{run}: {ranks} ranks do not divide policy.blocks = {blocks}: each computes the gradient of as many blocks of a \
+             minibatch. Start as many ranks as divide it, or set policy.blocks to a power of two that they divide (a \
+             minibatch of {rows} episodes allows up to {most}); another number of blocks gives other results"
+        ),
+    ))
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.

@@ -2,22 +2,27 @@
 //! member that fails or waits does not keep the others from running.
 
 use super::log::log_to;
-use super::place::prepare;
+use super::place::{Refused, prepare};
 use super::spec::{Ended, Place};
 use super::{Session, chain, panics, peak_memory};
 use crate::context::StageError;
 use crate::context::progress::Timeline;
+use crate::labeler::labeler;
+use crate::labeler::rounds::learns_reward;
+use crate::outside::Judge;
 use crate::plan::{PlannedRun, timeline};
 use crate::printed::shell_path;
+use crate::ranks;
 use crate::results::stops::{self, now};
 use crate::results::{Outcome, file, read_json};
-use crate::spec::{Loaded, Spec};
+use crate::spec::{Loaded, Spec, TaskPreset};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
 use crate::suite::asking::ask_all;
 use crate::suite::files::{MemberRecord, MemberState};
 use crate::suite::headline::headline;
 use crate::suite::load::{member_folder, portable_suite, resolved_toml};
+use crate::suite::types::Respondents;
 use crate::suite::{LoadedSuite, SuiteManifest, SuiteResults, draw};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -45,25 +50,55 @@ impl Session {
         if let Err(message) = self.check_room(&specs, &Cache::beside(out)) {
             return refused(Outcome::WrongInput, message);
         }
+        let before: Option<SuiteManifest> = read_json(&out.join(file::MANIFEST)).ok();
+        if let Err(e) = ranks::by_first(|| self.can_ask(loaded, out, before.as_ref())) {
+            return refused(e.outcome(), chain(&e));
+        }
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
-        let _lock = match prepare(self.settings.fresh, &text, file::SUITE, out) {
-            Ok(lock) => lock,
-            Err((outcome, message)) => return refused(outcome, message),
+        let lock = match ranks::is_first() {
+            true => prepare(self.settings.fresh, &text, file::SUITE, out).map(Some),
+            false => Ok(None),
         };
-        let before = read_json(&out.join(file::MANIFEST)).ok();
+        let _lock = match ranks::agreed(lock.map_err(Refused::from), |_| false) {
+            Ok(lock) => lock,
+            Err(Refused(outcome, message)) => return refused(outcome, message),
+        };
         let manifest = begun(loaded, (self.chosen.name.clone(), self.chosen.driver.clone()), before.as_ref());
         let mut suite = Running { session: self, loaded, out, manifest, started: Instant::now() };
         suite.members(said);
-        log_to(out);
+        suite.log_here();
         if suite.is_stopped() {
             return suite.end(Outcome::Stopped);
         }
-        if let Err(e) = panics::caught(|| suite.ask()) {
+        // Readers are asked by the first rank, which works alone then.
+        if let Err(e) = panics::caught(|| ranks::by_first(|| suite.ask())) {
             tracing::error!("{}", chain(&e));
             return suite.end(Outcome::Failed);
         }
         let outcome = suite.manifest.outcome();
         suite.end(outcome)
+    }
+}
+
+impl Session {
+    /// Before any member runs. Err: a judge is asked who cannot be.
+    fn can_ask(&self, loaded: &LoadedSuite, out: &Path, before: Option<&SuiteManifest>) -> Result<(), StageError> {
+        let context = self.context(out, Cache::beside(out));
+        for (_, spec) in loaded.members.iter().flat_map(|member| &member.loaded.variants) {
+            if learns_reward(spec) {
+                labeler(spec.labeler.kind).begin(&context, spec)?;
+            }
+        }
+        let asked = before.is_some_and(|m| {
+            !m.questions.is_empty() && m.questions.iter().all(|question| question.state == MemberState::Done)
+        });
+        let preference = &loaded.suite.preference;
+        match &preference.judge {
+            Some(judge) if preference.kind == Respondents::Judge && loaded.suite.makes.asks() && !asked => {
+                Judge::of(judge, TaskPreset::Custom, "")?.check(&context)
+            }
+            _ => Ok(()),
+        }
     }
 }
 
@@ -142,7 +177,7 @@ impl Running<'_> {
                 return;
             }
             let folder = member.folder();
-            log_to(self.out);
+            self.log_here();
             tracing::info!("{}: member {} of {total}: {folder}", loaded.suite.name, nth + 1);
             self.manifest.members[i].state = MemberState::Running;
             self.try_save();
@@ -161,14 +196,23 @@ impl Running<'_> {
             record.exit_code = Some(ended.outcome.code());
             record.seconds = Some(started.elapsed().as_secs_f64());
             record.error = ended.error;
-            log_to(self.out);
-            tracing::info!("{folder}: {}", record.state.word());
+            let word = record.state.word();
+            self.log_here();
+            tracing::info!("{folder}: {word}");
             self.try_save();
         }
     }
 
+    /// The log goes into the suite's directory.
+    fn log_here(&self) {
+        if ranks::is_first() {
+            log_to(self.out);
+        }
+    }
+
     fn is_stopped(&self) -> bool {
-        self.session.is_interrupted() || stops::stop_file(self.out).exists()
+        let file = (ranks::is_first() && stops::stop_file(self.out).exists()).then(String::new);
+        self.session.is_interrupted() || !matches!(ranks::any(file), Ok(None))
     }
 
     /// What the table asks readers, and all members' models together.
@@ -210,6 +254,9 @@ pub(super) fn end(manifest: &mut SuiteManifest, out: &Path, started: Instant, ou
     try_save(manifest, out);
     let ended = Ended { outcome, out: out.to_owned(), error: None, result: None, refused: false, reached: false };
     let of = Some(manifest.clone());
+    if !ranks::is_first() {
+        return SuiteEnded { ended, manifest: of, table: None };
+    }
     match draw::draw(out) {
         Ok(tables) => {
             let ended = Ended { result: Some(headline(Some(manifest), &tables)), ..ended };

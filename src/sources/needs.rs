@@ -103,11 +103,11 @@ pub fn needs(spec: &Spec) -> Vec<Need> {
     };
     all.extend(wanted.map(|wanted| Need { used_as: SourceUse::Model, wanted }));
     let given = [
-        (SourceUse::RewardModel, &spec.reward.source, &spec.reward.path),
-        (SourceUse::Model, &spec.policy.source, &spec.policy.path),
+        (SourceUse::RewardModel, spec.reward.named_source(), &spec.reward.path),
+        (SourceUse::Model, spec.policy.source.as_ref(), &spec.policy.path),
     ];
     for (used_as, source, path) in given {
-        let wanted = source.clone().map(Wanted::Source).or(path.clone().map(Wanted::Path));
+        let wanted = source.cloned().map(Wanted::Source).or(path.clone().map(Wanted::Path));
         all.extend(wanted.map(|wanted| Need { used_as, wanted }));
     }
     let reviews = spec.has_classifier().then_some((SourceUse::Reviews, &spec.labeler.reviews));

@@ -135,13 +135,14 @@ fn first_round_fills_a_batch(spec: &Spec) -> Option<Finding> {
 }
 
 fn people_have_a_directory(spec: &Spec, options: &Options) -> Option<Finding> {
-    if spec.labeler.kind != LabelerKind::Human {
+    if !spec.labeler.is().asked {
         return None;
     }
+    let who = if spec.labeler.kind == LabelerKind::Judge { "a judge needs" } else { "people need" };
     match spec.labeler.batches.as_deref() {
         None => hinted(
             &["labeler.kind", "labeler.batches"],
-            "people need labeler.batches, and none is given".into(),
+            format!("{who} labeler.batches, and none is given"),
             "name a directory for questions and answers, for example \"labels/sentiment\"; it is made where it is missing"
                 .into(),
         ),
@@ -158,12 +159,13 @@ fn people_have_a_directory(spec: &Spec, options: &Options) -> Option<Finding> {
 }
 
 fn only_people_have_batches(spec: &Spec) -> Option<Finding> {
+    let (people, asked) = (spec.labeler.kind == LabelerKind::Human, spec.labeler.is().asked);
     let given = [
-        ("labeler.batches", spec.labeler.batches.is_some()),
-        ("labeler.human", spec.labeler.human.is_some()),
-        ("collect.outstanding", spec.collect.outstanding.is_some()),
+        ("labeler.batches", spec.labeler.batches.is_some() && !asked),
+        ("labeler.human", spec.labeler.human.is_some() && !asked),
+        ("collect.outstanding", spec.collect.outstanding.is_some() && !people),
     ];
-    let (key, _) = given.into_iter().find(|(_, given)| *given && spec.labeler.kind != LabelerKind::Human)?;
+    let (key, _) = given.into_iter().find(|(_, given)| *given)?;
     hinted(
         &[key, "labeler.kind"],
         format!("belongs to labels of people, and labeler.kind = {:?}", spec.labeler.kind.word()),

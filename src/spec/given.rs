@@ -4,7 +4,7 @@
 use super::Options;
 use super::catalogue::SourceUse;
 use super::check::{Finding, finding, hinted, path_is_there, source_is_known};
-use super::types::{AlgorithmKind, CollectSchedule, PolicySpec, RewardSpec, Spec};
+use super::types::{AlgorithmKind, CollectSchedule, OutsideReward, PolicySpec, RewardSpec, Spec};
 
 /// Names of the authors' models begin with this (specs/sources.toml).
 const RELEASED: &str = "released/";
@@ -15,6 +15,16 @@ impl RewardSpec {
     /// Whether r is given instead of trained.
     pub fn is_given(&self) -> bool {
         self.source.is_some() || self.path.is_some()
+    }
+
+    /// A reward that no model gives.
+    pub fn outside(&self) -> Option<OutsideReward> {
+        OutsideReward::of(self.source.as_deref()?)
+    }
+
+    /// The named source of a reward model.
+    pub fn named_source(&self) -> Option<&String> {
+        self.source.as_ref().filter(|name| OutsideReward::of(name).is_none())
     }
 }
 
@@ -75,9 +85,11 @@ impl Spec {
 
     /// What a reader has to know of models that were not trained here, beside the run's name; nothing where all were.
     pub fn origin(&self) -> Option<String> {
-        let r = self.reward.is_given().then(|| match self.reward.source.as_deref().is_some_and(is_released) {
-            true => format!("r: {AUTHORS}"),
-            false => "r: given".into(),
+        let r = self.reward.is_given().then(|| match (self.reward.outside(), self.reward.source.as_deref()) {
+            (Some(OutsideReward::Command), _) => "r: a program".into(),
+            (Some(OutsideReward::Rouge), _) => "r: ROUGE-L".into(),
+            (None, Some(source)) if is_released(source) => format!("r: {AUTHORS}"),
+            (None, _) => "r: given".into(),
         });
         let words: Vec<String> = self.policy_origin().into_iter().chain(r).collect();
         (!words.is_empty()).then(|| words.join("; "))
@@ -102,9 +114,9 @@ pub(super) fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     let known = |key, name: &Option<String>, used_as| source_is_known(key, name.as_deref()?, used_as);
     let there = |key, path: &Option<String>| path_is_there(key, path.as_deref()?, options);
     [
-        one_of("reward.source", "reward.path", r.source.is_some() && r.path.is_some()),
+        one_of("reward.source", "reward.path", r.named_source().is_some() && r.path.is_some()),
         one_of("policy.source", "policy.path", p.source.is_some() && p.path.is_some()),
-        known("reward.source", &r.source, SourceUse::RewardModel),
+        known("reward.source", &r.named_source().cloned(), SourceUse::RewardModel),
         known("policy.source", &p.source, SourceUse::Model),
         there("reward.path", &r.path),
         there("policy.path", &p.path),

@@ -128,11 +128,12 @@ pub struct RewardKey {
 }
 
 impl RewardKey {
-    /// Without `source` and `path`, of a reward model that is not trained.
+    /// Without `source`, `path` and `command`, of a reward that is not trained.
     pub fn of(reward: &RewardSpec) -> Self {
         let RewardSpec {
             source: _,
             path: _,
+            command: _,
             lr,
             batch_size,
             epochs,
@@ -162,6 +163,37 @@ impl ScaleKey {
     }
 }
 
+/// What a judge's answer to a prompt depends on. Not where it is asked, how often a request is tried, or what it may
+/// cost; `both_orders` and the prompt are in what it is asked.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct JudgeKey {
+    model: String,
+    structured: Structured,
+    temperature: f64,
+    max_answer_tokens: u64,
+}
+
+impl JudgeKey {
+    pub fn of(judge: &JudgeSpec) -> Self {
+        let JudgeSpec {
+            model,
+            base_url: _,
+            key_env: _,
+            prompt: _,
+            structured,
+            both_orders: _,
+            temperature,
+            max_answer_tokens,
+            max_requests: _,
+            max_tokens: _,
+            concurrency: _,
+            retries: _,
+            timeout: _,
+        } = judge.clone();
+        Self { model, structured, temperature, max_answer_tokens }
+    }
+}
+
 /// Training of π.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PolicyKey {
@@ -180,6 +212,10 @@ pub struct PolicyKey {
     cliprange_value: f64,
     vf_coef: f64,
     whiten_rewards: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    blocks: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    whiten_in: Option<WhitenIn>,
     kl: KlSpec,
     entropy: Option<EntropySpec>,
     texts: TextsKey,
@@ -211,6 +247,8 @@ impl PolicyKey {
             cliprange_value,
             vf_coef,
             whiten_rewards,
+            blocks,
+            whiten_in,
             kl,
             entropy,
         } = spec.policy.clone().settled();
@@ -228,12 +266,20 @@ impl PolicyKey {
             cliprange_value,
             vf_coef,
             whiten_rewards,
+            // One block is what there was before there were blocks, and then it is the minibatch.
+            blocks: Some(blocks).filter(|blocks| *blocks > 1),
+            whiten_in: Some(whiten_in).filter(|_| spec.policy.whitens_blocks()),
             kl,
             entropy,
             texts: TextsKey::of(&spec.task),
             missing_score: spec.task.missing_score,
         }
     }
+}
+
+/// Whether a spec that is silent about a key, because it was written before there was one, means this value (as TOML).
+pub fn is_what_silence_meant(key: &str, value: &str) -> bool {
+    matches!((key, value), ("policy.blocks", "1") | ("policy.whiten_in", "\"minibatch\""))
 }
 
 /// Training of π by DPO, which reads no more of `policy`.
@@ -253,6 +299,10 @@ impl DpoKey {
 /// Whether a key of a spec is in no name of a stage: what was made under another value is what this one would make.
 pub fn changes_no_result(key: &str) -> bool {
     let tail = key.strip_prefix("runs.").and_then(|rest| rest.split_once('.')).map_or(key, |(_, tail)| tail);
-    matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
+    let judge = tail.strip_prefix("labeler.judge.").or(tail.strip_prefix("preference.judge."));
+    let of_asking = ["base_url", "key_env", "max_requests", "max_tokens", "concurrency", "retries", "timeout"];
+    judge.is_some_and(|key| of_asking.contains(&key))
+        || matches!(tail, "labeler.command.timeout" | "reward.command.timeout")
+        || matches!(tail, "description" | "policy.checkpoint_every" | "collect.outstanding")
         || ["reproduces", "guards.", "labeler.human.quality."].iter().any(|start| tail.starts_with(start))
 }

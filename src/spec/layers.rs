@@ -39,6 +39,9 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
         // belong made-up reviews.
         if chosen.is_none() {
             layer.remove(&["task", "data"]);
+            // Whose processes there were is no number of whoever follows nobody.
+            layer.remove(&["policy", "blocks"]);
+            layer.remove(&["policy", "whiten_in"]);
         }
         if chosen.is_none() || made_up {
             layer.remove(&["labeler", "reviews"]);

@@ -259,8 +259,12 @@ impl Sheet<'_> {
         let whole = serde_json::to_value(&spec).ok()?;
         for (name, variant) in variants {
             let variant = variant?;
-            let changes = difference(&serde_json::to_value(&variant).ok()?, &whole);
-            spec.runs.insert(name.clone(), serde_json::from_value(Value::Object(changes)).ok()?);
+            let mut changes = Value::Object(difference(&serde_json::to_value(&variant).ok()?, &whole));
+            // PPO goes without saying, but not where it takes another's place.
+            if variant.policy.algorithm.is_ppo() && !spec.policy.algorithm.is_ppo() {
+                changes["policy"]["algorithm"] = json!(variant.policy.algorithm.word());
+            }
+            spec.runs.insert(name.clone(), serde_json::from_value(changes).ok()?);
             typed.push((name, variant));
         }
         origins.extend(runs.leaves().into_iter().map(|(path, node)| (format!("runs.{path}"), node.origin.clone())));

@@ -22,7 +22,7 @@ pub(crate) mod source;
 pub mod types;
 
 pub(crate) use changed::{Changed, changed_from_preset};
-pub use check::guess_format;
+pub use check::{Finding, PLACEHOLDERS as JUDGE_PLACEHOLDERS, guess_format, judge_rules};
 pub use given::is_released;
 pub(crate) use layers::{PRESET_NAMES as PRESETS, preset_values};
 pub use load::load;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use std::path::{Component, Path, PathBuf};
 
 /// Keys of a spec that name files or folders.
-const OF_SPECS: [&str; 9] = [
+const OF_SPECS: [&str; 10] = [
     "model.weights.path",
     "task.data.path",
     "labeler.path",
@@ -17,9 +17,12 @@ const OF_SPECS: [&str; 9] = [
     "policy.path",
     "labeler.human.gold",
     "labeler.human.instructions",
+    "labeler.judge.prompt",
     BATCHES,
 ];
 const BATCHES: &str = "labeler.batches";
+/// Keys that hold a program's words, some of which may name files.
+const WORDS: [&str; 2] = ["labeler.command.run", "reward.command.run"];
 
 /// A key of a spec without the `profile.NAME` and `runs.NAME` it stands under.
 fn plain_key(key: &str) -> &str {
@@ -34,7 +37,7 @@ fn plain_key(key: &str) -> &str {
 pub fn is_path(key: &str) -> bool {
     let key = plain_key(key);
     let Some(rest) = key.strip_prefix("members.") else {
-        return OF_SPECS.contains(&key) || key == "preference.batches";
+        return OF_SPECS.contains(&key) || ["preference.batches", "preference.judge.prompt"].contains(&key);
     };
     match rest.split_once('.').map(|(_, key)| key) {
         Some("spec") => true,
@@ -45,16 +48,47 @@ pub fn is_path(key: &str) -> bool {
 
 /// Makes the paths of a tree that was written in `dir` findable from where the program runs.
 pub fn settle(tree: &mut Node, dir: &Path) {
-    walk_node(tree, "", &mut |path| *path = found(path, dir));
+    walk_node(tree, "", &mut |path, kind| {
+        *path = match kind {
+            Kind::Path => found(path, dir),
+            Kind::Word => found_word(path, dir),
+        }
+    });
 }
 
-fn walk_node(node: &mut Node, key: &str, change: &mut impl FnMut(&mut String)) {
+/// What a text is that may name a file.
+#[derive(Clone, Copy)]
+enum Kind {
+    Path,
+    /// A program's word, most of which name none.
+    Word,
+}
+
+fn walk_node(node: &mut Node, key: &str, change: &mut impl FnMut(&mut String, Kind)) {
     match &mut node.kind {
         NodeKind::Table(table) => {
             table.iter_mut().for_each(|(name, child)| walk_node(child, &super::source::join(key, name), change));
         }
-        NodeKind::Leaf(Value::String(path)) if is_path(key) => change(path),
+        NodeKind::Leaf(Value::String(path)) if is_path(key) => change(path, Kind::Path),
+        NodeKind::Leaf(Value::Array(words)) if is_words(key) => each_word(words, &mut |word| change(word, Kind::Word)),
         NodeKind::Leaf(_) => {}
+    }
+}
+
+/// Whether a key holds the words of a program.
+fn is_words(key: &str) -> bool {
+    WORDS.contains(&plain_key(key.split_once(".set.").map_or(key, |(_, key)| key)))
+}
+
+/// Options, and words with white space, are no names of files beside a spec.
+fn each_word(words: &mut [Value], change: &mut impl FnMut(&mut String)) {
+    for word in words {
+        if let Value::String(word) = word
+            && !word.starts_with('-')
+            && !word.chars().any(|c| c.is_whitespace())
+        {
+            change(word);
+        }
     }
 }
 
@@ -75,6 +109,21 @@ pub fn of_profile(tree: &mut Node, profile: &str) {
         }
     }
     walk(tree, "", profile);
+}
+
+/// A word of a program that stands in a file of `dir`: the file of that name beside it, if there is one. Its path has a
+/// separator in it, so that nobody looks for it in PATH.
+fn found_word(word: &str, dir: &Path) -> String {
+    let home = expand_home(word);
+    if home.is_absolute() {
+        return home.to_string_lossy().into_owned();
+    }
+    let beside = tidy(&dir.join(word));
+    match (beside.is_file(), beside.components().count() > 1) {
+        (true, true) => beside.to_string_lossy().into_owned(),
+        (true, false) => format!("./{}", beside.display()),
+        (false, _) => word.into(),
+    }
 }
 
 /// Where a path is, that stands in a file of `dir`. What is in neither place stays as it is written: a folder to be
@@ -114,6 +163,9 @@ pub fn portable(value: &mut Value, out: &Path) {
             let inside = whole.strip_prefix(&out).ok().filter(|rest| !rest.as_os_str().is_empty());
             *path = inside.unwrap_or(&whole).to_string_lossy().into_owned();
         }
+        if is_words(key) && Path::new(path.as_str()).is_file() && path.contains(std::path::is_separator) {
+            *path = absolute(Path::new(path)).to_string_lossy().into_owned();
+        }
     });
 }
 
@@ -123,6 +175,7 @@ fn walk_value(value: &mut Value, key: &str, change: &mut impl FnMut(&str, &mut S
             table.iter_mut().for_each(|(name, child)| walk_value(child, &super::source::join(key, name), change));
         }
         Value::String(text) => change(key, text),
+        Value::Array(words) if is_words(key) => each_word(words, &mut |word| change(key, word)),
         _ => {}
     }
 }

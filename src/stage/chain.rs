@@ -11,9 +11,10 @@ use crate::labeler::rounds::{Round, rounds};
 use crate::labeler::{Asked, Comparison, Desk, Known, Labeler, gather, labeler, read_requests};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
+use crate::ranks;
 use crate::results::{Accuracy, RoundReport, Rounds, file};
-use crate::spec::Spec;
 use crate::spec::keyed::{RoundsKey, TextsKey};
+use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
 use crate::task::scoring::Scorer;
@@ -49,7 +50,15 @@ impl<'a> Links<'a> {
 
     /// Key of the next round's labels, by whoever gives them.
     fn labels(&self, round: &Round) -> Result<Known, StageError> {
-        labeler(self.spec.labeler.kind).key(self.spec, round, self.upstream, self.policy.as_ref())
+        let key = || labeler(self.spec.labeler.kind).key(self.spec, round, self.upstream, self.policy.as_ref());
+        // People answer at any time: what the first rank has seen counts.
+        ranks::from_first(|| {
+            Ok(match key()? {
+                Known::Key(key) => Some(key.hash),
+                Known::Unanswered => None,
+            })
+        })
+        .map(|hash| hash.map_or(Known::Unanswered, |hash| Known::Key(Key { stage: "labels", hash })))
     }
 
     /// The next round, whose labels have this key.
@@ -102,7 +111,8 @@ pub fn planned(spec: &Spec, upstream: &[String], lacks: &mut Vec<Lack>) -> Resul
         let labels = match if known { links.labels(&round) } else { Ok(Known::Unanswered) } {
             Ok(Known::Key(key)) => Ok(key),
             Ok(Known::Unanswered) => {
-                if known {
+                // A judge answers while the run goes on.
+                if known && spec.labeler.kind != LabelerKind::Judge {
                     lacks.push(Lack { stage: "labels", round: number, why: "people's answers".into(), waits: true });
                 }
                 known = false;
@@ -205,7 +215,8 @@ fn last_done(context: &Context, rounds: &[RoundKeys]) -> Result<usize, StageErro
     for (i, keys) in rounds.iter().enumerate().rev() {
         // Read whole: one that turned out damaged only when it is wanted would miss those before.
         let Some(key) = &keys.policy else { continue };
-        if context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some() {
+        let find = || Ok(context.cache.find(key).map_err(StageError::io(context.cache.path(key)))?.is_some());
+        if ranks::from_first::<_, StageError>(find)? {
             return Ok(i);
         }
     }
@@ -236,7 +247,8 @@ impl<'a> Chain<'a> {
         let summary = keys.reward.as_ref().map(|key| self.learn(key)).transpose()?;
         let labels = summary.as_ref().and_then(|summary| summary.labels).unwrap_or(round.total as u64);
         if let Some(key) = &keys.policy {
-            match passed && !self.context.cache.has(key) {
+            let gone = || Ok::<_, StageError>(!self.context.cache.has(key));
+            match passed && ranks::from_first(gone)? {
                 true => self.policy = Some((self.context.cache.path(key), key.clone())),
                 false => self.train(round, key)?,
             }
@@ -287,7 +299,8 @@ impl<'a> Chain<'a> {
         let of = (texts, rounds, self.spec.seed, self.upstream, policy, round.number);
         let inputs = serde_json::to_string(&of)?;
         let of = &blake3::hash(inputs.as_bytes()).to_hex()[..16];
-        self.labeler.ready(&self.desk(), round, of, &mut |then| self.ask(round, then))
+        // Only people are asked here, by the first rank.
+        ranks::by_first(|| self.labeler.ready(&self.desk(), round, of, &mut |then| self.ask(round, then)))
     }
 
     /// The labels of a round; `so_far`: all rounds up to it.

@@ -21,6 +21,7 @@ use crate::spec::keyed::DpoKey;
 use crate::store::cache::Key;
 use crate::task::{Query, Task};
 use burn::tensor::{Tensor, TensorData};
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -68,7 +69,7 @@ pub struct Compared {
 }
 
 /// A step's loss with what is logged of it.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub loss: f64,
     pub margin: f64,
@@ -169,9 +170,13 @@ fn compared(spec: &Spec, inputs: &DpoInputs<'_>, labels: &[Label]) -> Result<Vec
     Ok(all)
 }
 
-/// The labels to learn from, and those held out; Err: they are no comparisons.
+/// The labels to learn from, and those held out; Err: they are no comparisons. Of candidates that are all empty there is
+/// nothing to learn.
 fn read(spec: &Spec, dirs: &[PathBuf]) -> Result<(Vec<Label>, Vec<Label>), StageError> {
-    let gathered = gather(dirs, spec.collect.labels)?;
+    let mut gathered = gather(dirs, spec.collect.labels)?;
+    let says_something = |label: &Label| label.samples.iter().any(|sample| !sample.is_empty());
+    gathered.training.retain(says_something);
+    gathered.held_out.retain(says_something);
     let all: Vec<Label> = gathered.training.iter().chain(&gathered.held_out).cloned().collect();
     if gathered.training.is_empty() {
         return Err(StageError::Input("there are no labels to train on: every question was skipped or dropped".into()));
@@ -248,7 +253,7 @@ impl Loop<'_> {
         let bar = self.context.bar(&format!("policy {run}"), first, steps);
         let started = Instant::now();
         for i in first..steps {
-            if let Some(by) = self.context.stop_requested() {
+            if let Some(by) = self.context.stop_requested()? {
                 self.save(i, &model, &adam)?;
                 return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }

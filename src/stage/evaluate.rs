@@ -2,6 +2,7 @@
 //! is one, else the learned r), KL, what the texts are like (measures.rs), samples to read, and the closed-form optimum
 //! from many samples of ρ (figure 3).
 
+use super::best_of::best_of;
 use super::measures::Held;
 use crate::context::{Context, Saved, StageError};
 use crate::labeler::{sample_all, sample_each};
@@ -46,6 +47,8 @@ pub struct EvaluateInputs<'a> {
     /// Labels that the learned r was trained on.
     pub labels: Option<u64>,
     pub perplexity: Option<Perplexity>,
+    /// What scores where no model does.
+    pub outside: Option<Judge>,
     /// Where labelers are simulated.
     pub simulated: Option<SimulatedReport>,
 }
@@ -55,7 +58,7 @@ impl<'a> EvaluateInputs<'a> {
     fn judge(&self) -> Result<(Judge, &'a Scorer), StageError> {
         match (self.mock, self.scorer) {
             (Some(mock), _) => Ok((Judge::Mock, mock)),
-            (None, Some(scorer)) => Ok((Judge::Reward, scorer)),
+            (None, Some(scorer)) => Ok((self.outside.unwrap_or(Judge::Reward), scorer)),
             (None, None) => {
                 Err(StageError::Input("there is neither a mock labeler nor a reward model to score with".into()))
             }
@@ -197,13 +200,13 @@ fn evaluate(
     let measured = texts.measure(spec, &responses, inputs)?;
     let learned =
         spec.reward.is_given() || !matches!(spec.collect.schedule, CollectSchedule::Direct | CollectSchedule::None);
-    let adaptive = spec.has_rl() && spec.policy.kl.schedule == KlSchedule::Adaptive;
+    let adaptive = spec.has_rl() && !spec.has_dpo() && spec.policy.kl.schedule == KlSchedule::Adaptive;
     let reference = moments(&scores.judged.0);
     let evaluation = Evaluation {
         run: run.into(),
         schedule: spec.schedule_word().into(),
         labels: inputs.labels.filter(|_| learned),
-        episodes: if spec.has_rl() { spec.policy.episodes as u64 } else { 0 },
+        episodes: if spec.has_rl() && !spec.has_dpo() { spec.policy.episodes as u64 } else { 0 },
         kl_target: adaptive.then_some(spec.policy.kl.target),
         n: responses.queries.len(),
         judge,
@@ -215,6 +218,8 @@ fn evaluate(
         reward_accuracy: inputs.accuracy,
         missing_truncation: responses.missing_truncation(inputs.task),
         frontier: frontier(&mut context.chunks(dir, "optimum")?, spec, inputs, judging, reference.std)?,
+        best_of: best_of(&mut context.chunks(dir, "best of n")?, spec, inputs, &responses.examples, judging)?,
+        algorithm: (spec.has_rl() && !spec.policy.algorithm.is_ppo()).then(|| spec.policy.algorithm.word().into()),
         perplexity: inputs.perplexity,
         texts: measured,
         simulated: inputs.simulated.clone(),

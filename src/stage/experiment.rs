@@ -11,16 +11,18 @@ use crate::data::source::Document;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
+use crate::outside::{CommandScores, RougeScores};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Judge, Perplexity, file, read_json};
+use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
-use crate::spec::Spec;
+use crate::spec::{OutsideReward, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Key, publish};
-use crate::task::scoring::{Scorer, raw_scores};
+use crate::task::scoring::{OutsideScores, ScoreSource, Scorer};
 use crate::task::{Example, Query, Task, examples};
-use crate::{labeler, random};
+use crate::{labeler, random, ranks};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// What all runs of a spec with the same model, task and labeler share.
 struct Shared {
@@ -80,7 +82,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         rho = load_gpt2(dir, &context.device)?;
     }
     let mock = match classifier {
-        Some(dir) => Some(Scorer { model: load_scalar(&dir, &context.device)?, normalization: RAW }),
+        Some(dir) => Some(Scorer { source: load_scalar(&dir, &context.device)?.into(), normalization: RAW }),
         None => None,
     };
     let task = Task::new(&spec.task, spec.reward.formatted_queries, &tokenizer)?;
@@ -140,12 +142,15 @@ fn check_sizes(spec: &Spec, rho: &Gpt2, train: &[Example], held_out: &[Example])
 
 /// Runs every variant of a spec. One that waits for people does not keep the others from running.
 pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
+    for (_, spec) in variants.iter().filter(|(_, spec)| spec.has_labels()) {
+        ranks::by_first(|| labeler::labeler(spec.labeler.kind).begin(context, spec))?;
+    }
     let (mut waiting, mut reached) = (None, None);
     for (name, spec) in variants {
         match one(context, name, spec) {
             // The first is said at the end.
-            Err(error @ StageError::Waiting { .. }) if waiting.is_none() => waiting = Some(error),
-            Err(error @ StageError::Waiting { .. }) => tracing::warn!("{error}"),
+            Err(error) if waits(&error) && waiting.is_none() => waiting = Some(error),
+            Err(error) if waits(&error) => tracing::warn!("{error}"),
             Err(error @ StageError::Reached(_)) => reached = Some(error),
             other => other?,
         }
@@ -158,15 +163,22 @@ pub fn run(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageEr
 
 /// One variant with all that it stands on.
 fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
-    let spec = &sources::fetched(context, spec)?;
+    // The first rank fetches; the others find it then.
+    let mut fetched = None;
+    ranks::by_first(|| {
+        fetched = Some(sources::fetched(context, spec)?);
+        Ok::<_, StageError>(())
+    })?;
+    let spec = &fetched.map_or_else(|| sources::fetched(context, spec), Ok)?;
     let keys = Keys::new(spec, name, &context.device_kind)?;
+    same_keys(&keys)?;
     let shared = prepare(context, spec, &keys)?;
     publish_model(&shared.pretrained, &context.out.join("models/reference"))?;
     if let Some(dir) = &shared.supervised {
         publish_model(dir, &context.out.join("models/supervised"))?;
     }
-    if spec.labeler.is().simulated {
-        tracing::info!("{name}: simulated labelers: a program answers the comparisons, no person does");
+    if let Some(mark) = spec.labeler.mark().filter(|_| spec.has_labels()) {
+        tracing::info!("{name}: {mark}: no person answers the comparisons");
     }
     variant(context, name, spec, &keys, &shared)
 }
@@ -211,6 +223,23 @@ pub fn frontier_runs(variants: &[(String, Spec)]) -> Vec<&(String, Spec)> {
     if found.len() < 2 { Vec::new() } else { found }
 }
 
+/// Whether people's answers are missing; another rank may have said so.
+fn waits(error: &StageError) -> bool {
+    error.outcome() == Outcome::Waiting && !error.is_settled()
+}
+
+/// Err: ranks would make different stages, because their files differ.
+fn same_keys(keys: &Keys) -> Result<(), StageError> {
+    let names: Vec<String> = keys.all().iter().map(ToString::to_string).collect();
+    let all = ranks::gathered(names)?;
+    match all.iter().position(|other| *other != all[0]) {
+        None => Ok(()),
+        Some(rank) => Err(StageError::Input(format!(
+            "rank {rank} would make other stages than rank 0: the files that the spec reads are not the same on their hosts"
+        ))),
+    }
+}
+
 /// Copies a language model's files; supervised.json where it was fine-tuned here.
 fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     for file in ["config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "supervised.json"] {
@@ -221,22 +250,43 @@ fn publish_model(from: &Path, to: &Path) -> Result<(), StageError> {
     Ok(())
 }
 
-/// Scores of ρ's samples under r_s set direct mode's normalisation, as they would a reward model's. The samples are
+/// Scores of ρ's samples set the normalisation of r_s in direct mode, and of a reward from outside, as they would a
+/// reward model's. The samples are
 /// kept in `dir`, under the name of the policy that they are for.
-fn direct_scorer(
+fn normalized(
     context: &Context,
     spec: &Spec,
     s: &Shared,
-    mock: &Scorer,
-    (dir, key): (&Path, &Key),
+    scorer: &Scorer,
+    (dir, key): (&Path, &str),
 ) -> Result<Scorer, StageError> {
     let picked = random::shuffled(spec.seed, "normalization queries", s.train.len(), 0, spec.reward.normalize_samples);
     let queries: Vec<Query> = picked.iter().map(|i| s.train[*i].clone()).collect();
     let mut saved = context.chunks(dir, &format!("normalization-{key}"))?;
     let responses = labeler::sample_each(&mut saved, &s.rho, spec, &queries, "normalization samples")?;
-    let rows: Vec<Query> = queries.iter().zip(&responses).map(|(q, r)| s.task.row(q, r)).collect();
-    let fit = Normalization::fit(&raw_scores(&mock.model, &rows)?, spec.reward.target_mean, spec.reward.target_std);
-    Ok(Scorer { normalization: fit, ..mock.clone() })
+    let fit = Normalization::fit(
+        &scorer.raw(&s.task, &queries, &responses)?,
+        spec.reward.target_mean,
+        spec.reward.target_std,
+    );
+    Ok(Scorer { normalization: fit, ..scorer.clone() })
+}
+
+/// A reward that no model gives, on its own scale.
+fn outside_scorer(spec: &Spec, s: &Shared) -> Result<Option<Scorer>, StageError> {
+    let source: Arc<dyn OutsideScores> = match spec.reward.outside() {
+        None => return Ok(None),
+        Some(OutsideReward::Command) => {
+            let command = spec.reward.command.clone().unwrap_or_default();
+            Arc::new(CommandScores::start(&command, &s.tokenizer)?)
+        }
+        Some(OutsideReward::Rouge) => {
+            let train = s.train.iter().zip(s.summaries.iter().map(Option::as_deref));
+            let all = train.chain(s.held_out.iter().map(|e| (&e.query, e.summary.as_deref())));
+            Arc::new(RougeScores::of(&s.task, all, &s.tokenizer)?)
+        }
+    };
+    Ok(Some(Scorer { source: ScoreSource::Outside(source), normalization: RAW }))
 }
 
 /// What a run ends with, before its evaluation.
@@ -276,11 +326,19 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         let dir = context.out.join("runs").join(run).join("models/reward");
         given::publish_reward(scorer, &s.tokenizer, &dir)?;
     }
-    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let kept = context.out.join("runs").join(run).join("normalization");
+    let of_outside = |outside: Scorer| {
+        let name = keys.policy.as_ref().or(keys.given.reward.as_ref()).map(Key::to_string).unwrap_or_default();
+        normalized(context, spec, s, &outside, (&kept, &name))
+    };
+    let scorer = match scorer {
+        Some(given) => Some(given),
+        None => outside_scorer(spec, s)?.map(of_outside).transpose()?,
+    };
+    let Some(key) = &keys.policy else { return Ok(Trained { scorer, ..Trained::default() }) };
     let scorer = match (scorer, &s.mock) {
         (Some(given), _) => given,
-        (None, Some(mock)) => direct_scorer(context, spec, s, mock, (&kept, key))?,
+        (None, Some(mock)) => normalized(context, spec, s, mock, (&kept, &key.to_string()))?,
         (None, None) => {
             return Err(StageError::Input("there is nothing to optimise: no reward model and no r_s".into()));
         }
@@ -294,7 +352,7 @@ fn train(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -> 
         end_of_text: s.tokenizer.end_of_text(),
     };
     let trained = policy::run(context, run, spec, key, &inputs, &Segment::whole(spec))?;
-    if kept.is_dir() {
+    if ranks::is_first() && kept.is_dir() {
         std::fs::remove_dir_all(&kept).map_err(StageError::io(&kept))?;
     }
     Ok(Trained { scorer: Some(scorer), policy: Some(trained), ..Trained::default() })
@@ -330,7 +388,14 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         accuracy: trained.accuracy,
         labels: trained.labels,
         perplexity,
-        simulated: if is_simulated { Some(read_json(&simulated)?) } else { None },
+        outside: spec.reward.outside().map(|outside| match outside {
+            OutsideReward::Command => Judge::Command,
+            OutsideReward::Rouge => Judge::Rouge,
+        }),
+        simulated: ranks::from_first(|| match is_simulated {
+            true => Ok::<_, StageError>(Some(read_json(&simulated)?)),
+            false => Ok(None),
+        })?,
     };
     let key = keys.evaluation(spec, run, trained.last.as_ref())?;
     let key = key.ok_or_else(|| StageError::Input("the last round has no reward model".into()))?;
@@ -346,7 +411,9 @@ fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> R
     let run_dir = context.out.join("runs").join(run);
     let copy = |name: &str, to: PathBuf| publish(&trained.join(name), &to).map_err(StageError::io(to));
     copy(file::METRICS, run_dir.join(file::METRICS))?;
-    Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    if ranks::is_first() {
+        Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
+    }
     let pi = load_scalar(trained, &context.device)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;

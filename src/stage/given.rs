@@ -10,7 +10,8 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
 use crate::model::weights::{load_gpt2, load_scalar, save_gpt2, save_scalar};
 use crate::rlhf::reward::Normalization;
-use crate::spec::Spec;
+use crate::spec::keyed::ScaleKey;
+use crate::spec::{OutsideReward, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::store::input;
@@ -20,6 +21,8 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
+/// Of rewards that no model gives.
+const OUTSIDE: u32 = 1;
 
 /// What of reward.json every reward model has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -54,6 +57,11 @@ pub fn policy_dir(spec: &Spec) -> Option<PathBuf> {
 pub fn reward_key(spec: &Spec) -> Result<Option<Key>, StageError> {
     if !spec.reward.is_given() {
         return Ok(None);
+    }
+    if let Some(outside) = spec.reward.outside() {
+        let words = spec.reward.command.as_ref().filter(|_| outside == OutsideReward::Command);
+        let words = words.map(crate::outside::program_key).transpose().map_err(|why| wrong("reward.command", why))?;
+        return Ok(Some(Key::new("given_reward", OUTSIDE, &(outside.word(), words, ScaleKey::of(&spec.reward)))?));
     }
     let dir = reward_dir(spec).ok_or_else(|| wrong("reward.source", "has not been looked up"))?;
     let formatted = spec.reward.formatted_queries;
@@ -117,13 +125,13 @@ pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<O
         let message = format!("query and response need {needed} positions; {} has {room}", dir.display());
         return Err(wrong(key, message));
     }
-    Ok(Some(Scorer { model, normalization }))
+    Ok(Some(Scorer { source: model.into(), normalization }))
 }
 
 /// A reward model of a results directory, whose tokens are known to be right.
 pub fn load_reward(context: &Context, dir: &Path) -> Result<Scorer, StageError> {
     let Scale { normalization } = reward::read_beside(dir)?;
-    Ok(Scorer { model: load_scalar(dir, &context.device)?, normalization })
+    Ok(Scorer { source: load_scalar(dir, &context.device)?.into(), normalization })
 }
 
 /// The given π.
@@ -141,7 +149,9 @@ pub fn policy(context: &Context, spec: &Spec, tokenizer: &Tokenizer, rho: &Gpt2)
 
 /// A copy of r in the results, as a trained one is there.
 pub fn publish_reward(scorer: &Scorer, tokenizer: &Tokenizer, dir: &Path) -> Result<(), StageError> {
-    save_scalar(dir, &scorer.model, tokenizer.end_of_text())?;
+    if let Some(model) = scorer.model() {
+        save_scalar(dir, model, tokenizer.end_of_text())?;
+    }
     tokenizer.save(dir)?;
     let path = dir.join(reward::FILE);
     let text = format!("{:#}\n", json!(Scale { normalization: scorer.normalization }));

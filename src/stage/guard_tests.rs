@@ -56,7 +56,8 @@ fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
     let reference = Gpt2::init(&size, VOCABULARY, 3, &context.device);
     let trunk = Gpt2::init(&size, VOCABULARY, 4, &context.device);
     let head = ScalarHead::init(size.width, 1.0, 5, &context.device);
-    let scorer = Scorer { model: ScalarModel { trunk, head }, normalization: Normalization { gain: 1.0, bias: 0.0 } };
+    let scorer =
+        Scorer { source: ScalarModel { trunk, head }.into(), normalization: Normalization { gain: 1.0, bias: 0.0 } };
     let task = Task {
         truncates: vec![true; VOCABULARY],
         after: 7,

@@ -121,7 +121,10 @@ impl Place {
         let key = reward::key(spec, &[key_of(spec, &[])?], None)?;
         let dir = reward::run(&self.context, "run", spec, &key, &inputs)?;
         let (scorer, summary) = reward::load(&self.context, &dir)?;
-        let scores = raw_scores(&scorer.model, &[queries[0].iter().copied().chain([Some(13); 12]).collect()])?;
+        let scores = raw_scores(
+            scorer.model().expect("a model"),
+            &[queries[0].iter().copied().chain([Some(13); 12]).collect()],
+        )?;
         assert!(scores[0].is_finite());
         Ok(summary)
     }

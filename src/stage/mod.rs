@@ -1,6 +1,7 @@
 //! The stages of an experiment, one file each. A stage reads the artifacts of the ones before it and writes its
 //! own into the cache; a finished one is reused.
 
+pub mod best_of;
 pub mod chain;
 pub mod classifier;
 pub mod dpo;
@@ -23,3 +24,5 @@ pub mod training;
 mod guard_tests;
 #[cfg(test)]
 mod label_tests;
+#[cfg(test)]
+mod rank_tests;

@@ -9,6 +9,7 @@ use crate::model::faults;
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::optimizer::Adam;
 use crate::model::weights::save_scalar;
+use crate::ranks;
 use crate::results::{MetricsLine, file, read_jsonl};
 use crate::rl::log::{Log, cut};
 use crate::rl::rollout::Inputs;
@@ -207,6 +208,7 @@ impl Loop<'_> {
         let started = Instant::now();
         for update in first..segment.to {
             self.may_go_on(update)?;
+            ranks::panic_on_request(update);
             if segment.asks {
                 let inputs = self.trainer.inputs;
                 let policy = &self.trainer.model.trunk;
@@ -241,11 +243,11 @@ impl Loop<'_> {
 
     /// Err: somebody stops the run, or people's answers are missing; all is saved.
     fn may_go_on(&self, update: usize) -> Result<(), StageError> {
-        if let Some(by) = self.context.stop_requested() {
+        if let Some(by) = self.context.stop_requested()? {
             self.save(update)?;
             return Err(StageError::Stopped { by, update, kept: Kept::Everything });
         }
-        match self.segment.people.map_or(Ok(()), |people| people(&self.requests.all)) {
+        match self.segment.people.map_or(Ok(()), |people| ranks::by_first(|| people(&self.requests.all))) {
             Ok(()) => Ok(()),
             Err(waiting) => self.save(update).and(Err(waiting)),
         }
@@ -282,8 +284,10 @@ impl Requests {
     /// Back to the first `bytes` of the file.
     fn cut(&mut self, bytes: u64) -> Result<(), StageError> {
         let Some(path) = &self.path else { return Ok(()) };
-        cut(path, bytes).map_err(StageError::io(path))?;
-        self.all = read_jsonl(path)?;
+        self.all = ranks::from_first(|| {
+            cut(path, bytes).map_err(StageError::io(path))?;
+            Ok::<_, StageError>(read_jsonl(path)?)
+        })?;
         self.bytes = bytes;
         Ok(())
     }
@@ -295,8 +299,10 @@ impl Requests {
             lines.push_str(&serde_json::to_string(comparison)?);
             lines.push('\n');
         }
-        let file = fs::File::options().create(true).append(true).open(path);
-        file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        if ranks::is_first() {
+            let file = fs::File::options().create(true).append(true).open(path);
+            file.and_then(|mut file| file.write_all(lines.as_bytes())).map_err(StageError::io(path))?;
+        }
         self.bytes += lines.len() as u64;
         self.all.extend(new);
         Ok(())

@@ -15,8 +15,8 @@ use crate::model::weights::{load_scalar, save_scalar};
 use crate::model::{LanguageModel, ModelError};
 use crate::random;
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
-use crate::spec::Spec;
 use crate::spec::keyed::RewardKey;
+use crate::spec::{LabelerKind, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use crate::task::scoring::{Scorer, raw_scores};
@@ -95,7 +95,7 @@ pub fn run(
 /// Loads r with its normalisation.
 pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, RewardSummary), StageError> {
     let summary: RewardSummary = read_beside(dir)?;
-    Ok((Scorer { model: load_scalar(dir, &context.device)?, normalization: summary.normalization }, summary))
+    Ok((Scorer { source: load_scalar(dir, &context.device)?.into(), normalization: summary.normalization }, summary))
 }
 
 /// What [`FILE`] says beside a reward model's weights.
@@ -115,10 +115,10 @@ fn train(context: &Context, spec: &Spec, inputs: &RewardInputs<'_>, dir: &Path) 
         return Err(StageError::Input("there are no labels to train on: every question was skipped or dropped".into()));
     }
     let round = inputs.labels.len();
-    let before = match (inputs.previous, round) {
+    let before = match (inputs.previous.and_then(Scorer::model), round) {
         (Some(previous), 2..) => {
             let fresh = &labels[labels.len() - gathered.fresh..];
-            Some(measure(spec, inputs, &previous.model, fresh)?)
+            Some(measure(spec, inputs, previous, fresh)?)
         }
         _ => None,
     };
@@ -140,7 +140,7 @@ fn train(context: &Context, spec: &Spec, inputs: &RewardInputs<'_>, dir: &Path) 
     let after = Normalization::fit(&raw_scores(&model, &rows)?, r.target_mean, r.target_std);
 
     let quality = measure(spec, inputs, &model, &held_out)?;
-    let who = if spec.labeler.is().simulated { " of simulated labelers" } else { "" };
+    let who = spec.labeler.mark().map_or_else(String::new, |mark| format!(", {mark}"));
     tracing::info!("reward model ({kind}{who}): {}", quality.text());
     if quality.worse_than_chance() {
         return Err(StageError::Guard {
@@ -164,7 +164,7 @@ fn train(context: &Context, spec: &Spec, inputs: &RewardInputs<'_>, dir: &Path) 
 
 /// Whether the number of labels is not simply `collect.labels`.
 fn counts_labels(spec: &Spec) -> bool {
-    spec.collect.schedule.in_rounds() || spec.labeler.is().asked
+    spec.collect.schedule.in_rounds() || spec.labeler.is().asked || spec.labeler.kind == LabelerKind::Command
 }
 
 /// The name of a random stream in a round; the first one's is that of the offline schedule.

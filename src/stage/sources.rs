@@ -68,9 +68,10 @@ fn is_from_outside(spec: &Spec) -> bool {
     let (weights, text, reviews) = (&spec.model.weights, &spec.task.data, &spec.labeler.reviews);
     let hub = [&weights.hf, &text.hf, &reviews.hf];
     let named = [&weights.source, &text.source, &reviews.source, &spec.labeler.source];
-    let models = [&spec.reward.source, &spec.policy.source];
+    let models = [spec.reward.named_source(), spec.policy.source.as_ref()];
     let is_foreign = |path: &&Option<String>| path.as_ref().is_some_and(|path| is_checkpoint(Path::new(path)));
-    hub.into_iter().chain(named).chain(models).any(Option::is_some)
+    hub.into_iter().chain(named).any(Option::is_some)
+        || models.iter().any(Option::is_some)
         || [&weights.path, &spec.reward.path, &spec.policy.path].iter().any(is_foreign)
 }
 
@@ -79,7 +80,9 @@ fn pinned(spec: &Spec, hub: Hub) -> Result<(Spec, Vec<SourceRecord>), StageError
     let finder = finder(hub)?;
     records.extend(pin_weights(&mut spec, &finder)?);
     let (reward, policy) = (&mut spec.reward, &mut spec.policy);
-    records.extend(pin_model(&mut reward.source, &mut reward.path, &finder, SourceUse::RewardModel)?);
+    if reward.outside().is_none() {
+        records.extend(pin_model(&mut reward.source, &mut reward.path, &finder, SourceUse::RewardModel)?);
+    }
     records.extend(pin_model(&mut policy.source, &mut policy.path, &finder, SourceUse::Model)?);
     records.extend(pin_data(&mut spec, &finder, Want::Documents)?);
     if spec.has_classifier() {

@@ -9,9 +9,9 @@ use crate::model::gpt2::{Dropout, Gpt2};
 use crate::model::parallel::{device_rows, gradients, map_shards};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
+use crate::model::vocabulary::check_ids;
 use crate::model::weights::{load_gpt2, save_gpt2};
 use crate::model::{LanguageModel, ModelError};
-use crate::random;
 use crate::spec::keyed::TextsKey;
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
 use crate::store::atomic::write_atomic;
@@ -19,6 +19,7 @@ use crate::store::cache::{Key, Work};
 use crate::store::seal::{self, Part};
 use crate::task::Example;
 use crate::task::response::summary_response;
+use crate::{random, ranks};
 use burn::tensor::{Int, Tensor, TensorData};
 use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
@@ -146,17 +147,18 @@ struct Sweep {
 }
 
 impl Sweep {
-    fn resume(work: &Work) -> Self {
+    fn resume(work: &Work) -> Result<Self, StageError> {
         let dir = work.dir.join(CHECKPOINTS);
         let progress = Self::progress(&dir);
-        let trials = match progress.exists() {
+        let read = || match progress.exists() {
             true => seal::read(&progress).map(|(trials, _)| trials).unwrap_or_else(|e| {
                 tracing::warn!("{e}; the sweep begins again");
                 Vec::new()
             }),
             false => Vec::new(),
         };
-        Self { dir, trials }
+        let trials = ranks::from_first(|| Ok::<_, StageError>(read()))?;
+        Ok(Self { dir, trials })
     }
 
     fn progress(dir: &Path) -> PathBuf {
@@ -190,6 +192,10 @@ impl Sweep {
 
     fn add(&mut self, trial: Trial) -> Result<(), StageError> {
         self.trials.push(trial);
+        ranks::by_first(|| self.save())
+    }
+
+    fn save(&self) -> Result<(), StageError> {
         // The best model so far counts on being what it was.
         let best = self.best().map(|_| Part::whole(&self.dir, "best/model.safetensors")).transpose();
         let progress = Self::progress(&self.dir);
@@ -207,7 +213,7 @@ fn sweep(context: &Context, spec: &Spec, inputs: &SupervisedInputs<'_>, work: &W
         training.len(),
         validation.len()
     );
-    let mut sweep = Sweep::resume(work);
+    let mut sweep = Sweep::resume(work)?;
     for (i, lr) in s.lrs.iter().enumerate().skip(sweep.trials.len()) {
         let validation_loss = match train(context, spec, inputs, &training, *lr, &sweep.dir.join(i.to_string()))? {
             Some(model) => sweep.judge(*lr, &model, &validation, inputs)?,
@@ -294,6 +300,7 @@ fn train(
 fn summed_loss(model: &Gpt2, rows: &[&TrainingRow], dropout: Option<&mut Dropout>) -> Result<Tensor<1>, ModelError> {
     let longest = rows.iter().map(|r| r.tokens.len()).max().unwrap_or(1);
     let device = model.device();
+    check_ids(rows.iter().flat_map(|row| &row.tokens), model.vocab())?;
     // The last token is only predicted.
     let inputs: Vec<Vec<Option<u32>>> = rows
         .iter()

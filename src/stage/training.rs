@@ -5,6 +5,7 @@ use crate::context::{Context, Kept, StageError};
 use crate::model::checkpoint::{self, LoopState};
 use crate::model::gpt2::Weights;
 use crate::model::optimizer::Adam;
+use crate::ranks;
 use crate::spec::AdamSpec;
 use burn::tensor::Device;
 use std::path::PathBuf;
@@ -46,11 +47,12 @@ impl Training<'_> {
         let mut loss = f32::NAN;
         let (mut saved, mut pause) = (Instant::now(), LEAST);
         for i in first..self.steps {
-            if let Some(by) = self.context.stop_requested() {
+            if let Some(by) = self.context.stop_requested()? {
                 self.save(i, &model, &adam)?;
                 return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }
-            if saved.elapsed() > pause {
+            // By the first rank's clock; the others keep nothing.
+            if saved.elapsed() > pause && ranks::is_first() {
                 let started = Instant::now();
                 self.save(i, &model, &adam)?;
                 pause = LEAST.max(started.elapsed() * SHARE);

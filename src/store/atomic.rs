@@ -1,5 +1,6 @@
 //! Files appear whole or not at all: written to a temporary name, synced, renamed.
 
+use crate::ranks;
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
@@ -17,8 +18,12 @@ pub fn write_atomic(path: &Path, bytes: &[u8]) -> io::Result<()> {
     write_atomic_with(path, |file| file.write_all(bytes))
 }
 
-/// [`write_atomic`] for content that is made piece by piece; nothing is left behind where `write` fails.
+/// [`write_atomic`] for content that is made piece by piece; nothing is left behind where `write` fails. Of the ranks of
+/// one run, which all have the same content, the first writes.
 pub fn write_atomic_with(path: &Path, write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>) -> io::Result<()> {
+    if !ranks::is_first() {
+        return Ok(());
+    }
     let parent = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(parent)?;
     let name = path.file_name().ok_or_else(|| io::Error::other("the path has no file name"))?;

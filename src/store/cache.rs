@@ -4,6 +4,7 @@
 use super::atomic::{hash_file, sweep, sync_directory, write_atomic, write_atomic_with};
 use super::input;
 use super::lock::{Holder, Lock, Watch, holder_at};
+use crate::ranks;
 use serde::de::IgnoredAny;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -59,7 +60,8 @@ pub struct Cache {
 #[derive(Debug)]
 pub struct Work {
     pub dir: PathBuf,
-    lock: Lock,
+    /// None where the first rank has it for all.
+    lock: Option<Lock>,
 }
 
 /// What there is of an artifact that is wanted.
@@ -143,7 +145,12 @@ impl Cache {
         fs::create_dir_all(&dir)?;
         sweep(&dir);
         make_way(&dir, DEEPEST)?;
-        Ok(Begun::Work(Work { dir, lock }))
+        Ok(Begun::Work(Work { dir, lock: Some(lock) }))
+    }
+
+    /// The work directory of an artifact that the first rank makes with this one's help.
+    pub fn beside_first(&self, key: &Key) -> Work {
+        Work { dir: self.work_path(key), lock: None }
     }
 
     /// Gives something under a key a name that nothing else has; only under its lock.
@@ -165,7 +172,7 @@ impl Cache {
     /// Those of the file system; a file that cannot be read back, with which the directory is moved aside: what would
     /// be sealed with it would be reused, and fail, for ever.
     pub fn finish(&self, key: &Key, work: Work, seconds: f64, opens: Opens) -> io::Result<PathBuf> {
-        work.lock.check()?;
+        work.lock.as_ref().map_or(Ok(()), Lock::check)?;
         let mut files = BTreeMap::new();
         for entry in fs::read_dir(&work.dir)? {
             let entry = entry?;
@@ -282,6 +289,9 @@ fn readable(path: &Path, opens: Opens) -> Result<(), String> {
 
 /// Copies an artifact's file into a results directory, atomically.
 pub fn publish(from: &Path, to: &Path) -> io::Result<()> {
+    if !ranks::is_first() {
+        return Ok(());
+    }
     let mut source = fs::File::open(from)?;
     write_atomic_with(to, |file| io::copy(&mut source, file).map(|_| ()))
 }

@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 #[derive(Debug)]
 pub struct Chunks {
     path: PathBuf,
-    file: File,
+    /// None where the first rank of the run keeps them for all.
+    file: Option<File>,
     /// Lines that were there, without their checksums.
     kept: VecDeque<String>,
     /// Chunks behind us.
@@ -43,8 +44,19 @@ impl Chunks {
                 _ => break,
             }
         }
-        let file = File::options().create(true).append(true).open(&path)?;
+        let file = Some(File::options().create(true).append(true).open(&path)?);
         Ok(Self { path, file, kept, done: 0, bytes: 0 })
+    }
+
+    /// The same chunks on a rank that writes none: `kept` is what the first one found.
+    pub fn beside_first(dir: &Path, name: &str, kept: Vec<String>) -> Self {
+        let path = dir.join(format!("{name}.chunks"));
+        Self { path, file: None, kept: kept.into(), done: 0, bytes: 0 }
+    }
+
+    /// The chunks that need not be made, as they were written.
+    pub fn texts(&self) -> Vec<String> {
+        self.kept.iter().cloned().collect()
     }
 
     /// Chunks that need not be made.
@@ -73,10 +85,12 @@ impl Chunks {
 
     fn add(&mut self, chunk: &impl Serialize) -> io::Result<()> {
         let line = line(self.done, &serde_json::to_string(chunk)?);
-        if self.file.metadata()?.len() > self.bytes {
-            self.file.set_len(self.bytes)?;
+        if let Some(file) = &mut self.file {
+            if file.metadata()?.len() > self.bytes {
+                file.set_len(self.bytes)?;
+            }
+            file.write_all(line.as_bytes())?;
         }
-        self.file.write_all(line.as_bytes())?;
         self.done += 1;
         self.bytes += line.len() as u64;
         Ok(())

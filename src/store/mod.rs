@@ -5,7 +5,7 @@ pub mod atomic;
 pub mod cache;
 pub mod chunks;
 pub mod input;
-mod lease;
+pub mod lease;
 pub mod lock;
 pub mod seal;
 pub mod shared;

@@ -22,8 +22,8 @@ pub fn ask_all(context: &Context, results: &SuiteResults) -> Vec<QuestionRecord>
     let out = &results.dir;
     let folder = match (&suite.preference.batches, suite.preference.kind) {
         (_, Respondents::Simulated) => out.join(ASKED),
-        (Some(given), Respondents::Human) => PathBuf::from(given),
-        (None, Respondents::Human) => {
+        (Some(given), Respondents::Human | Respondents::Judge) => PathBuf::from(given),
+        (None, Respondents::Human | Respondents::Judge) => {
             let profile = results.manifest.as_ref().and_then(|m| m.profile.as_ref());
             Path::new("labels").join(profile.map_or(suite.name.clone(), |profile| format!("{}-{profile}", suite.name)))
         }
@@ -189,7 +189,7 @@ fn judge(
     let desks = members.iter().filter(|m| m.missing.is_none()).map(open).collect::<Result<Vec<_>, _>>()?;
     let standing = accuracy::ask(asking, &desks.iter().collect::<Vec<_>>(), &results.dir.join(ASKED))?;
     // Where nobody is asked, nobody is waited for: the table's rows say what is missing.
-    Ok(if asking.simulated() { QuestionStanding::Answered } else { standing })
+    Ok(if asking.settings.kind == Respondents::Human { standing } else { QuestionStanding::Answered })
 }
 
 fn save(out: &Path, id: &str, value: &impl Serialize) -> Result<(), StageError> {

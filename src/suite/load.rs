@@ -275,10 +275,10 @@ impl Sheet<'_> {
 
     /// What a schema cannot say.
     fn rules(&mut self, tree: &Node, suite: &Suite) {
-        let mut seeds = suite.seeds.clone();
-        seeds.sort_unstable();
-        seeds.dedup();
-        if seeds.len() < suite.seeds.len() {
+        for (key, message, hint) in suite.preference.mistakes(suite.makes.asks(), self.options.check_files) {
+            self.refuse(tree, &["preference", key], message, hint);
+        }
+        if suite.has_a_seed_twice() {
             self.refuse(tree, &["seeds"], "a seed is given twice".into(), None);
         }
         if suite.preference.ways == 3 {

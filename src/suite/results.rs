@@ -7,7 +7,7 @@ use super::asked::writers::task_word;
 use super::files::{MemberState, SuiteManifest};
 use super::load::member_folder;
 use super::setting::unlike;
-use super::types::{Baseline, Makes, Member, Respondents, Suite};
+use super::types::{Baseline, Member, Suite};
 use crate::results::{
     Evaluation, Frontier, Results, ResultsError, Run, Texts, Writer, file, read_json, read_text, with_origin,
 };
@@ -170,7 +170,7 @@ impl SuiteResults {
     /// What makes this another setting than the paper's; nothing where it is the paper's.
     pub fn unlike_the_paper(&self) -> Vec<String> {
         let mut words = self.unlike_study();
-        if words.is_empty() && self.suite.makes != Makes::ReleasedModels {
+        if words.is_empty() && self.suite.makes.is_the_papers() {
             // What is left is smaller: another model, other numbers.
             let fine =
                 self.members.iter().filter_map(|m| Some(unlike(m.spec()?, self.suite.makes, &m.label))).flatten();
@@ -196,8 +196,9 @@ impl SuiteResults {
         let specs = || self.members.iter().filter_map(MemberResults::spec);
         add(specs().any(|s| s.task.data.synthetic.is_some()), "synthetic text".into());
         add(specs().any(|s| s.model.weights.pretrain.is_some()), "a small model made here".into());
-        let asks = self.suite.makes.asks() && self.suite.preference.kind == Respondents::Simulated;
-        add(asks || specs().any(|s| s.labeler.is().simulated && !s.reward.is_given()), "simulated labelers".into());
+        let asked = self.suite.preference.mark().filter(|_| self.suite.makes.asks());
+        let labeled = specs().filter(|s| !s.reward.is_given()).filter_map(|s| s.labeler.mark());
+        asked.into_iter().chain(labeled).for_each(|mark| add(true, mark));
         // r_s answers for people where the paper had people: everywhere but in the mock study.
         let study = self.suite.makes.is_mock_study();
         let stands_in = |s: &Spec| s.labeler.is().judges && !s.reward.is_given() && !study;

@@ -3,7 +3,7 @@
 //! These types are the single definition of the format, as spec/types is of an experiment's: serde reads them, schemars
 //! makes `schemas/suite.schema.json` from them, and files are checked against that.
 
-use crate::spec::SimulatedSpec;
+use crate::spec::{Finding, JudgeSpec, Options, SimulatedSpec, judge_rules};
 use schemars::JsonSchema;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -74,6 +74,12 @@ pub enum Makes {
     /// The authors' released models beside ours: scores under each other's reward models, KL, texts, preference. No
     /// table of the paper.
     ReleasedModels,
+    /// PPO, RLOO, DPO and best-of-n from the same labels, at equal KL; members of one label are one learner. No table of
+    /// the paper.
+    Learners,
+    /// Learned rewards beside what they stand for, by number of labels: where r rises and r_s turns. No figure of the
+    /// paper.
+    Overoptimisation,
 }
 
 impl Makes {
@@ -93,6 +99,8 @@ impl Makes {
             Self::Figure5Novelty => "figure5_novelty",
             Self::Figure6CopiedFrom => "figure6_copied_from",
             Self::ReleasedModels => "released_models",
+            Self::Learners => "learners",
+            Self::Overoptimisation => "overoptimisation",
         }
     }
 
@@ -102,9 +110,15 @@ impl Makes {
         matches!(self, Table1StylePreference | Table5SummaryPreference | Figure4WinRateByLabels | ReleasedModels)
     }
 
-    /// Whether the paper had r_s in people's place too.
+    /// Whether the paper has such a table or figure.
+    pub fn is_the_papers(self) -> bool {
+        !matches!(self, Self::ReleasedModels | Self::Learners | Self::Overoptimisation)
+    }
+
+    /// Whether the paper had r_s in people's place too, or it is r_s that is asked about.
     pub fn is_mock_study(self) -> bool {
-        matches!(self, Self::Table10NoKl | Self::Figure2MockCurves | Self::Figure3Frontier)
+        use Makes::{Figure2MockCurves, Figure3Frontier, Learners, Overoptimisation, Table10NoKl};
+        matches!(self, Table10NoKl | Figure2MockCurves | Figure3Frontier | Learners | Overoptimisation)
     }
 
     /// Whether readers are asked anything.
@@ -205,6 +219,8 @@ pub enum Respondents {
     /// People: the suite writes batches of questions, and waits (exit code 3) for their answers.
     #[default]
     Human,
+    /// A language model (`preference.judge`), once per item. What it says is marked wherever it stands.
+    Judge,
     /// Programs (label/simulated.rs). What they say is no evidence about people, and is marked wherever it stands.
     Simulated,
 }
@@ -216,14 +232,14 @@ pub struct Preference {
     /// Held-out queries, the same for both models.
     #[schemars(range(min = 1, max = 1000000))]
     pub contexts: usize,
-    /// Answers per item.
+    /// Answers per item; of a judge always one.
     #[schemars(range(min = 1, max = 100))]
     pub labelers: usize,
     /// Texts shown at once: 2 (a, b), or 4 (two of each).
     #[schemars(range(min = 2, max = 4))]
     pub ways: usize,
     pub kind: Respondents,
-    /// Human: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite,
+    /// Human, judge: where batches of questions are written and answers are found. Default: `labels/NAME` of the suite,
     /// `labels/NAME-PROFILE` with a profile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
@@ -234,6 +250,9 @@ pub struct Preference {
     /// labeler.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub simulated: Option<SimulatedSpec>,
+    /// Judge: which model, where, and how it is asked. Its answers are kept in `batches`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSpec>,
     /// Table 8: summaries of each model to judge.
     #[schemars(range(min = 1, max = 100000))]
     pub judged: usize,
@@ -249,7 +268,47 @@ impl Default for Preference {
             batches: None,
             authors: Vec::new(),
             simulated: None,
+            judge: None,
             judged: 30,
+        }
+    }
+}
+
+impl Preference {
+    /// What a schema cannot say: key, message, hint. `asks`: the suite asks readers.
+    pub fn mistakes(&self, asks: bool, check_files: bool) -> Vec<(&'static str, String, Option<String>)> {
+        let judge = self.judge.as_ref().filter(|judge| !judge.model.trim().is_empty());
+        match (self.kind, judge) {
+            (Respondents::Judge, None) if asks => {
+                let hint = "name the model as the endpoint does: preference.judge.model = \"gpt-4o-mini\"";
+                vec![("kind", "a judge needs preference.judge.model, and none is given".into(), Some(hint.into()))]
+            }
+            (Respondents::Judge, Some(judge)) => {
+                let options = Options { check_files, ..Options::default() };
+                let one = |found: Finding| {
+                    let key = found.keys.first().map_or("", |key| key.trim_start_matches("labeler.judge."));
+                    let ours = |text: String| text.replace("labeler.judge", "preference.judge");
+                    ("judge", format!("{key}: {}", ours(found.message)), found.hint.map(ours))
+                };
+                judge_rules(judge, &options).into_iter().map(one).collect()
+            }
+            (_, Some(_)) => {
+                let hint = "set preference.kind = \"judge\", or remove the table";
+                vec![("judge", "belongs to a judge, and preference.kind is another".into(), Some(hint.into()))]
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// What has to be said of readers who are not people.
+    pub fn mark(&self) -> Option<String> {
+        match self.kind {
+            Respondents::Human => None,
+            Respondents::Judge => {
+                let model = self.judge.as_ref().map_or("a language model", |judge| judge.model.as_str());
+                Some(format!("judged by {model}"))
+            }
+            Respondents::Simulated => Some("simulated labelers".into()),
         }
     }
 }
@@ -281,6 +340,13 @@ impl Baseline {
 }
 
 impl Suite {
+    /// Whether two of its seeds are the same.
+    pub fn has_a_seed_twice(&self) -> bool {
+        let mut seeds = self.seeds.clone();
+        seeds.sort_unstable();
+        seeds.windows(2).any(|pair| pair[0] == pair[1])
+    }
+
     /// What the paper's table calls a writer.
     pub fn label(&self, writer: &str) -> String {
         match (Baseline::of(writer), self.members.get(writer)) {

@@ -15,7 +15,7 @@ pub mod scoring;
 mod text_tests;
 
 pub use queries::{Example, QueryFormat, examples};
-pub use scoring::{ROWS, Scorer, raw_scores};
+pub use scoring::{OutsideScores, ROWS, ScoreSource, Scorer, raw_scores};
 
 use crate::metric::copying::Preamble;
 use crate::model::ModelError;

@@ -7,6 +7,7 @@ use crate::model::parallel::{map_shards, pass_rows};
 use crate::model::sampling::{by_length, restored, to_vec, trimmed};
 use crate::model::{LanguageModel, ModelError};
 use crate::rlhf::reward::Normalization;
+use std::sync::Arc;
 
 /// Rows per forward pass without gradients.
 pub const ROWS: usize = 64;
@@ -24,20 +25,64 @@ pub fn raw_scores(model: &ScalarModel, rows: &[Query]) -> Result<Vec<f32>, Model
     Ok(restored(&order, scores.concat()))
 }
 
-/// A scorer of responses: the trained reward model, or r_s itself in direct mode.
+/// Scores that no model of ρ's kind gives: those of a program, or a measure of texts.
+pub trait OutsideScores: std::fmt::Debug + Send + Sync {
+    /// One score per bare query and truncated response, `[rows]` each.
+    ///
+    /// # Errors
+    /// Whoever scores does not answer, or not with a number.
+    fn scores(&self, queries: &[Vec<u32>], responses: &[Vec<u32>]) -> Result<Vec<f32>, ModelError>;
+}
+
+/// What gives raw scores.
+#[derive(Debug, Clone)]
+pub enum ScoreSource {
+    /// Transformer and scalar head.
+    Model(ScalarModel),
+    /// Somebody outside.
+    Outside(Arc<dyn OutsideScores>),
+}
+
+impl From<ScalarModel> for ScoreSource {
+    fn from(model: ScalarModel) -> Self {
+        Self::Model(model)
+    }
+}
+
+/// A scorer of responses: the trained reward model, r_s itself in direct mode, or somebody outside.
 #[derive(Debug, Clone)]
 pub struct Scorer {
-    /// Transformer and scalar head.
-    pub model: ScalarModel,
+    /// Where raw scores come from.
+    pub source: ScoreSource,
     /// Gain and bias on the scores of the head.
     pub normalization: Normalization,
 }
 
 impl Scorer {
+    /// The model, where one gives the scores.
+    pub fn model(&self) -> Option<&ScalarModel> {
+        match &self.source {
+            ScoreSource::Model(model) => Some(model),
+            ScoreSource::Outside(_) => None,
+        }
+    }
+    /// Raw scores of truncated responses, before gain and bias.
+    pub fn raw(&self, task: &Task, queries: &[Query], responses: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
+        match &self.source {
+            ScoreSource::Model(model) => {
+                let rows: Vec<Query> = queries.iter().zip(responses).map(|(q, r)| task.row(q, r)).collect();
+                raw_scores(model, &rows)
+            }
+            ScoreSource::Outside(outside) => {
+                let cut = |r: &Vec<u32>| r[..task.cut(r).unwrap_or(r.len())].to_vec();
+                let bare: Vec<Vec<u32>> = queries.iter().map(|query| task.bare(query)).collect();
+                outside.scores(&bare, &responses.iter().map(cut).collect::<Vec<_>>())
+            }
+        }
+    }
     /// Normalised scores of truncated responses, without the missing-token rule.
     pub fn plain(&self, task: &Task, queries: &[Query], responses: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
-        let rows: Vec<Query> = queries.iter().zip(responses).map(|(q, r)| task.row(q, r)).collect();
-        Ok(raw_scores(&self.model, &rows)?.into_iter().map(|s| self.normalization.apply(s)).collect())
+        Ok(self.raw(task, queries, responses)?.into_iter().map(|s| self.normalization.apply(s)).collect())
     }
     /// Scores as RL sees them: the fixed score where the truncation token is missing.
     pub fn scores(&self, task: &Task, queries: &[Query], responses: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {

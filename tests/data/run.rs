@@ -34,6 +34,8 @@ normalize_samples = 8
 [policy]
 episodes = 8
 batch_size = 8
+blocks = 1
+whiten_in = "minibatch"
 [evaluate]
 queries = 4
 optimum_queries = 2

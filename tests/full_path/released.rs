@@ -13,9 +13,11 @@ task = { preset = \"sentiment\" }
 reward = { source = \"released/sentiment/reward_model\" }
 ";
 
-const SMALL: [&str; 9] = [
+const SMALL: [&str; 11] = [
     "policy.episodes=16",
     "policy.batch_size=8",
+    "policy.blocks=1",
+    "policy.whiten_in=minibatch",
     "policy.epochs=1",
     "evaluate.queries=6",
     "evaluate.optimum_queries=2",

@@ -1,4 +1,5 @@
-"""Makes fixtures/learners.json and fixtures/learners_*.safetensors: RLOO and DPO as TRL 1.16 computes them.
+"""Makes fixtures/learners.json and fixtures/learners_*.safetensors, RLOO and DPO as TRL 1.16 computes them, and from the
+same numbers what `runner math` is compared with (tests/fixtures/math: rloo_advantages, dpo_loss; best_of over all subsets).
 
 TRL's own methods are called on trainers that have only what they read: `RLOOTrainer._generate_and_score_completions` with
 responses, log-probabilities and rewards that are given (the KL penalty and leave-one-out advantages are its own lines),
@@ -15,6 +16,7 @@ Offline once installed (Python 3.11):
     python tests/parity/make_learners.py --check    # compares, without writing, what is there with what it makes
 """
 
+import itertools
 import json
 import sys
 from contextlib import nullcontext
@@ -34,6 +36,7 @@ from trl.trainer.rloo_trainer import RLOOTrainer
 assert trl.__version__ == "1.16.0", trl.__version__
 torch.set_default_dtype(torch.float64)
 
+MATH = OUT.parents[1] / "fixtures" / "math"
 QUERIES, K, QUERY, RESPONSE = 6, 4, 10, 8
 RLOO = {
     "k": K, "batch_size": QUERIES * K, "kl_coef": 0.15, "cliprange": 0.2, "lr": 3e-4, "epochs": 3,
@@ -251,6 +254,51 @@ def dpo(rng):
     return {**DPO, **data, "per_step": steps}, tensors
 
 
+# ---- runner math
+
+
+def first_logprobs(data):
+    m = Model("c")
+    with torch.no_grad():
+        return [
+            [logprobs_of(m, m.hidden([q + y]), torch.tensor([y]), QUERY, TEMPERATURE)[0].sum().item() for y in ys]
+            for q, ys in zip(data["queries"], data["responses"])
+        ]
+
+
+def best_of(scores, values, n):
+    """Of equal scores the earlier sample counts as larger."""
+    drawn = list(itertools.combinations(range(len(scores)), n))
+    return float(np.mean([values[max(some, key=lambda i: (scores[i], -i))] for some in drawn]))
+
+
+def math(facts):
+    r, d = facts["rloo"], facts["dpo"]
+    given = {k: r["rollout"][k] for k in ("scores", "logprobs", "ref_logprobs")}
+    of_rloo = {
+        "in": {**given, "kl_coef": r["kl_coef"], "samples_per_query": r["k"]},
+        "out": {"rewards": r["totals"], "advantages": r["advantages"]},
+    }
+    n = d["batch_size"]
+    logprobs = f32(first_logprobs(d))[:n]
+    of_dpo = {
+        "in": {"logprobs": logprobs, "ref_logprobs": d["reference"][:n], "best": d["best"][:n], "beta": d["beta"]},
+        "out": d["per_step"][0],
+    }
+    rng = np.random.default_rng(64)
+    scores, values = f32(rng.normal(0, 1, (3, 9))), f32(rng.normal(0, 2, (3, 9)))
+    scores[1][4] = scores[1][7] = scores[1].max()
+    ns = [1, 2, 4, 9]
+    of_best = {
+        "in": {"scores": scores, "values": values, "n": ns},
+        "out": {
+            "value": [np.mean([best_of(s, v, n) for s, v in zip(scores, values)]) for n in ns],
+            "kl_bound": [np.log(n) - (n - 1) / n for n in ns],
+        },
+    }
+    return {"rloo_advantages": [plain(of_rloo)], "dpo_loss": [plain(of_dpo)], "best_of": [plain(of_best)]}
+
+
 def make():
     facts, tensors = {}, {}
     for name, of in (("rloo", rloo), ("dpo", dpo)):
@@ -270,12 +318,15 @@ def main():
     tensors = {f: {n: np.ascontiguousarray(t, dtype=np.float32) for n, t in ts.items()} for f, ts in tensors.items()}
     if "--check" in sys.argv:
         found = {"learners": same(json.loads((OUT / "learners.json").read_text()), facts)}
+        found |= {f: same(json.loads((MATH / f"{f}.json").read_text()), v) for f, v in math(facts).items()}
         found |= {f: same_tensors(load_file(OUT / f"learners_{f}.safetensors"), t) for f, t in tensors.items()}
         for name, ok in found.items():
             print(name, "as committed" if ok else "DIFFERS")
         sys.exit(0 if all(found.values()) else 1)
     lines = ",\n".join(f"{json.dumps(k)}:{json.dumps(v, separators=(',', ':'))}" for k, v in facts.items())
     (OUT / "learners.json").write_text(f"{{\n{lines}\n}}\n")
+    for name, value in math(facts).items():
+        (MATH / f"{name}.json").write_text(f"{json.dumps(value)}\n")
     for name, value in tensors.items():
         save_file(value, OUT / f"learners_{name}.safetensors")
         (OUT / f"learners_{name}.safetensors").chmod(0o644)

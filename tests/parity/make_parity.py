@@ -307,6 +307,8 @@ VARIANTS = {
     "whitened": {"minibatches": 1, "whiten_rewards": True, "gamma": 1.0},
     "plain": {"minibatches": 1, "whiten_rewards": False, "gamma": 0.9},
     "minibatches": {"minibatches": 2, "whiten_rewards": True, "gamma": 1.0},
+    # Each quarter of the minibatch by itself, as the released code's processes whiten their own rows.
+    "blocks": {"minibatches": 1, "whiten_rewards": True, "gamma": 1.0, "blocks": 4},
 }
 
 
@@ -314,6 +316,10 @@ def whiten(x, shift_mean=True):
     mean, var = x.mean(), x.var(correction=0)
     out = (x - mean) / torch.sqrt(var + 1e-8)
     return out if shift_mean else out + mean
+
+
+def whiten_in(x, blocks, shift_mean=True):
+    return torch.cat([whiten(block, shift_mean) for block in x.chunk(blocks)])
 
 
 class Kink(Exception):
@@ -357,14 +363,14 @@ def ppo(given, variant, rng):
             rows = order[at : at + size]
             values, old, rewards = old_values[rows], logprobs[rows], all_rewards[rows]
             if p["whiten_rewards"]:
-                rewards = whiten(rewards, shift_mean=False)
+                rewards = whiten_in(rewards, p.get("blocks", 1), shift_mean=False)
             advantages, last = torch.zeros(size, r), torch.zeros(size)
             for t in reversed(range(r)):
                 following = values[:, t + 1] if t + 1 < r else 0.0
                 last = rewards[:, t] + p["gamma"] * following - values[:, t] + p["gamma"] * p["lam"] * last
                 advantages[:, t] = last
             returns = advantages + values
-            advantages = whiten(advantages)
+            advantages = whiten_in(advantages, p.get("blocks", 1))
             responses = torch.tensor(given["responses"])[rows]
             h = m.hidden([given["queries"][i] + given["responses"][i] for i in rows])
             lp, _ = logprobs_of(m, h, responses, q, p["temperature"])

@@ -6,7 +6,7 @@ use runner::model::gpu::{Limits, limits, set_limits};
 use runner::model::optimizer::Adam;
 use runner::rl::{Ppo, Rollout, Settings, optimise};
 use runner::rlhf::advantages::token_rewards;
-use runner::spec::Spec;
+use runner::spec::{Spec, WhitenIn};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -52,9 +52,15 @@ fn rollout(given: &Value) -> Rollout {
 /// itself, 3e-8 to 6e-8 at weights up to 1.3 in each of 4 to 8 steps: 1e-4 of the change at most. Gradients' own
 /// rounding adds 1e-6. One token more or less at the clip, or epsilon 1e-8 instead of 1e-5, changes 1e-2.
 fn one_update(name: &str) {
+    in_blocks(name, 1, WhitenIn::Minibatch);
+}
+
+/// The same with the gradient of each minibatch in so many blocks, which add up to the whole.
+fn in_blocks(name: &str, blocks: usize, whiten_in: WhitenIn) {
     let facts = facts("ppo");
     let variant = &facts["variants"][name];
-    let (spec, rollout) = (spec(&facts, variant), rollout(&facts["rollout"]));
+    let (mut spec, rollout) = (spec(&facts, variant), rollout(&facts["rollout"]));
+    (spec.policy.blocks, spec.policy.whiten_in) = (blocks, whiten_in);
     let model = scalar_model("c");
     let before = weights(model.clone());
     let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, get(&facts, "kl_coef"));
@@ -114,6 +120,19 @@ fn two_minibatches_in_a_given_order() {
     if on_cpu() {
         one_update("minibatches");
     }
+}
+
+#[test]
+fn a_minibatch_in_eight_blocks() {
+    in_blocks("whitened", 8, WhitenIn::Minibatch);
+    if on_cpu() {
+        in_blocks("minibatches", 4, WhitenIn::Minibatch);
+    }
+}
+
+#[test]
+fn each_block_whitened_by_itself() {
+    in_blocks("blocks", 4, WhitenIn::Block);
 }
 
 /// A GPU that has room for one row computes the minibatch in parts, whose gradients add up to the whole's.

@@ -2,6 +2,7 @@
 //! calls the function that training or evaluation calls; here is only reading and printing.
 
 mod input;
+mod learners;
 mod rl;
 mod text;
 
@@ -54,6 +55,24 @@ const OPS: &[Op] = &[
         ],
         help: "arrays [rows][response] -> loss (= policy_loss + vf_coef value_loss), policy_loss, value_loss, clipfrac, value_clipfrac, approxkl",
         run: rl::ppo_loss,
+    },
+    Op {
+        name: "rloo_advantages",
+        fields: &["scores", "logprobs", "ref_logprobs", "kl_coef", "samples_per_query"],
+        help: "scores [rows], logprobs, ref_logprobs [rows][response], the samples of a query one after the other -> rewards [rows] (score - kl_coef sum(logprob - ref_logprob)), advantages [rows]: reward less the mean of the query's other samples'",
+        run: learners::rloo_advantages,
+    },
+    Op {
+        name: "dpo_loss",
+        fields: &["logprobs", "ref_logprobs", "best", "beta"],
+        help: "logprobs, ref_logprobs [labels][candidates], summed over each candidate's tokens, best [labels] (indices from 0) -> loss (mean over pairs of the best and another candidate of -log sigmoid(margin)), margin (mean of beta times the difference of logprob - ref_logprob), accuracy (share of margins above 0)",
+        run: learners::dpo_loss,
+    },
+    Op {
+        name: "best_of",
+        fields: &["scores", "values", "n"],
+        help: "scores, values [queries][samples of the reference policy], n: a list of numbers up to samples -> value: mean over queries of the values' expectation for the sample with the largest score of n drawn without replacement (of equal scores the earlier counts as larger), kl_bound (nats): log n - (n-1)/n, an upper bound of KL(best-of-n, reference); one per n",
+        run: learners::best_of,
     },
     Op {
         name: "kl_controller",

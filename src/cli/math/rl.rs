@@ -9,7 +9,7 @@ use crate::task::response;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use serde_json::{Map, Value};
 
-type Output = Result<Map<String, Value>, MathError>;
+pub(super) type Output = Result<Map<String, Value>, MathError>;
 
 pub fn whiten(input: &Input) -> Output {
     let values = input.array("values", true)?;
@@ -110,18 +110,27 @@ pub fn reward_loss(input: &Input) -> Output {
 
 fn best_loss(input: &Input) -> Output {
     let Array { rows, .. } = input.array("rewards", false)?;
-    let best = super::input::each(input.list("best")?, "best", whole)?;
-    same_length("best", best.len(), "rewards", rows.len())?;
+    let best = choices(input, "rewards", &rows)?;
     let candidates = rows.first().map_or(0, Vec::len);
-    if let Some(i) = best.iter().position(|b| *b >= candidates as u64) {
-        return at(format!("best[{i}]"), format!("{} is no index of {candidates} candidates, counted from 0", best[i]));
-    }
     let right = rows.iter().zip(&best).filter(|(row, best)| reward::argmax(row) as u64 == **best).count();
     let (device, n) = (Device::flex(), rows.len());
     let rewards = Tensor::<2>::from_data(TensorData::new(rows.concat(), [n, candidates]), &device);
     let indices: Vec<i32> = best.iter().map(|b| *b as i32).collect();
     let indices = Tensor::<1, Int>::from_data(TensorData::new(indices, [n]), &device);
     output([("loss", scalar(reward::loss(rewards, indices))?), ("accuracy", (right as f64 / n as f64).into())])
+}
+
+/// `best`: for each of `rows`, the field `name`, the index of one of its candidates.
+pub(super) fn choices(input: &Input, name: &str, rows: &[Vec<f32>]) -> Result<Vec<u64>, MathError> {
+    let best = super::input::each(input.list("best")?, "best", whole)?;
+    same_length("best", best.len(), name, rows.len())?;
+    let candidates = rows.first().map_or(0, Vec::len);
+    match best.iter().position(|b| *b >= candidates as u64) {
+        Some(i) => {
+            at(format!("best[{i}]"), format!("{} is no index of {candidates} candidates, counted from 0", best[i]))
+        }
+        None => Ok(best),
+    }
 }
 
 fn rating_loss(input: &Input) -> Output {
@@ -235,15 +244,15 @@ pub fn optimum(input: &Input) -> Output {
 }
 
 /// A `[1]` tensor as a number.
-fn scalar(tensor: Tensor<1>) -> Result<Value, MathError> {
+pub(super) fn scalar(tensor: Tensor<1>) -> Result<Value, MathError> {
     Ok(to_vec(tensor)?.first().copied().into())
 }
 
-fn whole_usize(input: &Input, name: &str) -> Result<usize, MathError> {
+pub(super) fn whole_usize(input: &Input, name: &str) -> Result<usize, MathError> {
     let number = input.whole(name)?;
     usize::try_from(number).or_else(|_| at(name, format!("{number} is too large")))
 }
 
-fn same_length(name: &str, n: usize, other: &str, m: usize) -> Result<(), MathError> {
+pub(super) fn same_length(name: &str, n: usize, other: &str, m: usize) -> Result<(), MathError> {
     if n == m { Ok(()) } else { at(name, format!("has {n} elements, but {other} has {m}; they must be equal")) }
 }

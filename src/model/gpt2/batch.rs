@@ -27,7 +27,7 @@ pub struct TokenBatch {
 impl TokenBatch {
     /// Rows of equal length; `None` is padding. [`Gpt2::batch`] checks that a model can look them up.
     pub(in crate::model) fn new(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
-        if is_cpu(device) { Self::packed(rows, device) } else { Self::padded(rows, device).0 }
+        if is_cpu(device) { Self::packed(rows, device) } else { Self::padded(rows, device) }
     }
 
     fn packed(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
@@ -56,22 +56,36 @@ impl TokenBatch {
         Self::build(ids, positions, BatchRows::Packed(lengths), [rows.len(), time], last, places, device)
     }
 
-    /// The same with its padding, and what hides the padding from attention.
-    pub(super) fn padded(rows: &[Vec<Option<u32>>], device: &Device) -> (Self, Tensor<4>) {
+    /// The same with its padding.
+    pub(super) fn padded(rows: &[Vec<Option<u32>>], device: &Device) -> Self {
         let (b, t) = (rows.len(), rows.first().map_or(0, Vec::len));
         let mut ids = vec![0i32; b * t];
         let mut positions = vec![0i32; b * t];
+        let mut real = vec![0i32; b * t];
         let mut last = vec![0; b];
-        let mut bias = vec![MASKED; b * t * t];
         for (r, row) in rows.iter().enumerate() {
             let mut seen = 0;
             for (i, token) in row.iter().enumerate() {
                 positions[r * t + i] = if token.is_some() { seen } else { (seen - 1).max(0) };
                 if let Some(token) = token {
                     ids[r * t + i] = *token as i32;
+                    real[r * t + i] = 1;
                     last[r] = i;
                     seen += 1;
                 }
+            }
+        }
+        let real = Tensor::from_data(TensorData::new(real, [b, t]), device);
+        Self::build(ids, positions, BatchRows::Padded(real), [b, t], last, None, device)
+    }
+
+    /// `[batch, 1, time, time]` to add to attention scores: 0 where the key is not after the query and real, or the
+    /// query's own.
+    pub(super) fn hiding(rows: &[Vec<Option<u32>>], device: &Device) -> Tensor<4> {
+        let (b, t) = (rows.len(), rows.first().map_or(0, Vec::len));
+        let mut bias = vec![MASKED; b * t * t];
+        for (r, row) in rows.iter().enumerate() {
+            for i in 0..t {
                 for j in 0..=i {
                     if row[j].is_some() || i == j {
                         bias[(r * t + i) * t + j] = 0.0;
@@ -79,8 +93,7 @@ impl TokenBatch {
                 }
             }
         }
-        let bias = Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device);
-        (Self::build(ids, positions, BatchRows::Padded(bias.clone()), [b, t], last, None, device), bias)
+        Tensor::from_data(TensorData::new(bias, [b, 1, t, t]), device)
     }
 
     fn build(

@@ -1,7 +1,6 @@
 //! Decoding token by token: each layer's keys and values are kept, so that a step computes its own position alone.
 
-use super::{Gpt2, MASKED, TokenBatch};
-use crate::model::device::is_cpu;
+use super::{Gpt2, TokenBatch};
 use crate::model::ops::attention_step;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -12,12 +11,10 @@ pub struct LayerCache {
     pub values: Tensor<4>,
 }
 
-/// Which cache slots a new position may see, those up to its own aside: `real` `[batch, capacity]`, 0 at padding, and
-/// the same as `[batch, 1, 1, capacity]` to add to scores, for devices other than the CPU.
+/// Which cache slots a new position may see, those up to its own aside: `[batch, capacity]`, 0 at padding.
 #[derive(Debug, Clone)]
 pub struct CacheMask {
     pub real: Tensor<2, Int>,
-    pub bias: Option<Tensor<4>>,
 }
 
 impl CacheMask {
@@ -28,11 +25,7 @@ impl CacheMask {
         for (row, slots) in real.chunks_mut(capacity).enumerate() {
             slots.iter_mut().zip(&queries[row / k]).for_each(|(slot, token)| *slot = i32::from(token.is_some()));
         }
-        let bias = (!is_cpu(device)).then(|| {
-            let bias: Vec<f32> = real.iter().map(|r| if *r == 1 { 0.0 } else { MASKED }).collect();
-            Tensor::from_data(TensorData::new(bias, [n, 1, 1, capacity]), device)
-        });
-        Self { real: Tensor::from_data(TensorData::new(real, [n, capacity]), device), bias }
+        Self { real: Tensor::from_data(TensorData::new(real, [n, capacity]), device) }
     }
 }
 
@@ -73,7 +66,7 @@ impl Gpt2 {
         let old = std::mem::take(caches);
         for (block, cache) in self.blocks.iter().zip(old) {
             let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
-            let (attended, cache) = attention_step(qkv, cache, &mask.real, mask.bias.as_ref(), at);
+            let (attended, cache) = attention_step(qkv, cache, &mask.real, at);
             x = Self::finish(block, x, attended);
             caches.push(cache);
         }

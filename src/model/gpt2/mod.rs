@@ -24,7 +24,7 @@ use burn::tensor::module::embedding;
 use burn::tensor::{Device, Int, Tensor};
 
 /// Added to the attention scores of masked positions.
-const MASKED: f32 = -1e9;
+pub(super) const MASKED: f32 = -1e9;
 
 /// The transformer without a head.
 #[derive(Debug, Clone)]
@@ -115,7 +115,7 @@ impl Gpt2 {
     ) -> Result<Tensor<3>, ModelError> {
         self.check(rows)?;
         // Attention weights that are dropped out are no fused operation: with the padding on every device.
-        let (batch, bias) = TokenBatch::padded(rows, &self.device());
+        let (batch, bias) = (TokenBatch::padded(rows, &self.device()), TokenBatch::hiding(rows, &self.device()));
         let [b, t] = batch.dims;
         let width = self.wte.dims()[1];
         let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions));

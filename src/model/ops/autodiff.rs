@@ -1,26 +1,25 @@
 //! The fused operations inside a gradient graph: each keeps what its backward pass reads, and computes only the
 //! gradients that somebody asked for.
 
-use super::CpuOps;
+use super::fused::{Fused, FusedOps};
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Flex};
-use burn_flex::FlexTensor;
-use runner_kernels::{adam, attention, elementwise, head, linear};
+use burn::backend::{Autodiff, AutodiffBackend};
+use runner_kernels::adam;
 
 #[derive(Debug)]
 struct Gelu;
 
-impl Backward<Flex, 1> for Gelu {
-    type State = FlexTensor;
+impl<B: Fused> Backward<B, 1> for Gelu {
+    type State = FloatTensor<B>;
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let [parent] = ops.parents;
-        let g = gradients.consume::<Flex>(&ops.node);
+        let g = gradients.consume::<B>(&ops.node);
         if let Some(node) = parent {
-            gradients.register::<Flex>(node.id, elementwise::gelu_backward(&ops.state, &g));
+            gradients.register::<B>(node.id, B::gelu_gradient(&ops.state, &g));
         }
     }
 }
@@ -28,15 +27,15 @@ impl Backward<Flex, 1> for Gelu {
 #[derive(Debug)]
 struct LayerNorm;
 
-impl Backward<Flex, 3> for LayerNorm {
-    type State = (FlexTensor, FlexTensor, f64);
+impl<B: Fused> Backward<B, 3> for LayerNorm {
+    type State = (FloatTensor<B>, FloatTensor<B>, f64);
     fn backward(self, ops: Ops<Self::State, 3>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let g = gradients.consume::<Flex>(&ops.node);
+        let g = gradients.consume::<B>(&ops.node);
         let (x, weight, epsilon) = ops.state;
-        let (gx, g_weight, g_bias) = elementwise::layer_norm_backward(&x, &weight, &g, epsilon);
-        for (parent, gradient) in ops.parents.into_iter().zip([gx, g_weight, g_bias]) {
+        let found = B::layer_norm_backward(&x, &weight, &g, epsilon);
+        for (parent, gradient) in ops.parents.into_iter().zip(found) {
             if let Some(node) = parent {
-                gradients.register::<Flex>(node.id, gradient);
+                gradients.register::<B>(node.id, gradient);
             }
         }
     }
@@ -46,20 +45,20 @@ impl Backward<Flex, 3> for LayerNorm {
 #[derive(Debug)]
 struct Linear;
 
-impl<const N: usize> Backward<Flex, N> for Linear {
-    type State = (FlexTensor, FlexTensor);
+impl<B: Fused, const N: usize> Backward<B, N> for Linear {
+    type State = (FloatTensor<B>, FloatTensor<B>);
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let g = gradients.consume::<Flex>(&ops.node);
+        let g = gradients.consume::<B>(&ops.node);
         let (x, w) = ops.state;
         for (i, parent) in ops.parents.into_iter().enumerate() {
             let Some(node) = parent else { continue };
             let gradient = match i {
-                0 => linear::input_gradient(&w, &g),
-                1 => linear::weight_gradient(&x, &g),
-                2 => linear::bias_gradient(&g),
+                0 => B::linear_input_gradient(&w, &g),
+                1 => B::linear_weight_gradient(&x, &g),
+                2 => B::linear_bias_gradient(&g),
                 _ => g.clone(),
             };
-            gradients.register::<Flex>(node.id, gradient);
+            gradients.register::<B>(node.id, gradient);
         }
     }
 }
@@ -67,14 +66,14 @@ impl<const N: usize> Backward<Flex, N> for Linear {
 #[derive(Debug)]
 struct TokenLogprobs;
 
-impl Backward<Flex, 2> for TokenLogprobs {
-    type State = head::Saved;
+impl<B: Fused> Backward<B, 2> for TokenLogprobs {
+    type State = B::Head;
     fn backward(self, ops: Ops<Self::State, 2>, gradients: &mut Gradients, _: &mut Checkpointer) {
-        let g = gradients.consume::<Flex>(&ops.node);
-        let (g_hidden, g_wte) = head::backward(&ops.state, &g);
-        for (parent, gradient) in ops.parents.into_iter().zip([g_hidden, g_wte]) {
+        let g = gradients.consume::<B>(&ops.node);
+        let found = B::token_logprobs_backward(ops.state, &g);
+        for (parent, gradient) in ops.parents.into_iter().zip(found) {
             if let Some(node) = parent {
-                gradients.register::<Flex>(node.id, gradient);
+                gradients.register::<B>(node.id, gradient);
             }
         }
     }
@@ -83,24 +82,24 @@ impl Backward<Flex, 2> for TokenLogprobs {
 #[derive(Debug)]
 struct Attention;
 
-impl Backward<Flex, 1> for Attention {
-    type State = (FlexTensor, FlexTensor, usize);
+impl<B: Fused> Backward<B, 1> for Attention {
+    type State = (FloatTensor<B>, IntTensor<B>, usize);
     fn backward(self, ops: Ops<Self::State, 1>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let [parent] = ops.parents;
-        let g = gradients.consume::<Flex>(&ops.node);
+        let g = gradients.consume::<B>(&ops.node);
         if let Some(node) = parent {
-            let (qkv, lengths, heads) = ops.state;
-            gradients.register::<Flex>(node.id, attention::backward(&qkv, &lengths, &g, heads));
+            let (qkv, rows, heads) = ops.state;
+            gradients.register::<B>(node.id, B::attention_backward(&qkv, &rows, &g, heads));
         }
     }
 }
 
-impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
+impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
     fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
-        match Gelu.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish(x.clone(), Flex::fused_gelu(x)),
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_gelu(x)),
+        match Backward::<B, 1>::prepare::<C>(Gelu, [node]).compute_bound().stateful() {
+            OpsKind::Tracked(op) => op.finish(x.clone(), B::fused_gelu(x)),
+            OpsKind::UnTracked(op) => op.finish(B::fused_gelu(x)),
         }
     }
 
@@ -112,19 +111,19 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let ((x, x_node), (weight, weight_node), (bias, bias_node)) =
             (x.into_parts(), weight.into_parts(), bias.into_parts());
-        match LayerNorm.prepare::<C>([x_node, weight_node, bias_node]).compute_bound().stateful() {
+        match Backward::<B, 3>::prepare::<C>(LayerNorm, [x_node, weight_node, bias_node]).compute_bound().stateful() {
             OpsKind::Tracked(op) => {
-                op.finish((x.clone(), weight.clone(), epsilon), Flex::fused_layer_norm(x, weight, bias, epsilon))
+                op.finish((x.clone(), weight.clone(), epsilon), B::fused_layer_norm(x, weight, bias, epsilon))
             }
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_layer_norm(x, weight, bias, epsilon)),
+            OpsKind::UnTracked(op) => op.finish(B::fused_layer_norm(x, weight, bias, epsilon)),
         }
     }
 
     fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
         let ((x, x_node), (w, w_node), (b, b_node)) = (x.into_parts(), w.into_parts(), b.into_parts());
-        match Linear.prepare::<C>([x_node, w_node, b_node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), Flex::fused_linear(x, w, b)),
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_linear(x, w, b)),
+        match Backward::<B, 3>::prepare::<C>(Linear, [x_node, w_node, b_node]).compute_bound().stateful() {
+            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), B::fused_linear(x, w, b)),
+            OpsKind::UnTracked(op) => op.finish(B::fused_linear(x, w, b)),
         }
     }
 
@@ -136,9 +135,9 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
     ) -> FloatTensor<Self> {
         let ((x, x_node), (w, w_node), (b, b_node), (residual, r_node)) =
             (x.into_parts(), w.into_parts(), b.into_parts(), residual.into_parts());
-        match Linear.prepare::<C>([x_node, w_node, b_node, r_node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), Flex::fused_linear_residual(x, w, b, residual)),
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_linear_residual(x, w, b, residual)),
+        match Backward::<B, 4>::prepare::<C>(Linear, [x_node, w_node, b_node, r_node]).compute_bound().stateful() {
+            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), B::fused_linear_residual(x, w, b, residual)),
+            OpsKind::UnTracked(op) => op.finish(B::fused_linear_residual(x, w, b, residual)),
         }
     }
 
@@ -149,22 +148,20 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         scale: f64,
     ) -> FloatTensor<Self> {
         let ((hidden, hidden_node), (wte, wte_node)) = (hidden.into_parts(), wte.into_parts());
-        match TokenLogprobs.prepare::<C>([hidden_node, wte_node]).compute_bound().stateful() {
+        match Backward::<B, 2>::prepare::<C>(TokenLogprobs, [hidden_node, wte_node]).compute_bound().stateful() {
             OpsKind::Tracked(op) => {
-                let (logprobs, saved) = head::forward(&hidden, &wte, &targets, scale, true);
+                let (logprobs, saved) = B::token_logprobs(&hidden, &wte, &targets, scale, true);
                 op.finish(saved, logprobs)
             }
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_token_logprobs(hidden, wte, targets, scale)),
+            OpsKind::UnTracked(op) => op.finish(B::fused_token_logprobs(hidden, wte, targets, scale)),
         }
     }
 
-    fn fused_attention(qkv: FloatTensor<Self>, lengths: IntTensor<Self>, heads: usize) -> FloatTensor<Self> {
+    fn fused_attention(qkv: FloatTensor<Self>, rows: IntTensor<Self>, heads: usize) -> FloatTensor<Self> {
         let (qkv, node) = qkv.into_parts();
-        match Attention.prepare::<C>([node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => {
-                op.finish((qkv.clone(), lengths.clone(), heads), Flex::fused_attention(qkv, lengths, heads))
-            }
-            OpsKind::UnTracked(op) => op.finish(Flex::fused_attention(qkv, lengths, heads)),
+        match Backward::<B, 1>::prepare::<C>(Attention, [node]).compute_bound().stateful() {
+            OpsKind::Tracked(op) => op.finish((qkv.clone(), rows.clone(), heads), B::fused_attention(qkv, rows, heads)),
+            OpsKind::UnTracked(op) => op.finish(B::fused_attention(qkv, rows, heads)),
         }
     }
 
@@ -177,7 +174,7 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         at: usize,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [qkv, keys, values] = [qkv, keys, values].map(Self::inner);
-        let (out, keys, values) = attention::step(&qkv, keys, values, &real, at);
+        let (out, keys, values) = B::attention_step(&qkv, keys, values, &real, at);
         (Self::from_inner(out), Self::from_inner(keys), Self::from_inner(values))
     }
 
@@ -188,7 +185,7 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         scale: f64,
     ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [hidden, wte, uniforms] = [hidden, wte, uniforms].map(Self::inner);
-        let (tokens, logprobs, entropies) = head::draw(&hidden, &wte, &uniforms, scale);
+        let (tokens, logprobs, entropies) = B::draw(&hidden, &wte, &uniforms, scale);
         (tokens, Self::from_inner(logprobs), Self::from_inner(entropies))
     }
 
@@ -200,7 +197,7 @@ impl<C: CheckpointStrategy> CpuOps for Autodiff<Flex, C> {
         step: adam::Step,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [p, g, m, v] = [p, g, m, v].map(Self::inner);
-        let [p, m, v] = adam::step(p, &g, m, v, &step).map(Self::from_inner);
+        let [p, m, v] = B::adam(p, &g, m, v, &step).map(Self::from_inner);
         (p, m, v)
     }
 }

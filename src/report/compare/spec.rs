@@ -2,6 +2,7 @@
 
 use super::SpecDifference;
 use crate::results::{ResultsError, file, read_text};
+use crate::spec::keyed::is_what_silence_meant;
 use crate::spec::paths::{comparable, is_path};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -56,6 +57,10 @@ pub fn differences(a: &Flat, b: &Flat) -> Vec<SpecDifference> {
     keys.dedup();
     keys.into_iter()
         .filter(|key| a.get(*key) != b.get(*key))
+        .filter(|key| match (a.get(*key), b.get(*key)) {
+            (None, Some(value)) | (Some(value), None) => !is_what_silence_meant(key, value),
+            _ => true,
+        })
         .map(|key| SpecDifference { key: key.clone(), a: a.get(key).cloned(), b: b.get(key).cloned() })
         .collect()
 }

@@ -3,10 +3,12 @@
 mod data;
 mod labeler;
 pub mod learner;
+mod outside;
 mod sizes;
 mod weights;
 
 pub use data::guess_format;
+pub use outside::{PLACEHOLDERS, judge_rules};
 
 use super::Options;
 use super::catalogue::{Catalogue, SourceUse};
@@ -40,6 +42,7 @@ pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
     }
     all.extend(labeler::rules(spec, options));
     all.extend(learner::rules(spec));
+    all.extend(outside::rules(spec, options));
     all.extend(super::check_labels::rules(spec, options));
     all.extend(super::given::rules(spec, options));
     all

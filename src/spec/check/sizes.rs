@@ -8,6 +8,8 @@ pub fn rules(spec: &Spec) -> Vec<Finding> {
     [
         episodes_fill_batches(spec),
         batch_divides_into_minibatches(spec),
+        blocks_are_a_power_of_two(spec),
+        minibatch_divides_into_blocks(spec),
         whitening_has_rows(spec),
         query_and_response_fit_model(spec),
         query_and_response_fit_classifier(spec),
@@ -50,10 +52,45 @@ fn batch_divides_into_minibatches(spec: &Spec) -> Option<Finding> {
     )
 }
 
-fn whitening_has_rows(spec: &Spec) -> Option<Finding> {
-    let rows = spec.policy.batch_size / spec.policy.minibatches.max(1);
-    if spec.policy.algorithm != AlgorithmKind::Ppo || !spec.policy.whiten_rewards || rows >= 8 {
+fn blocks_are_a_power_of_two(spec: &Spec) -> Option<Finding> {
+    let blocks = spec.policy.blocks;
+    if blocks.is_power_of_two() || blocks == 0 {
         return None;
+    }
+    let below = blocks.next_power_of_two() / 2;
+    let hint = format!("take {below} or {}", 2 * below);
+    hinted(&["policy.blocks"], format!("gradients are added in a binary tree, and {blocks} is no power of two"), hint)
+}
+
+fn minibatch_divides_into_blocks(spec: &Spec) -> Option<Finding> {
+    let (rows, blocks) = (spec.policy.batch_size / spec.policy.minibatches.max(1), spec.policy.blocks);
+    if !blocks.is_power_of_two() || rows % blocks == 0 {
+        return None;
+    }
+    let most = 1 << rows.trailing_zeros();
+    hinted(
+        &["policy.blocks", "policy.batch_size", "policy.minibatches"],
+        format!("a minibatch of {rows} episodes does not divide into {blocks} blocks"),
+        format!("{most} is the largest number of blocks that it divides into; or change policy.batch_size"),
+    )
+}
+
+fn whitening_has_rows(spec: &Spec) -> Option<Finding> {
+    let p = &spec.policy;
+    let minibatch = p.batch_size / p.minibatches.max(1);
+    let rows = if p.whitens_blocks() { minibatch / p.blocks } else { minibatch };
+    if p.algorithm != AlgorithmKind::Ppo || !p.whiten_rewards || rows >= 8 {
+        return None;
+    }
+    if p.whitens_blocks() {
+        return hinted(
+            &["policy.blocks", "policy.whiten_in", "policy.batch_size", "policy.minibatches"],
+            format!(
+                "whitening rewards needs at least 8 episodes, and each of the {} blocks of a minibatch has {rows}",
+                p.blocks
+            ),
+            "enlarge policy.batch_size, lower policy.blocks, or set policy.whiten_in = \"minibatch\"".into(),
+        );
     }
     hinted(
         &["policy.minibatches", "policy.batch_size", "policy.whiten_rewards"],

@@ -1,6 +1,8 @@
 //! Defaults, presets, files, profiles, runs and the command line, one over the other.
 
 use super::*;
+use crate::spec::keyed::{PolicyKey, is_what_silence_meant};
+use serde_json::json;
 
 #[test]
 fn smallest_spec_gets_defaults_and_preset() -> Outcome {
@@ -24,6 +26,40 @@ fn every_preset_loads() -> Outcome {
             (0.15, 6.0, 10_000.0)
         );
     }
+    Ok(())
+}
+
+/// The released code whitens in the eight processes that it starts; whoever follows nobody has none.
+#[test]
+fn blocks_are_the_released_codes_and_nobody_elses() -> Outcome {
+    // Room for the summaries' queries.
+    let room = "model.size = \"124M\"\nlabeler.classifier.dimensions.context = 1024\n";
+    let of = |body: &str| {
+        let options = Options { check_files: false, ..Options::default() };
+        ok(&format!("{room}{body}"), &options).map(|loaded| loaded.spec.policy)
+    };
+    for preset in ["sentiment", "descriptiveness", "tldr", "cnndm"] {
+        let released = of(&format!("task.preset = \"{preset}\""))?;
+        assert_eq!((released.blocks, released.whiten_in), (8, WhitenIn::Block), "{preset}");
+        let paper = of(&format!("follows = \"paper\"\ntask.preset = \"{preset}\""))?;
+        assert_eq!((paper.blocks, paper.whiten_in), (1, WhitenIn::Minibatch), "{preset}");
+    }
+    let nobody = of("")?;
+    assert_eq!((nobody.blocks, nobody.whiten_in), (1, WhitenIn::Minibatch));
+    Ok(())
+}
+
+/// What was made before there were blocks goes on: one block is in no key, and an older spec means it.
+#[test]
+fn one_block_changes_no_key_of_a_policy() -> Outcome {
+    let key = |body: &str| ok(body, &Options::default()).map(|l| json!(PolicyKey::of(&l.spec)).to_string());
+    let plain = key("")?;
+    assert!(!plain.contains("blocks") && !plain.contains("whiten_in"), "{plain}");
+    assert_eq!(key("policy.whiten_in = \"block\"")?, plain, "one block is the minibatch");
+    let four = key("policy.blocks = 4")?;
+    assert!(four.contains("\"blocks\":4") && !four.contains("whiten_in"), "{four}");
+    assert!(key("policy = { blocks = 4, whiten_in = \"block\" }")?.contains("\"whiten_in\":\"block\""));
+    assert!(is_what_silence_meant("policy.blocks", "1") && !is_what_silence_meant("policy.blocks", "8"));
     Ok(())
 }
 
@@ -62,7 +98,7 @@ fn set_is_typed() {
     assert_eq!(
         found("policy.tarket=x"),
         [
-            "command line: policy.tarket: unknown key; valid keys: source, path, episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, checkpoint_every, kl, entropy"
+            "command line: policy.tarket: unknown key; valid keys: source, path, algorithm, samples_per_query, dpo, episodes, batch_size, minibatches, epochs, lr, adam, gamma, lam, cliprange, cliprange_value, vf_coef, whiten_rewards, blocks, whiten_in, checkpoint_every, kl, entropy"
         ]
     );
     assert_eq!(

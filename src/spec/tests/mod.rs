@@ -2,6 +2,7 @@
 
 mod files;
 mod layers;
+mod learners;
 mod mistakes;
 mod rules;
 

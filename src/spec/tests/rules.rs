@@ -100,6 +100,18 @@ fn cross_field_rules() {
             "labeler = { kind = \"recorded\", path = \"\", format = \"lm_human_preferences\", split = \"train\" }",
             "labeler.split: files of format \"lm_human_preferences\" have no splits",
         ),
+        (
+            "policy.blocks = 3",
+            "policy.blocks: gradients are added in a binary tree, and 3 is no power of two; take 2 or 4",
+        ),
+        (
+            "policy = { blocks = 16, batch_size = 24, episodes = 24 }",
+            "a minibatch of 24 episodes does not divide into 16 blocks; 8 is the largest number",
+        ),
+        (
+            "policy = { blocks = 8, whiten_in = \"block\", batch_size = 32, episodes = 32 }",
+            "each of the 8 blocks of a minibatch has 4; enlarge policy.batch_size, lower policy.blocks",
+        ),
     ];
     for (body, wanted) in broken {
         let found = problems(body);
@@ -109,6 +121,8 @@ fn cross_field_rules() {
         "collect = { labels = 8, schedule = \"direct\" }",
         "policy.kl = { init = 0.0, schedule = \"constant\" }",
         "policy = { batch_size = 4, episodes = 4, whiten_rewards = false }",
+        "policy = { blocks = 4, batch_size = 8, episodes = 8 }",
+        "policy = { blocks = 8, whiten_in = \"block\", batch_size = 32, episodes = 32, whiten_rewards = false }",
         "model.weights = { hf = \"openai-community/gpt2-large\", revision = \"refs/pr/3\" }",
         "task.data = { hf = \"a/b\" }",
         "task.data = { hf = \"a/b\", files = \"x/*.jsonl.gz\", held_out_files = \"y/*\", columns = { text = \"c\" }, limit = 5 }",

@@ -1,7 +1,8 @@
-//! Who compares responses: r_s, recorded labels, simulated labelers, people.
+//! Who compares responses: r_s, recorded labels, simulated labelers, people, a language model, a program.
 
 use super::data::DataSpec;
 use super::model::Dimensions;
+use super::outside::{CommandSpec, JudgeSpec};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,11 @@ pub enum LabelerKind {
     Simulated,
     /// People, now: questions are written to `labeler.batches`, and the run waits for their answers.
     Human,
+    /// A language model behind an OpenAI-compatible endpoint (`labeler.judge`): questions and answers are in
+    /// `labeler.batches`, as those for people are.
+    Judge,
+    /// A program that reads questions as JSON lines and writes answers (`labeler.command`).
+    Command,
 }
 
 /// What the rest of the program asks of a kind of labeler: where a new kind says what it is.
@@ -27,7 +33,7 @@ pub struct Nature {
     pub about: &'static str,
     /// Its answers are in files: nothing is sampled for it.
     pub recorded: bool,
-    /// It is people, whom a run asks and waits for.
+    /// Its questions are batches in `labeler.batches`, and labels depend on the answers that are there.
     pub asked: bool,
     /// It is people: nothing but r can judge.
     pub people: bool,
@@ -47,6 +53,8 @@ impl LabelerKind {
             Self::Recorded => "recorded",
             Self::Simulated => "simulated",
             Self::Human => "human",
+            Self::Judge => "judge",
+            Self::Command => "command",
         }
     }
 
@@ -66,6 +74,8 @@ impl LabelerKind {
             Self::Recorded => Nature { about: "recorded labels", recorded: true, people: true, ..NONE },
             Self::Simulated => Nature { about: "simulated comparisons", simulated: true, saw_whole: true, ..NONE },
             Self::Human => Nature { about: "comparisons for people", asked: true, people: true, ..NONE },
+            Self::Judge => Nature { about: "comparisons for a language model", asked: true, ..NONE },
+            Self::Command => Nature { about: "comparisons for a program", ..NONE },
         }
     }
 }
@@ -99,13 +109,19 @@ pub struct LabelerSpec {
     /// Recorded: only labels of this split (summarize_from_feedback's `split`, for example "train").
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<String>,
-    /// Human: the directory of batches (docs/batches.md), made where it is missing; in a profile that does not say
-    /// another one, with `-PROFILE` after it.
+    /// Human, judge: the directory of batches (docs/batches.md), made where it is missing; in a profile that does not
+    /// say another one, with `-PROFILE` after it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
-    /// Human: how questions are asked and answers are used.
+    /// Human: how questions are asked and answers are used. Judge: its checks, and what it is told.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub human: Option<HumanSpec>,
+    /// Judge: which model, where, and how it is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeSpec>,
+    /// Command: the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSpec>,
     /// Simulated: what the labelers care for, and how much they differ.
     pub simulated: SimulatedSpec,
     /// Rated reviews the mock classifier learns from: synthetic, or a TSV of `text<TAB>label` (label 0/1, or stars
@@ -124,6 +140,8 @@ impl Default for LabelerSpec {
             split: None,
             batches: None,
             human: None,
+            judge: None,
+            command: None,
             simulated: SimulatedSpec::default(),
             reviews: DataSpec::default(),
             classifier: ClassifierSpec::default(),
@@ -136,11 +154,23 @@ impl LabelerSpec {
     pub fn is(&self) -> Nature {
         self.kind.nature()
     }
+    /// What whoever shows numbers has to say about who gave the labels; nothing of people, and of the paper's r_s.
+    pub fn mark(&self) -> Option<String> {
+        match self.kind {
+            LabelerKind::Mock | LabelerKind::Recorded | LabelerKind::Human => None,
+            LabelerKind::Simulated => Some("simulated labelers".into()),
+            LabelerKind::Judge => {
+                let model = self.judge.as_ref().map(|judge| judge.model.as_str()).filter(|model| !model.is_empty());
+                Some(format!("judged by {}", model.unwrap_or("a language model")))
+            }
+            LabelerKind::Command => Some("labels of a program".into()),
+        }
+    }
     /// Whether r_s is trained: it is the mock labeler, or part of what simulated ones care for.
     pub fn has_classifier(&self) -> bool {
         match self.kind {
             LabelerKind::Mock => true,
-            LabelerKind::Recorded | LabelerKind::Human => false,
+            LabelerKind::Recorded | LabelerKind::Human | LabelerKind::Judge | LabelerKind::Command => false,
             LabelerKind::Simulated => self.simulated.weight_score != 0.0,
         }
     }

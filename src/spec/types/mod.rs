@@ -11,6 +11,7 @@ mod evaluate;
 mod guards;
 mod labeler;
 mod model;
+mod outside;
 mod policy;
 mod reward;
 mod supervised;
@@ -27,7 +28,8 @@ pub use labeler::{
     ClassifierSpec, Combine, HumanSpec, LabelFormat, LabelerKind, LabelerSpec, Nature, QualitySpec, SimulatedSpec,
 };
 pub use model::{Dimensions, ModelSize, ModelSpec, PretrainSpec, PretrainTokenizer, WeightsSpec};
-pub use policy::{AlgorithmKind, DpoSpec, PolicySpec};
+pub use outside::{CommandSpec, JudgeSpec, OutsideReward, Structured};
+pub use policy::{AlgorithmKind, DpoSpec, PolicySpec, WhitenIn};
 pub use reward::RewardSpec;
 pub use supervised::{SupervisedOn, SupervisedSpec};
 pub use task::{Clean, QueryRule, TaskPreset, TaskSpec, TruncateMatch};

@@ -6,7 +6,7 @@ use crate::rlhf::kl::KlSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What learns.
+/// What learns; PPO where a spec says nothing.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum AlgorithmKind {
@@ -30,8 +30,9 @@ impl AlgorithmKind {
         }
     }
 
-    fn is_default(&self) -> bool {
-        *self == Self::default()
+    /// Whether it is the paper's.
+    pub fn is_ppo(&self) -> bool {
+        *self == Self::Ppo
     }
 }
 
@@ -75,7 +76,7 @@ pub struct PolicySpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// What learns: the paper's PPO, RLOO from the same rewards, or DPO from the same labels.
-    #[serde(skip_serializing_if = "AlgorithmKind::is_default")]
+    #[serde(skip_serializing_if = "AlgorithmKind::is_ppo")]
     pub algorithm: AlgorithmKind,
     /// RLOO: responses to each query of a batch, 2 or more; divides `batch_size`. Default: 4.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -114,6 +115,13 @@ pub struct PolicySpec {
     pub vf_coef: f64,
     /// Whiten rewards per minibatch, without shifting their mean.
     pub whiten_rewards: bool,
+    /// A minibatch's gradient is the sum of the gradients of so many parts of it, added in a fixed binary tree: a power of
+    /// two that divides the minibatch. As many processes can share an update as divide it (docs/mpi.md); results do not
+    /// depend on how many do.
+    #[schemars(range(min = 1, max = 1024))]
+    pub blocks: usize,
+    /// Which rows rewards and advantages are whitened over, and shuffled among.
+    pub whiten_in: WhitenIn,
     /// Updates between two checkpoints.
     #[schemars(range(min = 1, max = 1000000))]
     pub checkpoint_every: usize,
@@ -121,6 +129,24 @@ pub struct PolicySpec {
     /// A bonus for the policy's entropy (table 10); none without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub entropy: Option<EntropySpec>,
+}
+
+/// Which rows are whitened, and shuffled, as one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum WhitenIn {
+    /// All rows of a minibatch.
+    #[default]
+    Minibatch,
+    /// Each of its blocks by itself, as each of the released code's processes did with its own rows (launch.py, mpi=8).
+    Block,
+}
+
+impl PolicySpec {
+    /// Whether there are blocks whose rows stay together.
+    pub fn whitens_blocks(&self) -> bool {
+        self.whiten_in == WhitenIn::Block && self.blocks > 1
+    }
 }
 
 impl Default for PolicySpec {
@@ -143,6 +169,8 @@ impl Default for PolicySpec {
             cliprange_value: 0.2,
             vf_coef: 0.1,
             whiten_rewards: true,
+            blocks: 1,
+            whiten_in: WhitenIn::Minibatch,
             checkpoint_every: 10,
             kl: KlSpec::default(),
             entropy: None,

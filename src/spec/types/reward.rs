@@ -1,6 +1,7 @@
 //! Training of the reward model r.
 
 use super::adam::AdamSpec;
+use super::outside::CommandSpec;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +9,17 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct RewardSpec {
-    /// A named source of a reward model that is given instead of trained, such as `released/sentiment/reward_model`: no
+    /// A named source of a reward model that is given instead of trained, such as `released/sentiment/reward_model`;
+    /// "command", a program that scores texts (`reward.command`); or "rouge", ROUGE-L (F1) with the reference summary. No
     /// labels are asked for, and no r_s is trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
     /// The same by a directory: `models/reward` of a run, what `runner import` wrote, or a TensorFlow checkpoint's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
+    /// Of `source = "command"`: the program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSpec>,
     /// Decays linearly to 0 over the one epoch.
     #[schemars(range(min = 0.0, max = 1.0))]
     pub lr: f64,
@@ -39,6 +44,7 @@ impl Default for RewardSpec {
         Self {
             source: None,
             path: None,
+            command: None,
             lr: 5e-5,
             batch_size: 32,
             epochs: 1,

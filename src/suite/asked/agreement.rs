@@ -122,6 +122,7 @@ mod tests {
             ],
             heard: vec![4, 4],
             wanted: 2,
+            judge: None,
         };
         let found = pairs(&answered, &["ann".into(), "bob".into()]);
         // Labelers: 0 of 1 pairs, then 1 of 3. Authors with labelers: 2 of 4, then 2 of 3. Authors: 1 of 1.

@@ -5,7 +5,9 @@ use super::{Asking, judges};
 use crate::context::StageError;
 use crate::label::batch::write::{Checks, NewBatch, Question, arrange, existing, write_batch};
 use crate::label::batch::{self, Item, Purpose};
+use crate::results::JudgeReport;
 use crate::store::atomic::write_atomic;
+use crate::suite::types::Respondents;
 use crate::task::instructions::built_in;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,6 +22,8 @@ pub struct Answered {
     pub heard: Vec<usize>,
     /// Wanted per item.
     pub wanted: usize,
+    /// Where a language model answered.
+    pub judge: Option<JudgeReport>,
 }
 
 impl Answered {
@@ -42,7 +46,7 @@ pub fn ask(
     let new = NewBatch {
         id: id.into(),
         purpose: Purpose::Evaluation,
-        labelers_per_item: asking.settings.labelers,
+        labelers_per_item: asking.wanted(),
         spec: asking.suite.into(),
         spec_hash: hash(&crate::spec::resolved_toml(&desk.spec)),
         policy_hash: hash(&serde_json::to_string(&items)?),
@@ -53,8 +57,9 @@ pub fn ask(
         instructions: built_in(desk.spec.task.preset).into(),
     };
     let at = asking.batches.join(id);
-    if asking.simulated() && existing(&at)?.is_some_and(|(_, there)| there != items) {
-        // Nobody has answered these but a program, which will again.
+    let is_other = || Ok::<_, StageError>(existing(&at)?.is_some_and(|(_, there)| there != items));
+    if asking.settings.kind != Respondents::Human && is_other()? && (asking.simulated() || no_person(&at)?) {
+        // Nobody has answered these but a program, which will again, or a model, whose answers lie elsewhere.
         std::fs::remove_dir_all(&at).map_err(StageError::io(&at))?;
     }
     write_batch(&asking.batches, &new, &items)?;
@@ -64,7 +69,19 @@ pub fn ask(
         let path = at.join("answers.jsonl");
         write_atomic(&path, (text.join("\n") + "\n").as_bytes()).map_err(StageError::io(path))?;
     }
+    if let Some(judge) = asking.judge(desk)? {
+        let judged = judge.ask(asking.context, &asking.batches, &items)?;
+        let people = batch::read::answers(&asking.batches, id, &items)?;
+        let found = crate::outside::report(&judge, &[(items.clone(), judged.clone(), people)]);
+        tracing::info!("{id}: {}", found.text());
+        return Ok(counted(items, judged.answers, asking.wanted(), Some(found)));
+    }
     read(&asking.batches, id)
+}
+
+/// Whether no person has answered in a batch's directory.
+fn no_person(at: &Path) -> Result<bool, StageError> {
+    Ok(batch::read::answer_files(at)?.is_empty())
 }
 
 /// The questions of a batch and the answers that count: of each labeler the last revision, of labelers who are not
@@ -76,6 +93,10 @@ pub fn read(batches: &Path, id: &str) -> Result<Answered, StageError> {
     };
     let found = batch::read::answers(batches, id, &items)?;
     found.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+    Ok(counted(items, found, batch.labelers_per_item, None))
+}
+
+fn counted(items: Vec<Item>, found: batch::read::Answers, wanted: usize, judge: Option<JudgeReport>) -> Answered {
     let index: BTreeMap<&str, usize> = items.iter().enumerate().map(|(i, item)| (item.id.as_str(), i)).collect();
     let mut answers = vec![BTreeMap::new(); items.len()];
     let mut heard = vec![0; items.len()];
@@ -84,5 +105,5 @@ pub fn read(batches: &Path, id: &str) -> Result<Answered, StageError> {
         heard[*i] += 1;
         answers[*i].extend(answer.best.map(|best| (answer.labeler, best)));
     }
-    Ok(Answered { items, answers, heard, wanted: batch.labelers_per_item })
+    Answered { items, answers, heard, wanted, judge }
 }

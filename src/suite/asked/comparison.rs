@@ -11,7 +11,7 @@ use crate::label::batch::Item;
 use crate::label::batch::write::Question;
 use crate::metric::agreement::agreement;
 use crate::metric::preference::{Winner, majority};
-use crate::results::Share;
+use crate::results::{JudgeReport, Share};
 use crate::suite::types::{Baseline, Respondents};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -41,6 +41,9 @@ pub struct Compared {
     pub b: String,
     pub seed: u64,
     pub asked: Respondents,
+    /// Where a language model was asked: how it answered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub judge: Option<JudgeReport>,
     pub ways: usize,
     pub items: u64,
     /// Items without all their answers yet.
@@ -151,6 +154,7 @@ fn count(
         b: b.into(),
         seed,
         asked: asking.settings.kind,
+        judge: answered.judge.clone(),
         ways,
         items: answered.items.len() as u64,
         waiting: answered.items.len() as u64 - answered.done(),

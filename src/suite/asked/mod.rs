@@ -14,6 +14,8 @@ pub mod writers;
 
 use super::types::Respondents;
 use crate::context::{Context, StageError};
+use crate::outside::Judge;
+use crate::task::instructions::built_in;
 use std::path::PathBuf;
 
 /// Where a question stands.
@@ -39,6 +41,23 @@ pub struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// Answers per item.
+    pub fn wanted(&self) -> usize {
+        if self.settings.kind == Respondents::Judge { 1 } else { self.settings.labelers }
+    }
+
+    /// The language model that answers about a member's texts, if one does.
+    pub fn judge(&self, desk: &writers::ReadyMember<'_>) -> Result<Option<Judge>, StageError> {
+        match (self.settings.kind, &self.settings.judge) {
+            (Respondents::Judge, Some(judge)) => {
+                let preset = desk.spec.task.preset;
+                Ok(Some(Judge::of(judge, preset, built_in(preset))?))
+            }
+            (Respondents::Judge, None) => Err(input("preference.judge: no model is named")),
+            _ => Ok(None),
+        }
+    }
+
     /// Whether programs answer.
     pub fn simulated(&self) -> bool {
         self.settings.kind == Respondents::Simulated

@@ -195,7 +195,7 @@ impl<'a> ReadyMember<'a> {
         let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
         let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;
         let normalization = Normalization { gain: 1.0, bias: 0.0 };
-        Ok(Some(Scorer { model: load_scalar(&dir, &self.context.device)?, normalization }))
+        Ok(Some(Scorer { source: load_scalar(&dir, &self.context.device)?.into(), normalization }))
     }
 
     /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
@@ -230,7 +230,7 @@ impl<'a> ReadyMember<'a> {
         let normalization = judge.scorer.normalization;
         let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
         self.kept(&key, "scores.json", || {
-            let raw = crate::task::scoring::raw_scores(&judge.scorer.model, &rows)?;
+            let raw = crate::task::scoring::raw_scores(model_of(&judge.scorer)?, &rows)?;
             Ok(raw.into_iter().map(|score| normalization.apply(score)).collect())
         })
     }
@@ -247,7 +247,7 @@ impl<'a> ReadyMember<'a> {
                 self.spec.labeler.kind.word()
             ))
         })?;
-        let all = crate::task::scoring::raw_scores(&scorer.model, &self.rows(candidates, &self.task))?;
+        let all = crate::task::scoring::raw_scores(model_of(&scorer)?, &self.rows(candidates, &self.task))?;
         let mut rest = all.into_iter();
         Ok(candidates.iter().map(|row| rest.by_ref().take(row.len()).collect()).collect())
     }
@@ -256,6 +256,10 @@ impl<'a> ReadyMember<'a> {
     pub fn simulated(&self) -> bool {
         self.spec.labeler.is().simulated
     }
+}
+
+fn model_of(scorer: &Scorer) -> Result<&crate::model::gpt2::ScalarModel, StageError> {
+    scorer.model().ok_or_else(|| input("there is no reward model, whose scores are asked for"))
 }
 
 /// The task's word in the paper's tables: its preset.

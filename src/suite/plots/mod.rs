@@ -4,6 +4,7 @@
 
 mod curves;
 mod frontier;
+mod learners;
 mod summaries;
 mod win_rates;
 
@@ -69,6 +70,15 @@ pub fn draw(results: &SuiteResults, tables: &[Table]) -> Result<Vec<FinishedPlot
                 );
             }
         }
+        Makes::Learners => {
+            let title = results.titled("Learners by KL and score");
+            add("learners", &title, LEARNERS, learners::at_equal_kl(results, &title)?);
+        }
+        Makes::Overoptimisation => {
+            let title = results.titled("Learned reward r and the mock score r_s");
+            let drawn = learners::by_labels(results, &title)?;
+            add("overoptimisation", &title, crate::report::overoptimisation::CAPTION, drawn);
+        }
         Makes::Table7CopiedStart | Makes::Table8Accuracy | Makes::Table9Agreement | Makes::ReleasedModels => {}
     }
     Ok(drawn)
@@ -86,6 +96,9 @@ const FIGURE3: &str = "Final policies on held-out queries: small dots are seeds,
                        policies at the first seed (multiple importance sampling), with its 95% interval over queries, drawn \
                        as far as the samples show it. Rings and thin lines in \
                        the same colours: the paper's figure 3, and its optimum (dashed).";
+const LEARNERS: &str = "Held-out score by the square root of KL: final policies (dots), from ρ (grey) on, a line for each learner \
+                        and seed; best-of-n (rings) at log n - (n-1)/n, an upper bound of its KL. The table reads each line at \
+                        equal KL.";
 const NOVELTY: &str = "Share of a summary's n-grams and sentences whose words do not occur in its source, with 95% intervals: \
                        over held-out queries at one seed, over seeds at several.";
 const COPIED_FROM: &str = "Copied runs of 4 words or more, by the place in the source where they begin: how many per 100 summaries \
@@ -95,6 +108,11 @@ const COPIED_FROM: &str = "Copied runs of 4 words or more, by the place in the s
 fn short(title: &str) -> String {
     match title.split_once(" (") {
         Some((head, rest)) if rest.contains("simulated") => format!("{head} (simulated labelers)"),
+        Some((head, rest)) if rest.contains("judged by") => {
+            let by = rest.split(", ").find(|word| word.starts_with("judged by")).unwrap_or_default();
+            let by = by.split(": not the paper's").next().unwrap_or(by);
+            format!("{head} ({by})")
+        }
         Some((head, _)) => format!("{head} (not the paper's setting)"),
         None => title.to_owned(),
     }

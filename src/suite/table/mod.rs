@@ -1,6 +1,8 @@
 //! The paper's tables with ours: every row has our value, its interval, n, seeds, the paper's value or that none is
 //! recorded, and a verdict; what is missing has a row that says why.
 
+pub mod learners;
+pub mod overoptimisation;
 mod people;
 mod released;
 mod scores;
@@ -33,6 +35,8 @@ pub fn build(results: &SuiteResults) -> Vec<Table> {
         Makes::Table7CopiedStart => texts::copied_start(results),
         Makes::Figure6CopiedFrom => texts::copied_from(results),
         Makes::ReleasedModels => released::build(results),
+        Makes::Learners => learners::build(results),
+        Makes::Overoptimisation => overoptimisation::build(results),
     };
     let unlike = results.unlike_the_paper();
     for table in &mut tables {

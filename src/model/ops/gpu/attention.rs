@@ -1,0 +1,397 @@
+//! Causal attention. Scores `[rows, heads, time, time]` are there for some rows at a time and are not kept: the backward
+//! pass makes them a second time from q, k and v, which are the layer's input anyway.
+
+use super::{cubes, dims, flat, floats, largest, owned, product, total, transposed, units};
+use crate::model::gpu;
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+use cubecl::prelude::*;
+
+/// Most scores at once (256 MiB).
+pub const SCORES: usize = 1 << 26;
+/// Units of a cube that works on the scores of one query.
+const UNITS: usize = 64;
+
+/// q / √d, k and v of some rows, each `[rows, heads, time, d]`, from tokens `first..` of `qkv` `[tokens, 3 · heads · d]`.
+#[cube(launch)]
+#[allow(clippy::too_many_arguments, reason = "as many arrays and sizes")]
+fn split_kernel(
+    qkv: &[f32],
+    q: &mut [f32],
+    k: &mut [f32],
+    v: &mut [f32],
+    first: usize,
+    time: usize,
+    heads: usize,
+    d: usize,
+    scale: f32,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= q.len() {
+        terminate!();
+    }
+    let (channel, at) = (i % d, (i / d) % time);
+    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
+    let width = heads * d;
+    let from = (first + row * time + at) * 3 * width + head * d + channel;
+    q[i] = qkv[from] * scale;
+    k[i] = qkv[from + width];
+    v[i] = qkv[from + 2 * width];
+}
+
+/// `[rows, heads, time, d]` from tokens `first..` of `x` `[tokens, heads · d]`.
+#[cube(launch)]
+fn by_heads_kernel(x: &[f32], y: &mut [f32], first: usize, time: usize, heads: usize, d: usize) {
+    let i = ABSOLUTE_POS;
+    if i >= y.len() {
+        terminate!();
+    }
+    let (channel, at) = (i % d, (i / d) % time);
+    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
+    y[i] = x[((first + row * time + at) * heads + head) * d + channel];
+}
+
+/// The inverse: to tokens `first..` of `y`.
+#[cube(launch)]
+fn by_tokens_kernel(x: &[f32], y: &mut [f32], first: usize, time: usize, heads: usize, d: usize) {
+    let i = ABSOLUTE_POS;
+    if i >= x.len() {
+        terminate!();
+    }
+    let (channel, at) = (i % d, (i / d) % time);
+    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
+    y[((first + row * time + at) * heads + head) * d + channel] = x[i];
+}
+
+/// Gradients of q / √d, k and v to tokens `first..` of that of `qkv`.
+#[cube(launch)]
+#[allow(clippy::too_many_arguments, reason = "as many arrays and sizes")]
+fn merge_kernel(
+    q: &[f32],
+    k: &[f32],
+    v: &[f32],
+    qkv: &mut [f32],
+    first: usize,
+    time: usize,
+    heads: usize,
+    d: usize,
+    scale: f32,
+) {
+    let i = ABSOLUTE_POS;
+    if i >= q.len() {
+        terminate!();
+    }
+    let (channel, at) = (i % d, (i / d) % time);
+    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
+    let width = heads * d;
+    let to = (first + row * time + at) * 3 * width + head * d + channel;
+    qkv[to] = q[i] * scale;
+    qkv[to + width] = k[i];
+    qkv[to + 2 * width] = v[i];
+}
+
+/// Softmax of the scores of each query over the keys that it sees, in place, 0 elsewhere: those not after it that are
+/// real, and its own. `real`: `[all rows, time]`, of which `scores` has rows `first..`.
+#[cube(launch)]
+fn softmax_kernel(scores: &mut [f32], real: &[i32], first: usize, queries: usize, time: usize, heads: usize) {
+    let row = CUBE_POS;
+    if row >= queries {
+        terminate!();
+    }
+    let mut scratch = Shared::new_slice(UNITS);
+    let query = row % time;
+    let keys = (first + row / (time * heads)) * time;
+    let start = row * time;
+    let mut own = f32::new(-3.0e38);
+    let mut key = UNIT_POS as usize;
+    while key <= query {
+        if real[keys + key] != 0 || key == query {
+            let s = scores[start + key];
+            if s > own {
+                own = s;
+            }
+        }
+        key += UNITS;
+    }
+    let most = largest(own, &mut scratch);
+    let mut sum = 0.0f32;
+    let mut key = UNIT_POS as usize;
+    while key < time {
+        let mut e = 0.0f32;
+        if key <= query && (real[keys + key] != 0 || key == query) {
+            e = (scores[start + key] - most).exp();
+        }
+        scores[start + key] = e;
+        sum += e;
+        key += UNITS;
+    }
+    let sum = total(sum, &mut scratch);
+    let mut key = UNIT_POS as usize;
+    while key < time {
+        scores[start + key] /= sum;
+        key += UNITS;
+    }
+}
+
+/// g = p (g - Σ p g), in place: the gradient of scores from that of their softmax p.
+#[cube(launch)]
+fn softmax_gradient_kernel(p: &[f32], g: &mut [f32], queries: usize, time: usize) {
+    let row = CUBE_POS;
+    if row >= queries {
+        terminate!();
+    }
+    let mut scratch = Shared::new_slice(UNITS);
+    let start = row * time;
+    let mut dot = 0.0f32;
+    let mut key = UNIT_POS as usize;
+    while key < time {
+        dot += p[start + key] * g[start + key];
+        key += UNITS;
+    }
+    let dot = total(dot, &mut scratch);
+    let mut key = UNIT_POS as usize;
+    while key < time {
+        g[start + key] = p[start + key] * (g[start + key] - dot);
+        key += UNITS;
+    }
+}
+
+/// One new position of each row, a cube to a row and head: its key and value go to slot `at` of the cache, and its query
+/// looks at the slots up to there that are real, and its own: softmax(q kᵀ / √d) v.
+#[cube(launch)]
+#[allow(clippy::too_many_arguments, reason = "as many arrays and sizes")]
+fn step_kernel(
+    qkv: &[f32],
+    keys: &mut [f32],
+    values: &mut [f32],
+    real: &[i32],
+    out: &mut [f32],
+    rows: usize,
+    heads: usize,
+    d: usize,
+    capacity: usize,
+    at: usize,
+    scale: f32,
+    #[comptime] most: usize,
+) {
+    let place = CUBE_POS;
+    if place >= rows * heads {
+        terminate!();
+    }
+    let mut scratch = Shared::new_slice(UNITS);
+    let mut weights = Shared::<[f32]>::new_slice(most);
+    let unit = UNIT_POS as usize;
+    let (row, head) = (place / heads, place % heads);
+    let width = heads * d;
+    let query = row * 3 * width + head * d;
+    let cache = place * capacity * d;
+    let mut channel = unit;
+    while channel < d {
+        keys[cache + at * d + channel] = qkv[query + width + channel];
+        values[cache + at * d + channel] = qkv[query + 2 * width + channel];
+        channel += UNITS;
+    }
+    let mut own = f32::new(-3.0e38);
+    let mut slot = unit;
+    while slot <= at {
+        let mut score = 0.0f32;
+        if slot == at {
+            for channel in 0..d {
+                score += qkv[query + channel] * qkv[query + width + channel];
+            }
+        } else {
+            for channel in 0..d {
+                score += qkv[query + channel] * keys[cache + slot * d + channel];
+            }
+        }
+        if real[row * capacity + slot] == 0 && slot != at {
+            score = f32::new(-3.0e38);
+        }
+        weights[slot] = score * scale;
+        if score * scale > own {
+            own = score * scale;
+        }
+        slot += UNITS;
+    }
+    let highest = largest(own, &mut scratch);
+    let mut sum = 0.0f32;
+    let mut slot = unit;
+    while slot <= at {
+        let mut e = 0.0f32;
+        if slot == at || real[row * capacity + slot] != 0 {
+            e = (weights[slot] - highest).exp();
+        }
+        weights[slot] = e;
+        sum += e;
+        slot += UNITS;
+    }
+    // After this all weights are there.
+    let sum = total(sum, &mut scratch);
+    let mut channel = unit;
+    while channel < d {
+        let mut value = weights[at] * qkv[query + 2 * width + channel];
+        for slot in 0..at {
+            value += weights[slot] * values[cache + slot * d + channel];
+        }
+        out[row * width + head * d + channel] = value / sum;
+        channel += UNITS;
+    }
+}
+
+/// How the rows of a batch lie.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    time: usize,
+    heads: usize,
+    d: usize,
+}
+
+impl Shape {
+    fn of(qkv: &CubeTensor, real: &CubeTensor, heads: usize) -> Self {
+        let ([_, width], [rows, time]) = (dims(qkv), dims(real));
+        Self { rows, time, heads, d: width / 3 / heads }
+    }
+
+    /// Runs of rows whose scores are there at once.
+    fn blocks(self) -> impl Iterator<Item = (usize, Self)> {
+        let most = SCORES.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
+        let step = (most / (self.heads * self.time * self.time).max(1)).clamp(1, self.rows.max(1));
+        (0..self.rows).step_by(step).map(move |from| (from, Self { rows: step.min(self.rows - from), ..self }))
+    }
+
+    fn scale(self) -> f32 {
+        (self.d as f32).powf(-0.5)
+    }
+
+    /// One new `[rows, heads, time, d]`.
+    fn array(self, like: &CubeTensor) -> CubeTensor {
+        floats(like, [self.rows, self.heads, self.time, self.d])
+    }
+
+    /// A unit for each of its numbers.
+    fn each(self) -> (CubeCount, CubeDim) {
+        (cubes((self.rows * self.heads * self.time * self.d).div_ceil(super::UNITS)), units(super::UNITS))
+    }
+
+    fn split(self, qkv: &CubeTensor, first: usize) -> [CubeTensor; 3] {
+        let parts = [self.array(qkv), self.array(qkv), self.array(qkv)];
+        let (count, dim) = self.each();
+        let [q, k, v] = parts.clone().map(CubeTensor::into_buffer_arg);
+        let Self { time, heads, d, .. } = self;
+        split_kernel::launch(&qkv.client, count, dim, flat(qkv), q, k, v, first * time, time, heads, d, self.scale());
+        parts
+    }
+
+    /// softmax(q kᵀ) of its rows, `[rows, heads, time, time]`.
+    fn weights(self, q: &CubeTensor, k: &CubeTensor, real: &CubeTensor, first: usize) -> CubeTensor {
+        let scores = into_contiguous(product(q.clone(), transposed(k)));
+        let Self { rows, time, heads, .. } = self;
+        let queries = rows * heads * time;
+        let target = scores.clone().into_buffer_arg();
+        softmax_kernel::launch(
+            &q.client,
+            cubes(queries),
+            units(UNITS),
+            target,
+            flat(real),
+            first,
+            queries,
+            time,
+            heads,
+        );
+        scores
+    }
+
+    fn softmax_gradient(self, p: &CubeTensor, g: CubeTensor) -> CubeTensor {
+        let g = into_contiguous(g);
+        let queries = self.rows * self.heads * self.time;
+        let target = g.clone().into_buffer_arg();
+        softmax_gradient_kernel::launch(&p.client, cubes(queries), units(UNITS), flat(p), target, queries, self.time);
+        g
+    }
+}
+
+/// `[tokens, 3 · width]`, real tokens `[rows, time]` -> `[tokens, width]`.
+pub fn forward(qkv: &CubeTensor, real: &CubeTensor, heads: usize) -> CubeTensor {
+    let shape = Shape::of(qkv, real, heads);
+    let out = floats(qkv, [shape.rows * shape.time, heads * shape.d]);
+    for (first, block) in shape.blocks() {
+        let [q, k, v] = block.split(qkv, first);
+        let attended = product(block.weights(&q, &k, real, first), v);
+        let (count, dim) = block.each();
+        let target = out.clone().into_buffer_arg();
+        let Shape { time, heads, d, .. } = block;
+        by_tokens_kernel::launch(&qkv.client, count, dim, flat(&attended), target, first * time, time, heads, d);
+    }
+    out
+}
+
+pub fn backward(qkv: &CubeTensor, real: &CubeTensor, g: &CubeTensor, heads: usize) -> CubeTensor {
+    let shape = Shape::of(qkv, real, heads);
+    let result = floats(qkv, [shape.rows * shape.time, 3 * heads * shape.d]);
+    for (first, block) in shape.blocks() {
+        let Shape { time, heads, d, .. } = block;
+        let [q, k, v] = block.split(qkv, first);
+        let p = block.weights(&q, &k, real, first);
+        let out = block.array(qkv);
+        let (count, dim) = block.each();
+        let target = out.clone().into_buffer_arg();
+        by_heads_kernel::launch(&qkv.client, count, dim, flat(g), target, first * time, time, heads, d);
+        let gv = product(transposed(&p), out.clone());
+        let scores = block.softmax_gradient(&p, product(out, transposed(&v)));
+        drop((p, v));
+        let gk = product(transposed(&scores), q);
+        let gq = product(scores, k);
+        let (count, dim) = block.each();
+        let target = result.clone().into_buffer_arg();
+        merge_kernel::launch(
+            &qkv.client,
+            count,
+            dim,
+            flat(&gq),
+            flat(&gk),
+            flat(&gv),
+            target,
+            first * time,
+            time,
+            heads,
+            d,
+            block.scale(),
+        );
+    }
+    result
+}
+
+/// `[rows, 3 · width]`, caches `[rows, heads, capacity, d]`, real slots `[rows, capacity]` -> `[rows, width]` and the
+/// caches.
+pub fn step(
+    qkv: &CubeTensor,
+    keys: CubeTensor,
+    values: CubeTensor,
+    real: &CubeTensor,
+    at: usize,
+) -> (CubeTensor, CubeTensor, CubeTensor) {
+    let [rows, heads, capacity, d] = dims(&keys);
+    let [keys, values] = [keys, values].map(owned);
+    let out = floats(qkv, [rows, heads * d]);
+    step_kernel::launch(
+        &qkv.client,
+        cubes(rows * heads),
+        units(UNITS),
+        flat(qkv),
+        keys.clone().into_buffer_arg(),
+        values.clone().into_buffer_arg(),
+        flat(real),
+        out.clone().into_buffer_arg(),
+        rows,
+        heads,
+        d,
+        capacity,
+        at,
+        (d as f32).powf(-0.5),
+        // Few sizes, so that few kernels are compiled.
+        capacity.next_multiple_of(128),
+    );
+    (out, keys, values)
+}
