@@ -26,17 +26,15 @@ fail() {
 
 # Ends what this script started, by the numbers that it wrote down.
 down() {
-  local file
-  scancel --user=root 2>/dev/null || true
-  sleep 1
-  for file in slurmd-n1 slurmd-n2 slurmctld munged; do
-    [ -e "$slurm/$file.pid" ] && kill "$(cat "$slurm/$file.pid")" 2>/dev/null
+  local file signal
+  set +e
+  [ ! -e "$slurm/slurmctld.pid" ] || scancel --quiet --user="$(id -un)" 2>/dev/null
+  for signal in TERM KILL; do
+    sleep 1
+    for file in slurmd-n1 slurmd-n2 slurmctld munged; do
+      [ -e "$slurm/$file.pid" ] && kill -$signal "$(cat "$slurm/$file.pid")" 2>/dev/null
+    done
   done
-  sleep 1
-  for file in slurmd-n1 slurmd-n2 slurmctld munged; do
-    [ -e "$slurm/$file.pid" ] && kill -9 "$(cat "$slurm/$file.pid")" 2>/dev/null
-  done
-  true
 }
 trap down EXIT
 

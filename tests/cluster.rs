@@ -151,8 +151,13 @@ fn words_that_name_no_task_or_stage_are_refused_with_those_that_do() {
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
     assert!(!place.path("results").exists());
+    // A stop of the suite keeps tasks from beginning.
+    place.run(&["small.toml", "--member", "0", "--until", "pretrain"]).code(0);
+    place.runner(&["stop", "results/small", "--by", "Ada", "--reason", "looks odd"]).assert().code(0);
+    let said = place.said(&["small.toml", "--member", "1"], 4);
+    assert!(said.contains("Ada has stopped the suite (looks odd)") && said.contains("--undo"), "{said}");
+    place.runner(&["stop", "results/small", "--undo"]).assert().code(0);
     // Another suite's directory is left alone.
-    place.run(&["small.toml", "--member", "0"]).code(0);
     let said = place.said(&["small.toml", "--seeds", "1", "--member", "0"], 2);
     assert!(said.contains("holds results of another suite") && said.contains("seeds"), "{said}");
 }
@@ -162,7 +167,7 @@ fn words_that_name_no_task_or_stage_are_refused_with_those_that_do() {
 fn two_tasks_at_once_share_a_stage_that_neither_has() {
     let place = Place::new();
     let start = |task: &str| {
-        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin("runner"));
+        let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("runner"));
         command.current_dir(place.0.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
         command.args(["small.toml", "--member", task, "--until", "classifier", "--device", "cpu", "--no-progress"]);
         command.args(["--set", "model.weights.pretrain.steps=400"]).stderr(std::process::Stdio::piped());
@@ -213,7 +218,7 @@ fn slurm(place: &Place) {
 
 fn cluster(place: &Place, arguments: &[&str], code: i32) -> (String, String) {
     let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = place.runner(&[&["cluster"], arguments].concat());
+    let mut command = place.runner(&[&["cluster"][..], arguments].concat());
     let done = command
         .env("PATH", format!("{}:{path}", place.path("bin").display()))
         .timeout(Duration::from_secs(120))
@@ -289,7 +294,7 @@ fn what_an_engine_refuses_loses_nothing_and_what_is_wrong_is_said() {
         "{out}"
     );
     assert!(!place.path("results").exists());
-    let said = place.runner(&[&["cluster"], &submit[..]].concat()).env("PATH", place.path("bin")).assert().code(1);
+    let said = place.runner(&[&["cluster"][..], &submit].concat()).env("PATH", place.path("bin")).assert().code(1);
     let said = String::from_utf8_lossy(&said.get_output().stderr).into_owned();
     assert!(said.contains("there is no sbatch here") && said.contains("--dry-run"), "{said}");
     // A refusal in the middle: what was handed over before is found.

@@ -6,7 +6,7 @@ use crate::report::compare::spec::{Flat, differences, flat_text};
 use crate::results::{Outcome, file};
 use crate::spec::keyed::changes_no_result;
 use crate::store::atomic::{is_temporary, sweep, write_atomic};
-use crate::store::lock::{Lock, holder, is_lock_file};
+use crate::store::lock::{Lock, holder, is_free, is_lock_file};
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -76,9 +76,15 @@ fn lock(out: &Path) -> Result<Lock, Refusal> {
         Ok(Some(lock)) => Ok(lock),
         Ok(None) => {
             let who = holder(out).map(|who| format!(" ({who})")).unwrap_or_default();
+            let gone = match is_free(out) {
+                true => {
+                    ". Its lock is free, and its lease is not old: if its host is gone, this command goes on 10 minutes after its last sign"
+                }
+                false => "",
+            };
             Err((
                 Outcome::Failed,
-                format!("another runner{who} is writing in {}; wait for it, or stop it", out.display()),
+                format!("another runner{who} is writing in {}; wait for it, or stop it{gone}", out.display()),
             ))
         }
         Err(e) => Err((Outcome::Failed, format!("{}: {e}", out.display()))),

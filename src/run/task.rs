@@ -7,8 +7,9 @@ use super::spec::{Ended, Place};
 use super::suite::{Running, SuiteEnded, begun, end};
 use super::{Session, chain, panics};
 use crate::context::StageError;
+use crate::printed::shell_path;
 use crate::ranks;
-use crate::results::{Manifest, Outcome, State, file, read_json};
+use crate::results::{Manifest, Outcome, State, file, read_json, stops};
 use crate::spec::schema::did_you_mean;
 use crate::stage::keys::Keys;
 use crate::store::cache::Cache;
@@ -74,7 +75,8 @@ impl Session {
     /// named.
     pub fn member(&self, loaded: &LoadedSuite, member: &LoadedMember, out: &Path, until: Option<&str>) -> Ended {
         let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
-        let joined = if ranks::is_first() { join(&text, file::SUITE, out) } else { Ok(()) };
+        let join = || join(&text, file::SUITE, out).and_then(|()| unstopped(out));
+        let joined = if ranks::is_first() { join() } else { Ok(()) };
         if let Err(Refused(outcome, message)) = ranks::agreed(joined.map_err(Refused::from), |_| false) {
             return Ended::refused(outcome, out, message);
         }
@@ -82,6 +84,14 @@ impl Session {
         let until = until.map(str::to_string);
         self.spec(&member.loaded, &Place { out: &home, cache: Cache::beside(out), timeline: None, until })
     }
+}
+
+/// Err: somebody has stopped the suite.
+fn unstopped(out: &Path) -> Result<(), (Outcome, String)> {
+    let Some(request) = stops::requested(out) else { return Ok(()) };
+    let why = if request.reason.is_empty() { String::new() } else { format!(" ({})", request.reason) };
+    let undo = format!("`runner stop {} --undo` takes it back", shell_path(out));
+    Err((Outcome::Stopped, format!("{} has stopped the suite{why}: no task begins; {undo}", request.by)))
 }
 
 /// Makes a suite's manifest from those of its members, asks readers if the suite does, and draws. Nothing is trained.

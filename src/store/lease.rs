@@ -4,6 +4,7 @@
 //! still as well.
 
 use super::atomic::is_temporary;
+use super::shared::locks_reach;
 use serde::{Deserialize, Serialize};
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -18,8 +19,8 @@ use std::time::{Duration, Instant};
 const ENDING: &str = ".holder";
 /// Time between two writings of a lease.
 pub const BEAT: Duration = Duration::from_secs(10);
-/// How long a lease must stand still before its holder counts as dead, where something else says so too: Slurm, a
-/// machine that was started again, a file that nobody has touched for [`STALE`].
+/// How long a lease must stand still before its holder counts as dead, where something else says so too: a lock that
+/// reaches this host and is free, Slurm, a machine that was started again, a file that nobody has touched for [`STALE`].
 const QUIET: Duration = BEAT.saturating_mul(3);
 /// The same where nothing else is known: a network that comes back after minutes finds its locks again.
 const STALE: Duration = Duration::from_secs(600);
@@ -231,6 +232,8 @@ fn slurm(job: &str) -> Option<bool> {
 #[derive(Debug, Default)]
 pub struct Watch {
     seen: Option<Seen>,
+    /// The lease of the last holder whose lock was refused here: it reaches this host.
+    refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -245,7 +248,8 @@ impl Watch {
     /// Whether the holder on another host, whose lock is free here, is dead. `now` by this process's own clock: no two
     /// clocks are compared to the second.
     pub(super) fn is_over(&mut self, holder: &Holder, lock: &Path) -> bool {
-        self.is_over_at(holder, Instant::now(), &|| untouched(lock), &slurm)
+        let reaches = self.refused.as_ref() == Some(&holder.token) || lock.parent().is_some_and(locks_reach);
+        self.is_over_at(holder, Instant::now(), &|| if reaches { Some(STALE) } else { untouched(lock) }, &slurm)
     }
 
     fn is_over_at(
@@ -276,7 +280,13 @@ impl Watch {
         self.seen.as_ref().is_some_and(|seen| seen.limit.get() == Some(&QUIET))
     }
 
-    /// Nothing stands still any more.
+    /// The lock was refused, by whoever has its lease.
+    pub(super) fn is_refused(&mut self, lock: &Path) {
+        self.seen = None;
+        self.refused = Holder::read(lock).map(|holder| holder.token);
+    }
+
+    /// What was seen is over.
     pub(super) fn forget(&mut self) {
         self.seen = None;
     }

@@ -82,7 +82,7 @@ impl Lock {
         let file = loop {
             let file = File::options().create(true).truncate(false).write(true).open(path)?;
             if locked && !patiently(|| file.try_lock()).map_err(|e| without_locks(path, &e))? {
-                watch.forget();
+                watch.is_refused(path);
                 return Ok(None);
             }
             // Between the two the directory may have been given another name, and the lock with it.
@@ -253,6 +253,11 @@ pub fn is_held(dir: &Path) -> bool {
             Err(_) => true,
         },
     }
+}
+
+/// Whether the lock of a directory is free, though a lease may say that a process of another host has it.
+pub fn is_free(dir: &Path) -> bool {
+    File::open(dir.join(NAME)).is_ok_and(|file| file.try_lock_shared().is_ok())
 }
 
 /// Whether a lease was rewritten a moment ago, for whoever has no time to watch it.

@@ -230,17 +230,52 @@ fn appends(pair: &Pair, found: &mut Vec<Finding>) -> io::Result<()> {
     Ok(())
 }
 
-/// The file system that a directory is on: its type, options and what is mounted, where the system says so (Linux).
-pub fn file_system(dir: &Path) -> Option<String> {
-    let dir = fs::canonicalize(dir).ok()?;
-    let mounts = fs::read_to_string("/proc/self/mounts").ok()?;
-    let of = |line: &str| -> Option<(PathBuf, String)> {
+/// A line of /proc/self/mounts.
+struct Mount {
+    device: String,
+    at: PathBuf,
+    kind: String,
+    options: String,
+}
+
+/// The mount that a directory is on, among the lines of all.
+fn mount(dir: &Path, mounts: &str) -> Option<Mount> {
+    let of = |line: &str| -> Option<Mount> {
         let parts: Vec<&str> = line.split(' ').collect();
         let [device, at, kind, options, ..] = parts[..] else { return None };
         let at = PathBuf::from(at.replace("\\040", " "));
-        dir.starts_with(&at).then(|| (at.clone(), format!("{kind} ({device} on {}, {options})", at.display())))
+        let text = str::to_string;
+        dir.starts_with(&at).then(|| Mount { device: text(device), at, kind: text(kind), options: text(options) })
     };
-    mounts.lines().filter_map(of).max_by_key(|(at, _)| at.components().count()).map(|(_, text)| text)
+    // Of two at one place, the later one is on top.
+    mounts.lines().filter_map(of).max_by_key(|mount| mount.at.components().count())
+}
+
+fn mount_of(dir: &Path) -> Option<Mount> {
+    mount(&fs::canonicalize(dir).ok()?, &fs::read_to_string("/proc/self/mounts").ok()?)
+}
+
+/// The file system that a directory is on: its type, options and what is mounted, where the system says so (Linux).
+pub fn file_system(dir: &Path) -> Option<String> {
+    mount_of(dir).map(|m| format!("{} ({} on {}, {})", m.kind, m.device, m.at.display(), m.options))
+}
+
+/// Whether a directory's file system is known to tell all hosts of a lock. No: nobody knows.
+pub(super) fn locks_reach(dir: &Path) -> bool {
+    mount_of(dir).is_some_and(|mount| mount.reaches())
+}
+
+impl Mount {
+    fn reaches(&self) -> bool {
+        let has = |option: &str| self.options.split(',').any(|known| known == option);
+        match self.kind.as_str() {
+            "nfs4" => true,
+            "nfs" => has("local_lock=none") && !has("nolock"),
+            "lustre" => has("flock"),
+            "ceph" | "fuse.ceph" | "fuse.ceph-fuse" | "fuse.glusterfs" | "gpfs" => true,
+            _ => false,
+        }
+    }
 }
 
 #[cfg(test)]
@@ -259,5 +294,18 @@ mod tests {
         assert!(found.len() == 7 && found.iter().all(|f| f.wrong.is_none()), "{found:?}");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert!(!cfg!(target_os = "linux") || file_system(dir.path()).is_some());
+    }
+
+    #[test]
+    fn file_systems_are_known_by_the_deepest_mount_and_its_options() {
+        let mounts = "overlay / overlay rw 0 0\nn1:/v /mnt/g fuse.glusterfs rw 0 0\nl@tcp:/x /mnt/g/my\\040dir lustre rw,localflock 0 0\n\
+                      l@tcp:/y /scratch lustre rw,flock,lazystatfs 0 0\ns:/a /home nfs rw,vers=3,local_lock=all 0 0\n";
+        let kind = |dir: &str| mount(Path::new(dir), mounts).map(|m| (m.kind.clone(), m.reaches()));
+        let is = |dir: &str, word: &str, reaches: bool| assert_eq!(kind(dir), Some((word.into(), reaches)), "{dir}");
+        is("/var/x", "overlay", false);
+        is("/mnt/g/results", "fuse.glusterfs", true);
+        is("/mnt/g/my dir/results", "lustre", false);
+        is("/scratch/ada", "lustre", true);
+        is("/home/ada", "nfs", false);
     }
 }
