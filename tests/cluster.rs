@@ -246,7 +246,7 @@ fn a_second_submit_finds_the_first_even_where_its_numbers_were_lost() {
     let (out, said) = cluster(&place, &submit, 0);
     assert!(out.is_empty() && said.contains("0 done, 4 waiting or running from before, 0 submitted"), "{out}{said}");
     // The program was killed between sbatch and the ledger.
-    let mut lost = ledger.clone();
+    let mut lost = ledger;
     lost["submissions"][0]["jobs"].as_array_mut().expect("jobs").iter_mut().for_each(|job| job["id"] = Value::Null);
     place.put("results/small/cluster/jobs.json", &lost.to_string());
     let (out, said) = cluster(&place, &submit, 0);
