@@ -166,7 +166,8 @@ pub fn curve(queries: &[QuerySamples], betas: &[f64], policies: &[Vec<(f64, f64)
     let n = queries.len();
     let even = vec![1.0 / n.max(1) as f64; n];
     let effective = |j: usize| 1.0 / mean(&even, |i| found[i][j].concentration);
-    let shown = (0..betas.len()).position(|j| !(effective(j) >= LEAST_EFFECTIVE)).unwrap_or(betas.len());
+    let shown =
+        (0..betas.len()).position(|j| effective(j).is_nan() || effective(j) < LEAST_EFFECTIVE).unwrap_or(betas.len());
     let estimate = |weights: &[f64]| Estimate::of(weights, &found, &betas[..shown], policies);
     let middle = estimate(&even);
     let draws: Vec<Estimate> = resamples(n, seed).map(|weights| estimate(&weights)).collect();

@@ -123,7 +123,7 @@ impl Working<'_> {
     fn model(&self, writer: &Writer) -> Result<Gpt2, StageError> {
         let load = |dir: &Path| load_gpt2(dir, &self.context.device);
         let model = load(&writer.dir)?;
-        match (&self.inputs.writers[..], writer.share < 1.0) {
+        match (self.inputs.writers, writer.share < 1.0) {
             ([(_, reference), ..], true) => Ok(between(load(reference)?, model, writer.share)),
             _ => Ok(model),
         }

@@ -41,7 +41,7 @@ pub fn measure(context: &Context, members: &[&MemberResults]) -> Result<Frontier
         writers: &writers,
         judge: Judge::Mock,
         scorer: &scorer,
-        scorer_key: shared.1.clone(),
+        scorer_key: shared.1,
     };
     run(context, Some(first.name.as_str()), &inputs)
 }
