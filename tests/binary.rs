@@ -90,6 +90,8 @@ fn assert_same_results(a: &Path, b: &Path) {
         let metrics = |dir: &Path| timeless(&dir.join("runs").join(run).join("metrics.jsonl"));
         assert_eq!(metrics(a), metrics(b), "{run}");
     }
+    let frontier = |dir: &Path| fs::read(dir.join("frontier.json")).expect("the optimum from both policies");
+    assert!(frontier(a) == frontier(b));
 }
 
 /// Eight processes that do not know of each other would train the same policy into the same directory.
@@ -147,6 +149,7 @@ fn a_run_makes_everything_and_the_same_command_reuses_it() {
         values.iter().for_each(|v| assert!(schema.is_valid(v), "{name}: {:?}", schema.iter_errors(v).next()));
     };
     check("manifest.schema.json", vec![json(&out.join("manifest.json"))]);
+    check("frontier.schema.json", vec![json(&out.join("frontier.json"))]);
     check("table.schema.json", vec![json(&out.join("tables/scores.json"))]);
     check("labels.schema.json", lines(&out.join("labels/labels_2k.jsonl")));
     for run in ["direct", "labels_2k"] {

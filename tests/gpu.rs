@@ -33,7 +33,7 @@ fn an_allocation_that_fails_is_an_error_even_where_a_read_is_not() {
     let Some((chosen, _turn)) = device() else { return };
     let device = &chosen.device;
     confirm().expect("nothing has failed yet");
-    let bad = Tensor::<1>::zeros([too_many(&chosen)], device).slice([0..1]);
+    let bad = Tensor::<1>::zeros([too_many(&chosen)], device).narrow(0, 0, 1);
     let good = Tensor::<1>::from_data([7.0f32], device);
     // The libraries below lose the failure here, in this version: what is read was never written.
     let read = to_vec(Tensor::cat(vec![bad, good], 0));
@@ -45,7 +45,7 @@ fn an_allocation_that_fails_is_an_error_even_where_a_read_is_not() {
     assert_eq!(to_vec(Tensor::<1>::from_data([2.0f32, 3.0], device) * 2.0).expect("works"), [4.0, 6.0]);
     // Without the other array the read says it itself, in one line.
     let bad = Tensor::<1>::zeros([too_many(&chosen)], device);
-    let error = to_vec(bad.slice([0..1])).expect_err("an allocation failed").to_string();
+    let error = to_vec(bad.narrow(0, 0, 1)).expect_err("an allocation failed").to_string();
     assert!(error.starts_with("device: ") && !error.contains('\n'), "{error}");
     assert!(confirm().is_err());
 }
@@ -82,7 +82,7 @@ fn passes_without_memory_are_done_again_with_half_the_rows() {
     );
     // Where one row is too many, it is an error that says what to do.
     let none = map_shards(&items[..2], 2, |rows| {
-        to_vec(Tensor::<1>::ones([too_many(&chosen) * rows.len()], &chosen.device).slice([0..1]))
+        to_vec(Tensor::<1>::ones([too_many(&chosen) * rows.len()], &chosen.device).narrow(0, 0, 1))
     });
     assert!(matches!(none, Err(ModelError::OutOfMemory(_))), "{none:?}");
     gpu::set_limits(before);

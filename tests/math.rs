@@ -88,6 +88,7 @@ fn controllers_schedules_and_normalisation() {
 fn the_optimum_and_the_best_of_n() {
     check("optimum", DOUBLE);
     check("best_of", DOUBLE);
+    check("optimal_frontier", DOUBLE);
 }
 
 #[test]
@@ -206,6 +207,12 @@ fn wrong_fields_are_refused_with_their_path() {
     wrong("agreement", json!({"answers": [[1, null], [null, 2]]}), &["no item has two answers"]);
     wrong("agreement", json!({"answers": [[1, 2], [1]]}), &["answers[1]"]);
     wrong("label_schedule", json!({"initial": 1, "total": 2, "episodes": 9, "at": [0, 10]}), &["at[1]"]);
+    let frontier = |logprobs: Value, writers: Value| json!({"rewards": [[1, 2]], "logprobs": logprobs, "writers": writers, "betas": [1]});
+    wrong("optimal_frontier", frontier(json!([[[-1], [-2]]]), json!([0, 1])), &["writers[1]: 1 is no writer"]);
+    wrong("optimal_frontier", frontier(json!([[[-1]]]), json!([0, 0])), &["logprobs[0]: has shape [1][1]"]);
+    wrong("optimal_frontier", frontier(json!([[[-1], [-2, 1]]]), json!([0, 0])), &["logprobs[0][1]: has 2 elements"]);
+    wrong("optimal_frontier", frontier(json!([[[-1], [-2]], [[0], [0]]]), json!([0, 0])), &["logprobs: has 2 queries"]);
+    wrong("optimal_frontier", frontier(json!([[[-1], [-2]]]), json!([0])), &["writers: has 1 elements"]);
     wrong("optimum", json!({"rewards": [[1, 2]], "betas": [0]}), &["betas[0]: must be above 0"]);
     wrong("copying", json!({"source": "a"}), &["summary: missing"]);
     wrong("copying", json!({"source": 1, "summary": "a"}), &["source: expected a text, got a number"]);

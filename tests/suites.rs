@@ -317,6 +317,15 @@ fn the_papers_curves_and_points_stand_behind_ours_and_toys_are_not_judged_by_the
     assert_eq!((&series["n"], &series["verdict"]), (&json!(2), &json!("not the paper's setting")));
     let svg = fs::read_to_string(place.path("results/figure3_frontier/plots/figure3.svg")).expect("a plot");
     assert!(svg.contains("direct, 64M episodes") && svg.contains("dashed its optimum"), "{svg}");
+    // The optimum is of all members' models together.
+    let frontier = place.json("results/figure3_frontier/asked/frontier-seed-1.json");
+    let names = |list: &Value, of: &dyn Fn(&Value) -> Value| list.as_array().expect("a list").iter().map(of).collect();
+    let writers: Vec<Value> = names(&frontier["writers"], &|w| w.clone());
+    assert_eq!(writers, ["reference", "two", "four", "long"]);
+    let policies: Vec<Value> = names(&frontier["policies"], &|p| p["policy"].clone());
+    assert_eq!(policies, ["two", "four", "long"]);
+    let below = row(&table, "direct, target 2", "below the optimum at its KL");
+    assert_eq!(below["n"], frontier["queries"]);
 
     place.put("two.toml", &of_members("figure2_mock_curves", "direct.toml", &members[..1], ""));
     place.run(&["two.toml"]).code(0);

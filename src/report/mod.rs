@@ -6,6 +6,7 @@ pub mod formats;
 pub mod guards;
 pub mod headline;
 pub mod html;
+pub(crate) mod optimum;
 mod outside;
 pub mod overoptimisation;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Tables of a results directory: every number with its interval, n, seeds, and the paper's value where recorded.
 
-use super::{outside, overoptimisation, round_tables, text_tables};
+use super::{optimum, outside, overoptimisation, round_tables, text_tables};
 use crate::metric::interval::{mean_interval, paired_bootstrap, ratio_interval, wilson};
 use crate::results::{
     Accuracy, Evaluation, Judge, NOT_RECORDED, Results, Row, Run, SECONDARY, SECONDARY_MARK, Table, number,
@@ -17,6 +17,7 @@ pub fn build(results: &Results) -> Vec<Table> {
     let mut language = Vec::new();
     for (run, evaluation) in results.evaluations() {
         scores.extend(score_rows(run, evaluation, direct, &seeds));
+        scores.extend(results.frontier.as_ref().and_then(|f| optimum::below(f, run, &seeds)));
         // ρ is shared by the runs of a directory: its perplexity is one number.
         if let (Some(p), true) = (evaluation.perplexity, language.is_empty()) {
             for (name, metric, value) in [

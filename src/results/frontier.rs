@@ -15,10 +15,15 @@ pub struct Frontier {
     pub judge: Judge,
     /// Held-out queries, over which intervals are.
     pub queries: u64,
-    /// Responses of every writer to each query.
+    /// Responses of ρ to each query.
+    pub samples_of_reference: u64,
+    /// Responses of every other writer to each query.
     pub samples: u64,
-    /// ρ ("reference"), then the policies.
+    /// ρ ("reference"), then the policies; those with equal weights write once.
     pub writers: Vec<String>,
+    /// Models with weights between ρ's and a policy's that wrote too.
+    #[serde(default)]
+    pub between: u64,
     /// Effective samples per query below which the curve ends.
     pub least_effective: f64,
     /// The curve, by rising KL, as far as the samples show it.

@@ -6,7 +6,8 @@
 //! sampling by the balance heuristic (Veach and Guibas 1995; Owen and Zhou 2000), which is MBAR (Shirts and Chodera
 //! 2008) where all normalisers but the optimum's are known. Of each query x, with N samples and Z = E_m[ρ exp(r/β) / m],
 //!
-//! - reward of π_β: Σ w r / Σ w, and log Z: the log of the mean weight, both less their bias of first order in 1/N;
+//! - reward of π_β: Σ w r / Σ w, and log Z: the log of Σ w over Σ ρ/m, so that Z of β = ∞ is 1 whatever was drawn; both
+//!   less their bias of first order in 1/N;
 //! - KL(π_β, ρ) = reward/β - log Z.
 //!
 //! Means over queries give the curve. At a KL κ it is min over β of β (κ + mean log Z) (Lagrange duality), and any β
@@ -118,18 +119,20 @@ fn at(samples: &QuerySamples, ratios: &[f64], of_writer: &[Vec<usize>], beta: f6
     let all = log_sum(logs.iter().copied());
     let p: Vec<f64> = logs.iter().map(|l| (l - all).exp()).collect();
     let reward: f64 = p.iter().zip(&samples.rewards).map(|(p, r)| p * r).sum();
+    // The same for β = ∞.
+    let none = log_sum(ratios.iter().copied());
+    let q: Vec<f64> = ratios.iter().map(|l| (l - none).exp()).collect();
     let (mut variance, mut covariance) = (0.0, 0.0);
     for members in of_writer.iter().filter(|members| members.len() > 1) {
         let n = members.len() as f64;
         let pr = |i: usize| p[i] * (samples.rewards[i] - reward);
-        let (mean, mean_r) = members.iter().fold((0.0, 0.0), |(a, b), i| (a + p[*i] / n, b + pr(*i) / n));
-        let sums = members
-            .iter()
-            .fold((0.0, 0.0), |(v, c), i| (v + (p[*i] - mean).powi(2), c + (p[*i] - mean) * (pr(*i) - mean_r)));
-        variance += n / (n - 1.0) * sums.0;
-        covariance += n / (n - 1.0) * sums.1;
+        let mean = |of: &dyn Fn(usize) -> f64| members.iter().map(|i| of(*i)).sum::<f64>() / n;
+        let (of_p, of_q, of_r) = (mean(&|i| p[i]), mean(&|i| q[i]), mean(&pr));
+        let square = |i: usize| (p[i] - of_p).powi(2) - (q[i] - of_q).powi(2);
+        variance += n * n / (n - 1.0) * mean(&square);
+        covariance += n * n / (n - 1.0) * mean(&|i| (p[i] - of_p) * (pr(i) - of_r));
     }
-    let log_z = all - (ratios.len() as f64).ln() + 0.5 * variance;
+    let log_z = all - none + 0.5 * variance;
     let reward = reward + covariance;
     QueryOptimum { log_z, reward, kl: reward / beta - log_z, concentration: p.iter().map(|p| p * p).sum() }
 }

@@ -5,9 +5,9 @@
 
 use crate::context::{Context, StageError};
 use crate::labeler::sample_all;
-use crate::model::gpt2::Gpt2;
+use crate::model::gpt2::{Gpt2, Weights};
 use crate::model::sampling::logprobs;
-use crate::model::weights::load_gpt2;
+use crate::model::weights::{load_gpt2, named};
 use crate::results::{Frontier, Judge, OptimumAt, PolicyBelow};
 use crate::rlhf::frontier::{Curve, Distance, LEAST_EFFECTIVE, OptimumPoint, QuerySamples, curve};
 use crate::spec::Spec;
@@ -17,15 +17,23 @@ use crate::task::scoring::Scorer;
 use crate::task::{Query, Task};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 const VERSION: u32 = 1;
 /// Queries between two looks for a request to stop.
 const QUERIES: usize = 4;
+/// Responses between two.
+const ROWS_AT_ONCE: usize = 512;
 /// β of the curve, in standard deviations of ρ's scores: from [`WEAKEST`] down, each 2^(-1/8) of the one before. Between
 /// two of them the curve is known to a few thousandths of a standard deviation.
 const WEAKEST: f64 = 16.0;
 const BETAS: i32 = 78;
+/// Models between ρ and each policy, by the share of the way from ρ's weights to the policy's. They write what neither
+/// does, at KLs between theirs, and as models of their own they have probabilities like any other; how good they are
+/// counts in the number of effective samples alone.
+const BETWEEN: [f64; 2] = [0.5, 0.75];
+/// With more policies than this, some stand at such KLs themselves.
+const FEW: usize = 4;
 
 /// What the curve is made of.
 pub struct FrontierInputs<'a> {
@@ -43,9 +51,15 @@ pub struct FrontierInputs<'a> {
 
 /// A model among the writers.
 struct Writer {
+    /// Its run; none of ρ and of models between ρ and a policy.
+    name: Option<String>,
     dir: PathBuf,
+    /// How far from ρ's weights to those of `dir`.
+    share: f64,
     /// Of its weights.
     hash: String,
+    /// Responses to each query.
+    each: usize,
 }
 
 /// Summed log-probability of a response: up to where it is cut, and of all of it.
@@ -54,17 +68,18 @@ type Sums = (f32, f32);
 /// The curve as the samples of all writers show it.
 pub fn run(context: &Context, run: Option<&str>, inputs: &FrontierInputs<'_>) -> Result<Frontier, StageError> {
     let work = Working { context, run, inputs };
-    let writers = inputs.writers.iter().map(|(_, dir)| work.writer(dir.clone())).collect::<Result<Vec<_>, _>>()?;
+    let (writers, place) = work.writers()?;
     let (mut keys, mut responses) = (Vec::new(), Vec::new());
     for writer in &writers {
         let (key, found) = work.responses(writer)?;
         keys.push(key.to_string());
         responses.push(found);
     }
-    let all: Vec<(&Query, &Vec<u32>)> = responses.iter().flat_map(|of| work.pairs(of)).collect();
+    let all: Vec<(&Query, &Vec<u32>)> =
+        writers.iter().zip(&responses).flat_map(|(writer, of)| work.pairs(writer, of)).collect();
     let sums = writers.iter().map(|writer| work.logprobs(writer, &keys, &all)).collect::<Result<Vec<_>, _>>()?;
     let scores = work.scores(&keys, &all)?;
-    Ok(work.estimate(&sums, &scores))
+    Ok(work.estimate(&writers, &sums, &scores, &place))
 }
 
 struct Working<'a> {
@@ -74,30 +89,71 @@ struct Working<'a> {
 }
 
 impl Working<'_> {
-    fn writer(&self, dir: PathBuf) -> Result<Writer, StageError> {
-        let weights = dir.join("model.safetensors");
-        let hash = hash_file(&weights).map_err(StageError::io(weights))?;
-        Ok(Writer { dir, hash })
+    /// All different models, ρ first, and the place among them of each policy: equal weights write the same.
+    fn writers(&self) -> Result<(Vec<Writer>, Vec<usize>), StageError> {
+        let (mut found, mut place) = (Vec::<Writer>::new(), Vec::new());
+        for (i, (name, dir)) in self.inputs.writers.iter().enumerate() {
+            let weights = dir.join("model.safetensors");
+            let hash = hash_file(&weights).map_err(StageError::io(weights))?;
+            let known = found.iter().position(|writer| writer.hash == hash);
+            place.extend((i > 0).then(|| known.unwrap_or(found.len())));
+            if known.is_none() {
+                let name = (i > 0).then(|| name.clone());
+                let each = if i == 0 { self.of_reference() } else { self.of_others() };
+                found.push(Writer { name, dir: dir.clone(), share: 1.0, hash, each });
+            }
+        }
+        if let [reference, policies @ ..] = &found[..]
+            && policies.len() <= FEW
+        {
+            let between = |writer: &Writer, share: f64| Writer {
+                name: None,
+                dir: writer.dir.clone(),
+                share,
+                hash: format!("{share} of the way from {} to {}", reference.hash, writer.hash),
+                each: self.of_others(),
+            };
+            let more = policies.iter().flat_map(|writer| BETWEEN.map(|share| between(writer, share)));
+            let more: Vec<Writer> = more.collect();
+            found.extend(more);
+        }
+        Ok((found, place))
     }
 
     fn model(&self, writer: &Writer) -> Result<Gpt2, StageError> {
-        Ok(load_gpt2(&writer.dir, &self.context.device)?)
+        let load = |dir: &Path| load_gpt2(dir, &self.context.device);
+        let model = load(&writer.dir)?;
+        match (self.inputs.writers, writer.share < 1.0) {
+            ([(_, reference), ..], true) => Ok(between(load(reference)?, model, writer.share)),
+            _ => Ok(model),
+        }
     }
 
-    /// Responses of each writer to each query.
-    fn each(&self) -> usize {
+    /// Whose artifact it is, in logs and the manifest.
+    fn of<'w>(&'w self, writer: &'w Writer) -> Option<&'w str> {
+        writer.name.as_deref().or(self.run)
+    }
+
+    /// Responses of ρ to each query.
+    fn of_reference(&self) -> usize {
         self.inputs.spec.evaluate.optimum_samples
+    }
+
+    /// Responses of each other writer to each query: there are many, and what one says costs as much as all have written.
+    fn of_others(&self) -> usize {
+        (self.of_reference() / 4).max(2)
     }
 
     /// An artifact of one file: read from the cache, or made in pieces.
     fn kept<T: Serialize + DeserializeOwned>(
         &self,
+        run: Option<&str>,
         key: &Key,
         pieces: usize,
         mut make: impl FnMut(usize) -> Result<Vec<T>, StageError>,
     ) -> Result<Vec<T>, StageError> {
         const FILE: &str = "values.json";
-        let made = self.context.artifact(self.run, key, |work| {
+        let made = self.context.artifact(run, key, |work| {
             let mut saved = self.context.chunks(&work.dir, key.stage)?;
             let mut all = Vec::new();
             for i in 0..pieces {
@@ -115,23 +171,27 @@ impl Working<'_> {
     fn responses(&self, writer: &Writer) -> Result<(Key, Vec<Vec<u32>>), StageError> {
         let FrontierInputs { spec, queries, .. } = self.inputs;
         let inputs =
-            (&writer.hash, spec.task.without_place(), spec.seed, queries, self.each(), &self.context.device_kind);
+            (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, &self.context.device_kind);
         let key = Key::new("frontier_samples", VERSION, &inputs)?;
         let mut model = None;
-        let found = self.kept(&key, queries.len().div_ceil(QUERIES), |i| {
+        let found = self.kept(self.of(writer), &key, queries.len().div_ceil(QUERIES), |i| {
             let model = match &mut model {
                 Some(model) => model,
                 none => none.insert(self.model(writer)?),
             };
             let chunk = &queries[i * QUERIES..queries.len().min((i + 1) * QUERIES)];
-            sample_all(model, spec, chunk, self.each(), &format!("frontier {} {i}", writer.hash))
+            sample_all(model, spec, chunk, writer.each, &format!("frontier {} {i}", writer.hash))
         })?;
         Ok((key, found))
     }
 
     /// A writer's responses with their queries.
-    fn pairs<'s>(&'s self, responses: &'s [Vec<u32>]) -> impl Iterator<Item = (&'s Query, &'s Vec<u32>)> {
-        responses.iter().enumerate().map(|(i, response)| (&self.inputs.queries[i / self.each()], response))
+    fn pairs<'s>(
+        &'s self,
+        writer: &'s Writer,
+        responses: &'s [Vec<u32>],
+    ) -> impl Iterator<Item = (&'s Query, &'s Vec<u32>)> {
+        responses.iter().enumerate().map(|(i, response)| (&self.inputs.queries[i / writer.each], response))
     }
 
     /// Log-probabilities of everybody's responses under one writer. A response ends where its score does.
@@ -144,8 +204,8 @@ impl Working<'_> {
         let task = &self.inputs.spec.task;
         let inputs = (&writer.hash, samples, &self.inputs.task.truncates, self.inputs.task.after);
         let key = Key::new("frontier_logprobs", VERSION, &inputs)?;
-        let (mut model, at_once) = (None, QUERIES * self.each());
-        self.kept(&key, all.len().div_ceil(at_once), |i| {
+        let (mut model, at_once) = (None, ROWS_AT_ONCE);
+        self.kept(self.of(writer), &key, all.len().div_ceil(at_once), |i| {
             let model = match &mut model {
                 Some(model) => model,
                 none => none.insert(self.model(writer)?),
@@ -167,8 +227,8 @@ impl Working<'_> {
     fn scores(&self, samples: &[String], all: &[(&Query, &Vec<u32>)]) -> Result<Vec<f32>, StageError> {
         let FrontierInputs { task, scorer, scorer_key, .. } = self.inputs;
         let inputs = (scorer_key, samples, &task.truncates, task.after);
-        let (key, at_once) = (Key::new("frontier_scores", VERSION, &inputs)?, QUERIES * self.each());
-        self.kept(&key, all.len().div_ceil(at_once), |i| {
+        let (key, at_once) = (Key::new("frontier_scores", VERSION, &inputs)?, ROWS_AT_ONCE);
+        self.kept(self.run, &key, all.len().div_ceil(at_once), |i| {
             let chunk = &all[i * at_once..all.len().min((i + 1) * at_once)];
             let (queries, responses): (Vec<Query>, Vec<Vec<u32>>) =
                 chunk.iter().map(|(q, r)| ((*q).clone(), (*r).clone())).unzip();
@@ -176,15 +236,18 @@ impl Working<'_> {
         })
     }
 
-    /// `sums`: `[writers][writers x queries x each]`, `scores`: of the same responses.
-    fn estimate(&self, sums: &[Vec<Sums>], scores: &[f32]) -> Frontier {
-        let (each, n) = (self.each(), self.inputs.queries.len());
-        let place = |writer: usize, query: usize, k: usize| (writer * n + query) * each + k;
+    /// `sums`: `[writers][all responses]`, `scores`: of the same responses; `policies`: among the writers.
+    fn estimate(&self, writers: &[Writer], sums: &[Vec<Sums>], scores: &[f32], policies: &[usize]) -> Frontier {
+        let n = self.inputs.queries.len();
+        let before = |w: usize| writers[..w].iter().map(|writer| writer.each * n).sum::<usize>();
+        let place = |w: usize, query: usize| {
+            let (each, first) = (writers[w].each, before(w));
+            first + query * each..first + (query + 1) * each
+        };
         let samples = |writers: usize| -> Vec<QuerySamples> {
             let of = |query: usize| {
-                let at = (0..writers).flat_map(|w| (0..each).map(move |k| (w, place(w, query, k))));
                 let mut found = QuerySamples::default();
-                for (writer, i) in at {
+                for (writer, i) in (0..writers).flat_map(|w| place(w, query).map(move |i| (w, i))) {
                     found.writer.push(writer);
                     found.rewards.push(f64::from(scores[i]));
                     found.logprobs.push(sums[..writers].iter().map(|of| f64::from(of[i].0)).collect());
@@ -194,20 +257,22 @@ impl Working<'_> {
             (0..n).map(of).collect()
         };
         let end = |writer: usize, query: usize| {
-            let at = (0..each).map(|k| place(writer, query, k));
+            let each = writers[writer].each as f64;
             let kl = |i: usize| f64::from(sums[writer][i].1) - f64::from(sums[0][i].1);
-            let total = at.fold((0.0, 0.0), |(r, k), i| (r + f64::from(scores[i]), k + kl(i)));
-            (total.0 / each as f64, total.1 / each as f64)
+            let total = place(writer, query).fold((0.0, 0.0), |(r, k), i| (r + f64::from(scores[i]), k + kl(i)));
+            (total.0 / each, total.1 / each)
         };
-        let of_reference: Vec<f64> = scores[..n * each].iter().map(|s| f64::from(*s)).collect();
+        let of_reference: Vec<f64> = scores[..before(1)].iter().map(|s| f64::from(*s)).collect();
         let betas = betas(&of_reference);
-        let ends: Vec<Vec<(f64, f64)>> = (1..sums.len()).map(|w| (0..n).map(|query| end(w, query)).collect()).collect();
+        let ends: Vec<Vec<(f64, f64)>> =
+            policies.iter().map(|w| (0..n).map(|query| end(*w, query)).collect()).collect();
         let alone = curve(&samples(1), &betas, &[], self.inputs.spec.seed);
+        let between = sums.len() - policies.iter().copied().max().unwrap_or(0) - 1;
         let found = curve(&samples(sums.len()), &betas, &ends, self.inputs.spec.seed);
-        self.frontier(&found, alone.points.last().map(|point| point.kl))
+        self.frontier(&found, between, alone.points.last().map(|point| point.kl))
     }
 
-    fn frontier(&self, found: &Curve, reach_of_reference: Option<f64>) -> Frontier {
+    fn frontier(&self, found: &Curve, between: usize, reach_of_reference: Option<f64>) -> Frontier {
         let FrontierInputs { spec, judge, writers, .. } = *self.inputs;
         let names = writers.iter().skip(1).map(|(name, _)| name.as_str());
         Frontier {
@@ -215,7 +280,9 @@ impl Working<'_> {
             seed: spec.seed,
             judge,
             queries: self.inputs.queries.len() as u64,
-            samples: self.each() as u64,
+            samples_of_reference: self.of_reference() as u64,
+            samples: self.of_others() as u64,
+            between: between as u64,
             writers: writers.iter().map(|(name, _)| name.clone()).collect(),
             least_effective: LEAST_EFFECTIVE,
             points: found.points.iter().map(point).collect(),
@@ -223,6 +290,20 @@ impl Working<'_> {
             reach_of_reference,
             policies: names.zip(&found.distances).map(below).collect(),
         }
+    }
+}
+
+/// The model whose weights lie this share of the way from ρ's to a policy's, which was trained from them.
+fn between(reference: Gpt2, policy: Gpt2, share: f64) -> Gpt2 {
+    let from = named(reference, "");
+    let mixed: Result<Gpt2, std::convert::Infallible> = policy.map_weights(&mut |name, weight| {
+        let Some(start) = from.get(name) else { return Ok(weight) };
+        let flat = start.clone().flatten() * (1.0 - share) + weight.clone().flatten() * share;
+        Ok(weight.like(flat))
+    });
+    match mixed {
+        Ok(model) => model,
+        Err(never) => match never {},
     }
 }
 
@@ -255,4 +336,32 @@ fn betas(scores: &[f64]) -> Vec<f64> {
     let std = (scores.iter().map(|s| (s - mean).powi(2)).sum::<f64>() / (n - 1.0)).sqrt();
     let all = (0..BETAS).map(|i| std * WEAKEST * (f64::from(-i) / 8.0).exp2());
     if std.is_finite() && std > 0.0 { all.collect() } else { Vec::new() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::device::cpu;
+    use crate::model::sampling::to_vec;
+    use crate::spec::Dimensions;
+
+    #[test]
+    fn a_model_between_two_has_the_weighted_mean_of_each_weight() {
+        let d = Dimensions { layers: 1, heads: 1, width: 4, context: 8 };
+        let [a, b] = [1, 2].map(|seed| Gpt2::init(&d, 11, seed, &cpu().device));
+        let numbers = |model: &Gpt2| {
+            let all = named(model.clone(), "");
+            all.into_values().flat_map(|w| to_vec(w.flatten()).expect("numbers")).collect::<Vec<f32>>()
+        };
+        let (from, to, found) = (numbers(&a), numbers(&b), numbers(&between(a, b, 0.25)));
+        assert!(from.iter().zip(&to).zip(&found).all(|((a, b), m)| (0.75 * a + 0.25 * b - m).abs() < 1e-6));
+        assert!(from != found && to != found);
+    }
+
+    #[test]
+    fn the_curve_has_no_beta_where_scores_do_not_vary() {
+        assert!(betas(&[1.0; 4]).is_empty() && betas(&[1.0]).is_empty());
+        let found = betas(&[0.0, 2.0, 0.0, 2.0]);
+        assert!(found.len() == BETAS as usize && found.windows(2).all(|w| w[1] < w[0]));
+    }
 }

@@ -216,15 +216,24 @@ impl Input {
         name: &str,
         read: impl Fn(&Value, &str) -> Result<T, MathError>,
     ) -> Result<Vec<Vec<T>>, MathError> {
-        let rows = each(self.list(name)?, name, |row, path| each(list(row, path)?, path, &read))?;
-        let width = rows.first().map_or(0, Vec::len);
-        match rows.iter().position(|row| row.len() != width) {
-            Some(i) => at(
-                format!("{name}[{i}]"),
-                format!("has {} elements, but {name}[0] has {width}; all rows must be equally long", rows[i].len()),
-            ),
-            None => Ok(rows),
-        }
+        rows(self.required(name)?, name, read)
+    }
+}
+
+/// `[rows][columns]` of anything at a path, all rows of one length.
+pub fn rows<T>(
+    value: &Value,
+    path: &str,
+    read: impl Fn(&Value, &str) -> Result<T, MathError>,
+) -> Result<Vec<Vec<T>>, MathError> {
+    let rows = each(list(value, path)?, path, |row, path| each(list(row, path)?, path, &read))?;
+    let width = rows.first().map_or(0, Vec::len);
+    match rows.iter().position(|row| row.len() != width) {
+        Some(i) => at(
+            format!("{path}[{i}]"),
+            format!("has {} elements, but {path}[0] has {width}; all rows must be equally long", rows[i].len()),
+        ),
+        None => Ok(rows),
     }
 }
 
@@ -245,7 +254,8 @@ fn list<'v>(value: &'v Value, path: &str) -> Result<&'v [Value], MathError> {
     }
 }
 
-fn number(value: &Value, path: &str) -> Result<f64, MathError> {
+/// A finite number.
+pub fn number(value: &Value, path: &str) -> Result<f64, MathError> {
     match value.as_f64() {
         Some(number) if number.is_finite() => Ok(number),
         _ => at(path, format!("expected a finite number, got {}", kind(value))),

@@ -1,6 +1,7 @@
 //! `runner math OP < in.json`: one numeric kernel on JSON, so that any language can check our numbers. Every operation
 //! calls the function that training or evaluation calls; here is only reading and printing.
 
+mod frontier;
 mod input;
 mod learners;
 mod rl;
@@ -115,6 +116,12 @@ const OPS: &[Op] = &[
         fields: &["rewards", "betas"],
         help: "rewards [contexts][samples of the reference policy], betas -> kl (nats), reward, one per beta, of the best policy",
         run: rl::optimum,
+    },
+    Op {
+        name: "optimal_frontier",
+        fields: &["rewards", "logprobs", "writers", "betas"],
+        help: "rewards [queries][samples], logprobs [queries][samples][writers] under every writer, of whom 0 is the reference policy, writers [samples]: who wrote each -> kl (nats), reward, one per beta, of the best policy, and effective_samples per query; by multiple importance sampling",
+        run: frontier::optimal_frontier,
     },
     Op {
         name: "rouge",

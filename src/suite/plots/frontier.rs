@@ -1,7 +1,8 @@
 //! Figure 3: final policies by KL and score, series by series, beside the closed-form optimum; behind them the paper's.
 
 use super::{judge, short};
-use crate::report::plots::{Chart, GREY, Optimum, Points, canvas_below_legend, chart, color, failed, line, span};
+use crate::report::optimum::Optimum;
+use crate::report::plots::{Chart, GREY, Points, canvas_below_legend, chart, color, failed, line, span};
 use crate::results::ResultsError;
 use crate::suite::paper::{OPTIMUM, paper};
 use crate::suite::results::{MemberResults, SuiteResults};

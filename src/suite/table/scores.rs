@@ -2,6 +2,7 @@
 
 use super::{Measured, absent, described, made, only_at_the_papers_setting};
 use crate::metric::interval::mean_interval;
+use crate::report::optimum::BELOW;
 use crate::report::tables::gains;
 use crate::results::{Evaluation, Frontier, PolicyBelow, Row, Table, name};
 use crate::spec::KlSchedule;
@@ -193,7 +194,7 @@ fn below_the_optimum(results: &SuiteResults, name: &str, label: &str) -> Option<
     let known = found.iter().filter(|(_, b, _)| b.below.is_some() || found.len() == 1);
     let measured = Measured::over_seeds(&known.map(|(seed, b, n)| (*seed, ours(b), *n)).collect::<Vec<_>>())?;
     let words = found.iter().map(|(_, b, _)| b.remark()).min_by_key(|words| words.len()).unwrap_or_default();
-    Some(described("below the optimum at its KL", label, "below_optimum", &measured, words))
+    Some(described(BELOW, label, "below_optimum", &measured, words))
 }
 
 /// Up to which KL the curve is known, and how far samples of ρ alone would show it.
