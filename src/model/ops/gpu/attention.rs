@@ -171,6 +171,16 @@ fn dot(a: &[f32], from: usize, b: &[f32], other: usize, n: usize) -> f32 {
     sum
 }
 
+/// Σ weight · value over the slots before `at`, values being `d` apart.
+#[cube]
+fn mixed(weights: &Shared<[f32]>, values: &[f32], from: usize, d: usize, at: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for slot in 0..at {
+        sum += weights[slot] * values[from + slot * d];
+    }
+    sum
+}
+
 /// One new position of each row, a cube to a row and head: its key and value go to slot `at` of the cache, and its query
 /// looks at the slots up to there that are real, and its own: softmax(q kᵀ / √d) v.
 #[cube(launch)]
@@ -195,11 +205,9 @@ fn step_kernel(
     }
     let mut scratch = Shared::new_slice(UNITS);
     let mut weights = Shared::<[f32]>::new_slice(most);
-    let unit = UNIT_POS as usize;
-    let (row, head) = (place / heads, place % heads);
-    let width = heads * d;
+    let (row, head, unit) = (place / heads, place % heads, UNIT_POS as usize);
+    let (width, cache) = (heads * d, place * capacity * d);
     let query = row * 3 * width + head * d;
-    let cache = place * capacity * d;
     copy(qkv, query + width, keys, cache + at * d, d);
     copy(qkv, query + 2 * width, values, cache + at * d, d);
     let mut own = f32::new(-3.0e38);
@@ -231,10 +239,7 @@ fn step_kernel(
     let sum = total(sum, &mut scratch);
     let mut channel = unit;
     while channel < d {
-        let mut value = weights[at] * qkv[query + 2 * width + channel];
-        for slot in 0..at {
-            value += weights[slot] * values[cache + slot * d + channel];
-        }
+        let value = weights[at] * qkv[query + 2 * width + channel] + mixed(&weights, values, cache + channel, d, at);
         out[row * width + head * d + channel] = value / sum;
         channel += CUBE_DIM as usize;
     }
