@@ -171,9 +171,19 @@ fn dot(a: &[f32], from: usize, b: &[f32], other: usize, n: usize) -> f32 {
     sum
 }
 
+/// The same where the other array is one that the kernel also writes.
+#[cube]
+fn with_key(a: &[f32], from: usize, b: &mut [f32], other: usize, n: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for i in 0..n {
+        sum += a[from + i] * b[other + i];
+    }
+    sum
+}
+
 /// Σ weight · value over the slots before `at`, values being `d` apart.
 #[cube]
-fn mixed(weights: &Shared<[f32]>, values: &[f32], from: usize, d: usize, at: usize) -> f32 {
+fn mixed(weights: &Shared<[f32]>, values: &mut [f32], from: usize, d: usize, at: usize) -> f32 {
     let mut sum = 0.0f32;
     for slot in 0..at {
         sum += weights[slot] * values[from + slot * d];
@@ -215,7 +225,7 @@ fn step_kernel(
     while slot <= at {
         let mut score = dot(qkv, query, qkv, query + width, d) * scale;
         if slot != at {
-            score = dot(qkv, query, keys, cache + slot * d, d) * scale;
+            score = with_key(qkv, query, keys, cache + slot * d, d) * scale;
         }
         weights[slot] = score;
         if score > own && (slot == at || real[row * capacity + slot] != 0) {
