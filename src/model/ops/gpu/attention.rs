@@ -151,6 +151,46 @@ fn softmax_gradient_kernel(p: &[f32], g: &mut [f32], queries: usize, time: usize
     }
 }
 
+/// `n` numbers from one place to another, a unit to a number.
+#[cube]
+fn copy(a: &[f32], from: usize, b: &mut [f32], to: usize, n: usize) {
+    let mut i = UNIT_POS as usize;
+    while i < n {
+        b[to + i] = a[from + i];
+        i += CUBE_DIM as usize;
+    }
+}
+
+/// Σ a b over `n` numbers.
+#[cube]
+fn dot(a: &[f32], from: usize, b: &[f32], other: usize, n: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for i in 0..n {
+        sum += a[from + i] * b[other + i];
+    }
+    sum
+}
+
+/// The same where the other array is one that the kernel also writes.
+#[cube]
+fn with_key(a: &[f32], from: usize, b: &mut [f32], other: usize, n: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for i in 0..n {
+        sum += a[from + i] * b[other + i];
+    }
+    sum
+}
+
+/// Σ weight · value over the slots before `at`, values being `d` apart.
+#[cube]
+fn mixed(weights: &Shared<[f32]>, values: &mut [f32], from: usize, d: usize, at: usize) -> f32 {
+    let mut sum = 0.0f32;
+    for slot in 0..at {
+        sum += weights[slot] * values[from + slot * d];
+    }
+    sum
+}
+
 /// One new position of each row, a cube to a row and head: its key and value go to slot `at` of the cache, and its query
 /// looks at the slots up to there that are real, and its own: softmax(q kᵀ / √d) v.
 #[cube(launch)]
@@ -175,36 +215,21 @@ fn step_kernel(
     }
     let mut scratch = Shared::new_slice(UNITS);
     let mut weights = Shared::<[f32]>::new_slice(most);
-    let unit = UNIT_POS as usize;
-    let (row, head) = (place / heads, place % heads);
-    let width = heads * d;
+    let (row, head, unit) = (place / heads, place % heads, UNIT_POS as usize);
+    let (width, cache) = (heads * d, place * capacity * d);
     let query = row * 3 * width + head * d;
-    let cache = place * capacity * d;
-    let mut channel = unit;
-    while channel < d {
-        keys[cache + at * d + channel] = qkv[query + width + channel];
-        values[cache + at * d + channel] = qkv[query + 2 * width + channel];
-        channel += CUBE_DIM as usize;
-    }
+    copy(qkv, query + width, keys, cache + at * d, d);
+    copy(qkv, query + 2 * width, values, cache + at * d, d);
     let mut own = f32::new(-3.0e38);
     let mut slot = unit;
     while slot <= at {
-        let mut score = 0.0f32;
-        if slot == at {
-            for channel in 0..d {
-                score += qkv[query + channel] * qkv[query + width + channel];
-            }
-        } else {
-            for channel in 0..d {
-                score += qkv[query + channel] * keys[cache + slot * d + channel];
-            }
+        let mut score = dot(qkv, query, qkv, query + width, d) * scale;
+        if slot != at {
+            score = with_key(qkv, query, keys, cache + slot * d, d) * scale;
         }
-        if real[row * capacity + slot] == 0 && slot != at {
-            score = f32::new(-3.0e38);
-        }
-        weights[slot] = score * scale;
-        if score * scale > own {
-            own = score * scale;
+        weights[slot] = score;
+        if score > own && (slot == at || real[row * capacity + slot] != 0) {
+            own = score;
         }
         slot += CUBE_DIM as usize;
     }
@@ -224,10 +249,7 @@ fn step_kernel(
     let sum = total(sum, &mut scratch);
     let mut channel = unit;
     while channel < d {
-        let mut value = weights[at] * qkv[query + 2 * width + channel];
-        for slot in 0..at {
-            value += weights[slot] * values[cache + slot * d + channel];
-        }
+        let value = weights[at] * qkv[query + 2 * width + channel] + mixed(&weights, values, cache + channel, d, at);
         out[row * width + head * d + channel] = value / sum;
         channel += CUBE_DIM as usize;
     }

@@ -5,6 +5,64 @@ use burn::tensor::DType;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+/// The largest of scale · logits that this unit looks at.
+#[cube]
+fn own_largest(logits: &[f32], start: usize, vocab: usize, scale: f32) -> f32 {
+    let mut own = f32::new(-3.0e38);
+    let mut i = UNIT_POS as usize;
+    while i < vocab {
+        let s = logits[start + i] * scale;
+        if s > own {
+            own = s;
+        }
+        i += CUBE_DIM as usize;
+    }
+    own
+}
+
+/// Of the units' sums: which unit's run has the token, what is summed up before it, and the threshold go to `picked`, the
+/// sum of all to `sums[0]`, and back. Rounding can leave all of them at or below the threshold: the last that has any
+/// weight is it then.
+#[cube]
+fn choose(sums: &mut Shared<[f32]>, picked: &mut Shared<[f32]>, uniform: f32, units: usize) -> f32 {
+    let mut all = 0.0f32;
+    for unit in 0..units {
+        all += sums[unit];
+    }
+    let threshold = uniform * all;
+    let mut before = 0.0f32;
+    let mut chosen = 0usize;
+    let mut start = 0.0f32;
+    let mut done = false;
+    for unit in 0..units {
+        if !done && sums[unit] > 0.0 {
+            chosen = unit;
+            start = before;
+            before += sums[unit];
+            done = before > threshold;
+        }
+    }
+    picked[0] = chosen as f32;
+    picked[1] = start;
+    picked[2] = threshold;
+    sums[0] = all;
+    all
+}
+
+/// Σ e and Σ e s of a run of tokens, s = scale · logits - most and e = exp s.
+#[cube]
+fn sums_of(logits: &[f32], from: usize, to: usize, most: f32, scale: f32) -> (f32, f32) {
+    let mut sum = 0.0f32;
+    let mut weighted = 0.0f32;
+    for i in from..to {
+        let s = logits[i] * scale - most;
+        let e = s.exp();
+        sum += e;
+        weighted += e * s;
+    }
+    (sum, weighted)
+}
+
 /// With s = scale · logits of a row and e = exp(s - max s): the first token whose cumulative e exceeds uniform · Σ e, its
 /// s - max s - log Σ e, and the entropy log Σ e - Σ e (s - max s) / Σ e in nats. A unit adds up a run of tokens, one unit
 /// the runs, and the one in whose run the token is goes through it again.
@@ -31,16 +89,7 @@ fn draw_kernel(
     let (unit, units) = (UNIT_POS as usize, CUBE_DIM as usize);
     let start = row * vocab;
 
-    let mut own = f32::new(-3.0e38);
-    let mut i = unit;
-    while i < vocab {
-        let s = logits[start + i] * scale;
-        if s > own {
-            own = s;
-        }
-        i += units;
-    }
-    let most = largest(own, &mut scratch);
+    let most = largest(own_largest(logits, start, vocab, scale), &mut scratch);
 
     let run = vocab.div_ceil(units);
     let from = unit * run;
@@ -48,47 +97,16 @@ fn draw_kernel(
     if to > vocab {
         to = vocab;
     }
-    let mut sum = 0.0f32;
-    let mut weighted = 0.0f32;
-    let mut i = from;
-    while i < to {
-        let s = logits[start + i] * scale - most;
-        let e = s.exp();
-        sum += e;
-        weighted += e * s;
-        i += 1;
-    }
+    let (sum, weighted) = sums_of(logits, start + from, start + to, most, scale);
     let weighted = total(weighted, &mut scratch);
     sums[unit] = sum;
     sync_cube();
     if unit == 0 {
-        let mut all = 0.0f32;
-        for other in 0..units {
-            all += sums[other];
-        }
-        let threshold = uniforms[row] * all;
-        let mut before = 0.0f32;
-        let mut chosen = 0usize;
-        let mut start_of_chosen = 0.0f32;
-        let mut done = false;
-        for other in 0..units {
-            // Rounding can leave all of them at or below the threshold: the last that has any weight is it then.
-            if !done && sums[other] > 0.0 {
-                chosen = other;
-                start_of_chosen = before;
-                before += sums[other];
-                done = before > threshold;
-            }
-        }
-        picked[0] = chosen as f32;
-        picked[1] = start_of_chosen;
-        picked[2] = threshold;
+        let all = choose(&mut sums, &mut picked, uniforms[row], units);
         entropies[row] = all.ln() - weighted / all;
-        sums[0] = all;
     }
     sync_cube();
     if unit == picked[0] as usize {
-        let all = sums[0];
         let mut reached = picked[1];
         let mut token = from;
         let mut done = false;
@@ -103,7 +121,7 @@ fn draw_kernel(
             i += 1;
         }
         tokens[row] = token as i32;
-        logprobs[row] = logits[start + token] * scale - most - all.ln();
+        logprobs[row] = logits[start + token] * scale - most - sums[0].ln();
     }
 }
 
