@@ -140,7 +140,6 @@ one_machine() {
 # Two tasks that need the same ρ and r_s begin at once: one makes them, the other waits, and says for whom.
 collision() {
   local task
-  cd "$site"
   sbatch --parsable --array=0,2 --output="$work/collision-%a.log" --wrap \
     "RAYON_NUM_THREADS=1 exec $runner $suite ${smoke[*]} ${longer[*]} --device cpu --no-progress --member \$SLURM_ARRAY_TASK_ID --until classifier" >/dev/null
   until_true "the collision" idle
@@ -190,30 +189,37 @@ same_bytes() {
   cd "$site"
 }
 
-# Members that a person ends are not queued again, lose nothing, and go on when they are submitted again.
+once() { [ "$(cat "$1"/cluster/*.log | grep -c "queued again")" = 1 ]; }
+
+# A run that is longer than its time limit goes from slot to slot. Members that a person ends are not queued again, lose nothing, and go on when they are submitted again.
 ended_by_people() {
   local job place=$site/results/ended submit
   submit=("$runner" cluster submit "$suite" --profile smoke --set policy.episodes=65536 --members no_kl --cluster here --out results/ended)
   "${submit[@]}" >"$work/ended"
   job=$(awk '/members/ { print $1 }' "$work/ended")
   until_true "PPO" in_ppo "$place/members/no_kl-seed-1"
+  # Slurm looks every 30 s, and tells the task `grace` and half a minute before the limit.
+  scontrol update "JobId=${job}_0" TimeLimit=2
+  until_true "the time limit" grep -q "queued again" "$place/cluster/1-members-${job}_0.log"
+  scontrol update "JobId=${job}_0" TimeLimit=UNLIMITED
+  until_true "the next slot" grep -q "continuing after update" "$place/members/no_kl-seed-1/log.txt"
   scancel "${job}_0"
   until_true "the cancelled job" idle
   state "$place/members/no_kl-seed-1" stopped || fail "scancel: the member did not save"
-  ! grep -q "queued again" "$place"/cluster/*.log || fail "scancel: the member queued itself again"
+  once "$place" || fail "scancel: the member queued itself again"
   "${submit[@]}" >"$work/ended"
-  until_true "the member that goes on" grep -q "continuing after update" "$place/members/no_kl-seed-1/log.txt"
+  until_true "the member that goes on" state "$place/members/no_kl-seed-1" running
   "$runner" cluster cancel results/ended
   until_true "what was cancelled" idle
   state "$place/members/no_kl-seed-1" stopped || fail "cancel: the member did not save"
-  ! grep -q "queued again" "$place"/cluster/*.log || fail "cancel: the member queued itself again"
+  once "$place" || fail "cancel: the member queued itself again"
   "${submit[@]}" >"$work/ended"
   until_true "the member that goes on" state "$place/members/no_kl-seed-1" running
   sleep 1
   "$runner" stop "$place/members/no_kl-seed-1" --by Ada --reason "a check"
   until_true "the stopped member" idle
   tail -n 1 "$place/members/no_kl-seed-1/stops.jsonl" | grep -q '"by":"Ada"' || fail "stop: nobody knows who stopped it"
-  ! grep -q "queued again" "$place"/cluster/*.log || fail "stop: the member queued itself again"
+  once "$place" || fail "stop: the member queued itself again"
 }
 
 refused() {
@@ -246,6 +252,7 @@ part() {
 }
 part install
 part up
+cd "$site"
 one_machine &
 alone=$!
 part collision

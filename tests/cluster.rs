@@ -34,6 +34,7 @@ normalize_samples = 16
 [policy]
 episodes = 32
 batch_size = 16
+blocks = 1
 lr = 1e-3
 [evaluate]
 queries = 8
