@@ -14,10 +14,12 @@ struct Printed {
 }
 
 /// Commands that are not run here, by how they begin, and why.
-const NOT_RUN: [(&str, &str); 18] = [
+const NOT_RUN: [(&str, &str); 20] = [
     ("runner [", "is how a command is written"),
+    ("runner cluster", "asks Slurm: tests/cluster.rs, scripts/check_slurm.sh; with --dry-run it is run"),
     ("runner labels status DIR", "needs batches: tests/serve"),
     ("runner sample --format json", "a part of a command"),
+    ("runner fetch SUITE", "fetches: tests/full_path"),
     ("runner fetch specs/tldr_60k_offline.toml", "fetches: tests/full_path; with --dry-run it is run"),
     ("runner import tensorflow FROM", "is how it is written"),
     ("runner import tensorflow DIR", "is how it is written"),
@@ -146,7 +148,15 @@ fn scratch() -> tempfile::TempDir {
     fs::write(dir.path().join("reviews.tsv"), "good\t1\nbad\t0\n").expect("written");
     fs::copy(root().join("tests/fixtures/labels/sentiment.json"), dir.path().join("PATH")).expect("copied");
     fs::write(dir.path().join("sources.toml"), "sources_version = 1\n").expect("written");
+    fs::write(dir.path().join("cluster.toml"), documented_cluster()).expect("written");
     dir
+}
+
+/// The cluster.toml that docs/cluster.md begins with.
+fn documented_cluster() -> String {
+    let page = read(&root().join("docs/cluster.md"));
+    let block = page.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("a cluster.toml");
+    block.lines().fold(String::new(), |text, line| text + line.trim() + "\n")
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -215,8 +225,10 @@ fn for_validate(words: &[String]) -> Vec<String> {
     let mut kept = Vec::new();
     let mut skip = false;
     for word in words {
-        let takes_value = ["--device", "--out", "--seeds", "--memory", "--members", "--skip"].contains(&word.as_str());
-        if !(std::mem::take(&mut skip) || takes_value || ["--fresh", "--no-progress"].contains(&word.as_str())) {
+        let takes_value = ["--device", "--out", "--seeds", "--memory", "--members", "--skip", "--member", "--until"]
+            .contains(&word.as_str());
+        let alone = ["--fresh", "--no-progress", "--gather"].contains(&word.as_str());
+        if !(std::mem::take(&mut skip) || takes_value || alone) {
             kept.push(word.clone());
         }
         skip = takes_value;
