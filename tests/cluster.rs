@@ -34,6 +34,8 @@ normalize_samples = 16
 [policy]
 episodes = 32
 batch_size = 16
+blocks = 1
+whiten_in = "minibatch"
 lr = 1e-3
 [evaluate]
 queries = 8
