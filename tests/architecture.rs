@@ -124,7 +124,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         }) else {
             continue;
         };
-        if bare.ends_with(';') || bare.ends_with('}') {
+        // What ends with a semicolon is declared and has no body.
+        let signature = lines[start..].iter().find(|line| line.ends_with(['{', ';', '}']));
+        if bare.ends_with('}') || signature.is_some_and(|line| line.ends_with(';')) {
             continue;
         }
         let closing = format!("{}}}", " ".repeat(indent));
@@ -154,6 +156,6 @@ fn functions_and_files_are_short() {
 #[test]
 fn the_checks_see_what_they_look_for() {
     assert_eq!(uses("use crate::{a, b::{c, d}, e}; crate::f::g"), ["a", "b", "e", "f"]);
-    let text = "    pub fn one(\n        x: u8,\n    ) {\n        two();\n    }\n\nfn three() -> u8 {\n}\n#[cfg(test)]\nmod tests {\n";
+    let text = "    pub fn one(\n        x: u8,\n    ) {\n        two();\n    }\n\nfn three() -> u8 {\n}\n    fn declared(\n        x: u8,\n    );\n#[cfg(test)]\nmod tests {\n";
     assert_eq!(functions(text), [("one".to_string(), 5), ("three".to_string(), 2)]);
 }

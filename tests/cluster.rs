@@ -35,6 +35,7 @@ normalize_samples = 16
 episodes = 32
 batch_size = 16
 blocks = 1
+whiten_in = "minibatch"
 lr = 1e-3
 [evaluate]
 queries = 8

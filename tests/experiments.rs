@@ -168,7 +168,7 @@ fn simulated_labelers_answer_and_are_named_everywhere() {
     let page = fs::read_to_string(out.join("report.html")).expect("the page");
     assert!(page.contains("The labels come from simulated labelers"));
     let log = fs::read_to_string(out.join("log.txt")).expect("the log");
-    assert!(log.contains("no person does"), "{log}");
+    assert!(log.contains("no person answers the comparisons"), "{log}");
 }
 
 /// A small spec with a mock labeler, whose policy runs away from its target at once.

@@ -5,14 +5,20 @@
 //!
 //! One at a time: failures are the process's.
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, DeviceKind, Tensor};
 use runner::model::ModelError;
-use runner::model::device::{ChosenDevice, choose};
+use runner::model::device::{ChosenDevice, adapters, choose};
 use runner::model::faults::confirm;
 use runner::model::gpu;
 use runner::model::parallel::map_shards;
 use runner::model::sampling::to_vec;
+use runner::run::panics::{caught, remember};
+use runner::run::{RunSettings, run};
+use runner::spec::Options;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
@@ -86,4 +92,97 @@ fn passes_without_memory_are_done_again_with_half_the_rows() {
     });
     assert!(matches!(none, Err(ModelError::OutOfMemory(_))), "{none:?}");
     gpu::set_limits(before);
+}
+
+/// This program again, for one test that takes its device away.
+fn child(test: &str, out: &Path) -> String {
+    let this = std::env::current_exe().expect("a program");
+    let mut command = Command::new(this);
+    command.args([test, "--exact", "--ignored", "--nocapture"]).env("RUNNER_TEST_OUT", out);
+    let done = command.output().expect("starts");
+    let text = String::from_utf8_lossy(&done.stdout).into_owned() + &String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() && text.contains("1 passed"), "{text}");
+    text
+}
+
+/// Begins with a software driver, and gives what takes it away.
+fn destroyer() -> impl FnOnce() + Send {
+    assert_eq!(adapters().first().map(|a| a.kind.as_str()), Some("Cpu"), "only a software driver is taken away");
+    let begun = Device::wgpu_options().device_kind(DeviceKind::Cpu).init_with_setup();
+    let (device, setup) = begun.expect("nobody has begun with it");
+    assert!(choose("wgpu").expect("the device").device == device, "they are the same");
+    remember();
+    move || setup.device.destroy()
+}
+
+#[test]
+fn a_lost_device_is_an_error_from_there_on() {
+    let Some((_, _turn)) = device() else { return };
+    child("loses_its_device", Path::new(""));
+}
+
+#[test]
+#[ignore = "in a process of its own, which the test before starts"]
+fn loses_its_device() {
+    let destroy = destroyer();
+    let device = choose("wgpu").expect("the device").device;
+    let x = Tensor::<1>::from_data([1.0f32, 2.0], &device);
+    confirm().expect("nothing has failed yet");
+    destroy();
+    // Whoever works on it next finds what it has made invalid, which the library may say with a panic, and whoever waits
+    // for it that it is gone.
+    let read = caught(|| Ok(to_vec(x * 2.0)?)).map_err(|e| e.to_string());
+    println!("read: {read:?}");
+    assert!(read.as_ref().is_err_and(|said| said.starts_with("device: ")), "{read:?}");
+    for _ in 0..3 {
+        let error = confirm().expect_err("it is gone").to_string();
+        assert!(error.starts_with("device: it was lost while it worked") && !error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn a_run_that_loses_its_device_ends_with_an_error_and_the_same_command_continues() {
+    let Some((_, _turn)) = device() else { return };
+    let dir = tempfile::tempdir().expect("a directory");
+    let out = dir.path().join("out");
+    println!("{}", child("loses_its_device_in_a_run", &out));
+    let metrics = || std::fs::read_to_string(out.join("runs/direct/metrics.jsonl")).expect("metrics");
+    let before = metrics();
+    assert!((UPDATES..4).contains(&before.lines().count()), "{before}");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
+    command.arg(spec()).args(["--profile", "smoke", "--device", "wgpu", "--no-progress", "--out"]).arg(&out);
+    let done = command.output().expect("starts");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    // From the last checkpoint: what is before it is kept with its times, and the rest is done again.
+    let after = metrics();
+    assert_eq!(after.lines().count(), 4, "{after}");
+    assert_eq!(after.lines().next(), before.lines().next());
+}
+
+/// Updates of the policy that are kept before the device is taken away.
+const UPDATES: usize = 2;
+
+fn spec() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("specs/quickstart.toml")
+}
+
+#[test]
+#[ignore = "in a process of its own, which the test before starts"]
+fn loses_its_device_in_a_run() {
+    let out = PathBuf::from(std::env::var_os("RUNNER_TEST_OUT").expect("where to"));
+    let destroy = destroyer();
+    let metrics = out.join("runs/direct/metrics.jsonl");
+    std::thread::spawn(move || {
+        while std::fs::read_to_string(&metrics).map_or(0, |text| text.lines().count()) < UPDATES {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        destroy();
+    });
+    let options = Options { profile: Some("smoke".into()), ..Options::default() };
+    let (device, profile) = ("wgpu".into(), options.profile.clone());
+    let settings = RunSettings { device, out: Some(out), progress: false, profile, ..RunSettings::default() };
+    let ended = run(&spec(), &options, settings).expect("it begins");
+    let error = ended.error.expect("it loses its device");
+    println!("exit code {}: {error}", ended.outcome.code());
+    assert!(error.contains("device: it was lost while it worked") && !error.contains('\n'), "{error}");
 }

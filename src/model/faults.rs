@@ -10,7 +10,7 @@ use super::ModelError;
 use super::gpu;
 use burn::tensor::Device;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 /// Devices of this process that work beside it.
@@ -19,6 +19,8 @@ static OPEN: Mutex<Vec<Device>> = Mutex::new(Vec::new());
 static FIRST: Mutex<Option<String>> = Mutex::new(None);
 /// Longest excerpt of what a library said; whole kernels and stacks follow the reason.
 const EXCERPT: usize = 300;
+/// How often a device is waited for that answers with an error.
+const WAITS: usize = 3;
 
 /// How the panics begin with which cubecl ends a task that a driver refuses.
 pub const REFUSAL: &str = "wgpu error: ";
@@ -111,12 +113,7 @@ pub fn confirm() -> Result<(), ModelError> {
     let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     let mut waited = None;
     for device in open {
-        let failed = match catch_unwind(AssertUnwindSafe(|| device.sync())) {
-            Ok(Ok(())) => None,
-            Ok(Err(why)) => Some(excerpt(&why.to_string())),
-            Err(_) => Some("its thread has ended".into()),
-        };
-        waited = waited.or(failed);
+        waited = waited.or(wait(&device));
     }
     // After the wait: work that is still to be done can still fail. All else follows from the loss of a device.
     let heard = FIRST.lock().unwrap_or_else(PoisonError::into_inner).take();
@@ -124,6 +121,30 @@ pub fn confirm() -> Result<(), ModelError> {
         Some(said) => Err(error(&said)),
         None => Ok(()),
     }
+}
+
+/// What a wait for a device says. A device that is gone refuses work first, as if the work were wrong, and is found to
+/// be lost by a later wait.
+fn wait(device: &Device) -> Option<String> {
+    let mut first = None;
+    for _ in 0..WAITS {
+        let said = match catch_unwind(AssertUnwindSafe(|| device.sync())) {
+            Ok(Ok(())) => break,
+            Ok(Err(why)) => excerpt(&why.to_string()),
+            Err(panic) => excerpt(&words(&*panic)),
+        };
+        if is_lost(&said) {
+            return Some(said);
+        }
+        first.get_or_insert(said);
+    }
+    first
+}
+
+/// What a panic of the device's own thread says, which is passed on to whoever waits for it.
+fn words(panic: &dyn std::any::Any) -> String {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    text.unwrap_or("its thread has ended").into()
 }
 
 /// Gives memory that no array has any more back to the drivers.
@@ -138,12 +159,20 @@ fn is_lost(said: &str) -> bool {
     lower.contains("poisoned") || lower.contains("lost")
 }
 
-/// What a read that failed says; `read`: the library's own words.
-pub(super) fn of_read(read: &str) -> ModelError {
-    match FIRST.lock().unwrap_or_else(PoisonError::into_inner).clone() {
-        Some(said) => error(&said),
-        None => error(&excerpt(read)),
-    }
+/// What is read from a device. A read of what was not written is an error, and so is one at which the device's own thread
+/// panics, or that is found out to have failed only when the numbers are looked at.
+pub(super) fn reading<T>(read: impl FnOnce() -> Result<T, String>) -> Result<T, ModelError> {
+    let said = match catch_unwind(AssertUnwindSafe(read)) {
+        Ok(Ok(data)) => return Ok(data),
+        Ok(Err(said)) => said,
+        // Any other panic is a mistake of a program, and said as one.
+        Err(panic) if !words(&*panic).starts_with(REFUSAL) => resume_unwind(panic),
+        Err(panic) => words(&*panic),
+    };
+    let open = OPEN.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let lost = open.iter().find_map(|device| wait(device).filter(|said| is_lost(said)));
+    let heard = FIRST.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    Err(error(&lost.or(heard).unwrap_or_else(|| excerpt(&said))))
 }
 
 fn error(said: &str) -> ModelError {

@@ -48,8 +48,10 @@ pub struct Sampling<'a> {
 
 /// Reads a float tensor to the host, row-major.
 pub fn to_vec<const D: usize>(t: Tensor<D>) -> Result<Vec<f32>, ModelError> {
-    let data = t.try_into_data().map_err(|e| faults::of_read(&format!("{e:?}")))?;
-    data.try_to_vec::<f32>().map_err(|e| ModelError::Read(format!("{e:?}")))
+    faults::reading(|| {
+        let data = t.try_into_data().map_err(|e| format!("{e:?}"))?;
+        data.try_to_vec::<f32>().map_err(|e| format!("{e:?}"))
+    })
 }
 
 /// Splits a row-major buffer into rows.
@@ -112,8 +114,10 @@ fn sample_shard<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Samp
         let positions = (0..n).map(|r| real[r / k] + i as i32).collect();
         h = model.step(token, ints(positions, [n, 1], &device), &mask, query_length + i, &mut cache);
     }
-    let tokens = Tensor::cat(tokens, 1).try_into_data().map_err(|e| faults::of_read(&format!("{e:?}")))?;
-    let tokens: Vec<u32> = tokens.iter::<i64>().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect();
+    let tokens: Vec<u32> = faults::reading(|| {
+        let data = Tensor::cat(tokens, 1).try_into_data().map_err(|e| format!("{e:?}"))?;
+        Ok(data.iter::<i64>().map(|t| u32::try_from(t).unwrap_or(u32::MAX)).collect())
+    })?;
     // Not from the distribution, which has no others: what a device gives back after a failure it did not report.
     check_ids(&tokens, model.vocab())
         .map_err(|e| ModelError::Read(format!("the device sampled what it cannot: {e}")))?;

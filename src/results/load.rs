@@ -99,10 +99,7 @@ impl Results {
                     true => keep(dir, &home.join(file::ROUNDS), read::read_json, &mut missing),
                     false => None,
                 },
-                judge: {
-                    let path = dir.join("labels").join(format!("{name}_judge.json"));
-                    if path.exists() { keep(dir, &path, read::read_json, &mut missing) } else { None }
-                },
+                judge: there(dir, &format!("labels/{name}_judge.json"), read::read_json, &mut missing),
                 name,
             };
             results.runs.push(run);
@@ -113,16 +110,8 @@ impl Results {
         if results.manifest.as_ref().is_some_and(|m| m.state == State::Done) {
             results.runs.iter().for_each(|run| whole(dir, run, results.spec_of(&run.name).as_ref(), &mut missing));
         }
-        let stops = dir.join(file::STOPS);
-        let stops = match stops.exists() {
-            true => keep(dir, &stops, read::read_jsonl, &mut missing).unwrap_or_default(),
-            false => Vec::new(),
-        };
-        let frontier = dir.join(file::FRONTIER);
-        let frontier = match frontier.exists() {
-            true => keep(dir, &frontier, read::read_json, &mut missing),
-            false => None,
-        };
+        let stops = there(dir, file::STOPS, read::read_jsonl, &mut missing).unwrap_or_default();
+        let frontier = there(dir, file::FRONTIER, read::read_json, &mut missing);
         let Gaps { missing, damaged } = missing;
         Ok(Self { stops, frontier, missing, damaged, ..results })
     }
@@ -295,6 +284,12 @@ fn keep<T>(dir: &Path, path: &Path, read: impl Fn(&Path) -> Result<T, ResultsErr
         return None;
     }
     read(path).map_err(|e| missing.damaged(e.to_string())).ok()
+}
+
+/// A file that only some results have.
+fn there<T>(dir: &Path, name: &str, read: impl Fn(&Path) -> Result<T, ResultsError>, gaps: &mut Gaps) -> Option<T> {
+    let path = dir.join(name);
+    if path.exists() { keep(dir, &path, read, gaps) } else { None }
 }
 
 /// Runs in the manifest's order, then those only found on disk, by name.

@@ -30,6 +30,8 @@ pub fn remember() {
 pub fn caught<T>(run: impl FnOnce() -> Result<T, StageError>) -> Result<T, StageError> {
     // What was half-changed is not used again: a run that failed is read from disk by the next one.
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|payload| {
+        // A device that fails takes down whoever waits for it, and that is no mistake of the program.
+        faults::confirm()?;
         let said = payload.downcast_ref::<&str>().map(ToString::to_string).or_else(|| payload.downcast_ref().cloned());
         let first = FIRST.lock().ok().and_then(|mut first| first.take());
         Err(StageError::Panicked(first.or(said).unwrap_or_else(|| "a panic without a message".into())))

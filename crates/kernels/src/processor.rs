@@ -10,7 +10,7 @@ const KERNEL: (usize, usize) = (16, 6);
 const LONG: usize = 1 << 20;
 
 /// A word for all processors on which a run gives the same bytes, such as `avx512, blocks of 512`: what our loops use
-/// (see [`level`]), what burn's and `gemm`'s find where that is more, the architecture where it is another, and how long
+/// (see `level`), what burn's and `gemm`'s find where that is more, the architecture where it is another, and how long
 /// a sum `gemm` takes at once, which it makes of the first cache's size and ways.
 pub fn processor() -> String {
     let word = |level: Level| match level {

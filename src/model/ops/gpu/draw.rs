@@ -51,6 +51,7 @@ fn choose(sums: &mut Shared<[f32]>, picked: &mut Shared<[f32]>, uniform: f32, un
 
 /// Σ e and Σ e s of a run of tokens, s = scale · logits - most and e = exp s.
 #[cube]
+#[allow(clippy::needless_range_loop, reason = "a kernel has no iterators")]
 fn sums_of(logits: &[f32], from: usize, to: usize, most: f32, scale: f32) -> (f32, f32) {
     let mut sum = 0.0f32;
     let mut weighted = 0.0f32;
