@@ -42,9 +42,7 @@ fn seconds(card: &(&str, f64, f64, u64), operations: f64, bytes: f64, launches: 
 /// `parts`: of one layer and of two; token, rest of the rollout, pass, step.
 pub fn print(one: &[Counts; 4], two: &[Counts; 4]) {
     println!("\nAn estimate and no measurement: {REACHED} of the stated speeds, {:.0} µs a launch.\n", LAUNCH * 1e6);
-    println!(
-        "| update of 512 | card | rows a pass | launches | of them hidden by no work | sample | ρ and r | learn | seconds |"
-    );
+    println!("| update of 512 | card | rows a pass | launches | launching | sample | ρ and r | learn | seconds |");
     println!("|---|---|---|---|---|---|---|---|---|");
     for (name, size) in [("124M", ModelSize::M124), ("774M", ModelSize::M774)] {
         for (query, response) in [(64, 24), (500, 75)] {

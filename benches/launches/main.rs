@@ -44,8 +44,8 @@ struct Args {
 }
 
 /// The parts of an update: what is asked for each token of a response, once per batch of episodes, for each training
-/// pass, and for each step of Adam.
-const PARTS: [&str; 4] = ["token of a response", "rest of sampling, ρ and r", "training pass", "Adam step"];
+/// pass, its gradients added to others', and for each step of Adam, less the sum that the first pass of a step is spared.
+const PARTS: [&str; 4] = ["token of a response", "rest of sampling, ρ and r", "training pass", "Adam step less a sum"];
 const EPOCHS: f64 = 4.0;
 /// Episodes in a batch.
 const BATCH: usize = 4;
@@ -130,8 +130,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         for (i, asked) in NAMES.iter().enumerate() {
             let layer = at(1)[i] - at(0)[i];
             let once = at(0)[i] - layer;
-            let checked = |size: usize| format!("{}, {}", at(size)[i], once + layer * sizes[size].0 as f64);
-            println!("| {name} | {asked} | {layer} | {once} | {} | {} |", checked(2), checked(3));
+            let checked = |size: usize| format!("{:.2}, {:.2}", at(size)[i], once + layer * sizes[size].0 as f64);
+            println!("| {name} | {asked} | {layer:.2} | {once:.2} | {} | {} |", checked(2), checked(3));
         }
         if args.kernels {
             let (two, one) = (&found[1][part], &found[0][part]);
