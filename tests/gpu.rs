@@ -148,7 +148,8 @@ fn a_run_that_loses_its_device_ends_with_an_error_and_the_same_command_continues
     println!("{}", child("loses_its_device_in_a_run", &out));
     let metrics = || std::fs::read_to_string(out.join("runs/direct/metrics.jsonl")).expect("metrics");
     let before = metrics();
-    assert!((UPDATES..4).contains(&before.lines().count()), "{before}");
+    // A fast driver may be at the end before it is taken away: then what is left is to write the models.
+    assert!((UPDATES..=4).contains(&before.lines().count()), "{before}");
     let mut command = Command::new(env!("CARGO_BIN_EXE_runner"));
     command.arg(spec()).args(["--profile", "smoke", "--device", "wgpu", "--no-progress", "--out"]).arg(&out);
     let done = command.output().expect("starts");
