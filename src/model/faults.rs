@@ -91,6 +91,7 @@ pub fn listen() -> bool {
 }
 
 /// A device whose work is waited for from here on.
+#[cfg(feature = "wgpu")]
 pub(super) fn watch(device: &Device) {
     listen();
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
