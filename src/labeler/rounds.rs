@@ -41,16 +41,6 @@ pub fn updates(spec: &Spec) -> usize {
     spec.policy.episodes / spec.policy.batch_size.max(1)
 }
 
-/// Whether labels are read or collected, and a reward model learns from them.
-pub fn learns_reward(spec: &Spec) -> bool {
-    spec.learns_reward()
-}
-
-/// Whether there is a reward model of ρ's kind, learned or given.
-pub fn has_reward_model(spec: &Spec) -> bool {
-    (spec.reward.is_given() && spec.reward.outside().is_none()) || learns_reward(spec)
-}
-
 /// The rounds of a spec, in order; none in direct mode, or where r is given. DPO's labels are one round.
 pub fn rounds(spec: &Spec) -> Vec<Round> {
     let (labels, updates) = (spec.collect.labels, updates(spec));

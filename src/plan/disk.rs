@@ -4,7 +4,7 @@
 
 use super::sizes::Model;
 use crate::labeler::CANDIDATES;
-use crate::labeler::rounds::{Round, has_reward_model, rounds, updates};
+use crate::labeler::rounds::{Round, rounds, updates};
 use crate::model::checkpoint;
 use crate::model::memory::Shape;
 use crate::spec::Spec;
@@ -81,7 +81,7 @@ impl StageWriter<'_> {
     /// and metrics.
     pub fn results(&self) -> f64 {
         let rl = self.spec.has_rl();
-        let models = if rl { 2.0 } else { 1.0 } + if has_reward_model(self.spec) { 1.0 } else { 0.0 };
+        let models = if rl { 2.0 } else { 1.0 } + if self.spec.has_reward_model() { 1.0 } else { 0.0 };
         let labels: f64 = rounds(self.spec).iter().map(|round| self.labels(round).kept).sum();
         let lines = if rl { updates(self.spec) as f64 * METRICS } else { 0.0 };
         models * self.model.bytes() + labels + lines

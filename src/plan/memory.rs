@@ -4,7 +4,6 @@
 use super::sizes::Model;
 use super::work::TaskLengths;
 use crate::labeler::CANDIDATES;
-use crate::labeler::rounds::has_reward_model;
 use crate::model::gpu::{DRAWN, DROPOUT_SCORES, Limits};
 use crate::model::memory::{Memory, SHARD_ROWS, Shape};
 use crate::model::sampling::SAMPLING_ROWS;
@@ -266,7 +265,7 @@ impl<'a> Gauge<'a> {
             head: true,
             dropout: false,
         };
-        let frozen = if has_reward_model(self.spec) { 2.0 } else { 1.0 };
+        let frozen = if self.spec.has_reward_model() { 2.0 } else { 1.0 };
         let training = self.training(&shape, rows);
         let mut rollout = self
             .sampling(p.batch_size, p.samples_per_query(), 1)
@@ -291,7 +290,7 @@ impl<'a> Gauge<'a> {
     /// for each thread.
     pub fn evaluate(&self) -> Peak {
         let e = &self.spec.evaluate;
-        let judges = if has_reward_model(self.spec) { self.model.bytes() } else { 0.0 } + self.classifier_bytes();
+        let judges = if self.spec.has_reward_model() { self.model.bytes() } else { 0.0 } + self.classifier_bytes();
         let optimum = self.sampling(e.optimum_samples, e.optimum_samples, e.optimum_queries);
         let responses = self.sampling(ROWS.min(e.queries), 1, 1);
         let pass = self.passes(e.queries, ROWS, self.lengths.whole());

@@ -6,7 +6,7 @@ use super::sizes::{Model, is_given, reference};
 use super::stages::items;
 use super::units::bytes;
 use super::{PlannedRun, units};
-use crate::labeler::rounds::{learns_reward, rounds};
+use crate::labeler::rounds::rounds;
 use crate::spec::{Spec, SupervisedOn};
 use crate::stage::keys::Keys;
 use crate::store::cache::Cache;
@@ -116,7 +116,7 @@ fn peaks(spec: &Spec, model: &Model, hardware: Hardware) -> Vec<(&'static str, P
     if spec.has_labels() {
         all.push(("labels", gauge.labels(round)));
     }
-    if learns_reward(spec) {
+    if spec.learns_reward() {
         all.push(("reward", gauge.reward(round)));
     }
     if spec.has_rl() {

@@ -4,7 +4,7 @@
 
 use super::sizes::Model;
 use crate::labeler::CANDIDATES;
-use crate::labeler::rounds::{Round, has_reward_model, wanted};
+use crate::labeler::rounds::{Round, wanted};
 use crate::model::flops::{body, head};
 use crate::spec::Spec;
 use schemars::JsonSchema;
@@ -170,7 +170,7 @@ impl<'a> Counter<'a> {
     /// PPO updates `from..to`: sampling, ρ's pass, scores, and each epoch's forward and backward; with online
     /// collection what is sampled to be asked.
     pub fn policy(&self, from: usize, to: usize, online: bool) -> Operations {
-        let (p, direct) = (&self.spec.policy, !has_reward_model(self.spec));
+        let (p, direct) = (&self.spec.policy, !self.spec.has_reward_model());
         let score = if direct { self.mock_score() } else { self.reward_score() };
         // Queries are read once for all their samples.
         let k = p.samples_per_query();
@@ -196,7 +196,7 @@ impl<'a> Counter<'a> {
     /// Held-out queries under ρ and π, their scores, and many samples of ρ for best-of-n and for the closed-form optimum.
     pub fn evaluate(&self) -> Operations {
         let e = &self.spec.evaluate;
-        let learns = has_reward_model(self.spec);
+        let learns = self.spec.has_reward_model();
         let (reward, mock) = (if learns { self.reward_score() } else { 0.0 }, self.mock_score());
         let judge = if mock > 0.0 { mock } else { reward };
         let query = self.samples(1).times(2.0).plus(forward(self.logprobs() + 2.0 * (judge + mock + reward)));

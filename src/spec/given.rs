@@ -69,6 +69,11 @@ impl Spec {
         self.has_labels() && !(self.has_dpo() && self.labeler.is().judges)
     }
 
+    /// Whether there is a reward model of ρ's kind, learned or given.
+    pub fn has_reward_model(&self) -> bool {
+        (self.reward.is_given() && self.reward.outside().is_none()) || self.learns_reward()
+    }
+
     /// Whether π is trained.
     pub fn has_rl(&self) -> bool {
         self.collect.schedule.has_rl() && !self.policy.is_given()
