@@ -1,20 +1,15 @@
 //! The authors' bug (paper section 4.4) on purpose: with a sign flipped, training stops within one update.
 
 use super::policy::{Learner, Segment, train as train_policy};
+use super::test_world::World;
 use crate::context::{Context, StageError};
-use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
-use crate::rl::rollout::Inputs;
 use crate::rl::{Advantages, Algorithm, Ppo};
 use crate::rlhf::advantages::token_rewards;
 use crate::rlhf::ppo::{Loss, Targets};
-use crate::rlhf::reward::Normalization;
-use crate::spec::{ModelSize, Spec};
-use crate::task::scoring::Scorer;
-use crate::task::{Query, Task};
+use crate::spec::Spec;
+use crate::task::Query;
 use burn::tensor::Tensor;
 use serde_json::{Value, json};
-
-const VOCABULARY: usize = 61;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flip {
@@ -52,30 +47,9 @@ fn spec() -> Spec {
 fn train(flip: Option<Flip>) -> (Result<(), StageError>, Vec<Value>) {
     let dir = tempfile::tempdir().unwrap();
     let context = Context::for_tests(dir.path());
-    let size = ModelSize::Test.dimensions();
-    let reference = Gpt2::init(&size, VOCABULARY, 3, &context.device);
-    let trunk = Gpt2::init(&size, VOCABULARY, 4, &context.device);
-    let head = ScalarHead::init(size.width, 1.0, 5, &context.device);
-    let scorer =
-        Scorer { source: ScalarModel { trunk, head }.into(), normalization: Normalization { gain: 1.0, bias: 0.0 } };
-    let task = Task {
-        truncates: vec![true; VOCABULARY],
-        after: 7,
-        missing_score: -1.0,
-        prefix: Vec::new(),
-        suffix: Vec::new(),
-        formatted: true,
-        query_length: 6,
-    };
+    let world = World::new(&context);
     let queries: Vec<Query> = (0..64u32).map(|i| (0..6).map(|t| Some((i * 7 + t * 3) % 60)).collect()).collect();
-    let inputs = Inputs {
-        reference: &reference,
-        scorer: &scorer,
-        mock: None,
-        task: &task,
-        queries: &queries,
-        end_of_text: VOCABULARY as u32 - 1,
-    };
+    let inputs = world.inputs(&queries, false);
     let spec = spec();
     let ppo = Ppo::of(&spec.policy);
     let (right, wrong): (&dyn Algorithm, &dyn Algorithm) = (&ppo, &Opposite(ppo));

@@ -26,3 +26,5 @@ mod guard_tests;
 mod label_tests;
 #[cfg(test)]
 mod rank_tests;
+#[cfg(test)]
+mod test_world;

@@ -1,22 +1,17 @@
 //! A policy trained by several ranks is the policy trained by one, byte by byte; blocks are parts of the same gradient.
 
 use super::policy::{Learner, Segment, train};
+use super::test_world::World;
 use crate::context::{Context, StageError};
-use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::ranks::threads::ranks;
 use crate::results::file;
 use crate::rl::Ppo;
-use crate::rl::rollout::Inputs;
 use crate::rlhf::advantages::token_rewards;
-use crate::rlhf::reward::Normalization;
-use crate::spec::{ModelSize, Spec};
-use crate::task::scoring::Scorer;
-use crate::task::{Query, Task};
+use crate::spec::Spec;
+use crate::task::Query;
 use serde_json::{Value, json};
 use std::path::Path;
 use std::sync::atomic::Ordering;
-
-const VOCABULARY: usize = 61;
 
 fn spec(policy: &Value) -> Spec {
     let mut of = json!({ "episodes": 96, "batch_size": 32, "minibatches": 2, "epochs": 2, "lr": 3e-3, "checkpoint_every": 1,
@@ -34,32 +29,11 @@ fn one(dir: &Path, spec: &Spec, stop: bool) -> Result<(), StageError> {
     let context = Context::for_tests(dir);
     std::fs::create_dir_all(dir.join("work")).unwrap();
     context.interrupted.store(stop && crate::ranks::rank() + 1 == crate::ranks::size(), Ordering::SeqCst);
-    let size = ModelSize::Test.dimensions();
-    let reference = Gpt2::init(&size, VOCABULARY, 3, &context.device);
-    let trunk = Gpt2::init(&size, VOCABULARY, 4, &context.device);
-    let head = ScalarHead::init(size.width, 1.0, 5, &context.device);
-    let scorer =
-        Scorer { source: ScalarModel { trunk, head }.into(), normalization: Normalization { gain: 1.0, bias: 0.0 } };
-    let task = Task {
-        truncates: vec![true; VOCABULARY],
-        after: 7,
-        missing_score: -1.0,
-        prefix: Vec::new(),
-        suffix: Vec::new(),
-        formatted: true,
-        query_length: 6,
-    };
+    let world = World::new(&context);
     // Of different lengths, so that rows are padded and shards trimmed.
     let query = |i: u32| (0..6).map(|t| (t >= i % 4).then_some((i * 7 + t * 3) % 60)).collect();
     let queries: Vec<Query> = (0..64).map(query).collect();
-    let inputs = Inputs {
-        reference: &reference,
-        scorer: &scorer,
-        mock: Some(&scorer),
-        task: &task,
-        queries: &queries,
-        end_of_text: VOCABULARY as u32 - 1,
-    };
+    let inputs = world.inputs(&queries, true);
     let learner = Learner { algorithm: &Ppo::of(&spec.policy), rewards: token_rewards };
     train((&context, "run"), spec, (&inputs, learner), &Segment::whole(spec), &dir.join("work"))
 }

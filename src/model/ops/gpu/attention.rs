@@ -7,6 +7,15 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
 
+/// Token, and channel among the token's `heads · d`, of number `i` of an array `[rows, heads, time, d]` whose rows begin at
+/// token `first`.
+#[cube]
+fn place(i: usize, first: usize, time: usize, heads: usize, d: usize) -> (usize, usize) {
+    let row = i / (d * time * heads);
+    let head = (i / (d * time)) % heads;
+    (first + row * time + (i / d) % time, head * d + i % d)
+}
+
 /// q / √d, k and v of some rows, each `[rows, heads, time, d]`, from tokens `first..` of `qkv` `[tokens, 3 · heads · d]`.
 #[cube(launch)]
 #[allow(clippy::too_many_arguments, reason = "as many arrays and sizes")]
@@ -25,10 +34,9 @@ fn split_kernel(
     if i >= q.len() {
         terminate!();
     }
-    let (channel, at) = (i % d, (i / d) % time);
-    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
     let width = heads * d;
-    let from = (first + row * time + at) * 3 * width + head * d + channel;
+    let (token, channel) = place(i, first, time, heads, d);
+    let from = token * 3 * width + channel;
     q[i] = qkv[from] * scale;
     k[i] = qkv[from + width];
     v[i] = qkv[from + 2 * width];
@@ -41,9 +49,8 @@ fn by_heads_kernel(x: &[f32], y: &mut [f32], first: usize, time: usize, heads: u
     if i >= y.len() {
         terminate!();
     }
-    let (channel, at) = (i % d, (i / d) % time);
-    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
-    y[i] = x[((first + row * time + at) * heads + head) * d + channel];
+    let (token, channel) = place(i, first, time, heads, d);
+    y[i] = x[token * heads * d + channel];
 }
 
 /// The inverse: to tokens `first..` of `y`.
@@ -53,9 +60,8 @@ fn by_tokens_kernel(x: &[f32], y: &mut [f32], first: usize, time: usize, heads: 
     if i >= x.len() {
         terminate!();
     }
-    let (channel, at) = (i % d, (i / d) % time);
-    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
-    y[((first + row * time + at) * heads + head) * d + channel] = x[i];
+    let (token, channel) = place(i, first, time, heads, d);
+    y[token * heads * d + channel] = x[i];
 }
 
 /// Gradients of q / √d, k and v to tokens `first..` of that of `qkv`.
@@ -76,10 +82,9 @@ fn merge_kernel(
     if i >= q.len() {
         terminate!();
     }
-    let (channel, at) = (i % d, (i / d) % time);
-    let (head, row) = ((i / (d * time)) % heads, i / (d * time * heads));
     let width = heads * d;
-    let to = (first + row * time + at) * 3 * width + head * d + channel;
+    let (token, channel) = place(i, first, time, heads, d);
+    let to = token * 3 * width + channel;
     qkv[to] = q[i] * scale;
     qkv[to + width] = k[i];
     qkv[to + 2 * width] = v[i];
