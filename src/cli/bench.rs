@@ -8,14 +8,15 @@ use crate::model::flops::{body, head};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
 use crate::model::memory::{Shape, keep_freed_memory};
 use crate::model::optimizer::Adam;
-use crate::model::sampling::{Sampling, logprobs, sample};
 use crate::model::{ModelError, faults, gpu};
 use crate::plan::units::{bytes, duration};
-use crate::rl::{Ppo, Rollout, Settings, optimise};
+use crate::rl::rollout::Inputs;
+use crate::rl::{Ppo, Settings, optimise, roll_out};
 use crate::rlhf::advantages::token_rewards;
+use crate::rlhf::reward::Normalization;
 use crate::run::ready_device;
 use crate::spec::{ModelSize, Spec};
-use crate::task::scoring::raw_scores;
+use crate::task::{Query, Scorer, Task};
 use burn::tensor::FloatDType;
 use clap::Args;
 use serde::Deserialize;
@@ -244,7 +245,8 @@ impl Case {
 struct Update<'a> {
     case: &'a Case,
     reference: Gpt2,
-    scorer: ScalarModel,
+    scorer: Scorer,
+    task: Task,
     policy: Option<ScalarModel>,
     adam: Adam,
     done: usize,
@@ -255,12 +257,30 @@ impl<'a> Update<'a> {
         let (d, vocab, device) = (case.shape.dimensions, case.shape.vocab, &chosen.device);
         let reference = Gpt2::init(&d, vocab, 1, device);
         let head = |std| ScalarHead::init(d.width, std, 3, device);
-        let scorer = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, device), head: head(0.1) };
+        let r = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, device), head: head(0.1) };
+        let normalization = Normalization { gain: 1.0, bias: 0.0 };
         let policy = Some(ScalarModel { trunk: reference.clone(), head: head(0.0) });
-        Self { case, reference, scorer, policy, adam: Adam::new(crate::spec::AdamSpec::default()), done: 0 }
+        Self {
+            case,
+            reference,
+            scorer: Scorer { source: r.into(), normalization },
+            // Any token ends a response at its last place, so that r reads all of it.
+            task: Task {
+                truncates: vec![true; vocab],
+                after: case.response.saturating_sub(1),
+                missing_score: -1.0,
+                prefix: Vec::new(),
+                suffix: Vec::new(),
+                formatted: true,
+                query_length: case.query,
+            },
+            policy,
+            adam: Adam::new(crate::spec::AdamSpec::default()),
+            done: 0,
+        }
     }
 
-    /// Seconds of an update of so many episodes.
+    /// Seconds of an update of so many episodes, by the trainer's own functions.
     fn run(&mut self, episodes: usize) -> Result<f64, ModelError> {
         let (Case { query, response, shape }, failed) =
             (self.case, |e: &dyn std::fmt::Display| ModelError::Device(format!("the update could not be done: {e}")));
@@ -272,34 +292,20 @@ impl<'a> Update<'a> {
         .map_err(|e| failed(&e))?;
         self.done += 1;
         let token = |r: usize, i: usize| ((self.done * 31 + r * query + i) * 7919 % shape.vocab) as u32;
-        let queries: Vec<Vec<Option<u32>>> =
-            (0..episodes).map(|r| (0..*query).map(|i| Some(token(r, i))).collect()).collect();
-        let uniform = |i: usize| (i as f32 * 0.618_034).fract();
-        let uniforms: Vec<Vec<f32>> =
-            (0..*response).map(|i| (0..episodes).map(|r| uniform(1 + i * episodes + r)).collect()).collect();
-        let temperature = spec.task.temperature;
+        let queries: Vec<Query> = (0..episodes).map(|r| (0..*query).map(|i| Some(token(r, i))).collect()).collect();
+        let inputs = Inputs {
+            reference: &self.reference,
+            scorer: &self.scorer,
+            mock: None,
+            task: &self.task,
+            queries: &queries,
+            end_of_text: 0,
+        };
         let started = Instant::now();
         let policy = self.policy.take().ok_or_else(|| failed(&"the one before failed"))?;
-        let (k, value_head) = (1, Some(&policy.head));
-        let args =
-            Sampling { queries: &queries, k, response_length: *response, temperature, uniforms: &uniforms, value_head };
-        let sampled = sample(&policy.trunk, &args)?;
-        let rows: Vec<Vec<Option<u32>>> = queries
-            .iter()
-            .zip(&sampled.responses)
-            .map(|(q, r)| q.iter().copied().chain(r.iter().map(|t| Some(*t))).collect())
-            .collect();
-        let rollout = Rollout {
-            scores: raw_scores(&self.scorer, &rows)?,
-            ref_logprobs: logprobs(&self.reference, &queries, &sampled.responses, temperature)?,
-            queries,
-            responses: sampled.responses,
-            logprobs: sampled.logprobs,
-            values: sampled.values,
-            ..Rollout::default()
-        };
-        let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, 0.15);
         let (settings, ppo, order) = (Settings::of(&spec), Ppo::of(&spec.policy), |_| (0..episodes).collect());
+        let rollout = roll_out(&settings, &inputs, &policy, self.done).map_err(|e| failed(&e))?;
+        let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, 0.15);
         let updated = optimise((&settings, &ppo), &order, 1e-5, (policy, &mut self.adam), &rollout, &rewards);
         self.policy = Some(updated.map_err(|e| failed(&e))?.0);
         faults::confirm()?;
