@@ -3,46 +3,22 @@
 
 #![cfg(unix)]
 
+mod common;
+
 use assert_cmd::Command;
+use common::{CLASSIFIER, LEARNING, Place, STORIES};
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-const SPEC: &str = r#"
-spec_version = 1
-name = "tiny"
-[model]
-size = "test"
-weights = { pretrain = { vocabulary = 512, passages = 300, steps = 10, batch_size = 8, sequence_length = 32 } }
-[task]
-preset = "sentiment"
-data = { synthetic = "storyworld" }
-query_rule = "sentences"
-query_length = 12
-query_min_length = 4
-response_length = 12
-truncate_after = 4
-[labeler]
-reviews = { synthetic = "reviews" }
-classifier = { dimensions = { layers = 1, heads = 2, width = 16, context = 64 }, reviews = 200, steps = 10, batch_size = 8 }
-[collect]
-schedule = "direct"
-[reward]
-normalize_samples = 16
-[policy]
-episodes = 32
-batch_size = 16
-blocks = 1
-whiten_in = "minibatch"
-lr = 1e-3
-[evaluate]
-queries = 8
-optimum_queries = 2
-optimum_samples = 8
-samples = 4
-"#;
+/// In direct mode.
+fn spec() -> String {
+    format!(
+        "{STORIES}[labeler]\n{CLASSIFIER}[collect]\nschedule = \"direct\"\n[reward]\nnormalize_samples = 16\n{LEARNING}"
+    )
+}
 
 const SUITE: &str = r#"
 suite_version = 1
@@ -58,35 +34,17 @@ set = { "policy.episodes" = 64 }
 
 const CLUSTERS: &str = "cluster_version = 1\n[cluster.here]\nsubmit = { partition = \"p\" }\ndevice = \"cpu\"\n";
 
-struct Place(tempfile::TempDir);
-
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a directory"));
-        place.put("tiny.toml", SPEC);
-        place.put("small.toml", SUITE);
-        place
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-    fn put(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("written");
-    }
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
-    }
-    fn json(&self, name: &str) -> Value {
-        serde_json::from_str(&self.read(name)).expect("JSON")
+        Self::with(&[("tiny.toml", &spec()), ("small.toml", SUITE)])
     }
     fn runner(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("runner").expect("the program");
-        command.current_dir(self.0.path()).env("XDG_CONFIG_HOME", self.path("config"));
-        command.env_remove("RUNNER_CACHE").env_remove("RUST_LOG").args(arguments);
+        let mut command = self.command(arguments);
+        command.env("XDG_CONFIG_HOME", self.path("config"));
         command
     }
     fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
-        self.runner(&[arguments, &["--device", "cpu", "--no-progress"]].concat()).assert()
+        self.on_cpu(arguments).env("XDG_CONFIG_HOME", self.path("config")).assert()
     }
     fn said(&self, arguments: &[&str], code: i32) -> String {
         let done = self.run(arguments).code(code);
@@ -170,7 +128,7 @@ fn two_tasks_at_once_share_a_stage_that_neither_has() {
     let place = Place::new();
     let start = |task: &str| {
         let mut command = std::process::Command::new(assert_cmd::cargo::cargo_bin!("runner"));
-        command.current_dir(place.0.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
+        command.current_dir(place.dir()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
         command.args(["small.toml", "--member", task, "--until", "classifier", "--device", "cpu", "--no-progress"]);
         command.args(["--set", "model.weights.pretrain.steps=400"]).stderr(std::process::Stdio::piped());
         command.spawn().expect("it starts")
@@ -233,7 +191,7 @@ fn cluster(place: &Place, arguments: &[&str], code: i32) -> (String, String) {
 #[test]
 fn a_second_submit_finds_the_first_even_where_its_numbers_were_lost() {
     let place = Place::new();
-    place.put("cluster.toml", CLUSTERS);
+    place.write("cluster.toml", CLUSTERS);
     slurm(&place);
     let submit = ["submit", "small.toml", "--cluster", "here"];
     let (out, said) = cluster(&place, &submit, 0);
@@ -250,7 +208,7 @@ fn a_second_submit_finds_the_first_even_where_its_numbers_were_lost() {
     // The program was killed between sbatch and the ledger.
     let mut lost = ledger;
     lost["submissions"][0]["jobs"].as_array_mut().expect("jobs").iter_mut().for_each(|job| job["id"] = Value::Null);
-    place.put("results/small/cluster/jobs.json", &lost.to_string());
+    place.write("results/small/cluster/jobs.json", &lost.to_string());
     let (out, said) = cluster(&place, &submit, 0);
     assert!(out.is_empty() && said.contains("4 waiting or running from before, 0 submitted"), "{out}{said}");
 
@@ -285,7 +243,7 @@ fn a_second_submit_finds_the_first_even_where_its_numbers_were_lost() {
 #[test]
 fn what_an_engine_refuses_loses_nothing_and_what_is_wrong_is_said() {
     let place = Place::new();
-    place.put("cluster.toml", CLUSTERS);
+    place.write("cluster.toml", CLUSTERS);
     let submit = ["submit", "small.toml", "--cluster", "here"];
     // Without Slurm: scripts for all that, and nothing written.
     let mut dry = place.runner(&[&["cluster"][..], &submit, &["--dry-run"]].concat());
@@ -301,7 +259,7 @@ fn what_an_engine_refuses_loses_nothing_and_what_is_wrong_is_said() {
     assert!(said.contains("there is no sbatch here") && said.contains("--dry-run"), "{said}");
     // A refusal in the middle: what was handed over before is found.
     slurm(&place);
-    place.put("jobs.refuse", "members");
+    place.write("jobs.refuse", "members");
     let (_, said) = cluster(&place, &submit, 1);
     assert!(
         said.contains("sbatch refuses: sbatch: error: invalid partition specified: p") && said.contains("members.sh"),
@@ -327,11 +285,11 @@ fn what_an_engine_refuses_loses_nothing_and_what_is_wrong_is_said() {
         (CLUSTERS, &["status", "tiny.toml"], "neither a suite nor a results directory"),
         (CLUSTERS, &["cancel", "bin"], "nothing was submitted"),
     ] {
-        place.put("cluster.toml", text);
+        place.write("cluster.toml", text);
         let (_, said) = cluster(&place, arguments, 2);
         assert!(said.contains(part), "{arguments:?}: {said}");
     }
-    place.put("cluster.toml", "[cluster.x]\ngrace = \"long\"\n");
+    place.write("cluster.toml", "[cluster.x]\ngrace = \"long\"\n");
     let checked = place.runner(&["validate", "cluster.toml"]).assert().code(2);
     let out = String::from_utf8_lossy(&checked.get_output().stdout).into_owned();
     assert!(out.contains("cluster_version") && out.contains("cluster.toml:2:1: cluster.x.grace"), "{out}");

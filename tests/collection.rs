@@ -1,7 +1,10 @@
 //! Collecting labels from outside: rounds (batched, online) with programs that answer and with people who do not yet,
 //! kills in every phase, batches and their answers, and other tools' formats.
 
+mod common;
+
 use assert_cmd::Command;
+use common::{Place, tiny};
 use predicates::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
@@ -10,64 +13,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-/// Sizes that run in seconds: 12 updates of 8 episodes.
-const TINY: &str = r#"
-spec_version = 1
-name = "t"
-model = { size = "test", weights = { pretrain = { vocabulary = 512, passages = 300, steps = 20, batch_size = 8, sequence_length = 32 } } }
-[task]
-query_rule = "sentences"
-query_length = 12
-query_min_length = 4
-response_length = 12
-truncate_after = 4
-data.synthetic = "storyworld"
-[labeler.classifier]
-dimensions = { layers = 1, heads = 2, width = 16, context = 64 }
-reviews = 200
-steps = 20
-batch_size = 8
-[reward]
-batch_size = 8
-normalize_samples = 16
-lr = 1e-3
-[policy]
-episodes = 96
-batch_size = 8
-checkpoint_every = 1
-lr = 1e-3
-[evaluate]
-queries = 8
-optimum_queries = 2
-optimum_samples = 8
-samples = 4
-"#;
-
 const BATCHED: &str = "collect = { schedule = \"batched\", labels = 50, held_out = 16, rounds = 3 }\n";
 const ONLINE: &str = "collect = { schedule = \"online\", labels = 60, held_out = 16, initial = 20, retrain = 4, validation_share = 0.25 }\n";
 
-/// A directory with a spec, its own stage cache, and results in `out`.
-struct Place {
-    dir: tempfile::TempDir,
-}
-
 impl Place {
+    /// 12 updates.
     fn new(spec: &str) -> Self {
-        let place = Self { dir: tempfile::tempdir().expect("a directory") };
-        place.write("spec.toml", &format!("{spec}{TINY}"));
-        place
-    }
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("written");
-    }
-    fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("runner").expect("the program");
-        command.current_dir(self.dir.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG");
-        command.args(arguments);
-        command
+        Self::with(&[("spec.toml", &format!("{spec}{}", tiny(96)))])
     }
     fn run(&self, more: &[&str]) -> Command {
         let mut command = self.command(&["spec.toml", "--device", "cpu", "--out", "out"]);
@@ -172,7 +124,7 @@ fn run_with_kills(place: &Place) -> usize {
     loop {
         let before = progress(place);
         let mut child = std::process::Command::new(assert_cmd::cargo::cargo_bin!("runner"))
-            .current_dir(place.dir.path())
+            .current_dir(place.dir())
             .env_remove("RUNNER_CACHE")
             .args(["spec.toml", "--device", "cpu", "--out", "out"])
             .stdout(Stdio::null())

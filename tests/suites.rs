@@ -1,51 +1,20 @@
 //! Suites from outside: a member that fails does not lose the others, the same command continues, people are waited
 //! for, and the tables say what they are of.
 
-use assert_cmd::Command;
+mod common;
+
+use common::{CLASSIFIER, LEARNING, Place, STORIES};
 use serde_json::{Value, json};
 use std::fs;
 use std::path::Path;
 
-/// An experiment of seconds: made-up stories, simulated labelers.
-const SPEC: &str = r#"
-spec_version = 1
-name = "tiny"
-[model]
-size = "test"
-weights = { pretrain = { vocabulary = 512, passages = 300, steps = 10, batch_size = 8, sequence_length = 32 } }
-[task]
-preset = "sentiment"
-data = { synthetic = "storyworld" }
-query_rule = "sentences"
-query_length = 12
-query_min_length = 4
-response_length = 12
-truncate_after = 4
-[labeler]
-kind = "simulated"
-simulated = { weight_score = 1.0, weight_copy = 0.0 }
-reviews = { synthetic = "reviews" }
-classifier = { dimensions = { layers = 1, heads = 2, width = 16, context = 64 }, reviews = 200, steps = 10, batch_size = 8 }
-[collect]
-labels = 32
-held_out = 8
-[reward]
-batch_size = 8
-normalize_samples = 16
-[policy]
-episodes = 32
-batch_size = 16
-blocks = 1
-whiten_in = "minibatch"
-lr = 1e-3
-[evaluate]
-queries = 8
-optimum_queries = 2
-optimum_samples = 8
-samples = 4
-[profile.smoke]
-policy = { episodes = 16 }
-"#;
+/// With simulated labelers.
+fn spec() -> String {
+    let labeler = "kind = \"simulated\"\nsimulated = { weight_score = 1.0, weight_copy = 0.0 }\n";
+    let collect = "[collect]\nlabels = 32\nheld_out = 8\n[reward]\nbatch_size = 8\nnormalize_samples = 16\n";
+    let smoke = "[profile.smoke]\npolicy = { episodes = 16 }\n";
+    format!("{STORIES}[labeler]\n{labeler}{CLASSIFIER}{collect}{LEARNING}{smoke}")
+}
 
 const SUITE: &str = r#"
 suite_version = 1
@@ -79,33 +48,14 @@ b = "zero-shot"
 task = "descriptiveness"
 "#;
 
-struct Place(tempfile::TempDir);
-
 impl Place {
     fn new() -> Self {
-        let place = Self(tempfile::tempdir().expect("a directory"));
-        place.put("tiny.toml", SPEC);
-        place.put("small.toml", SUITE);
+        let place = Self::with(&[("tiny.toml", &spec()), ("small.toml", SUITE)]);
         fs::create_dir(place.path("weights")).expect("a directory");
         place
     }
-    fn path(&self, name: &str) -> std::path::PathBuf {
-        self.0.path().join(name)
-    }
-    fn put(&self, name: &str, text: &str) {
-        fs::write(self.path(name), text).expect("written");
-    }
-    fn runner(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::cargo_bin("runner").expect("the program");
-        command.current_dir(self.0.path()).env_remove("RUNNER_CACHE").env_remove("RUST_LOG").args(arguments);
-        command
-    }
     fn run(&self, arguments: &[&str]) -> assert_cmd::assert::Assert {
-        self.runner(&[arguments, &["--device", "cpu", "--no-progress"]].concat()).assert()
-    }
-    fn json(&self, name: &str) -> Value {
-        let text = fs::read_to_string(self.path(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
-        serde_json::from_str(&text).expect("JSON")
+        self.on_cpu(arguments).assert()
     }
 }
 
@@ -193,7 +143,7 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     // Drawn again from the directory alone, to the same bytes.
     let before = fs::read(place.path("results/small/tables/table1_style_preference.json")).expect("a table");
     fs::remove_dir_all(place.path("results/small/tables")).expect("removed");
-    place.runner(&["report", "results/small"]).assert().success();
+    place.command(&["report", "results/small"]).assert().success();
     assert_eq!(fs::read(place.path("results/small/tables/table1_style_preference.json")).expect("a table"), before);
 
     // Another suite is refused there, and so is another profile.
@@ -202,14 +152,14 @@ fn a_member_that_fails_does_not_lose_the_others_and_the_same_command_continues()
     let refused = place.run(&["small.toml", "--set", "preference.contexts=4"]).code(2);
     assert!(text(&refused.get_output().stderr).contains("holds results of another suite"));
     fs::remove_file(place.path("weights/config.json")).expect("removed");
-    let plan = place.runner(&["plan", "small.toml", "--device", "cpu"]).assert().success();
+    let plan = place.command(&["plan", "small.toml", "--device", "cpu"]).assert().success();
     let plan = text(&plan.get_output().stdout);
     // What the broken member would make is not done, and what its weights are is not known.
     assert!(plan.starts_with("small: 3 runs (3 members, 1 seed) on the CPU"), "{plan}");
     assert!(plan.contains("missing: ") && plan.contains("weights") && plan.contains("shared stages"), "{plan}");
 
     // Totals are those of distinct stages, and nothing is counted twice for being shared.
-    let plan = place.runner(&["plan", "small.toml", "--device", "cpu", "--format", "json"]).assert().success();
+    let plan = place.command(&["plan", "small.toml", "--device", "cpu", "--format", "json"]).assert().success();
     let plan: Value = serde_json::from_slice(&plan.get_output().stdout).expect("JSON");
     let stages = plan["stages"].as_array().expect("stages");
     let keys: Vec<&str> = stages.iter().filter_map(|s| s["key"].as_str()).collect();
@@ -252,7 +202,7 @@ fn people_are_asked_waited_for_and_heard() {
     let rest = members[1].split_once("[members.five]").expect("a member").1;
     let suite =
         format!("{}[members.five]{}", members[0], rest.split("[[comparisons]]\na = \"longer\"").next().expect("text"));
-    place.put("asks.toml", &suite);
+    place.write("asks.toml", &suite);
     let waiting = place.run(&["asks.toml"]).code(3);
     let said = text(&waiting.get_output().stderr);
     assert!(said.contains("waits for people: 0 of 4 are answered in labels/small/five-vs-zero-shot-seed-1"), "{said}");
@@ -297,16 +247,16 @@ fn of_members(makes: &str, spec: &str, members: &[(&str, &str, &str)], rest: &st
 #[test]
 fn the_papers_curves_and_points_stand_behind_ours_and_toys_are_not_judged_by_them() {
     let place = Place::new();
-    let direct = SPEC
+    let direct = spec()
         .replace("kind = \"simulated\"\nsimulated = { weight_score = 1.0, weight_copy = 0.0 }", "kind = \"mock\"")
         .replace("labels = 32\nheld_out = 8", "schedule = \"direct\"");
-    place.put("direct.toml", &direct);
+    place.write("direct.toml", &direct);
     let members = [
         ("two", "direct", "\"policy.kl.target\" = 2.0"),
         ("four", "direct", "\"policy.kl.target\" = 4.0"),
         ("long", "direct, 64M episodes", "\"policy.kl.target\" = 4.0"),
     ];
-    place.put("three.toml", &of_members("figure3_frontier", "direct.toml", &members, ""));
+    place.write("three.toml", &of_members("figure3_frontier", "direct.toml", &members, ""));
     place.run(&["three.toml"]).code(0);
     let table = place.json("results/figure3_frontier/tables/figure3_frontier.json");
     let score = |scope: &str| row(&table, scope, "score of π on held-out queries");
@@ -327,7 +277,7 @@ fn the_papers_curves_and_points_stand_behind_ours_and_toys_are_not_judged_by_the
     let below = row(&table, "direct, target 2", "below the optimum at its KL");
     assert_eq!(below["n"], frontier["queries"]);
 
-    place.put("two.toml", &of_members("figure2_mock_curves", "direct.toml", &members[..1], ""));
+    place.write("two.toml", &of_members("figure2_mock_curves", "direct.toml", &members[..1], ""));
     place.run(&["two.toml"]).code(0);
     let table = place.json("results/figure2_mock_curves/tables/figure2_mock_curves.json");
     let end = row(&table, "direct", "score of π's samples, last twentieth of training");
@@ -388,7 +338,7 @@ fn win_rates_by_labels_have_figure_4s_values_and_its_axis() {
     let rest = "preference = { kind = \"simulated\", contexts = 8 }\n\
                 [[comparisons]]\na = \"few\"\nb = \"zero-shot\"\n[[comparisons]]\na = \"more\"\nb = \"zero-shot\"\n";
     let id = "figure4_win_rate_by_labels";
-    place.put("four.toml", &of_members(id, "tiny.toml", &members, rest));
+    place.write("four.toml", &of_members(id, "tiny.toml", &members, rest));
     place.run(&["four.toml"]).code(0);
     let table = place.json(&format!("results/{id}/tables/{id}.json"));
     assert_eq!(row(&table, "sentiment", "200 offline against zero-shot")["paper"], 51.9);
@@ -402,10 +352,10 @@ fn win_rates_by_labels_have_figure_4s_values_and_its_axis() {
 #[test]
 fn former_names_of_tables_lead_to_the_present_ones() {
     let place = Place::new();
-    place.put("old.toml", &SUITE.replace("table1_style_preference", "table3"));
-    let said = text(&place.runner(&["validate", "old.toml"]).assert().code(2).get_output().stdout);
+    place.write("old.toml", &SUITE.replace("table1_style_preference", "table3"));
+    let said = text(&place.command(&["validate", "old.toml"]).assert().code(2).get_output().stdout);
     assert!(said.contains("what was table3 here is \"table5_summary_preference\""), "{said}");
-    let missing = place.runner(&["validate", "specs/table5.toml"]).assert().code(2);
+    let missing = place.command(&["validate", "specs/table5.toml"]).assert().code(2);
     let said = text(&missing.get_output().stdout);
     assert!(said.contains("\"table8_accuracy\", and the paper's table5 is \"table5_summary_preference\""), "{said}");
 }
@@ -417,8 +367,8 @@ fn mistakes_are_found_before_anything_runs() {
         .replace("label = \"5k online\"", "lable = \"5k online\"")
         .replace("\"policy.episodes\" = 64", "\"policy.episodes\" = 63")
         .replace("a = \"broken\"", "a = \"brokn\"");
-    place.put("bad.toml", &bad);
-    let out = place.runner(&["validate", "bad.toml", "small.toml"]).assert().code(2);
+    place.write("bad.toml", &bad);
+    let out = place.command(&["validate", "bad.toml", "small.toml"]).assert().code(2);
     let out = text(&out.get_output().stdout);
     assert!(out.contains("bad.toml:16:1: members.longer.lable: unknown key; did you mean \"label\"?"), "{out}");
     assert!(out.contains("bad.toml:17:9: members.longer.set.policy.episodes: 63 episodes are no multiple"), "{out}");

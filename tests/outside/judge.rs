@@ -63,7 +63,7 @@ fn a_judge_answers_once_and_is_never_paid_twice() {
     drop(server);
     let (code, said) = place.run(&["--fresh"]);
     assert_eq!(code, 0, "{said}");
-    let mut elsewhere = place.command(&["spec.toml", "--device", "cpu", "--out", "out2", "--no-progress"]);
+    let mut elsewhere = place.keyed(&["spec.toml", "--device", "cpu", "--out", "out2", "--no-progress"]);
     elsewhere.env_remove("OPENAI_API_KEY").args(["--set", "labeler.judge.base_url=http://127.0.0.1:9/v1"]);
     let (code, said) = finished(&mut elsewhere);
     assert_eq!(code, 0, "{said}");
@@ -289,7 +289,7 @@ fn what_is_wrong_is_said_before_any_stage() {
         (&format!("labeler.judge.base_url={nobody}"), Some(KEY), &["127.0.0.1:9", "does not answer"]),
         (&format!("labeler.judge.base_url={wrong_path}"), Some(KEY), &["404", "base_url right"]),
     ] {
-        let mut command = place.command(&["spec.toml", "--device", "cpu", "--out", "out", "--no-progress"]);
+        let mut command = place.keyed(&["spec.toml", "--device", "cpu", "--out", "out", "--no-progress"]);
         command.args(["--set", set, "--set", "labeler.judge.retries=1"]);
         match key {
             Some(key) => command.env("OPENAI_API_KEY", key),

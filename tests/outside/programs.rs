@@ -216,7 +216,7 @@ fn rouge_is_the_reward() {
 #[test]
 fn the_smoke_profile_of_the_shipped_programs_runs() {
     let place = Place::new("");
-    let mut command = place.command(&["storyworld_command", "--profile", "smoke", "--device", "cpu", "--no-progress"]);
+    let mut command = place.keyed(&["storyworld_command", "--profile", "smoke", "--device", "cpu", "--no-progress"]);
     let (code, said) = super::finished(command.args(["--out", "out"]));
     assert_eq!(code, 0, "{said}");
     assert_eq!(place.json("out/runs/program_reward/evaluation.json")["judge"], "command");

@@ -16,7 +16,7 @@ fn suite(server: &StandInJudge, makes: &str, comparisons: &str) -> Place {
 }
 
 fn run(place: &Place, more: &[&str]) -> (i32, String) {
-    let mut command = place.command(&["suite.toml", "--device", "cpu", "--out", "out", "--no-progress"]);
+    let mut command = place.keyed(&["suite.toml", "--device", "cpu", "--out", "out", "--no-progress"]);
     finished(command.args(more))
 }
 
