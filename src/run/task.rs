@@ -94,8 +94,8 @@ fn unstopped(out: &Path) -> Result<(), (Outcome, String)> {
     Err((Outcome::Stopped, format!("{} has stopped the suite{why}: no task begins; {undo}", request.by)))
 }
 
-/// Makes a suite's manifest from those of its members, asks readers if the suite does, and draws. Nothing is trained.
-/// `session`: of a device on which readers' texts are sampled, for a suite that asks.
+/// Makes a suite's manifest from those of its members, does what comes after them (readers are asked, all models looked at
+/// together), and draws. Nothing is trained. `session`: of a device, for a suite that has such work.
 pub fn gather(loaded: &LoadedSuite, out: &Path, session: Option<&Session>) -> SuiteEnded {
     let text = resolved_toml(&portable_suite(&loaded.suite, out), loaded.profile.as_deref());
     let _lock = match prepare(false, &text, file::SUITE, out) {
@@ -127,7 +127,7 @@ pub fn gather(loaded: &LoadedSuite, out: &Path, session: Option<&Session>) -> Su
     if let Some(session) = session {
         let mut running = Running { session, loaded, out, manifest, started };
         if let Err(e) = same_device(session, &kinds).and_then(|()| panics::caught(|| running.ask())) {
-            tracing::error!("readers are not asked: {}", chain(&e));
+            tracing::error!("what comes after the members is not done: {}", chain(&e));
             outcome = outcome.worse(e.outcome());
         }
         manifest = running.manifest;
