@@ -325,7 +325,7 @@ mod tests {
     #[test]
     fn a_silent_program_is_ended() {
         let began = Instant::now();
-        let message = answers("echo 1; sleep 100", 0.3).unwrap_err();
+        let message = answers("read q; echo 1; exec sleep 100", 0.3).unwrap_err();
         assert!(message.contains("nothing for 1 seconds after 1 of 3"), "{message}");
         let message = answers("cat; exec sleep 100", 0.5).unwrap_err();
         assert!(message.contains("does not end"), "{message}");
