@@ -358,19 +358,20 @@ fn a_killed_run_goes_on_to_the_same_labels() {
         .current_dir(killed.path("."))
         .env_remove("RUNNER_CACHE")
         .env("OPENAI_API_KEY", KEY)
+        .stderr(std::process::Stdio::null())
         .spawn()
         .expect("it starts");
     let began = Instant::now();
-    let wait_for = |n: usize| {
-        while server.answered() < n && began.elapsed() < Duration::from_secs(120) {
+    let wait_until = |seen: &dyn Fn() -> bool| {
+        while !seen() && began.elapsed() < Duration::from_secs(120) {
             std::thread::sleep(Duration::from_millis(10));
         }
     };
-    wait_for(6);
+    wait_until(&|| server.state().times.len() == 8);
     child.kill().expect("killed");
     child.wait().expect("ended");
-    // The endpoint counts those that it was asked, whether or not anybody hears the answer.
-    wait_for(8);
+    // The endpoint counts what it was asked, whether or not anybody hears the answer.
+    wait_until(&|| server.answered() == 8);
     let kept = killed.lines("labels/judge/answers.jsonl").len();
     assert!((4..24).contains(&kept), "{kept}");
     let before = server.answered();
