@@ -12,7 +12,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
-use crate::spec::{Spec, SupervisedOn};
+use crate::spec::{CollectSchedule, RewardSpec, Spec, SupervisedOn};
 use crate::stage::keys::Keys;
 use crate::stage::{classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
@@ -133,7 +133,7 @@ impl<'a> ReadyMember<'a> {
                     self.fixed(summary, source, k)
                 })
                 .collect(),
-            TextSource::Policy | TextSource::Baseline(Baseline::ZeroShot) => {
+            TextSource::Policy | TextSource::Baseline(Baseline::ZeroShot | Baseline::BestOf(_)) => {
                 let responses = self.responses(writer, k)?;
                 let one = |response: &Vec<u32>| {
                     let cut = self.task.cut(response);
@@ -155,10 +155,11 @@ impl<'a> ReadyMember<'a> {
 
     /// Sampled responses `[queries x k]`, from the cache where they have been sampled before.
     fn responses(&self, writer: TextSource, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
+        if let TextSource::Baseline(Baseline::BestOf(n)) = writer {
+            return self.best_of(n, k);
+        }
         let (dir, purpose) = match writer {
-            TextSource::Policy => {
-                (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
-            }
+            TextSource::Policy => (self.run_dir().join("models/policy"), format!("preference {}", self.member)),
             TextSource::Baseline(_) => (self.reference_dir(), "preference zero-shot".into()),
         };
         let weights = dir.join("model.safetensors");
@@ -171,6 +172,55 @@ impl<'a> ReadyMember<'a> {
             let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
             sample_all(&model, &self.spec, &queries, k, &purpose)
         })
+    }
+
+    /// Best-of-n `[queries x k]`: of every n samples of ρ the one that RL's reward likes best, as RL sees it: what the task
+    /// does not cut has the fixed score. Of equal scores, the earlier sample counts as the larger.
+    fn best_of(&self, n: usize, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
+        let hash = |dir: PathBuf| {
+            let weights = dir.join("model.safetensors");
+            hash_file(&weights).map_err(StageError::io(weights))
+        };
+        let judge = self.reward_model()?;
+        let direct = judge.is_none() && self.spec.collect.schedule == CollectSchedule::Direct;
+        let (queries, purpose) = (self.queries(), format!("preference best of {n}"));
+        let chosen_by = (
+            judge.as_ref().map(|judge| &judge.hash),
+            self.keys.classifier.as_ref().filter(|_| direct).map(ToString::to_string),
+        );
+        let rule = (self.spec.task.without_place(), self.spec.task.missing_score, self.spec.seed);
+        let models = (hash(self.reference_dir())?, chosen_by, &self.context.device_kind);
+        let key = Key::new("best_of_responses", VERSION, &(models, &purpose, rule, &queries, k))?;
+        self.kept(&key, "responses.json", || {
+            let scorer = match judge {
+                Some(judge) => Some(judge.scorer),
+                None if direct => self.classifier()?,
+                None => None,
+            };
+            let mut scorer = scorer.ok_or_else(|| {
+                let member = &self.member;
+                input(format!("best-of-{n}: {member} has no reward model to choose by; compare with a member that has"))
+            })?;
+            let model: Gpt2 = load_gpt2(&self.reference_dir(), &self.context.device)?;
+            let all = sample_all(&model, &self.spec, &queries, n * k, &purpose)?;
+            let each: Vec<Query> = queries.iter().flat_map(|query| vec![query.clone(); n * k]).collect();
+            if direct {
+                let RewardSpec { target_mean, target_std, .. } = self.spec.reward;
+                let raw = scorer.raw(&self.task, &each, &all)?;
+                scorer.normalization = Normalization::fit(&raw, target_mean, target_std);
+            }
+            let scores = scorer.scores(&self.task, &each, &all)?;
+            let best = |(samples, scores): (&[Vec<u32>], &[f32])| {
+                let largest = (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0);
+                samples[largest].clone()
+            };
+            Ok(all.chunks(n).zip(scores.chunks(n)).map(best).collect())
+        })
+    }
+
+    /// The directory of the member's run.
+    fn run_dir(&self) -> PathBuf {
+        self.dir.join("runs").join(&self.run)
     }
 
     /// An artifact of one file: read from the cache, or made.
@@ -214,7 +264,7 @@ impl<'a> ReadyMember<'a> {
 
     /// The member's reward model, learned or given; none where its results have none.
     pub fn reward_model(&self) -> Result<Option<RewardJudge>, StageError> {
-        let dir = self.dir.join("runs").join(&self.run).join("models/reward");
+        let dir = self.run_dir().join("models/reward");
         if !dir.join("config.json").is_file() {
             return Ok(None);
         }
