@@ -18,7 +18,7 @@ use crate::stage::{classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::suite::types::Baseline;
-use crate::task::scoring::Scorer;
+use crate::task::scoring::{ROWS, Scorer};
 use crate::task::{Example, Query, Task, examples};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -202,7 +202,9 @@ impl<'a> ReadyMember<'a> {
                 input(format!("best-of-{n}: {member} has no reward model to choose by; compare with a member that has"))
             })?;
             let model: Gpt2 = load_gpt2(&self.reference_dir(), &self.context.device)?;
-            let all = sample_all(&model, &self.spec, &queries, n * k, &purpose)?;
+            let all = in_passes(n * k, queries.len(), |pass, k| {
+                sample_all(&model, &self.spec, &queries, k, &format!("{purpose} {pass}"))
+            })?;
             let each: Vec<Query> = queries.iter().flat_map(|query| vec![query.clone(); n * k]).collect();
             if direct {
                 let RewardSpec { target_mean, target_std, .. } = self.spec.reward;
@@ -308,6 +310,22 @@ impl<'a> ReadyMember<'a> {
     }
 }
 
+/// `k` samples to each query, `[queries x k]`, drawn in passes of at most [`ROWS`] to each: a query's samples share a cache
+/// of keys and values, which grows with their number. `sample(pass, k)` gives `[queries x k]`.
+fn in_passes(
+    k: usize,
+    queries: usize,
+    mut sample: impl FnMut(usize, usize) -> Result<Vec<Vec<u32>>, StageError>,
+) -> Result<Vec<Vec<u32>>, StageError> {
+    let mut of = vec![Vec::with_capacity(k); queries];
+    for pass in 0..k.div_ceil(ROWS) {
+        let some = ROWS.min(k - pass * ROWS);
+        let found = sample(pass, some)?;
+        of.iter_mut().zip(found.chunks(some)).for_each(|(all, found)| all.extend_from_slice(found));
+    }
+    Ok(of.concat())
+}
+
 fn model_of(scorer: &Scorer) -> Result<&crate::model::gpt2::ScalarModel, StageError> {
     scorer.model().ok_or_else(|| input("there is no reward model, whose scores are asked for"))
 }
@@ -315,4 +333,20 @@ fn model_of(scorer: &Scorer) -> Result<&crate::model::gpt2::ScalarModel, StageEr
 /// The task's word in the paper's tables: its preset.
 pub fn task_word(spec: &Spec) -> String {
     serde_json::to_value(spec.task.preset).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_several_passes_stay_with_their_queries() {
+        let sample = |pass: usize, k: usize| {
+            let of = |query: usize| (0..k).map(move |i| vec![query as u32, (pass * ROWS + i) as u32]);
+            Ok((0..3).flat_map(of).collect())
+        };
+        let all = in_passes(150, 3, sample).unwrap();
+        let wanted = (0..3).flat_map(|query| (0..150).map(move |i| vec![query, i]));
+        assert!(all == wanted.collect::<Vec<_>>());
+    }
 }
