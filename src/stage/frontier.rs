@@ -155,10 +155,7 @@ impl Working<'_> {
         const FILE: &str = "values.json";
         let made = self.context.artifact(run, key, |work| {
             let mut saved = self.context.chunks(&work.dir, key.stage)?;
-            let mut all = Vec::new();
-            for i in 0..pieces {
-                all.extend(saved.next(i, || make(i))?);
-            }
+            let all: Vec<T> = saved.all(pieces, &mut make)?.into_iter().flatten().collect();
             let path = work.dir.join(FILE);
             write_atomic(&path, serde_json::to_string(&all)?.as_bytes()).map_err(StageError::io(path))
         })?;
