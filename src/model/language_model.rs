@@ -5,7 +5,7 @@ use super::gpt2::{CacheMask, TokenBatch};
 use super::sampling::targets;
 use super::vocabulary::check_ids;
 use super::{ModelError, ops};
-use crate::spec::Dimensions;
+use crate::spec::{Dimensions, Precision};
 use burn::tensor::{Device, Int, Tensor};
 
 /// A transformer with a head over its vocabulary. Shapes: `batch` rows, `time` positions, `width` channels.
@@ -14,6 +14,9 @@ pub trait LanguageModel: Sync {
     type Cache;
 
     fn dimensions(&self) -> Dimensions;
+
+    /// Of matrix products.
+    fn precision(&self) -> Precision;
 
     /// The LM head `[vocab, width]`.
     fn head(&self) -> &Tensor<2>;
@@ -85,6 +88,6 @@ pub trait LanguageModel: Sync {
 
     /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
     fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
-        ops::token_logprobs(hidden, self.head().clone(), targets, temperature)
+        ops::token_logprobs(hidden, self.head().clone(), targets, temperature, self.precision())
     }
 }

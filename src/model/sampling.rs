@@ -104,7 +104,8 @@ fn sample_shard<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Samp
         if let Some(head) = args.value_head {
             values.push(head.forward(h.clone()).reshape([n, 1]));
         }
-        let (token, logprob, entropy) = draw(h, model.head().clone(), &args.uniforms[i], args.temperature);
+        let (token, logprob, entropy) =
+            draw(h, model.head().clone(), &args.uniforms[i], args.temperature, model.precision());
         tokens.push(token.clone());
         logprobs.push(logprob);
         entropies.push(entropy);

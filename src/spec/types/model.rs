@@ -54,6 +54,38 @@ impl ModelSize {
     }
 }
 
+/// What matrix products are computed in, of every model of a run. Weights, Adam's moments, the residual stream, layer
+/// norms, softmax, losses and all sums are float32 in any case, and so are weights on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// float32.
+    #[default]
+    F32,
+    /// Factors are rounded to IEEE float16 and sums of their products are float32; losses are scaled. For GPUs whose
+    /// kernels have float16 (`runner doctor` says which).
+    F16,
+    /// Known, and refused: no device that this program can use multiplies bfloat16.
+    #[schemars(skip)]
+    Bf16,
+}
+
+impl Precision {
+    /// As specs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::Bf16 => "bf16",
+        }
+    }
+
+    /// Whether this is what all computed in before there was a choice: such a spec has the bytes that it had then.
+    pub fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
 /// The pretrained language model ρ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -62,12 +94,15 @@ pub struct ModelSpec {
     /// Replaces `size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<Dimensions>,
+    /// What matrix products are computed in.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     pub weights: WeightsSpec,
 }
 
 impl Default for ModelSpec {
     fn default() -> Self {
-        Self { size: ModelSize::Tiny, dimensions: None, weights: WeightsSpec::default() }
+        Self { size: ModelSize::Tiny, dimensions: None, precision: Precision::F32, weights: WeightsSpec::default() }
     }
 }
 

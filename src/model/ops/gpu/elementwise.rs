@@ -8,7 +8,7 @@ use cubecl::prelude::*;
 use runner_kernels::adam::Step;
 
 /// Where a launch with a unit per number runs.
-fn each(t: &CubeTensor) -> (CubeCount, CubeDim) {
+pub fn each(t: &CubeTensor) -> (CubeCount, CubeDim) {
     let n = t.meta.num_elements();
     let dim = CubeDim::new(&t.client, n);
     (calculate_cube_count_elemwise(&t.client, n, dim), dim)
