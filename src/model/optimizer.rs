@@ -1,6 +1,7 @@
 //! Adam over named weights, in both of the forms that RLHF implementations use: the placement of epsilon differs.
 
 use super::gpt2::{Weight, Weights};
+use super::loss_scale::LossScale;
 use super::ops;
 use super::parallel::GradientMap;
 use crate::spec::{AdamForm, AdamSpec};
@@ -15,6 +16,8 @@ pub struct Adam {
     pub spec: AdamSpec,
     pub step: u64,
     pub moments: BTreeMap<String, (Tensor<1>, Tensor<1>)>,
+    /// Of the losses whose gradients it is given, which come unscaled.
+    pub scale: LossScale,
 }
 
 /// One Adam update of `[n]` numbers; returns (parameters, first moment, second moment). `t` counts from 1.
@@ -39,7 +42,7 @@ pub fn adam_update(
 
 impl Adam {
     pub fn new(spec: AdamSpec) -> Self {
-        Self { spec, step: 0, moments: BTreeMap::new() }
+        Self { spec, step: 0, moments: BTreeMap::new(), scale: LossScale::default() }
     }
 
     /// Applies one step to every weight that has a gradient.

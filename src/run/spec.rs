@@ -125,7 +125,8 @@ impl Session {
     /// The lock of the results directory, which the first of several ranks has; or why the run does not begin.
     fn may_begin(&self, loaded: &Loaded, place: &Place<'_>) -> Result<Option<Lock>, Refusal> {
         let out = place.out;
-        self.check_room(&[loaded], &place.cache).map_err(|message| (Outcome::WrongInput, message))?;
+        let possible = self.check_precision(&[loaded]).and_then(|()| self.check_room(&[loaded], &place.cache));
+        possible.map_err(|message| (Outcome::WrongInput, message))?;
         loaded.variants.iter().try_for_each(|(name, spec)| ranks_fit(name, spec))?;
         let fits = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec));
         fits.and_then(|()| self.check_sizes(loaded)).map_err(|e| (Outcome::Failed, e.to_string()))?;

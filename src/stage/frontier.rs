@@ -7,7 +7,7 @@ use crate::context::{Context, StageError};
 use crate::labeler::sample_all;
 use crate::model::gpt2::{Gpt2, Weights};
 use crate::model::sampling::logprobs;
-use crate::model::weights::{load_gpt2, named};
+use crate::model::weights::named;
 use crate::results::{Frontier, Judge, OptimumAt, PolicyBelow};
 use crate::rlhf::frontier::{Curve, Distance, LEAST_EFFECTIVE, OptimumPoint, QuerySamples, curve};
 use crate::spec::Spec;
@@ -121,7 +121,7 @@ impl Working<'_> {
     }
 
     fn model(&self, writer: &Writer) -> Result<Gpt2, StageError> {
-        let load = |dir: &Path| load_gpt2(dir, &self.context.device);
+        let load = |dir: &Path| self.context.gpt2(dir, self.inputs.spec.model.precision);
         let model = load(&writer.dir)?;
         match (self.inputs.writers, writer.share < 1.0) {
             ([(_, reference), ..], true) => Ok(between(load(reference)?, model, writer.share)),

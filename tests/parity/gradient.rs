@@ -4,6 +4,7 @@ use super::models::{language_model, limit, scalar_model};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, spread, tensors};
 use burn::tensor::{Tensor, TensorData};
 use runner::model::gpt2::Gpt2;
+use runner::model::loss_scale::LossScale;
 use runner::model::parallel::{GradientMap, device_rows, gradients};
 use runner::model::sampling::{joined, to_vec};
 use runner::model::{LanguageModel, ModelError};
@@ -27,13 +28,18 @@ fn language_model_loss_and_its_gradient() {
     let rows: Vec<Vec<u32>> = get(facts, "rows");
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
     let model = language_model("b");
-    let (found, losses) =
-        gradients(&model, &rows, device_rows(&model, rows[0].len(), rows[0].len(), false), |model, part| {
+    let (found, losses) = gradients(
+        &model,
+        &mut LossScale::default(),
+        &rows,
+        device_rows(&model, rows[0].len(), rows[0].len(), false),
+        |model, part| {
             let loss = language_model_loss(model, part).unwrap() * (part.len() as f64 / rows.len() as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
-        })
-        .expect("gradients");
+        },
+    )
+    .expect("gradients");
     let loss: f32 = losses.iter().sum();
     // One number around 5, the mean of 480 terms.
     check("language-model loss", Difference::of(&[loss], &[get::<f64>(facts, "loss")]), limit(5e-7, 5e-6));
@@ -52,7 +58,7 @@ fn gradient_of_padded_rows() {
     let model = scalar_model("c");
     let rows: Vec<usize> = (0..n).collect();
     let at_once = device_rows(&model.trunk, queries[0].len() + length, length, false);
-    let (found, totals) = gradients(&model, &rows, at_once, |model, picked| {
+    let (found, totals) = gradients(&model, &mut LossScale::default(), &rows, at_once, |model, picked| {
         let device = model.trunk.device();
         let range = picked[0]..picked[0] + picked.len();
         let (queries, responses) = (&queries[range.clone()], &responses[range.clone()]);

@@ -80,6 +80,11 @@ impl Precision {
         }
     }
 
+    /// A kind of device as names of stages have it, which computes in this precision.
+    pub fn on(self, device_kind: &str) -> String {
+        if self.is_f32() { device_kind.to_string() } else { format!("{device_kind} {}", self.word()) }
+    }
+
     /// Whether this is what all computed in before there was a choice: such a spec has the bytes that it had then.
     pub fn is_f32(&self) -> bool {
         *self == Self::F32

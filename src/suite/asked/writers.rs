@@ -9,7 +9,6 @@ use crate::labeler::sample_all;
 use crate::metric::text::lead3;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{Spec, SupervisedOn};
@@ -164,11 +163,11 @@ impl<'a> ReadyMember<'a> {
         let weights = dir.join("model.safetensors");
         let weights = hash_file(&weights).map_err(StageError::io(weights))?;
         let queries = self.queries();
-        let inputs =
-            (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
+        let device = self.spec.model.precision.on(&self.context.device_kind);
+        let inputs = (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, device);
         let key = Key::new("responses", VERSION, &inputs)?;
         self.kept(&key, "responses.json", || {
-            let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
+            let model: Gpt2 = self.context.gpt2(&dir, self.spec.model.precision)?;
             sample_all(&model, &self.spec, &queries, k, &purpose)
         })
     }
@@ -195,7 +194,7 @@ impl<'a> ReadyMember<'a> {
         let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
         let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;
         let normalization = Normalization { gain: 1.0, bias: 0.0 };
-        Ok(Some(Scorer { source: load_scalar(&dir, &self.context.device)?.into(), normalization }))
+        Ok(Some(Scorer { source: self.context.scalar(&dir, self.spec.model.precision)?.into(), normalization }))
     }
 
     /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
@@ -218,7 +217,7 @@ impl<'a> ReadyMember<'a> {
         if !dir.join("config.json").is_file() {
             return Ok(None);
         }
-        let scorer = crate::stage::given::load_reward(self.context, &dir)?;
+        let scorer = crate::stage::given::load_reward(self.context, &dir, self.spec.model.precision)?;
         let weights = dir.join("model.safetensors");
         let hash = hash_file(&weights).map_err(StageError::io(weights))?;
         Ok(Some(RewardJudge { member: self.member.clone(), scorer, hash, task: self.task.clone() }))
