@@ -21,6 +21,15 @@ pub trait LanguageModel: Sync {
     /// The LM head `[vocab, width]`.
     fn head(&self) -> &Tensor<2>;
 
+    /// The same model for many steps without gradients, where there is something to make ready once: factors that would be
+    /// rounded again in every step.
+    fn prepared(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position.
     fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2>;
 

@@ -68,6 +68,8 @@ pub fn sample<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Sample
     let indices: Vec<usize> = (0..args.queries.len()).collect();
     let time = args.queries.first().map_or(0, Vec::len) + args.response_length;
     let at_once = sampling_rows(model.dimensions(), model.vocab(), time, &model.device()).min(SAMPLING_ROWS);
+    let prepared = model.prepared();
+    let model = prepared.as_ref().unwrap_or(model);
     let shards = map_shards(&indices, at_once / args.k, |picked| {
         let (first, last) = (picked[0], picked[picked.len() - 1]);
         let uniforms: Vec<Vec<f32>> =

@@ -3,7 +3,7 @@
 use super::models::{language_model, limit, scalar_model};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, spread, tensors};
 use burn::tensor::{Tensor, TensorData};
-use runner::model::gpt2::Gpt2;
+use runner::model::gpt2::{Gpt2, ScalarModel};
 use runner::model::loss_scale::LossScale;
 use runner::model::parallel::{GradientMap, device_rows, gradients};
 use runner::model::sampling::{joined, to_vec};
@@ -50,12 +50,20 @@ fn language_model_loss_and_its_gradient() {
 /// weighted per token.
 #[test]
 fn gradient_of_padded_rows() {
-    let (facts, expected) = (&facts("gradient")["padded"], tensors("gradient_padded"));
+    let (total, found) = of_padded_rows(scalar_model("c"));
+    let facts = &facts("gradient")["padded"];
+    // Terms of both signs cancel: 240 of size 1 to 10 leave a sum of about their own size.
+    check("weighted log-probabilities and values", Difference::of(&[total], &[get::<f64>(facts, "total")]), 2e-5);
+    check_tensors("their gradient", &found, &tensors("gradient_padded"), rounding());
+}
+
+/// The fixture's weighted sum, and its gradient for all tensors.
+pub fn of_padded_rows(model: ScalarModel) -> (f32, Tensors) {
+    let facts = &facts("gradient")["padded"];
     let queries: Vec<Vec<Option<u32>>> = get(facts, "queries");
     let responses: Vec<Vec<u32>> = get(facts, "responses");
     let (n, length) = (responses.len(), responses[0].len());
     let weights = ["weights/logprobs", "weights/values"].map(|name| spread(name, n * length, 0.0, 1.0));
-    let model = scalar_model("c");
     let rows: Vec<usize> = (0..n).collect();
     let at_once = device_rows(&model.trunk, queries[0].len() + length, length, false);
     let (found, totals) = gradients(&model, &mut LossScale::default(), &rows, at_once, |model, picked| {
@@ -75,8 +83,5 @@ fn gradient_of_padded_rows() {
         Ok::<_, ModelError>((total, value))
     })
     .expect("gradients");
-    let total: f32 = totals.iter().sum();
-    // Terms of both signs cancel: 240 of size 1 to 10 leave a sum of about their own size.
-    check("weighted log-probabilities and values", Difference::of(&[total], &[get::<f64>(facts, "total")]), 2e-5);
-    check_tensors("their gradient", &flat(found), &expected, rounding());
+    (totals.iter().sum(), flat(found))
 }

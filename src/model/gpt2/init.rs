@@ -38,6 +38,7 @@ impl Gpt2 {
             ln_f: norm(),
             heads: d.heads,
             precision: Precision::F32,
+            rounded_head: None,
         }
     }
 
@@ -64,6 +65,7 @@ impl Gpt2 {
             ln_f: norm(),
             heads: d.heads,
             precision: Precision::F32,
+            rounded_head: None,
         }
     }
 }

@@ -17,10 +17,11 @@ pub use heads::{ScalarHead, ScalarModel};
 pub use layers::{Block, Dropout, LayerNorm, Linear};
 pub use walk::{Weight, Weights};
 
+use super::device::is_cpu;
 use super::ops::{attention, attention_weights, embed, gelu, split_heads};
 use super::{LanguageModel, ModelError};
 use crate::spec::{Dimensions, Precision};
-use burn::tensor::{Device, Int, Tensor};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
 
 /// Added to the attention scores of masked positions.
 pub(super) const MASKED: f32 = -1e9;
@@ -37,6 +38,8 @@ pub struct Gpt2 {
     pub heads: usize,
     /// Of matrix products.
     pub precision: Precision,
+    /// The LM head as products have it, in a model that is [prepared](LanguageModel::prepared).
+    rounded_head: Option<Tensor<2>>,
 }
 
 impl Gpt2 {
@@ -134,7 +137,7 @@ impl Gpt2 {
         Ok(self.ln_f.forward(x).reshape([b, t, width]))
     }
 
-    /// Logits at temperature 1 of hidden states `[rows, width]` -> `[rows, vocab]`.
+    /// Logits at temperature 1, of float32 products, of hidden states `[rows, width]` -> `[rows, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         hidden.matmul(self.wte.clone().transpose())
     }
@@ -159,7 +162,24 @@ impl LanguageModel for Gpt2 {
     }
 
     fn head(&self) -> &Tensor<2> {
-        &self.wte
+        self.rounded_head.as_ref().unwrap_or(&self.wte)
+    }
+
+    fn prepared(&self) -> Option<Self> {
+        if self.precision.is_f32() || is_cpu(&self.device()) {
+            return None;
+        }
+        let half = |t: &Tensor<2>| t.clone().cast(FloatDType::F16);
+        let linear = |l: &Linear| Linear { weight: half(&l.weight), bias: l.bias.clone() };
+        let block = |b: &Block| Block {
+            c_attn: linear(&b.c_attn),
+            attn_proj: linear(&b.attn_proj),
+            c_fc: linear(&b.c_fc),
+            mlp_proj: linear(&b.mlp_proj),
+            ..b.clone()
+        };
+        let blocks = self.blocks.iter().map(block).collect();
+        Some(Self { blocks, rounded_head: Some(half(&self.wte)), ..self.clone() })
     }
 
     fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2> {

@@ -3,7 +3,7 @@
 use super::{Finding, finding, not_one_of, on_the_hub, path_is_there, source_is_known};
 use crate::spec::Options;
 use crate::spec::catalogue::SourceUse;
-use crate::spec::types::{Precision, Spec, WeightsSpec};
+use crate::spec::types::{Spec, WeightsSpec};
 
 /// Every rule on `model.weights`.
 pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
@@ -12,7 +12,6 @@ pub fn rules(spec: &Spec, options: &Options) -> Vec<Finding> {
         weights_on_the_hub(spec),
         weights_are_a_known_source(spec),
         weights_exist(spec, options),
-        precision_is_of_a_device(spec),
     ]
     .into_iter()
     .flatten()
@@ -43,15 +42,4 @@ fn weights_are_a_known_source(spec: &Spec) -> Option<Finding> {
 
 fn weights_exist(spec: &Spec, options: &Options) -> Option<Finding> {
     path_is_there("model.weights.path", spec.model.weights.path.as_deref()?, options)
-}
-
-/// Which devices have float16 is found out when one is chosen; bfloat16 has none.
-fn precision_is_of_a_device(spec: &Spec) -> Option<Finding> {
-    if spec.model.precision != Precision::Bf16 {
-        return None;
-    }
-    finding(
-        &["model.precision"],
-        "bf16 cannot be computed here: kernels for GPUs are WGSL, which has no bfloat16; \"f16\" is as large, and its losses are scaled".into(),
-    )
 }

@@ -65,18 +65,17 @@ pub enum Precision {
     /// Factors are rounded to IEEE float16 and sums of their products are float32; losses are scaled. For GPUs whose
     /// kernels have float16 (`runner doctor` says which).
     F16,
-    /// Known, and refused: no device that this program can use multiplies bfloat16.
-    #[schemars(skip)]
-    Bf16,
 }
 
 impl Precision {
+    /// What to say to whoever asks for bfloat16, which other programs have.
+    pub const NO_BF16: &str = "no device computes in bfloat16 here: kernels for GPUs are WGSL, which has no such type; \"f16\" is as small, and its losses are scaled";
+
     /// As specs have it.
     pub fn word(self) -> &'static str {
         match self {
             Self::F32 => "f32",
             Self::F16 => "f16",
-            Self::Bf16 => "bf16",
         }
     }
 
