@@ -78,7 +78,9 @@ fn adam_step(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     });
     drop(visited);
     let mut adam = Adam::new(AdamSpec::default());
-    bencher.with_inputs(|| (model.clone(), found.clone())).bench_local_values(|(m, g)| adam.update(m, g, 1e-5));
+    bencher
+        .with_inputs(|| (model.clone(), found.clone()))
+        .bench_local_values(|(m, g)| adam.update(m, g, 1e-5).expect("one process"));
 }
 
 #[divan::bench(args = SIZES)]

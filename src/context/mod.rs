@@ -24,6 +24,7 @@ use burn::tensor::Device;
 use progress::{Bar, Timeline, short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -376,6 +377,34 @@ pub struct Saved<'a> {
 }
 
 impl Saved<'_> {
+    /// Chunks `0..n`, each kept from an earlier time or made of its number. Of several ranks each makes a chunk by itself, as
+    /// long as there are as many as ranks: on a GPU a chunk may be one pass, which they cannot share.
+    ///
+    /// # Errors
+    /// Those of `make`, of the device and of the file system; somebody stops the run.
+    pub fn all<T: Serialize + DeserializeOwned>(
+        &mut self,
+        n: usize,
+        mut make: impl FnMut(usize) -> Result<T, StageError>,
+    ) -> Result<Vec<T>, StageError> {
+        let (mut all, mut ready) = (Vec::with_capacity(n), VecDeque::new());
+        for i in 0..n {
+            let one = self.next(i, || {
+                if let Some(one) = ready.pop_front() {
+                    return Ok(one);
+                }
+                let Some((rank, _)) = ranks::shared().filter(|(_, ranks)| i + ranks <= n) else { return make(i) };
+                let own = ranks::alone(|| make(i + rank))?;
+                // Before the others keep it.
+                faults::confirm()?;
+                ready.extend(ranks::gathered(own)?);
+                ready.pop_front().ok_or_else(|| StageError::Input("no rank has made a chunk".into()))
+            })?;
+            all.push(one);
+        }
+        Ok(all)
+    }
+
     /// The next chunk, kept from an earlier time or made of its number `i`; before it is made, the cord is looked at.
     pub fn next<T: Serialize + DeserializeOwned>(
         &mut self,

@@ -8,6 +8,7 @@ use super::ModelError;
 use super::gpt2::Weights;
 use super::parallel::GradientMap;
 use super::sampling::to_vec;
+use crate::ranks;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
@@ -97,11 +98,16 @@ pub fn scaled<M: Weights, R, E: From<ModelError>>(
 }
 
 /// Whether a gradient is finite, by that of the position embedding: what overflows in any product of the backward pass
-/// is a factor of what flows on to the embeddings, and no finite number comes of one that is not.
+/// is a factor of what flows on to the embeddings, and no finite number comes of one that is not. Of several ranks each has
+/// a part of it, or none.
 fn is_finite(found: &GradientMap) -> Result<bool, ModelError> {
-    match found.get("wpe.weight").or_else(|| found.values().next()) {
-        Some(gradient) => Ok(to_vec(gradient.clone().sum())?.iter().all(|sum| sum.is_finite())),
-        None => Ok(true),
+    let own = match found.get("wpe.weight") {
+        Some(gradient) => to_vec(gradient.clone().sum())?.iter().all(|sum| sum.is_finite()),
+        None => true,
+    };
+    match ranks::shared() {
+        None => Ok(own),
+        Some(_) => Ok(ranks::gathered(own)?.into_iter().all(|finite| finite)),
     }
 }
 

@@ -17,6 +17,7 @@ pub mod parallel;
 pub mod reward_model;
 pub mod sampling;
 pub mod self_test;
+pub mod slices;
 pub mod tensor_file;
 pub mod throughput;
 pub mod tokenizer;

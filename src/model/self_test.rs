@@ -252,7 +252,7 @@ fn update(
     };
     let gradient = read(found.values().cloned().collect())?;
     let before = named(model.clone(), "");
-    let after = named(Adam::new(AdamSpec::default()).update(model.clone(), found, 1.0), "");
+    let after = named(Adam::new(AdamSpec::default()).update(model.clone(), found, 1.0)?, "");
     let change = before.into_values().zip(after.into_values()).map(|(b, a)| b.flatten() - a.flatten());
     let update = read(change.map(|t| t.to_device(&device)).collect())?;
     Ok((gradient, update))

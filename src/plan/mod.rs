@@ -7,6 +7,7 @@ mod disk;
 pub mod explain;
 mod fetch;
 pub mod memory;
+pub mod ranks;
 mod reads;
 pub mod room;
 pub mod sizes;
@@ -18,6 +19,7 @@ pub mod values;
 pub mod work;
 
 pub use fetch::PlannedFetch;
+pub use ranks::RanksPlan;
 pub use reads::Read;
 pub use room::Misfit;
 pub use values::PlanValue;
@@ -66,7 +68,7 @@ impl PlannedRun {
     }
 
     /// `MEMBER/NAME`, or the name alone.
-    fn title(&self) -> String {
+    pub fn title(&self) -> String {
         match &self.member {
             Some(member) if self.name == "main" => member.clone(),
             Some(member) => format!("{member}/{}", self.name),
@@ -126,6 +128,8 @@ pub struct RunPlan {
     pub model: String,
     /// Bytes in the results directory.
     pub results_bytes: Option<f64>,
+    /// Of several ranks, each one's part.
+    pub ranks: Option<RanksPlan>,
     /// Indices of its stages in the plan's list.
     pub stages: Vec<usize>,
 }
@@ -245,7 +249,7 @@ pub fn plan(place: &PlanPlace<'_>, runs: &[PlannedRun]) -> Result<Plan, StageErr
             all[at].plan.runs.push(index);
             stages.push(at);
         }
-        run_plans.push(run_plan(run, &model, stages));
+        run_plans.push(run_plan(run, &model, place.target.ranks, stages));
         if let Ok(model) = &model {
             let left = |stage: &str| left_to_do(&all, index, stage);
             add(&mut misfits, room::misfits(run, model, place.target, &left));
@@ -331,7 +335,7 @@ fn left_to_do(all: &[Planned], run: usize, stage: &str) -> bool {
     all.iter().any(|p| p.plan.stage == stage && p.plan.state != StageState::Cached && p.plan.runs.contains(&run))
 }
 
-fn run_plan(run: &PlannedRun, model: &Result<Model, String>, stages: Vec<usize>) -> RunPlan {
+fn run_plan(run: &PlannedRun, model: &Result<Model, String>, ranks: usize, stages: Vec<usize>) -> RunPlan {
     let results = model.as_ref().ok().map(|model| StageWriter { spec: &run.spec, model }.results());
     RunPlan {
         name: run.name.clone(),
@@ -343,6 +347,7 @@ fn run_plan(run: &PlannedRun, model: &Result<Model, String>, stages: Vec<usize>)
             Err(why) => why.clone(),
         },
         results_bytes: results,
+        ranks: model.as_ref().ok().and_then(|model| RanksPlan::of(&run.spec, model, ranks)),
         stages,
     }
 }
@@ -389,11 +394,12 @@ fn stage_plan(
     match item.work(&run.spec, model) {
         Ok(work) => {
             plan.flops = Some(work.total());
-            plan.seconds = place.throughput.seconds(&work, item.width(&run.spec, model));
+            let alone = place.throughput.seconds(&work, item.width(&run.spec, model));
+            plan.seconds = alone.map(|seconds| seconds / place.target.ranks as f64);
         }
         Err(why) => plan.unknown = Some(why),
     }
-    let peak = item.memory(&run.spec, model, place.target.hardware);
+    let peak = item.memory(&run.spec, model, (place.target.hardware, place.target.ranks));
     plan.memory_bytes = Some(peak.memory.total());
     plan.memory = Some(peak.memory);
     plan.largest_buffer_bytes = (peak.largest_buffer > 0.0).then_some(peak.largest_buffer);

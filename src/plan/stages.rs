@@ -144,8 +144,8 @@ impl StageItem {
         })
     }
 
-    pub fn memory(&self, spec: &Spec, model: &Model, hardware: Hardware) -> Peak {
-        let gauge = Gauge::new(spec, model, hardware);
+    pub fn memory(&self, spec: &Spec, model: &Model, by: (Hardware, usize)) -> Peak {
+        let gauge = Gauge::new(spec, model, by);
         match self.kind {
             Kind::Import => gauge.import(),
             Kind::Pretrain => gauge.pretrain(),

@@ -216,7 +216,7 @@ pub fn optimise(
                 None => sums = Some(step),
                 Some(sums) => sums.iter_mut().zip(step).for_each(|(sum, value)| *sum += value),
             }
-            model = adam.update(model, found, lr);
+            model = adam.update(model, found, lr)?;
         }
     }
     let steps = (p.epochs * p.minibatches) as f64;

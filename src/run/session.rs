@@ -100,7 +100,11 @@ impl Session {
             ("working directory", directory.display().to_string()),
             ("RUNNER_CACHE", std::env::var("RUNNER_CACHE").unwrap_or_default()),
         ];
-        ranks::alike(&host(), &same)
+        ranks::alike(&host(), &same)?;
+        if ranks::size() > 1 && ranks::is_first() {
+            tracing::info!("one run by {} ranks", ranks::size());
+        }
+        Ok(())
     }
 
     /// Refuses what the device has no memory for, unless told not to.

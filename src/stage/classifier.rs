@@ -105,7 +105,7 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
             Ok::<_, ModelError>((loss, value))
         })?;
         let lr = c.lr * (1.0 - step as f64 / c.steps as f64);
-        Ok((adam.update(model, gradients, lr), losses.iter().sum()))
+        Ok((adam.update(model, gradients, lr)?, losses.iter().sum()))
     })?;
     save_scalar(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;

@@ -90,7 +90,7 @@ pub fn step(
     lr: f64,
 ) -> Result<(ScalarModel, Step), ModelError> {
     let (found, total) = gradient(&model, &mut adam.scale, labels, with)?;
-    Ok((adam.update(model, found, lr), total))
+    Ok((adam.update(model, found, lr)?, total))
 }
 
 /// The gradient of the mean loss of some labels' pairs, and what it is of. `with`: β, and the temperature.

@@ -155,10 +155,7 @@ impl Working<'_> {
         const FILE: &str = "values.json";
         let made = self.context.artifact(run, key, |work| {
             let mut saved = self.context.chunks(&work.dir, key.stage)?;
-            let mut all = Vec::new();
-            for i in 0..pieces {
-                all.extend(saved.next(i, || make(i))?);
-            }
+            let all: Vec<T> = saved.all(pieces, &mut make)?.into_iter().flatten().collect();
             let path = work.dir.join(FILE);
             write_atomic(&path, serde_json::to_string(&all)?.as_bytes()).map_err(StageError::io(path))
         })?;
@@ -170,8 +167,8 @@ impl Working<'_> {
     /// A writer's responses, `[queries x each]`. Its random numbers are its own: samples of two writers are independent.
     fn responses(&self, writer: &Writer) -> Result<(Key, Vec<Vec<u32>>), StageError> {
         let FrontierInputs { spec, queries, .. } = self.inputs;
-        let inputs =
-            (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, &self.context.device_kind);
+        let device = spec.model.precision.on(&self.context.device_kind);
+        let inputs = (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, device);
         let key = Key::new("frontier_samples", VERSION, &inputs)?;
         let mut model = None;
         let found = self.kept(self.of(writer), &key, queries.len().div_ceil(QUERIES), |i| {

@@ -214,7 +214,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        Ok((adam.update(model, gradients, learning_rate(p, step)), losses.iter().sum()))
+        Ok((adam.update(model, gradients, learning_rate(p, step))?, losses.iter().sum()))
     })?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;

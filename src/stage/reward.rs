@@ -250,7 +250,7 @@ pub fn step(
         let value = to_vec(loss.clone().inner())?[0];
         Ok::<_, ModelError>((loss, value))
     })?;
-    Ok((adam.update(model, gradients, lr), losses.iter().sum()))
+    Ok((adam.update(model, gradients, lr)?, losses.iter().sum()))
 }
 
 /// The mean loss of judgements of one type. `rewards`: of all their samples in order, `[judgements · samples]`.

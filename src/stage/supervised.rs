@@ -283,7 +283,7 @@ fn train(
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        Ok((adam.update(model, found, cosine(lr, step, steps)), losses.iter().sum()))
+        Ok((adam.update(model, found, cosine(lr, step, steps))?, losses.iter().sum()))
     });
     match trained {
         Ok((model, _)) => Ok(Some(model)),

@@ -16,14 +16,15 @@ use runner::spec::Precision::F16;
 use runner::spec::WhitenIn;
 
 /// float32 rounds what is to be rounded to float16 by 1e-7, and where that decides which of two neighbours is nearest, a
-/// factor differs by 2⁻¹⁰ of itself: in one of some thousands. It leaves less than a tenth of what float16 does.
+/// factor differs by 2⁻¹⁰ of itself: in one of some thousands. Two layers of sums over few of them leave a fifth of what
+/// float16 does.
 #[test]
 fn forward_passes_are_those_of_the_same_rounded_factors() {
     if !has_half() {
         return;
     }
     let [hidden, _] = states("b", language_model("b").with(F16));
-    for (what, fixture, limit) in [("the same factors", "half_forward_b", 2e-4), ("exact ones", "forward_b", 2e-3)] {
+    for (what, fixture, limit) in [("the same factors", "half_forward_b", 4e-4), ("exact ones", "forward_b", 2e-3)] {
         let difference = Difference::of(&hidden, &tensors(fixture)["hidden"]);
         check(&format!("hidden states in float16, of {what}"), difference, limit);
     }

@@ -79,6 +79,11 @@ impl Precision {
         }
     }
 
+    /// What whoever shows numbers says of it; nothing of float32.
+    pub fn mark(self) -> Option<String> {
+        (!self.is_f32()).then(|| "products in float16".to_owned())
+    }
+
     /// A kind of device as names of stages have it, which computes in this precision.
     pub fn on(self, device_kind: &str) -> String {
         if self.is_f32() { device_kind.to_string() } else { format!("{device_kind} {}", self.word()) }
