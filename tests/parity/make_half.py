@@ -83,7 +83,8 @@ def hidden(m, rows):
         weights = scores.masked_fill(~seen[:, None], -1e9).softmax(-1)
         attended = Product.apply(weights, v).transpose(1, 2).reshape(n, time, width)
         x = x + linear(m, f"{h}.attn.c_proj", attended)
-        inner = torch.nn.functional.gelu(linear(m, f"{h}.mlp.c_fc", norm(m, f"{h}.ln_2", x)), approximate="tanh")
+        inner = Rounded.apply(linear(m, f"{h}.mlp.c_fc", norm(m, f"{h}.ln_2", x)))
+        inner = torch.nn.functional.gelu(inner, approximate="tanh")
         x = x + linear(m, f"{h}.mlp.c_proj", inner)
     return norm(m, "ln_f", x), real
 

@@ -66,7 +66,7 @@ impl Gpt2 {
 
     /// What the block's second residual branch projects, `[rows, 4 * width]`.
     fn mlp_inner(&self, block: &Block, x: Tensor<2>) -> Tensor<2> {
-        gelu(block.c_fc.forward(block.ln_2.forward(x), self.precision))
+        gelu(block.c_fc.forward(block.ln_2.forward(x), self.precision), self.precision)
     }
 
     /// The block after its attention: both residual branches added up.

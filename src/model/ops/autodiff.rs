@@ -141,11 +141,12 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn fused_gelu(x: FloatTensor<Self>, p: Precision) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
+        let x = B::operand(x, p);
         match Backward::<B, 1>::prepare::<C>(Gelu, [node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish(x.clone(), B::fused_gelu(x)),
-            OpsKind::UnTracked(op) => op.finish(B::fused_gelu(x)),
+            OpsKind::Tracked(op) => op.finish(x.clone(), <B as Fused>::gelu(&x)),
+            OpsKind::UnTracked(op) => op.finish(<B as Fused>::gelu(&x)),
         }
     }
 

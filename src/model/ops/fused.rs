@@ -14,7 +14,8 @@ pub(super) trait Fused: Backend {
     /// What the head's backward pass reads.
     type Head: Clone + Debug + Send + 'static;
 
-    /// What enters a product of this precision, rounded to it; `x` as it is where that is float32.
+    /// What enters a product of this precision, or is kept for a gradient, rounded to it; `x` as it is where that is
+    /// float32.
     fn operand(x: FloatTensor<Self>, _: Precision) -> FloatTensor<Self> {
         x
     }
@@ -163,7 +164,7 @@ pub(super) trait FusedOps: Backend {
         ids: IntTensor<Self>,
         positions: IntTensor<Self>,
     ) -> FloatTensor<Self>;
-    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_gelu(x: FloatTensor<Self>, p: Precision) -> FloatTensor<Self>;
     fn fused_layer_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
@@ -226,8 +227,8 @@ macro_rules! without_gradients {
             ) -> FloatTensor<Self> {
                 Self::embed([wte, wpe], ids, positions)
             }
-            fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-                Self::gelu(&x)
+            fn fused_gelu(x: FloatTensor<Self>, p: Precision) -> FloatTensor<Self> {
+                Self::gelu(&Self::operand(x, p))
             }
             fn fused_layer_norm(
                 x: FloatTensor<Self>,

@@ -41,12 +41,12 @@ pub fn embed(wte: Tensor<2>, wpe: Tensor<2>, ids: Tensor<2, Int>, positions: Ten
     Tensor::from_dispatch(<Dispatch as FusedOps>::fused_embed(wte.into_dispatch(), wpe.into_dispatch(), ids, positions))
 }
 
-/// GELU with the tanh approximation (GPT-2's).
-pub fn gelu(x: Tensor<2>) -> Tensor<2> {
-    if is_fused(&x) {
-        return Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gelu(x.into_dispatch()));
+/// GELU with the tanh approximation (GPT-2's), of numbers that are kept for the gradient in this precision.
+pub fn gelu(x: Tensor<2>, p: Precision) -> Tensor<2> {
+    if multiplies(&x, p) {
+        return Tensor::from_dispatch(<Dispatch as FusedOps>::fused_gelu(x.into_dispatch(), p));
     }
-    plain::gelu(x)
+    plain::gelu(plain::rounded(x, p))
 }
 
 /// Layer normalisation of `[rows, width]` over the last axis.
