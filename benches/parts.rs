@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use runner::model::gpt2::{Gpt2, Weights};
+use runner::model::loss_scale::LossScale;
 use runner::model::memory::SHARD_ROWS;
 use runner::model::optimizer::Adam;
 use runner::model::parallel::{GradientMap, gradients};
@@ -56,7 +57,7 @@ fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (queries, responses) = (w.queries(), w.responses());
     let indices: Vec<usize> = (0..w.batch).collect();
     bencher.counter(tokens(&w)).bench(|| {
-        gradients(&model, &indices, SHARD_ROWS, |model, rows| {
+        gradients(&model, &mut LossScale::default(), &indices, SHARD_ROWS, |model, rows| {
             let queries: Vec<_> = rows.iter().map(|r| queries[*r].clone()).collect();
             let responses: Vec<_> = rows.iter().map(|r| responses[*r].clone()).collect();
             let hidden = model.hidden(&model.batch(&joined(&queries, &responses)).unwrap());

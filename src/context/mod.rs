@@ -7,11 +7,15 @@ pub mod signal;
 pub use error::{Kept, StageError};
 
 use crate::data::read_report::ReadReport;
+use crate::model::ModelError;
 use crate::model::device::ChosenDevice;
 use crate::model::faults;
+use crate::model::gpt2::{Gpt2, ScalarModel};
 use crate::model::tensor_file::Tensors;
+use crate::model::weights::{load_gpt2, load_scalar};
 use crate::ranks;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
+use crate::spec::Precision;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
@@ -102,6 +106,16 @@ impl Context {
             until: None,
             timeline: Arc::default(),
         }
+    }
+
+    /// The language model of a directory, on the device, with products of a run's precision: weights on disk have none.
+    pub fn gpt2(&self, dir: &Path, precision: Precision) -> Result<Gpt2, ModelError> {
+        Ok(load_gpt2(dir, &self.device)?.with(precision))
+    }
+
+    /// The reward model or classifier of a directory, in the same way.
+    pub fn scalar(&self, dir: &Path, precision: Precision) -> Result<ScalarModel, ModelError> {
+        Ok(load_scalar(dir, &self.device)?.with(precision))
     }
 
     /// Takes a reader's report into the log and the manifest; runs of one spec share most of them.

@@ -3,6 +3,7 @@
 //! before.
 
 use super::gpt2::{Weight, Weights};
+use super::loss_scale::LossScale;
 use super::optimizer::Adam;
 use super::slices::{Slices, own_part, whole_moments};
 use super::tensor_file::{Tensors, write_tensors};
@@ -40,6 +41,9 @@ pub struct LoopState {
 struct Kept {
     state: LoopState,
     adam_step: u64,
+    /// Not of float32 models, which have none.
+    #[serde(default, skip_serializing_if = "LossScale::is_unused")]
+    loss_scale: LossScale,
 }
 
 fn io_error(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> ModelError {
@@ -79,7 +83,8 @@ pub fn save<M: Weights + Clone>(
     let mut parts = vec![Part::whole(dir, &weights).map_err(io_error(dir.join(&weights)))?];
     parts.extend(logs.iter().map(part).collect::<Result<Vec<_>, _>>()?);
     let path = dir.join(kept);
-    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step }, parts).map_err(io_error(&path))?;
+    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step, loss_scale: adam.scale }, parts)
+        .map_err(io_error(&path))?;
     remove_old(dir, state.updates)
 }
 
@@ -169,11 +174,12 @@ fn read<M: Weights + Clone>(
 ) -> Result<(LoopState, M, Adam), ModelError> {
     let (weights, kept) = names(updates);
     let (weights, kept): (PathBuf, PathBuf) = (dir.join(weights), dir.join(kept));
-    let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| ModelError::Input(e.to_string()))?;
+    let (Kept { state, adam_step, loss_scale }, _) =
+        seal::read::<Kept>(&kept).map_err(|e| ModelError::Input(e.to_string()))?;
     if state.updates != updates {
         return Err(ModelError::Input(format!("{}: is of update {}", kept.display(), state.updates)));
     }
-    let mut adam = Adam { step: adam_step, ..Adam::new(spec) };
+    let mut adam = Adam { step: adam_step, scale: loss_scale, ..Adam::new(spec) };
     let tensors = Tensors::open(&weights)?;
     let slices = Slices::of(like);
     let moment = |kind: &str, name: &str| -> Result<Tensor<1>, ModelError> {

@@ -9,6 +9,7 @@ pub mod gpt2;
 pub mod gpt2_tokenizer;
 pub mod gpu;
 mod language_model;
+pub mod loss_scale;
 pub mod memory;
 pub mod ops;
 pub mod optimizer;

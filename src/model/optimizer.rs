@@ -1,6 +1,7 @@
 //! Adam over named weights, in both of the forms that RLHF implementations use: the placement of epsilon differs.
 
 use super::gpt2::{Weight, Weights};
+use super::loss_scale::LossScale;
 use super::parallel::GradientMap;
 use super::slices::{Slices, spread};
 use super::{ModelError, ops};
@@ -18,6 +19,8 @@ pub struct Adam {
     pub spec: AdamSpec,
     pub step: u64,
     pub moments: Moments,
+    /// Of the losses whose gradients it is given, which come unscaled.
+    pub scale: LossScale,
 }
 
 /// One Adam update of `[n]` numbers; returns (parameters, first moment, second moment). `t` counts from 1.
@@ -42,7 +45,7 @@ pub fn adam_update(
 
 impl Adam {
     pub fn new(spec: AdamSpec) -> Self {
-        Self { spec, step: 0, moments: BTreeMap::new() }
+        Self { spec, step: 0, moments: BTreeMap::new(), scale: LossScale::default() }
     }
 
     /// Applies one step to every weight that has a gradient. Of several ranks each does it for its own part, and all get

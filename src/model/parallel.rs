@@ -10,6 +10,7 @@
 use super::device::is_cpu;
 use super::gpt2::{Gpt2, Weight, Weights};
 use super::gpu;
+use super::loss_scale::{LossScale, scaled, times};
 use super::memory::{SHARD_ROWS, SHARDS, Shape};
 use super::slices::reduced;
 use super::{ModelError, faults};
@@ -215,8 +216,24 @@ impl<F, E> Drop for Alarm<'_, F, E> {
 /// Sum over shards of the gradients of `f(model, shard)`, which is `[1]`, and what else `f` returns for each shard.
 /// The caller scales each shard's loss so that the sum is the batch's loss. Gradients are added up shard by shard, in
 /// order: there are never more of them than workers, and their sum; on ranks after the first all of their own. Work that a
-/// GPU is given is done when this returns.
+/// GPU is given is done when this returns. `scale`: of the loss, where the model's products are 16 bit.
 pub fn gradients<M: Weights + Clone + Sync, T: Sync, R, E>(
+    model: &M,
+    scale: &mut LossScale,
+    items: &[T],
+    rows: usize,
+    f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
+) -> Result<(GradientMap, Vec<R>), E>
+where
+    R: Send + Serialize + DeserializeOwned,
+    E: Send + From<ModelError>,
+{
+    scaled(model, scale, |factor| {
+        sum_of_all(model, items, rows, |model, shard| f(model, shard).map(|(loss, rest)| (times(loss, factor), rest)))
+    })
+}
+
+fn sum_of_all<M: Weights + Clone + Sync, T: Sync, R, E>(
     model: &M,
     items: &[T],
     rows: usize,
@@ -258,6 +275,7 @@ fn sum_of_shards<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
 /// and the blocks, a power of two of them, by a binary tree. Ranks have whole blocks, as many each.
 pub fn gradients_in_blocks<M: Weights + Clone + Sync, T: Sync, R, E>(
     model: &M,
+    scale: &mut LossScale,
     blocks: &[Vec<T>],
     rows: usize,
     f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
@@ -267,11 +285,14 @@ where
     E: Send + From<ModelError>,
 {
     if let [block] = blocks {
-        return gradients(model, block, rows, f);
+        return gradients(model, scale, block, rows, f);
     }
     let blocks = &blocks[own(blocks.len())];
-    let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_blocks(model, blocks, rows, &f)))?;
-    Ok(reduced(model, sums, rests, Order::Tree)?)
+    scaled(model, scale, |factor| {
+        let f = |model: &M, shard: &[T]| f(model, shard).map(|(loss, rest)| (times(loss, factor), rest));
+        let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_blocks(model, blocks, rows, &f)))?;
+        Ok(reduced(model, sums, rests, Order::Tree)?)
+    })
 }
 
 fn sum_of_blocks<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(

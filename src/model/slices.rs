@@ -208,7 +208,7 @@ mod tests {
             let loss = |model: &ScalarModel, rows: &[Vec<Option<u32>>]| {
                 Ok::<_, ModelError>((model.score(&model.trunk.batch(rows)?).powf_scalar(2.0).sum(), ()))
             };
-            let mut found = gradients(&model, &rows, 1, loss).unwrap().0;
+            let mut found = gradients(&model, &mut adam.scale, &rows, 1, loss).unwrap().0;
             if step == 2 {
                 found.remove("ln_f.bias");
             }

@@ -125,7 +125,8 @@ impl Session {
     /// The lock of the results directory, which the first of several ranks has; or why the run does not begin.
     fn may_begin(&self, loaded: &Loaded, place: &Place<'_>) -> Result<Option<Lock>, Refusal> {
         let out = place.out;
-        self.check_room(&[loaded], &place.cache).map_err(|message| (Outcome::WrongInput, message))?;
+        let possible = self.check_precision(&[loaded]).and_then(|()| self.check_room(&[loaded], &place.cache));
+        possible.map_err(|message| (Outcome::WrongInput, message))?;
         loaded.variants.iter().try_for_each(|(name, spec)| ranks_fit(name, spec))?;
         let fits = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec));
         fits.and_then(|()| self.check_sizes(loaded)).map_err(|e| (Outcome::Failed, e.to_string()))?;
@@ -145,6 +146,7 @@ impl Session {
             git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
             device: self.chosen.name.clone(),
             device_kind: Some(self.chosen.kind()),
+            precision: loaded.variants.iter().map(|(_, spec)| spec.model.precision).find(|p| !p.is_f32()),
             driver: self.chosen.driver.clone(),
             seeds: vec![loaded.spec.seed],
             runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),

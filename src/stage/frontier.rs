@@ -7,7 +7,7 @@ use crate::context::{Context, StageError};
 use crate::labeler::sample_all;
 use crate::model::gpt2::{Gpt2, Weights};
 use crate::model::sampling::logprobs;
-use crate::model::weights::{load_gpt2, named};
+use crate::model::weights::named;
 use crate::results::{Frontier, Judge, OptimumAt, PolicyBelow};
 use crate::rlhf::frontier::{Curve, Distance, LEAST_EFFECTIVE, OptimumPoint, QuerySamples, curve};
 use crate::spec::Spec;
@@ -142,7 +142,7 @@ impl Working<'_> {
     }
 
     fn model(&self, writer: &Writer) -> Result<Gpt2, StageError> {
-        let load = |dir: &Path| load_gpt2(dir, &self.context.device);
+        let load = |dir: &Path| self.context.gpt2(dir, self.inputs.spec.model.precision);
         let model = load(&writer.dir)?;
         match (self.inputs.writers, writer.share < 1.0) {
             ([(_, reference), ..], true) => Ok(between(load(reference)?, model, writer.share)),
@@ -183,8 +183,8 @@ impl Working<'_> {
     /// A writer's responses, `[queries x each]`. Its random numbers are its own: samples of two writers are independent.
     fn responses(&self, writer: &Writer) -> Result<(Key, Vec<Vec<u32>>), StageError> {
         let FrontierInputs { spec, queries, .. } = self.inputs;
-        let inputs =
-            (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, &self.context.device_kind);
+        let device = spec.model.precision.on(&self.context.device_kind);
+        let inputs = (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, device);
         let key = Key::new("frontier_samples", VERSION, &inputs)?;
         let mut model = None;
         let found = self.kept(self.of(writer), &key, queries.len().div_ceil(QUERIES), |i| {

@@ -108,7 +108,7 @@ mod tests {
                 context.interrupted.store(true, Ordering::SeqCst);
             }
             let rows = [vec![Some(step as u32), Some(3)], vec![Some(7), Some(step as u32)]];
-            let (found, losses) = gradients(&model, &rows, 1, |model, rows| {
+            let (found, losses) = gradients(&model, &mut adam.scale, &rows, 1, |model, rows| {
                 let loss = model.score(&model.trunk.batch(rows)?).powf_scalar(2.0).sum();
                 let value = to_vec(loss.clone().inner())?[0];
                 Ok::<_, ModelError>((loss, value))

@@ -9,7 +9,6 @@ use crate::labeler::sample_all;
 use crate::metric::text::lead3;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
 use crate::spec::{CollectSchedule, RewardSpec, Spec, SupervisedOn};
@@ -153,6 +152,11 @@ impl<'a> ReadyMember<'a> {
         Ok(vec![Candidate { response, source: source.into(), logprob: None, valid: true }; k])
     }
 
+    /// What texts and scores depend on beside weights.
+    fn device_kind(&self) -> String {
+        self.spec.model.precision.on(&self.context.device_kind)
+    }
+
     /// Sampled responses `[queries x k]`, from the cache where they have been sampled before.
     fn responses(&self, writer: TextSource, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
         if let TextSource::Baseline(Baseline::BestOf(n)) = writer {
@@ -166,10 +170,10 @@ impl<'a> ReadyMember<'a> {
         let weights = hash_file(&weights).map_err(StageError::io(weights))?;
         let queries = self.queries();
         let inputs =
-            (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
+            (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, self.device_kind());
         let key = Key::new("responses", VERSION, &inputs)?;
         self.kept(&key, "responses.json", || {
-            let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
+            let model: Gpt2 = self.context.gpt2(&dir, self.spec.model.precision)?;
             sample_all(&model, &self.spec, &queries, k, &purpose)
         })
     }
@@ -189,7 +193,7 @@ impl<'a> ReadyMember<'a> {
             self.keys.classifier.as_ref().filter(|_| direct).map(ToString::to_string),
         );
         let rule = (self.spec.task.without_place(), self.spec.task.missing_score, self.spec.seed);
-        let models = (hash(self.reference_dir())?, chosen_by, &self.context.device_kind);
+        let models = (hash(self.reference_dir())?, chosen_by, self.device_kind());
         let key = Key::new("best_of_responses", VERSION, &(models, &purpose, rule, &queries, k))?;
         self.kept(&key, "responses.json", || {
             let scorer = match judge {
@@ -201,7 +205,7 @@ impl<'a> ReadyMember<'a> {
                 let member = &self.member;
                 input(format!("best-of-{n}: {member} has no reward model to choose by; compare with a member that has"))
             })?;
-            let model: Gpt2 = load_gpt2(&self.reference_dir(), &self.context.device)?;
+            let model: Gpt2 = self.context.gpt2(&self.reference_dir(), self.spec.model.precision)?;
             let all = in_passes(n * k, queries.len(), |pass, k| {
                 sample_all(&model, &self.spec, &queries, k, &format!("{purpose} {pass}"))
             })?;
@@ -247,7 +251,7 @@ impl<'a> ReadyMember<'a> {
         let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
         let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;
         let normalization = Normalization { gain: 1.0, bias: 0.0 };
-        Ok(Some(Scorer { source: load_scalar(&dir, &self.context.device)?.into(), normalization }))
+        Ok(Some(Scorer { source: self.context.scalar(&dir, self.spec.model.precision)?.into(), normalization }))
     }
 
     /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
@@ -270,7 +274,7 @@ impl<'a> ReadyMember<'a> {
         if !dir.join("config.json").is_file() {
             return Ok(None);
         }
-        let scorer = crate::stage::given::load_reward(self.context, &dir)?;
+        let scorer = crate::stage::given::load_reward(self.context, &dir, self.spec.model.precision)?;
         let weights = dir.join("model.safetensors");
         let hash = hash_file(&weights).map_err(StageError::io(weights))?;
         Ok(Some(RewardJudge { member: self.member.clone(), scorer, hash, task: self.task.clone() }))
@@ -280,7 +284,7 @@ impl<'a> ReadyMember<'a> {
     pub fn scored(&self, writer: TextSource, source: &str, judge: &RewardJudge) -> Result<Vec<f32>, StageError> {
         let rows = self.rows(&self.texts(writer, source, 1)?, &judge.task);
         let normalization = judge.scorer.normalization;
-        let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
+        let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, self.device_kind()))?;
         self.kept(&key, "scores.json", || {
             let raw = crate::task::scoring::raw_scores(model_of(&judge.scorer)?, &rows)?;
             Ok(raw.into_iter().map(|score| normalization.apply(score)).collect())
