@@ -53,7 +53,8 @@ same_bytes() {
 }
 
 spec=("$specs/quickstart.toml" --profile smoke --device cpu --threads 1 --no-progress --set policy.blocks=2)
-suite=("$specs/table10_no_kl.toml" --profile smoke --seeds 1 --set policy.blocks=2 --set member.no_kl.policy.episodes=4096)
+short=("$specs/table10_no_kl.toml" --profile smoke --seeds 1 --set policy.blocks=2)
+suite=("${short[@]}" --set member.no_kl.policy.episodes=4096)
 
 # One process each, beside the cluster's jobs.
 one_process() {
@@ -83,7 +84,7 @@ a_suite() {
 
 cancelled() {
   local job out=$work/site/results/cancelled
-  "$runner" cluster submit "${suite[@]}" --set policy.episodes=65536 --members no_kl --cluster pairs --out results/cancelled >"$work/submitted"
+  "$runner" cluster submit "${short[@]}" --set policy.episodes=65536 --members no_kl --cluster pairs --out results/cancelled >"$work/submitted"
   job=$(awk '/members/ { print $1 }' "$work/submitted")
   until_true "PPO" in_ppo "$out/members/no_kl-seed-1"
   scancel "${job}_0"
