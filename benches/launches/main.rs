@@ -23,7 +23,7 @@ use runner::model::device::{self, choose};
 use runner::model::gpu::{self, Limits};
 use runner::model::optimizer::Adam;
 use runner::rl::{Ppo, Settings, optimise};
-use runner::spec::{Dimensions, ModelSize};
+use runner::spec::{Dimensions, ModelSize, Precision};
 use std::error::Error;
 use workload::{Setting, Workload};
 
@@ -31,6 +31,9 @@ use workload::{Setting, Workload};
 struct Args {
     #[arg(long, default_value = "wgpu")]
     device: String,
+    /// Products of float16.
+    #[arg(long)]
+    half: bool,
     /// Launches by kernel, of the larger model.
     #[arg(long)]
     kernels: bool,
@@ -56,11 +59,11 @@ fn workload(layers: usize, width: usize, response: usize) -> Workload {
 }
 
 /// Bytes of this process at the peak of one epoch, and at its beginning.
-fn pass(device: &Device, sizes: &[usize]) -> Result<(), Box<dyn Error>> {
+fn pass(device: &Device, precision: Precision, sizes: &[usize]) -> Result<(), Box<dyn Error>> {
     let [layers, width, time, rows] = sizes else { return Err("--pass takes four numbers".into()) };
     let small = workload(*layers, *width, 4);
     let workload = Workload { query: time - 4, batch: *rows, vocab: 100, ..small };
-    let mut setting = Setting::new(&workload, device)?;
+    let mut setting = Setting::new(&workload, device)?.with(precision);
     setting.spec.policy.epochs = 1;
     gpu::set_limits(Limits { memory: 1 << 40, ..gpu::limits() });
     let rollout = setting.episodes(&setting.policy, 0)?;
@@ -77,12 +80,12 @@ fn pass(device: &Device, sizes: &[usize]) -> Result<(), Box<dyn Error>> {
 }
 
 /// Counts of the [`PARTS`] at one size of model.
-fn parts(device: &Device, layers: usize, width: usize) -> Result<[Counts; 4], Box<dyn Error>> {
+fn parts(device: &Device, precision: Precision, layers: usize, width: usize) -> Result<[Counts; 4], Box<dyn Error>> {
     let roomy = Limits { memory: 1 << 40, ..gpu::limits() };
     let mut sampled = Vec::new();
     let mut learned = Vec::new();
     for response in [3, 5] {
-        let setting = Setting::new(&workload(layers, width, response), device)?;
+        let setting = Setting::new(&workload(layers, width, response), device)?.with(precision);
         gpu::set_limits(roomy);
         let (rollout, counts) = counted(device, || setting.episodes(&setting.policy, 0))?;
         sampled.push(counts);
@@ -113,15 +116,21 @@ fn parts(device: &Device, layers: usize, width: usize) -> Result<[Counts; 4], Bo
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    let precision = if args.half { Precision::F16 } else { Precision::F32 };
     if let Some(sizes) = &args.pass {
-        return pass(&choose(&args.device)?.device, sizes);
+        let chosen = choose(&args.device)?;
+        chosen.check_precision(precision)?;
+        return pass(&chosen.device, precision, sizes);
     }
     count::listen()?;
     let chosen = choose(&args.device)?;
+    chosen.check_precision(precision)?;
     println!("{}, {}", chosen.name, chosen.driver.as_deref().unwrap_or("no driver"));
     let sizes = [(1, 64), (2, 64), (3, 64), (4, 128)];
-    let found =
-        sizes.into_iter().map(|(layers, width)| parts(&chosen.device, layers, width)).collect::<Result<Vec<_>, _>>()?;
+    let found = sizes
+        .into_iter()
+        .map(|(layers, width)| parts(&chosen.device, precision, layers, width))
+        .collect::<Result<Vec<_>, _>>()?;
     println!(
         "\n| part | asked | per layer | once | 3 layers: counted, predicted | 4 wider layers |\n|---|---|---|---|---|---|"
     );

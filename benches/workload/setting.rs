@@ -7,7 +7,7 @@ use runner::model::gpt2::{Gpt2, ScalarModel};
 use runner::rl::rollout::Inputs;
 use runner::rl::{Rollout, Settings, roll_out};
 use runner::rlhf::advantages::token_rewards;
-use runner::spec::Spec;
+use runner::spec::{Precision, Spec};
 use runner::task::scoring::Scorer;
 use runner::task::{Query, Task};
 use std::error::Error;
@@ -34,6 +34,14 @@ impl Setting {
             task: workload.task(),
             queries: workload.queries(),
         })
+    }
+
+    /// The same with products of this precision.
+    pub fn with(mut self, precision: Precision) -> Self {
+        if let Some(model) = self.scorer.model() {
+            self.scorer.source = model.clone().with(precision).into();
+        }
+        Self { policy: self.policy.with(precision), reference: self.reference.with(precision), ..self }
     }
 
     /// One batch of episodes of `policy`.
