@@ -20,7 +20,7 @@ use count::{Counts, NAMES, counted};
 use runner::model::device::{self, choose};
 use runner::model::gpu::{self, Limits};
 use runner::model::optimizer::Adam;
-use runner::spec::{Dimensions, ModelSize};
+use runner::spec::{Dimensions, ModelSize, Precision};
 use std::error::Error;
 use workload::{Setting, Workload};
 
@@ -28,6 +28,9 @@ use workload::{Setting, Workload};
 struct Args {
     #[arg(long, default_value = "wgpu")]
     device: String,
+    /// Products of float16.
+    #[arg(long)]
+    half: bool,
     /// Launches by kernel, of the larger model.
     #[arg(long)]
     kernels: bool,
@@ -49,12 +52,12 @@ fn workload(layers: usize, width: usize, response: usize) -> Workload {
 }
 
 /// Counts of the [`PARTS`] at one size of model.
-fn parts(device: &Device, layers: usize, width: usize) -> Result<[Counts; 4], Box<dyn Error>> {
+fn parts(device: &Device, precision: Precision, layers: usize, width: usize) -> Result<[Counts; 4], Box<dyn Error>> {
     let roomy = Limits { memory: 1 << 40, ..gpu::limits() };
     let mut sampled = Vec::new();
     let mut learned = Vec::new();
     for response in [3, 5] {
-        let (setting, mut policy) = Setting::new(&workload(layers, width, response), device)?;
+        let (setting, mut policy) = Setting::with(precision, &workload(layers, width, response), device)?;
         gpu::set_limits(roomy);
         let (rollout, counts) = counted(device, || setting.episodes(&policy, 0))?;
         sampled.push(counts);
@@ -79,12 +82,16 @@ fn parts(device: &Device, layers: usize, width: usize) -> Result<[Counts; 4], Bo
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
+    let precision = if args.half { Precision::F16 } else { Precision::F32 };
     count::listen()?;
     let chosen = choose(&args.device)?;
+    chosen.check_precision(precision)?;
     println!("{}, {}", chosen.name, chosen.driver.as_deref().unwrap_or("no driver"));
     let sizes = [(1, 64), (2, 64), (3, 64), (4, 128)];
-    let found =
-        sizes.into_iter().map(|(layers, width)| parts(&chosen.device, layers, width)).collect::<Result<Vec<_>, _>>()?;
+    let found = sizes
+        .into_iter()
+        .map(|(layers, width)| parts(&chosen.device, precision, layers, width))
+        .collect::<Result<Vec<_>, _>>()?;
     println!(
         "\n| part | asked | per layer | once | 3 layers: counted, predicted | 4 wider layers |\n|---|---|---|---|---|---|"
     );

@@ -8,7 +8,7 @@ use runner::model::optimizer::Adam;
 use runner::rl::rollout::Inputs;
 use runner::rl::{Ppo, Rollout, Settings, optimise, roll_out};
 use runner::rlhf::advantages::token_rewards;
-use runner::spec::Spec;
+use runner::spec::{Precision, Spec};
 use runner::task::scoring::Scorer;
 use runner::task::{Query, Task};
 use std::error::Error;
@@ -27,14 +27,23 @@ pub struct Setting {
 impl Setting {
     /// And the policy, which is nobody else's, so that its weights are changed in place.
     pub fn new(workload: &Workload, device: &Device) -> Result<(Self, ScalarModel), Box<dyn Error>> {
+        Self::with(Precision::F32, workload, device)
+    }
+
+    /// [`Setting::new`] with products of this precision.
+    pub fn with(p: Precision, workload: &Workload, device: &Device) -> Result<(Self, ScalarModel), Box<dyn Error>> {
+        let mut scorer = workload.scorer(3, device);
+        if let Some(model) = scorer.model() {
+            scorer.source = model.clone().with(p).into();
+        }
         let setting = Self {
             spec: workload.spec()?,
-            reference: workload.language_model(2, device),
-            scorer: workload.scorer(3, device),
+            reference: workload.language_model(2, device).with(p),
+            scorer,
             task: workload.task(),
             queries: workload.queries(0),
         };
-        Ok((setting, workload.scalar_model(1, device)))
+        Ok((setting, workload.scalar_model(1, device).with(p)))
     }
 
     /// One batch of episodes of `policy`.

@@ -6,6 +6,7 @@ use crate::model::ModelError;
 use crate::model::device::{ChosenDevice, adapters, choose, is_cpu};
 use crate::model::gpu::Limits;
 use crate::ranks;
+use crate::spec::Precision;
 use std::path::Path;
 
 /// What a plan is made for.
@@ -24,6 +25,8 @@ pub struct Target {
     pub memory_from: &'static str,
     /// Bytes of the largest buffer that a kernel can read, where known.
     pub largest_buffer: Option<u64>,
+    /// Why it has no products of float16, where it is here and has none.
+    pub without_half: Option<String>,
     /// What throughput is kept under.
     pub measured_as: Option<String>,
 }
@@ -53,6 +56,7 @@ impl Target {
             memory,
             memory_from: "as --memory says",
             largest_buffer: None,
+            without_half: None,
             measured_as: None,
         }
     }
@@ -85,6 +89,7 @@ impl Target {
             memory: found,
             memory_from: from,
             largest_buffer: chosen.largest_buffer,
+            without_half: chosen.check_precision(Precision::F16).err().map(|e| e.to_string()),
             measured_as: Some(super::throughput::name_of(chosen)),
         }
     }

@@ -237,6 +237,7 @@ pub fn plan(place: &PlanPlace<'_>, runs: &[PlannedRun]) -> Result<Plan, StageErr
         let kind = place.target.kind.as_deref().unwrap_or("a device that is not here");
         let keys = Keys::planned(&run.spec, &run.name, kind, &mut lacks)?;
         add(&mut missing, paths_to_give(&run.spec));
+        add(&mut missing, place.target.without_half.clone().filter(|_| !run.spec.model.precision.is_f32()));
         add(&mut missing, lacks.iter().filter(|l| !l.waits).map(|l| l.why.clone()));
         add(&mut fetches, fetch::fetches(&run.spec));
         reads.add(&run.spec, &keys, place.cache);

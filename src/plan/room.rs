@@ -250,6 +250,7 @@ mod tests {
             memory: Some(memory),
             memory_from: "",
             largest_buffer: None,
+            without_half: None,
             measured_as: None,
         }
     }

@@ -15,6 +15,7 @@ fn here() -> Target {
         memory: Some(16_000_000_000),
         memory_from: "for a test",
         largest_buffer: None,
+        without_half: None,
         measured_as: None,
     }
 }

@@ -1,5 +1,6 @@
-//! The fused operations of a GPU: cubecl kernels, small ones, around the backend's matrix products. Numbers are float32;
-//! the mathematics is in the docstring of each kernel, and `plain` has the same of the backend's own operations.
+//! The fused operations of a GPU: cubecl kernels, small ones, around the backend's matrix products. Numbers are float32, and
+//! what `operand` has rounded to float16 on its way into a product; the mathematics is in the docstring of each kernel, and
+//! `plain` has the same of the backend's own operations.
 
 mod attention;
 mod draw;
@@ -115,9 +116,14 @@ fn owned(t: CubeTensor) -> CubeTensor {
 
 /// Factors of one type, float32 or 16 bit; products are added up in float32, and so is the result.
 fn product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-    // As the backend's own of float32, which has no other way to fail either.
-    #[allow(clippy::unwrap_used, reason = "shapes that do not fit have been refused by whoever made the tensors")]
-    matmul(a, b, None, MatmulStrategy::default(), DType::F32).unwrap()
+    if a.dtype == DType::F32 {
+        return Cube::float_matmul(a, b);
+    }
+    match matmul(a, b, None, MatmulStrategy::default(), DType::F32) {
+        Ok(sum) => sum,
+        // As the backend's own does: an operation has no way to fail but this, which `panics` hears.
+        Err(error) => panic!("a product of float16 could not be set up: {error:?}"),
+    }
 }
 
 /// The last two axes exchanged; nothing is moved.
