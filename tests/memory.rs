@@ -200,9 +200,9 @@ mod on_a_gpu {
         limits
     }
 
-    /// Arrays within a tenth of the estimate; and pages within a fifth of it, a page of the largest array, which is in
-    /// part empty, and the page of small ones (cubecl's SMALL_PAGE).
-    fn check(what: &str, peak: Peak, estimate: f64, largest: f64) {
+    /// Arrays within a tenth of the estimate; and pages within a `share` of it, a page of the largest array, which is in part
+    /// empty, and the page of small ones (cubecl's SMALL_PAGE).
+    fn check(what: &str, peak: Peak, (estimate, largest): (f64, f64), share: f64) {
         let pages = estimate + largest + (8 << 20) as f64;
         let (in_use, held) = (peak.in_use as f64 / estimate, peak.held as f64 / pages);
         println!(
@@ -210,11 +210,11 @@ mod on_a_gpu {
             estimate / 1e6,
             pages / 1e6
         );
-        assert!((in_use - 1.0).abs() < 0.1 && (held - 1.0).abs() < 0.2, "{what}");
+        assert!((in_use - 1.0).abs() < 0.1 && (held - 1.0).abs() < share, "{what}");
     }
 
     #[test]
-    #[ignore = "a minute, and a software driver"]
+    #[ignore = "minutes, and a software driver"]
     fn updates_have_the_estimated_memory_whatever_the_batch() {
         let Some(device) = gpu() else { return };
         for workload in sizes() {
@@ -231,11 +231,17 @@ mod on_a_gpu {
                 let name = format!("{} x {}, {batch} rows", workload.dimensions.layers, workload.dimensions.width);
                 let (memory, array) = shape.gpu_training(batch, rows, (true, false), limits);
                 let largest = array.max(4.0 * (workload.vocab * workload.dimensions.width) as f64);
-                check(&format!("{name}, {rows} at once"), training, memory.total() + 2.0 * shape.weights(), largest);
+                check(
+                    &format!("{name}, {rows} at once"),
+                    training,
+                    (memory.total() + 2.0 * shape.weights(), largest),
+                    0.2,
+                );
                 let (sampled, _) = shape.gpu_sampling(batch.min(shape.gpu_sampling_rows(limits)), 1, limits);
                 let (passed, _) = shape.gpu_pass(batch.min(shape.gpu_pass_rows(limits)), limits);
                 let rollout = sampled.larger(passed).total() + 3.0 * shape.weights();
-                check(&format!("{name}, episodes"), sampling, rollout, largest);
+                // Arrays grow while episodes are made, and pages of smaller ones are given back later.
+                check(&format!("{name}, episodes"), sampling, (rollout, largest), 0.3);
                 peaks.push(training.in_use as f64);
                 drop(updates);
                 device.memory_cleanup();
@@ -270,7 +276,7 @@ mod on_a_gpu {
                 let name =
                     format!("{} x {}, {n} rows with dropout", workload.dimensions.layers, workload.dimensions.width);
                 // No step of Adam is made.
-                check(&name, peak, memory.total() - memory.adam, largest);
+                check(&name, peak, (memory.total() - memory.adam, largest), 0.2);
                 device.memory_cleanup();
             }
         }

@@ -1,7 +1,7 @@
 //! From the counts to an update's time on named cards: arithmetic, with the inputs below, and no measurement.
 
 use super::count::Counts;
-use super::traffic::{Moved, Sizes, moved};
+use super::traffic::{Moved, Sizes, moved, uploaded};
 use runner::model::flops;
 use runner::model::gpu::Limits;
 use runner::model::memory::Shape;
@@ -42,6 +42,8 @@ struct Update {
     times: [f64; 4],
     launches: [f64; 4],
     moved: [Moved; 4],
+    /// Bytes that the host sends.
+    uploaded: [f64; 4],
 }
 
 impl Update {
@@ -61,9 +63,12 @@ impl Update {
         let chunks = BATCH / sampled as f64;
         let [token, rest, ..] = moved(&Sizes::of(&shape, sampled), layers);
         let [.., pass, step] = moved(&Sizes::of(&shape, rows), layers);
+        let [sent_token, sent_rest, ..] = uploaded(&Sizes::of(&shape, sampled));
+        let [.., sent_pass, sent_step] = uploaded(&Sizes::of(&shape, rows));
         Self {
             rows,
             sampled,
+            uploaded: [sent_token, sent_rest, sent_pass, sent_step],
             times: [chunks * response as f64, chunks, EPOCHS * BATCH / rows as f64, EPOCHS],
             launches: [0, 1, 2, 3].map(|part| launches([&one[part], &two[part]], layers)),
             moved: [token, rest, pass, step],
@@ -105,25 +110,27 @@ pub fn print(one: &[Counts; 4], two: &[Counts; 4]) {
         "\nDevice memory that is read and written, every bound array once, in GB: an update of 512, from shapes.\n"
     );
     println!(
-        "| update | memory | rows sampled, trained | sampled token of all rows | ρ, r and cache | training pass | Adam step | update |"
+        "| update | memory | rows sampled, trained | sampled token of all rows | ρ, r and cache | training pass | Adam step | update | MB from the host |"
     );
-    println!("|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|");
     for (name, size, lengths, gigabytes) in UPDATES {
         let update = Update::new(size, lengths, gigabytes, one, two);
         let cell = |moved: Moved| format!("{:.1} + {:.1}", moved.read / 1e9, moved.written / 1e9);
         let all = update.moved.iter().zip(update.times).map(|(m, n)| m.times(n)).fold(Moved::default(), Moved::plus);
+        let sent: f64 = update.uploaded.iter().zip(update.times).map(|(bytes, times)| bytes * times).sum();
         let [token, rest, pass, step] = update.moved;
         // Of all chunks.
         let chunks = update.times[1];
         println!(
-            "| {name} | {gigabytes} GB | {}, {} | {} | {} | {} | {} | {} |",
+            "| {name} | {gigabytes} GB | {}, {} | {} | {} | {} | {} | {} | {:.1} |",
             update.sampled,
             update.rows,
             cell(token.times(chunks)),
             cell(rest.times(chunks)),
             cell(pass),
             cell(step),
-            cell(all)
+            cell(all),
+            sent / 1e6
         );
     }
     println!("\nAn estimate and no measurement: {REACHED} of the stated speeds, {:.0} µs a launch.\n", LAUNCH * 1e6);

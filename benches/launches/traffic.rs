@@ -280,6 +280,16 @@ pub fn moved(s: &Sizes, layers: f64) -> [Moved; 4] {
     [token(s, slots), rest(s), training(s), adam(s)].map(|part| part.moved(layers))
 }
 
+/// Bytes of the arrays that the host sends for each part: uniform numbers and positions for a token; id, position and
+/// whether it is real for each token of a pass, which slots of the cache are; which positions are read and what stands
+/// there; and log-probabilities, values, advantages and returns to learn from. What launches are told of shapes comes on
+/// top, a few words each.
+pub fn uploaded(s: &Sizes) -> [f64; 4] {
+    let (query, tokens, outputs) = (s.rows * (s.time - s.read), s.tokens(), s.outputs());
+    let rest = 12.0 * (query + 2.0 * tokens) + 4.0 * tokens + 8.0 * s.rows + 8.0 * outputs;
+    [8.0 * s.rows, rest, 12.0 * tokens + 24.0 * outputs, 0.0]
+}
+
 /// Whether the lists have the launches that were counted of some layers, the loss aside.
 ///
 /// # Errors
