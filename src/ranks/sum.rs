@@ -107,7 +107,7 @@ pub fn reduce_scatter(mine: &[Vec<f32>], counts: &[usize], n: usize, order: Orde
     Ok(total)
 }
 
-/// All `n` numbers, of which every rank has its [`slice`].
+/// All `n` numbers, of which every rank has its [`slice()`].
 ///
 /// # Errors
 /// Another rank has ended.
