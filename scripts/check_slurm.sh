@@ -19,7 +19,7 @@ export RUST_LOG=info
 
 down() {
   slurm_down
-  [ -z "${alone:-}" ] || kill "$alone" 2>/dev/null
+  [ -z "${alone:-}" ] || kill "$alone" $(pgrep -P "$alone") 2>/dev/null
 }
 trap down EXIT
 

@@ -183,6 +183,7 @@ fn a_run_makes_everything_and_the_same_command_reuses_it() {
         place.runner().args(["plan", SPEC, "--profile", "smoke", "--device", "cpu", "--out", "a"]).assert().success();
     plan.stdout(
         predicate::str::contains("cached pretrain-")
+            .and(predicate::str::contains("cached frontier-"))
             .and(predicate::str::contains("to do").not())
             .and(predicate::str::contains("# profile smoke")),
     );

@@ -363,7 +363,7 @@ fn readers_compare_the_best_of_n_samples() {
     let (few, many) = (wins(2).expect("a share"), wins(64).expect("a share"));
     assert!(many < 15.0 && many < few && few < 50.0, "{few} {many}");
     for (b, wanted) in [("best-of-1", "is no member"), ("best-of-064", "is no member"), ("bestof-64", "did you mean")] {
-        place.write("bad.toml", &of_members(id, "direct.toml", &members, &format!("{}", compare("direct", b))));
+        place.write("bad.toml", &of_members(id, "direct.toml", &members, &compare("direct", b)));
         let refused = place.run(&["bad.toml"]).code(2);
         let said = text(&refused.get_output().stderr);
         assert!(said.contains(wanted), "{b}: {said}");

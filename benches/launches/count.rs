@@ -18,6 +18,8 @@ pub struct Counts {
     /// Buffers that are read back by the host, each of which it waits for.
     pub reads: f64,
     pub read_bytes: f64,
+    /// Times that the host waits for all that it gave to the device, read-backs aside.
+    pub waits: f64,
     /// Launches by the kernel's name.
     pub kernels: BTreeMap<String, f64>,
 }
@@ -32,18 +34,19 @@ impl Counts {
             writes: f(self.writes, other.writes),
             reads: f(self.reads, other.reads),
             read_bytes: f(self.read_bytes, other.read_bytes),
+            waits: f(self.waits, other.waits),
             kernels: names.map(|name| (name.clone(), f(of(self, name), of(other, name)))).collect(),
         }
     }
 
     /// What is counted, in the order of tables.
-    pub fn numbers(&self) -> [f64; 4] {
-        [self.launches, self.writes, self.reads, self.read_bytes]
+    pub fn numbers(&self) -> [f64; 5] {
+        [self.launches, self.writes, self.reads, self.read_bytes, self.waits]
     }
 }
 
 /// Names of [`Counts::numbers`].
-pub const NAMES: [&str; 4] = ["launches", "writes", "read-backs", "bytes read back"];
+pub const NAMES: [&str; 5] = ["launches", "writes", "read-backs", "bytes read back", "waits"];
 
 #[derive(Default)]
 struct Kernels(Mutex<BTreeMap<&'static str, u64>>);
@@ -59,9 +62,11 @@ struct Calls {
     writes: AtomicU64,
     reads: AtomicU64,
     copied: AtomicU64,
+    waits: AtomicU64,
 }
 
-static CALLS: Calls = Calls { writes: AtomicU64::new(0), reads: AtomicU64::new(0), copied: AtomicU64::new(0) };
+static CALLS: Calls =
+    Calls { writes: AtomicU64::new(0), reads: AtomicU64::new(0), copied: AtomicU64::new(0), waits: AtomicU64::new(0) };
 
 impl Log for Calls {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -77,6 +82,8 @@ impl Log for Calls {
             self.writes.fetch_add(1, Ordering::Relaxed);
         } else if text.starts_with("Buffer::map_async") {
             self.reads.fetch_add(1, Ordering::Relaxed);
+        } else if text == "Queue::on_submitted_work_done" {
+            self.waits.fetch_add(1, Ordering::Relaxed);
         } else if text.starts_with("CommandEncoder::copy_buffer_to_buffer") {
             let size = text.rsplit(' ').next().unwrap_or_default();
             let digits: String = size.chars().filter(char::is_ascii_digit).collect();
@@ -99,7 +106,7 @@ pub fn counted<T, E>(device: &Device, work: impl FnOnce() -> Result<T, E>) -> Re
 where
     Box<dyn Error>: From<E>,
 {
-    let calls = || [&CALLS.writes, &CALLS.reads, &CALLS.copied].map(|n| n.load(Ordering::Relaxed) as f64);
+    let calls = || [&CALLS.writes, &CALLS.reads, &CALLS.copied, &CALLS.waits].map(|n| n.load(Ordering::Relaxed) as f64);
     // Calls are made by a thread of the device's own: what came before is done, and what is counted is whole.
     device.sync().map_err(|e| format!("{e:?}"))?;
     let before = calls();
@@ -121,6 +128,7 @@ where
         writes: after[0] - before[0],
         reads: after[1] - before[1],
         read_bytes: after[2] - before[2],
+        waits: after[3] - before[3],
         kernels,
     };
     Ok((result, counts))

@@ -1,9 +1,11 @@
 //! From the counts to an update's time on named cards: arithmetic, with the inputs below, and no measurement.
 
 use super::count::Counts;
+use super::traffic::{Moved, Sizes, moved};
 use runner::model::flops;
 use runner::model::gpu::Limits;
 use runner::model::memory::Shape;
+use runner::model::sampling::SAMPLING_ROWS;
 use runner::spec::ModelSize;
 
 /// What the makers state: name, float32 operations and bytes of memory per second (dense, no tensor cores).
@@ -16,15 +18,6 @@ const CARDS: [(&str, f64, f64, u64); 4] = [
 /// Assumed: the share of both that kernels reach, and the seconds that a launch costs where nothing hides it.
 const REACHED: f64 = 0.5;
 const LAUNCH: f64 = 5e-6;
-/// Numbers that a training pass reads and writes per token and layer, by the definitions of the operations: widths, and
-/// numbers for each head and position that attention sees; and in a pass without gradients.
-const TRAINED: (f64, f64) = (151.0, 22.0);
-const PASSED: (f64, f64) = (60.0, 7.0);
-/// Reads and writes of the logits with and without a gradient, products included.
-const LOGITS: (f64, f64) = (6.0, 2.0);
-/// Copies of the weights that move in a pass (read twice, a gradient written, added up) and in a step of Adam.
-const PASS_WEIGHTS: f64 = 6.0;
-const STEP_WEIGHTS: f64 = 7.0;
 const BATCH: f64 = 512.0;
 const EPOCHS: f64 = 4.0;
 
@@ -39,64 +32,117 @@ fn seconds(card: &(&str, f64, f64, u64), operations: f64, bytes: f64, launches: 
     (operations / card.1).max(bytes / card.2) / REACHED + launches * LAUNCH
 }
 
-/// `parts`: of one layer and of two; token, rest of the rollout, pass, step.
-pub fn print(one: &[Counts; 4], two: &[Counts; 4]) {
-    println!("\nAn estimate and no measurement: {REACHED} of the stated speeds, {:.0} µs a launch.\n", LAUNCH * 1e6);
-    println!("| update of 512 | card | rows a pass | launches | launching | sample | ρ and r | learn | seconds |");
-    println!("|---|---|---|---|---|---|---|---|---|");
-    for (name, size) in [("124M", ModelSize::M124), ("774M", ModelSize::M774)] {
-        for (query, response) in [(64, 24), (500, 75)] {
-            let shape = Shape { dimensions: size.dimensions(), vocab: 50_257, time: query + response, response };
-            for card in &CARDS {
-                row(name, &shape, card, (one, two));
-            }
+/// An update at one shape on one card: how often each part is done, its launches and bytes.
+struct Update {
+    shape: Shape,
+    /// Rows of a training pass, and of a chunk that is sampled.
+    rows: usize,
+    sampled: usize,
+    /// Times of the parts: token, rest of the rollout, pass, step.
+    times: [f64; 4],
+    launches: [f64; 4],
+    moved: [Moved; 4],
+}
+
+impl Update {
+    /// `one`, `two`: what was counted of models of one layer and of two.
+    fn new(
+        size: ModelSize,
+        (query, response): (usize, usize),
+        gigabytes: u64,
+        one: &[Counts; 4],
+        two: &[Counts; 4],
+    ) -> Self {
+        let shape = Shape { dimensions: size.dimensions(), vocab: 50_257, time: query + response, response };
+        let limits = Limits { memory: gigabytes * 1_000_000_000, ..Limits::default() };
+        let rows = shape.gpu_rows(true, false, limits).min(BATCH as usize);
+        let sampled = shape.gpu_sampling_rows(limits).min(SAMPLING_ROWS).min(BATCH as usize);
+        let layers = shape.dimensions.layers as f64;
+        let chunks = BATCH / sampled as f64;
+        let [token, rest, ..] = moved(&Sizes::of(&shape, sampled), layers);
+        let [.., pass, step] = moved(&Sizes::of(&shape, rows), layers);
+        Self {
+            rows,
+            sampled,
+            times: [chunks * response as f64, chunks, EPOCHS * BATCH / rows as f64, EPOCHS],
+            launches: [0, 1, 2, 3].map(|part| launches([&one[part], &two[part]], layers)),
+            moved: [token, rest, pass, step],
+            shape,
         }
+    }
+
+    /// Seconds of one time of a part that does so many operations.
+    fn seconds(&self, part: usize, operations: f64, card: &(&str, f64, f64, u64)) -> f64 {
+        self.times[part] * seconds(card, operations, self.moved[part].total(), self.launches[part])
+    }
+
+    /// Operations of the parts, once each.
+    fn operations(&self) -> [f64; 4] {
+        let (d, vocab) = (&self.shape.dimensions, self.shape.vocab);
+        let Shape { time, response, .. } = self.shape;
+        let forward = flops::body(d, 0, time) + flops::head(d, vocab, response);
+        let rows = self.sampled as f64;
+        let prompt = flops::body(d, 0, time - response);
+        [
+            rows * (forward - prompt) / response as f64,
+            rows * (2.0 * forward + prompt),
+            3.0 * self.rows as f64 * forward,
+            0.0,
+        ]
     }
 }
 
-fn row(name: &str, shape: &Shape, card: &(&str, f64, f64, u64), (one, two): (&[Counts; 4], &[Counts; 4])) {
-    let limits = Limits { memory: card.3 * 1_000_000_000, ..Limits::default() };
-    let d = &shape.dimensions;
-    let at = |part: usize| launches([&one[part], &two[part]], d.layers as f64);
-    let (t, r, w) = (shape.time as f64, shape.response as f64, d.width as f64);
-    let (weights, vocab) = (shape.weights(), shape.vocab as f64);
-    let traffic = |(widths, scores): (f64, f64)| {
-        4.0 * t * d.layers as f64 * (widths * w + scores * (d.heads * shape.time) as f64)
-    };
-    let forward = flops::body(d, 0, shape.time) + flops::head(d, shape.vocab, shape.response);
-    let rows = shape.gpu_rows(true, false, limits).min(BATCH as usize);
-    let passes = (BATCH / rows as f64).ceil();
-    let chunks = (BATCH / shape.gpu_sampling_rows(limits).min(256) as f64).ceil();
-    // A step reads the weights, and what the rows have of a cache.
-    let cached = BATCH * 8.0 * d.layers as f64 * w * (t - r / 2.0);
-    let tokens = chunks * r * at(0);
-    let sample = seconds(
-        card,
-        BATCH * forward,
-        r * (chunks * weights + cached + 2.0 * 4.0 * BATCH * vocab) + BATCH * traffic(PASSED),
-        tokens,
-    );
-    let rest = chunks * at(1);
-    let score = seconds(
-        card,
-        2.0 * BATCH * forward,
-        2.0 * BATCH * (traffic(PASSED) + LOGITS.1 * 4.0 * r * vocab) + 2.0 * chunks * weights,
-        rest,
-    );
-    let learned = EPOCHS * (passes * at(2) + at(3));
-    let learn = EPOCHS
-        * seconds(
-            card,
-            3.0 * BATCH * forward,
-            BATCH * (traffic(TRAINED) + LOGITS.0 * 4.0 * r * vocab) + (passes * PASS_WEIGHTS + STEP_WEIGHTS) * weights,
-            learned / EPOCHS,
-        );
-    let all = tokens + rest + learned;
+const UPDATES: [(&str, ModelSize, (usize, usize), u64); 4] = [
+    ("124M, 88 tokens", ModelSize::M124, (64, 24), 24),
+    ("124M, 575 tokens", ModelSize::M124, (500, 75), 24),
+    ("774M, 88 tokens", ModelSize::M774, (64, 24), 80),
+    ("774M, 575 tokens", ModelSize::M774, (500, 75), 80),
+];
+
+/// `one`, `two`: counts of the parts of models of one layer and of two.
+pub fn print(one: &[Counts; 4], two: &[Counts; 4]) {
     println!(
-        "| {name}, {} tokens | {} | {rows} | {all:.0} | {:.2} s | {sample:.2} | {score:.2} | {learn:.2} | {:.2} |",
-        shape.time,
-        card.0,
-        all * LAUNCH,
-        sample + score + learn
+        "\nDevice memory that is read and written, every bound array once, in GB: an update of 512, from shapes.\n"
     );
+    println!(
+        "| update | memory | rows sampled, trained | sampled token of all rows | ρ, r and cache | training pass | Adam step | update |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for (name, size, lengths, gigabytes) in UPDATES {
+        let update = Update::new(size, lengths, gigabytes, one, two);
+        let cell = |moved: Moved| format!("{:.1} + {:.1}", moved.read / 1e9, moved.written / 1e9);
+        let all = update.moved.iter().zip(update.times).map(|(m, n)| m.times(n)).fold(Moved::default(), Moved::plus);
+        let [token, rest, pass, step] = update.moved;
+        // Of all chunks.
+        let chunks = update.times[1];
+        println!(
+            "| {name} | {gigabytes} GB | {}, {} | {} | {} | {} | {} | {} |",
+            update.sampled,
+            update.rows,
+            cell(token.times(chunks)),
+            cell(rest.times(chunks)),
+            cell(pass),
+            cell(step),
+            cell(all)
+        );
+    }
+    println!("\nAn estimate and no measurement: {REACHED} of the stated speeds, {:.0} µs a launch.\n", LAUNCH * 1e6);
+    println!("| update of 512 | card | rows a pass | launches | launching | sample | ρ and r | learn | seconds |");
+    println!("|---|---|---|---|---|---|---|---|---|");
+    for (name, size, lengths, _) in UPDATES {
+        for card in &CARDS {
+            let update = Update::new(size, lengths, card.3, one, two);
+            let operations = update.operations();
+            let [token, rest, pass, step] = [0, 1, 2, 3].map(|part| update.seconds(part, operations[part], card));
+            let all: f64 = update.launches.iter().zip(update.times).map(|(launches, times)| launches * times).sum();
+            println!(
+                "| {name} | {} | {} | {all:.0} | {:.2} s | {token:.2} | {rest:.2} | {:.2} | {:.2} |",
+                card.0,
+                update.rows,
+                all * LAUNCH,
+                pass + step,
+                token + rest + pass + step
+            );
+        }
+    }
 }

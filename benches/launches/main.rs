@@ -10,9 +10,7 @@
 
 mod count;
 mod estimate;
-#[path = "../update/measure.rs"]
-#[allow(dead_code, reason = "of it, memory alone")]
-mod measure;
+mod traffic;
 #[path = "../workload/mod.rs"]
 mod workload;
 
@@ -22,7 +20,6 @@ use count::{Counts, NAMES, counted};
 use runner::model::device::{self, choose};
 use runner::model::gpu::{self, Limits};
 use runner::model::optimizer::Adam;
-use runner::rl::{Ppo, Settings, optimise};
 use runner::spec::{Dimensions, ModelSize, Precision};
 use std::error::Error;
 use workload::{Setting, Workload};
@@ -37,10 +34,6 @@ struct Args {
     /// Launches by kernel, of the larger model.
     #[arg(long)]
     kernels: bool,
-    /// The peak of a training pass in this process's memory, a software driver's, instead: layers, width, tokens of a
-    /// row, rows.
-    #[arg(long, num_args = 4)]
-    pass: Option<Vec<usize>>,
     /// What `cargo bench` passes.
     #[arg(long, hide = true)]
     bench: bool,
@@ -58,49 +51,23 @@ fn workload(layers: usize, width: usize, response: usize) -> Workload {
     Workload { dimensions: Dimensions { layers, heads: width / 32, width, ..small.dimensions }, ..small }
 }
 
-/// Bytes of this process at the peak of one epoch, and at its beginning.
-fn pass(device: &Device, precision: Precision, sizes: &[usize]) -> Result<(), Box<dyn Error>> {
-    let [layers, width, time, rows] = sizes else { return Err("--pass takes four numbers".into()) };
-    let small = workload(*layers, *width, 4);
-    let workload = Workload { query: time - 4, batch: *rows, vocab: 100, ..small };
-    let mut setting = Setting::new(&workload, device)?.with(precision);
-    setting.spec.policy.epochs = 1;
-    gpu::set_limits(Limits { memory: 1 << 40, ..gpu::limits() });
-    let rollout = setting.episodes(&setting.policy, 0)?;
-    let rewards = setting.rewards(&rollout);
-    let before = measure::peak_memory().unwrap_or(0);
-    let with = (&Settings::of(&setting.spec), &Ppo::of(&setting.spec.policy) as _);
-    let order = |_| (0..*rows).collect();
-    let mut adam = Adam::new(setting.spec.policy.adam);
-    optimise(with, &order, 1e-5, (setting.policy.clone(), &mut adam), &rollout, &rewards)?;
-    device.sync().map_err(|e| format!("{e:?}"))?;
-    let after = measure::peak_memory().unwrap_or(0);
-    println!("{sizes:?}: {before} bytes before, {after} at the peak");
-    Ok(())
-}
-
 /// Counts of the [`PARTS`] at one size of model.
 fn parts(device: &Device, precision: Precision, layers: usize, width: usize) -> Result<[Counts; 4], Box<dyn Error>> {
     let roomy = Limits { memory: 1 << 40, ..gpu::limits() };
     let mut sampled = Vec::new();
     let mut learned = Vec::new();
     for response in [3, 5] {
-        let setting = Setting::new(&workload(layers, width, response), device)?.with(precision);
+        let (setting, policy) = Setting::new(&workload(layers, width, response), device)?;
+        let (setting, mut policy) = (setting.with(precision), policy.with(precision));
         gpu::set_limits(roomy);
-        let (rollout, counts) = counted(device, || setting.episodes(&setting.policy, 0))?;
+        let (rollout, counts) = counted(device, || setting.episodes(&policy, 0))?;
         sampled.push(counts);
-        let rewards = setting.rewards(&rollout);
         // Adam's moments are there from its second step on.
         let mut adam = Adam::new(setting.spec.policy.adam);
-        let mut policy = setting.policy.clone();
         for (warm, memory) in [(true, roomy.memory), (false, roomy.memory), (false, 0)] {
             gpu::set_limits(Limits { memory, ..roomy });
-            let with = (&Settings::of(&setting.spec), &Ppo::of(&setting.spec.policy) as _);
-            let order = |_| (0..BATCH).collect();
-            let rate = setting.spec.policy.lr;
-            let (trained, counts) =
-                counted(device, || optimise(with, &order, rate, (policy, &mut adam), &rollout, &rewards))?;
-            policy = trained.0;
+            let (trained, counts) = counted(device, || setting.learn(policy, &mut adam, &rollout))?;
+            policy = trained;
             if !warm && response == 3 {
                 learned.push(counts);
             }
@@ -116,14 +83,9 @@ fn parts(device: &Device, precision: Precision, layers: usize, width: usize) -> 
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let precision = if args.half { Precision::F16 } else { Precision::F32 };
-    if let Some(sizes) = &args.pass {
-        let chosen = choose(&args.device)?;
-        chosen.check_precision(precision)?;
-        return pass(&chosen.device, precision, sizes);
-    }
     count::listen()?;
     let chosen = choose(&args.device)?;
+    let precision = if args.half { Precision::F16 } else { Precision::F32 };
     chosen.check_precision(precision)?;
     println!("{}, {}", chosen.name, chosen.driver.as_deref().unwrap_or("no driver"));
     let sizes = [(1, 64), (2, 64), (3, 64), (4, 128)];
@@ -156,6 +118,9 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("    {layer:>6} per layer {once:>6} once  {kernel}");
             }
         }
+    }
+    for (counts, (layers, _)) in found.iter().zip(sizes) {
+        traffic::check(counts, layers as f64)?;
     }
     estimate::print(&found[0], &found[1]);
     device::settle();

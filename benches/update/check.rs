@@ -16,28 +16,28 @@ use std::path::Path;
 /// Writes `policy`, `reference` and `reward` (docs/formats.md), and `rollout.json`: one batch of episodes, what every
 /// model says about it, the loss and its gradient's norms, and the log-probabilities after the whole update.
 pub fn write(dir: &Path, workload: &Workload) -> Result<Value, Box<dyn Error>> {
-    let setting = Setting::new(workload, &Device::flex())?;
+    let (setting, policy) = Setting::new(workload, &Device::flex())?;
     for name in ["policy", "reference", "reward"] {
         fs::create_dir_all(dir.join(name))?;
     }
-    save_scalar(&dir.join("policy"), &setting.policy, 0)?;
+    save_scalar(&dir.join("policy"), &policy, 0)?;
     save_gpt2(&dir.join("reference"), &setting.reference, 0)?;
     save_scalar(&dir.join("reward"), setting.scorer.model().expect("a model"), 0)?;
 
-    let rollout = setting.episodes(&setting.policy, 0)?;
+    let rollout = setting.episodes(&policy, 0)?;
     let rewards = setting.rewards(&rollout);
     let order = |_| (0..workload.batch).collect();
     let update = |epochs| {
         let mut spec = setting.spec.clone();
         spec.policy.epochs = epochs;
         let mut adam = Adam::new(spec.policy.adam);
-        let model = setting.policy.clone();
+        let model = policy.clone();
         let with = (&Settings::of(&spec), &Ppo::of(&spec.policy) as _);
         let (model, statistics) = optimise(with, &order, spec.policy.lr, (model, &mut adam), &rollout, &rewards)?;
         Ok::<_, Box<dyn Error>>((model, adam, statistics))
     };
     let (_, adam, statistics) = update(1)?;
-    let norms = gradient_norms(&setting.policy, &adam)?;
+    let norms = gradient_norms(&policy, &adam)?;
     let (after, _, _) = update(setting.spec.policy.epochs)?;
     let (p, task) = (&setting.spec.policy, &setting.spec.task);
     let after = logprobs(&after.trunk, &rollout.queries, &rollout.responses, task.temperature)?;

@@ -80,8 +80,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 fn time(args: &Args, workload: &Workload) -> Result<Value, Box<dyn Error>> {
     let phases = Phases::install()?;
-    let setting = Setting::new(workload, &Device::flex())?;
-    let mut policy = setting.policy.clone();
+    let (setting, mut policy) = Setting::new(workload, &Device::flex())?;
     let mut adam = Adam::new(setting.spec.policy.adam);
     reset_peak_memory();
     let mut updates = Vec::new();

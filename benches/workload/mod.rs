@@ -53,11 +53,13 @@ impl Workload {
         ScalarModel { trunk: self.language_model(seed, device), head }
     }
 
-    /// As many queries as a batch, of random tokens and of all lengths from half to full, padded on the left.
-    pub fn queries(&self) -> Vec<Query> {
+    /// As many queries as a batch, of random tokens and of all lengths from half to full, padded on the left; others for
+    /// every update.
+    pub fn queries(&self, update: usize) -> Vec<Query> {
         let row = |r: usize| {
             let length = self.query - r * self.query / (2 * self.batch);
-            let token = |i: usize| Some((mix(r as u64, i as u64) % self.vocab as u64) as u32);
+            let row = (update * self.batch + r) as u64;
+            let token = |i: usize| Some((mix(row, i as u64) % self.vocab as u64) as u32);
             (0..self.query).map(|i| if i < self.query - length { None } else { token(i) }).collect()
         };
         (0..self.batch).map(row).collect()

@@ -218,7 +218,8 @@ impl Case {
     /// Bytes of an update on a GPU: training of π, beside ρ and r.
     fn estimate(&self, episodes: usize) -> f64 {
         let rows = self.shape.gpu_rows(true, false, gpu::limits());
-        2.0 * self.shape.weights() + self.shape.gpu_training(episodes, rows, true, false).0.total()
+        let (training, _) = self.shape.gpu_training(episodes, rows, (true, false), gpu::limits());
+        2.0 * self.shape.weights() + training.total()
     }
 
     /// Why a GPU has no room for a single row.
@@ -227,7 +228,11 @@ impl Case {
             return None;
         }
         let d = &self.shape.dimensions;
-        let array = self.shape.gpu_training(1, 1, true, false).1.max(4.0 * (self.shape.vocab * d.width) as f64);
+        let array = self
+            .shape
+            .gpu_training(1, 1, (true, false), gpu::limits())
+            .1
+            .max(4.0 * (self.shape.vocab * d.width) as f64);
         let limits = gpu::limits();
         if array > limits.largest_buffer as f64 {
             let limit = bytes(limits.largest_buffer as f64);

@@ -2,31 +2,44 @@
 //! noticed in time: rows are computed from shapes and a budget, so that a batch of any size fits. Without a word from
 //! the user the budget is that of a card of 24 GB whatever the card, so that results do not depend on it.
 //!
-//! A GPU keeps, per token and layer, 25 widths and 3.4 numbers for each head and position that attention sees, 1.4 of
-//! the latter whatever the number of layers, four copies of the logits where log-probabilities are learned, and seven
-//! copies of the weights in PPO: π, its gradient, two moments, what Adam makes of them, ρ and r. The coefficients
-//! were measured on a software driver (docs/planning.md), of burn's own operations: the fused ones (src/model/ops) keep
-//! less, no attention scores and logits once, so that these are bounds.
+//! What is in memory follows from the operations (src/model/ops), array by array; tests/memory.rs holds it against what a
+//! device's allocator had. A block keeps 16 widths per token, as on the CPU (memory.rs): its input, the first
+//! normalisation, query, key and value, what the heads attended to, the middle of the stream, the second normalisation,
+//! and the MLP's inside before and after GELU. Scores and logits are there for some rows at a time, [`PIECE`] of them.
 
 use super::memory::{F32, Memory, Shape};
-use crate::spec::Dimensions;
 use std::sync::Mutex;
 
-/// Widths per token that one layer needs at a time where nothing is kept: query, key, value, the MLP's inside before
-/// and after GELU, and the stream, some of them twice.
-const PASS_WIDTHS: f64 = 20.0;
-/// Attention scores at once in such a pass.
-const PASS_SCORES: f64 = 3.0;
-/// Arrays of all logits while a token is drawn.
-pub const DRAWN: f64 = 5.0;
-/// What dropout adds per token and layer: both branches before their masks, with the masks; attention's mask and what it
-/// makes of the weights.
-pub const DROPOUT_WIDTHS: f64 = 4.0;
-pub const DROPOUT_SCORES: f64 = 2.0;
+/// Widths per token that a block keeps for its backward pass; of those, what its attention needs: input, normalisation,
+/// query, key and value.
+const BLOCK: f64 = 16.0;
+const BEFORE_ATTENTION: f64 = 5.0;
+/// The widths of the last block at the positions that are read: the other 11, its output, and the normalised output.
+const READ: f64 = BLOCK - BEFORE_ATTENTION + 2.0;
+/// Widths per token in attention's backward pass: the gradients of the stream, of what was attended to, and of query, key
+/// and value; and of rows whose scores are there: query, key and value by heads, and the gradients of value and output.
+const ATTENTION_GRADIENTS: f64 = 5.0;
+const SCORED_GRADIENTS: f64 = 5.0;
+/// Widths per token in the MLP's backward pass beside what is kept: the gradient of the stream, and of the inside.
+const MLP_GRADIENTS: f64 = 5.0;
+/// Widths per token of a pass without a gradient: the stream, and the MLP's inside before and after GELU; or the stream,
+/// query, key and value, and what was attended to, and of rows whose scores are there the same by heads.
+const PASS_MLP: f64 = 9.0;
+const PASS_ATTENTION: f64 = 5.0;
+const PASS_SCORED: f64 = 4.0;
+/// What dropout adds per token and block: both branches before their masks, with the masks. Attention is no fused
+/// operation then: it keeps, for each head and position, exp of the scores, the weights, a mask and their product, and
+/// its backward pass has two more.
+const DROPOUT_WIDTHS: f64 = 4.0;
+const DROPOUT_SCORES: f64 = 4.0;
+const DROPOUT_SCORE_GRADIENTS: f64 = 2.0;
 /// Most numbers in one array of attention scores or of logits: more are worked on in pieces (256 MiB).
 pub const PIECE: usize = 1 << 26;
-/// Copies of the weights beside a training pass: the seven of PPO, and a sum of gradients.
-const MODELS: f64 = 8.0;
+/// Copies of the weights beside what a pass makes: π and its two moments; ρ and r.
+const TRAINED: f64 = 3.0;
+const FROZEN: f64 = 2.0;
+/// More rows than these are never at work at once.
+const MOST_ROWS: usize = 1 << 20;
 /// Share of the memory that is used: drivers and other programs have the rest.
 const SHARE: f64 = 0.9;
 
@@ -55,11 +68,24 @@ impl Limits {
         Self { memory: memory.unwrap_or(usual.memory), largest_buffer, ..usual }
     }
 
-    /// Rows that fit beside `models` bytes of weights, where each takes `row` bytes in all and `array` in one array.
-    fn rows(&self, models: f64, row: f64, array: f64) -> usize {
-        let free = (SHARE * self.memory as f64 - models) / row.max(1.0);
-        let fit = free.min(self.largest_buffer as f64 / array.max(1.0));
-        (fit / f64::from(self.halvings).exp2()).max(1.0) as usize
+    /// The most rows, one at least, of which `needed` says that they fit: bytes in all, and of the largest array.
+    fn rows(&self, needed: impl Fn(usize) -> (f64, f64)) -> usize {
+        let fits = |rows: usize| {
+            let (bytes, array) = needed(rows);
+            bytes <= SHARE * self.memory as f64 && array <= self.largest_buffer as f64
+        };
+        // More rows need more memory.
+        let (mut most, mut too_many) = (1, MOST_ROWS);
+        while too_many - most > 1 {
+            let middle = most.midpoint(too_many);
+            if fits(middle) { most = middle } else { too_many = middle }
+        }
+        (most >> self.halvings.min(usize::BITS - 1)).max(1)
+    }
+
+    /// Numbers of scores or logits that are there at once.
+    pub fn piece(&self) -> usize {
+        PIECE.min((self.largest_buffer / F32 as u64).try_into().unwrap_or(usize::MAX))
     }
 }
 
@@ -88,71 +114,160 @@ pub fn is_in_use() -> bool {
     LIMITS.lock().is_ok_and(|now| now.is_some())
 }
 
+/// A training pass.
+#[derive(Debug, Clone, Copy)]
+struct Pass {
+    /// The loss is of log-probabilities.
+    head: bool,
+    dropout: bool,
+    /// Gradients are added to those of other passes.
+    summed: bool,
+}
+
 impl Shape {
-    /// Bytes of one row in a training pass: activations, logits, and its largest array.
-    fn gpu_row(&self, head: bool, dropout: bool) -> (f64, f64, f64) {
-        let Dimensions { layers, heads, width, .. } = self.dimensions;
-        let (t, l, w, h) = (self.time as f64, layers as f64, width as f64, heads as f64);
-        let logits = if head { F32 * (self.response * self.vocab) as f64 } else { 0.0 };
-        let dropped = if dropout { self.dropped(DROPOUT_SCORES) } else { 0.0 };
-        let kept = F32 * t * (25.0 * l * w + (3.4 * l + 1.4) * h * t) + dropped;
-        (kept, 4.0 * logits, logits.max(F32 * h * t * t).max(F32 * t * 4.0 * w))
+    /// Bytes of some numbers per token of each row and width.
+    fn widths(&self, rows: f64, tokens: usize, widths: f64) -> f64 {
+        F32 * rows * tokens as f64 * widths * self.dimensions.width as f64
+    }
+
+    /// Bytes of one number for each head and pair of positions of a row.
+    fn scores(&self) -> f64 {
+        F32 * (self.dimensions.heads * self.time * self.time) as f64
+    }
+
+    /// Rows whose scores are there at once.
+    fn scored(&self, rows: usize, limits: Limits) -> f64 {
+        (limits.piece() as f64 * F32 / self.scores().max(1.0)).floor().clamp(1.0, rows.max(1) as f64)
+    }
+
+    /// Bytes of the logits that are there at once.
+    fn logits(&self, rows: usize, limits: Limits) -> f64 {
+        let row = F32 * self.vocab as f64;
+        let piece = (limits.piece() / self.vocab.max(1)).max(1) as f64;
+        row * piece.min((rows * self.response) as f64)
+    }
+
+    /// What a training pass of so many rows makes, at its three worst moments: the head's gradient, when all is kept;
+    /// attention's of the last block; and the embedding's at the end, when all gradients are there.
+    fn gpu_moments(&self, rows: usize, pass: Pass, limits: Limits) -> [Memory; 3] {
+        let (n, t, width) = (rows as f64, self.time, self.dimensions.width as f64);
+        let r = if pass.dropout { t } else { self.response.clamp(1, t) };
+        let dropped = if pass.dropout { n * self.dropped(DROPOUT_SCORES) } else { 0.0 };
+        let whole = self.widths(n, t, BLOCK * (self.dimensions.layers as f64 - 1.0) + BEFORE_ATTENTION) + dropped;
+        let embedding = if pass.head { self.embedding() } else { 0.0 };
+        let logits = if pass.head { self.logits(rows, limits) } else { 0.0 };
+        let pieces = if logits < F32 * (rows * self.response * self.vocab) as f64 { 2.0 } else { 1.0 };
+        let of = |activations, gradients, logits| Memory { activations, gradients, logits, ..Memory::default() };
+        let mlp = F32 * 4.0 * width * width;
+        let head = of(whole + self.widths(n, r, READ), pieces * embedding, logits).larger(of(
+            whole + self.widths(n, r, BLOCK - BEFORE_ATTENTION + MLP_GRADIENTS),
+            embedding + mlp,
+            0.0,
+        ));
+        let scored = match pass.dropout {
+            true => n * DROPOUT_SCORE_GRADIENTS * self.scores() + self.widths(n, t, SCORED_GRADIENTS),
+            false => {
+                let scored = self.scored(rows, limits);
+                self.widths(scored, t, SCORED_GRADIENTS) + scored * 2.0 * self.scores()
+            }
+        };
+        let attention = of(
+            whole + self.widths(n, t, ATTENTION_GRADIENTS) + scored,
+            embedding + 2.0 * mlp + F32 * width * width,
+            0.0,
+        );
+        // The stream's gradient, and its sums by token.
+        [head, attention, of(self.widths(n, t, 2.0), self.weights() + embedding, 0.0)]
+    }
+
+    /// Bytes of the largest array of a pass of so many rows, with or without a gradient, the weights aside.
+    fn gpu_array(&self, rows: usize, dropout: bool, limits: Limits) -> f64 {
+        let scored = if dropout { rows as f64 } else { self.scored(rows, limits) };
+        let inside = self.widths(rows as f64, self.time, 4.0);
+        inside.max(scored * self.scores()).max(self.logits(rows, limits))
     }
 
     /// Bytes that dropout adds to a row's activations; `scores`: numbers per attention score.
     pub fn dropped(&self, scores: f64) -> f64 {
-        let d = &self.dimensions;
-        let per_token = DROPOUT_WIDTHS * d.width as f64 + scores * (d.heads * self.time) as f64;
-        F32 * self.time as f64 * d.layers as f64 * per_token
+        let layers = self.dimensions.layers as f64;
+        layers * (self.widths(1.0, self.time, DROPOUT_WIDTHS) + scores * self.scores())
     }
 
-    /// Rows of a training pass. `head`: the loss is of log-probabilities.
+    /// Rows of a training pass of PPO's, which has more beside it than any other. `head`: the loss is of
+    /// log-probabilities.
     pub fn gpu_rows(&self, head: bool, dropout: bool, limits: Limits) -> usize {
-        let (activations, logits, array) = self.gpu_row(head, dropout);
-        limits.rows(MODELS * self.weights(), activations + logits, array)
+        let pass = Pass { head, dropout, summed: true };
+        limits.rows(|rows| {
+            let memory = self.gpu_trained(rows, pass, limits);
+            (memory.total() + FROZEN * self.weights(), self.gpu_array(rows, dropout, limits))
+        })
+    }
+
+    /// π, its moments, and what a training pass of so many rows makes.
+    fn gpu_trained(&self, rows: usize, pass: Pass, limits: Limits) -> Memory {
+        let weights = self.weights();
+        let [head, attention, end] = self.gpu_moments(rows, pass, limits);
+        let most = head.larger(attention).larger(end);
+        let sum = if pass.summed { weights } else { 0.0 };
+        Memory { weights, adam: 2.0 * weights, gradients: most.gradients + sum, ..most }
     }
 
     /// The peak of a training step of `all` rows, `at_once` of them in a pass: memory, and the largest array.
-    pub fn gpu_training(&self, all: usize, at_once: usize, head: bool, dropout: bool) -> (Memory, f64) {
-        let rows = at_once.min(all).max(1) as f64;
-        let (activations, logits, array) = self.gpu_row(head, dropout);
-        // A sum of gradients, where there are several passes.
-        let sum = if all > at_once { 1.0 } else { 0.0 };
-        let weights = self.weights();
-        let memory = Memory {
-            weights: 2.0 * weights,
-            gradients: (1.0 + sum) * weights,
-            adam: 2.0 * weights,
-            activations: rows * activations,
-            kv_cache: 0.0,
-            logits: rows * logits,
-        };
-        (memory, rows * array)
+    pub fn gpu_training(
+        &self,
+        all: usize,
+        at_once: usize,
+        (head, dropout): (bool, bool),
+        limits: Limits,
+    ) -> (Memory, f64) {
+        let rows = at_once.min(all).max(1);
+        let pass = Pass { head, dropout, summed: all > at_once };
+        (self.gpu_trained(rows, pass, limits), self.gpu_array(rows, dropout, limits))
     }
 
-    /// Bytes of one row in a pass without gradients, whose logits come in pieces, and of its largest array.
-    pub fn gpu_pass_row(&self) -> (f64, f64) {
-        let Dimensions { heads, width, .. } = self.dimensions;
-        let (t, w) = (self.time as f64, width as f64);
-        let scores = heads as f64 * t * t;
-        (F32 * (t * PASS_WIDTHS * w + PASS_SCORES * scores), F32 * scores.max(4.0 * t * w))
+    /// Bytes of a pass of so many rows without gradients, and of its largest array.
+    pub fn gpu_pass(&self, rows: usize, limits: Limits) -> (Memory, f64) {
+        let (n, t) = (rows as f64, self.time);
+        let scored = self.scored(rows, limits);
+        let attention =
+            self.widths(n, t, PASS_ATTENTION) + self.widths(scored, t, PASS_SCORED) + scored * self.scores();
+        let activations = attention.max(self.widths(n, t, PASS_MLP));
+        let pass = Memory { activations, ..Memory::default() };
+        // The head begins when the blocks are done.
+        let (activations, logits) = (self.widths(n, self.response, 1.0), self.logits(rows, limits));
+        let memory = pass.larger(Memory { activations, logits, ..Memory::default() });
+        (memory, self.gpu_array(rows, false, limits))
     }
 
     /// Rows of a pass without gradients.
     pub fn gpu_pass_rows(&self, limits: Limits) -> usize {
-        let (row, array) = self.gpu_pass_row();
-        limits.rows(MODELS * self.weights(), row, array)
+        limits.rows(|rows| {
+            let (memory, array) = self.gpu_pass(rows, limits);
+            ((TRAINED + FROZEN) * self.weights() + memory.total(), array)
+        })
+    }
+
+    /// Bytes while `rows` responses are sampled, `k` of a query, with a cache of `time` positions; and of the largest array.
+    pub fn gpu_sampling(&self, rows: usize, k: usize, limits: Limits) -> (Memory, f64) {
+        let query = self.time.saturating_sub(self.response).max(1);
+        let queries = rows.div_ceil(k.max(1));
+        let (prefill, array) = Self { time: query, response: 1, ..*self }.gpu_pass(queries, limits);
+        let layers = self.dimensions.layers as f64;
+        // The caches of queries are there before they are widened, a layer at a time.
+        let prefill = Memory { kv_cache: layers * self.widths(queries as f64, query, 2.0), ..prefill };
+        let layer = self.widths(rows as f64, self.time, 2.0);
+        let logits = F32 * (rows * self.vocab) as f64;
+        let widened = Memory { kv_cache: layers * layer, activations: layer / 2.0, ..Memory::default() };
+        let drawn = Memory { kv_cache: layers * layer, logits, ..Memory::default() };
+        (prefill.larger(widened).larger(drawn), array.max(logits).max(layer / 2.0))
     }
 
     /// Rows that are sampled at once, with a cache of `time` positions.
     pub fn gpu_sampling_rows(&self, limits: Limits) -> usize {
-        let Dimensions { layers, width, .. } = self.dimensions;
-        let layer = 2.0 * F32 * (self.time * width) as f64;
-        let logits = F32 * self.vocab as f64;
-        let (prefill, array) = self.gpu_pass_row();
-        // What a step has seen is copied out of a layer, and a layer written anew.
-        let row = layers as f64 * layer + prefill.max(3.0 * layer) + DRAWN * logits;
-        limits.rows(MODELS * self.weights(), row, array.max(logits).max(layer / 2.0))
+        limits.rows(|rows| {
+            let (memory, array) = self.gpu_sampling(rows, 1, limits);
+            ((TRAINED + FROZEN) * self.weights() + memory.total(), array)
+        })
     }
 }
 
@@ -176,7 +291,7 @@ mod tests {
             let limits = Limits { memory: gigabytes * 1_000_000_000, ..Limits::default() };
             let rows = shape.gpu_rows(true, false, limits);
             for batch in [rows, 32, 512, 100_000] {
-                let (memory, _) = shape.gpu_training(batch, rows, true, false);
+                let (memory, _) = shape.gpu_training(batch, rows, (true, false), limits);
                 // ρ and r beside it.
                 let total = memory.total() + 2.0 * shape.weights();
                 assert!(total < limits.memory as f64, "{shape:?}: {:.1} GB", total / 1e9);
@@ -189,7 +304,7 @@ mod tests {
         let shape = shape(ModelSize::M124, 64, 24);
         let lavapipe = Limits { largest_buffer: 128 << 20, ..Limits::default() };
         let rows = shape.gpu_rows(true, false, lavapipe);
-        assert!(shape.gpu_training(512, rows, true, false).1 <= (128 << 20) as f64 && rows >= 8, "{rows}");
+        assert!(shape.gpu_training(512, rows, (true, false), lavapipe).1 <= (128 << 20) as f64 && rows >= 8, "{rows}");
         assert!(shape.gpu_pass_rows(lavapipe) < shape.gpu_pass_rows(Limits::default()));
     }
 
@@ -207,6 +322,6 @@ mod tests {
             let limits = Limits { memory: gigabytes * 1_000_000_000, ..Limits::default() };
             (shape.gpu_rows(true, false, limits), shape.gpu_sampling_rows(limits))
         };
-        assert!(of(8) == (1, 1) && of(80).0 > 1 && of(80).1 < 256, "{:?}", of(80));
+        assert!(of(8) == (1, 1) && of(80).0 > 1 && of(40).1 < of(80).1, "{:?} {:?}", of(40), of(80));
     }
 }

@@ -42,7 +42,7 @@ impl Shape {
     }
 
     /// Bytes of the token embedding.
-    fn embedding(&self) -> f64 {
+    pub(super) fn embedding(&self) -> f64 {
         F32 * (self.vocab * self.dimensions.width) as f64
     }
 

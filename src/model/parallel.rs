@@ -54,7 +54,7 @@ pub fn device_rows(model: &Gpt2, time: usize, response: usize, dropout: bool) ->
 pub fn pass_rows(dimensions: Dimensions, vocab: usize, time: usize, device: &Device) -> usize {
     match is_cpu(device) {
         true => SHARD_ROWS,
-        false => Shape { dimensions, vocab, time, response: 1 }.gpu_pass_rows(gpu::limits()),
+        false => Shape { dimensions, vocab, time, response: time }.gpu_pass_rows(gpu::limits()),
     }
 }
 

@@ -14,6 +14,7 @@ pub mod sizes;
 mod stages;
 pub mod text;
 pub mod throughput;
+mod together;
 pub mod units;
 pub mod values;
 pub mod work;
@@ -42,6 +43,7 @@ use serde::Serialize;
 use sizes::Model;
 use std::path::Path;
 use throughput::{Throughput, ThroughputPlan};
+use together::Together;
 
 /// A run to plan: a variant of a spec, with its paths as they are found from here.
 #[derive(Debug, Clone)]
@@ -256,6 +258,7 @@ pub fn plan(place: &PlanPlace<'_>, runs: &[PlannedRun]) -> Result<Plan, StageErr
             add(&mut misfits, room::misfits(run, model, place.target, &left));
         }
     }
+    together::add(place, runs, &mut all, &mut run_plans)?;
     add(&mut missing, reads.problems);
     let stages: Vec<StagePlan> = all.into_iter().map(|planned| planned.plan).collect();
     let totals = totals(&run_plans, &stages, &fetches);
@@ -305,6 +308,13 @@ pub fn timeline(runs: &[PlannedRun], device_kind: &str) -> Timeline {
             let work = work.map_or(f64::NAN, |work| work.total());
             all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
         }
+    }
+    let shown = together::together(runs, device_kind).unwrap_or_default();
+    for Together { last, item, .. } in shown.iter().filter(|shown| shown.lacks.is_empty()) {
+        let run = &runs[*last];
+        let model = sizes::reference(&run.spec, run.size_given).ok();
+        let work = model.and_then(|model| item.work(&run.spec, &model).ok()).map_or(f64::NAN, |work| work.total());
+        all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
     }
     Timeline::new(all)
 }

@@ -59,7 +59,10 @@ fn a_stage_that_two_runs_share_counts_once() {
     let shared: Vec<&StagePlan> = together.stages.iter().filter(|s| s.runs.len() == 2).collect();
     assert_eq!(shared.iter().map(|s| s.stage.as_str()).collect::<Vec<_>>(), ["pretrain", "classifier"]);
     let saved: f64 = shared.iter().filter_map(|s| s.flops).sum();
-    let sum = alone[0].totals.flops + alone[1].totals.flops;
+    // Figure 3's curve is of both policies, and made after the last.
+    let curve = together.stages.iter().find(|s| s.stage == "frontier").expect("two policies under r_s");
+    assert_eq!((&curve.runs, together.runs[1].stages.last()), (&vec![1], Some(&(together.stages.len() - 1))));
+    let sum = alone[0].totals.flops + alone[1].totals.flops + curve.flops.unwrap();
     assert!((together.totals.flops + saved - sum).abs() < 1e-6 * sum && saved > 0.0);
     assert_eq!(together.totals.flops_shared, saved);
     let seconds = together.totals.seconds_to_do.unwrap();

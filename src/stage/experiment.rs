@@ -205,10 +205,21 @@ fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageE
         scorer,
         scorer_key: key.to_string(),
     };
-    let found = frontier::run(context, None, &inputs)?;
+    let all = frontier_runs(variants).into_iter().map(|(run, spec)| Keys::new(spec, run, &context.device_kind));
+    let Some(key) = frontier_key(spec, &all.collect::<Result<Vec<_>, _>>()?)? else { return Ok(()) };
+    let made = context.artifact(None, &key, |work| {
+        let path = work.dir.join(file::FRONTIER);
+        let text = serde_json::to_string_pretty(&frontier::run(context, None, &inputs)?)?;
+        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    })?;
     let path = context.out.join(file::FRONTIER);
-    let text = serde_json::to_string_pretty(&found)?;
-    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    publish(&made.join(file::FRONTIER), &path).map_err(StageError::io(path))
+}
+
+/// The name of what the policies of `runs` show together, the first of which has `spec`; none while one is not known.
+pub fn frontier_key(spec: &Spec, runs: &[Keys]) -> Result<Option<Key>, serde_json::Error> {
+    let policies: Option<Vec<&Key>> = runs.iter().map(Keys::last_policy).collect();
+    policies.map(|policies| frontier::key(spec, &policies)).transpose()
 }
 
 /// The runs whose policies show the optimum together: those that learn under r_s, or from its labels, and share all

@@ -65,6 +65,27 @@ struct Writer {
 /// Summed log-probability of a response: up to where it is cut, and of all of it.
 type Sums = (f32, f32);
 
+/// The name of an experiment's curve. `policies`: those of its runs' policies, which depend on ρ, the task and r_s.
+pub fn key(spec: &Spec, policies: &[&Key]) -> Result<Key, serde_json::Error> {
+    let names: Vec<String> = policies.iter().map(ToString::to_string).collect();
+    let evaluate = &spec.evaluate;
+    Key::new("frontier", VERSION, &(evaluate.optimum_queries, evaluate.optimum_samples, spec.seed, names))
+}
+
+/// How many responses all writers give where there are so many policies, and how many writers there are.
+pub fn sizes(spec: &Spec, policies: usize) -> (usize, usize) {
+    let between = if policies <= FEW { BETWEEN.len() * policies } else { 0 };
+    let (others, evaluate) = (policies + between, &spec.evaluate);
+    let each = evaluate.optimum_samples + others * of_others(evaluate.optimum_samples);
+    (evaluate.optimum_queries * each, 1 + others)
+}
+
+/// Responses of a writer that is not ρ to each query: there are many, and what one says costs as much as all have
+/// written.
+fn of_others(of_reference: usize) -> usize {
+    (of_reference / 4).max(2)
+}
+
 /// The curve as the samples of all writers show it.
 pub fn run(context: &Context, run: Option<&str>, inputs: &FrontierInputs<'_>) -> Result<Frontier, StageError> {
     let work = Working { context, run, inputs };
@@ -99,7 +120,7 @@ impl Working<'_> {
             place.extend((i > 0).then(|| known.unwrap_or(found.len())));
             if known.is_none() {
                 let name = (i > 0).then(|| name.clone());
-                let each = if i == 0 { self.of_reference() } else { self.of_others() };
+                let each = if i == 0 { self.of_reference() } else { of_others(self.of_reference()) };
                 found.push(Writer { name, dir: dir.clone(), share: 1.0, hash, each });
             }
         }
@@ -111,7 +132,7 @@ impl Working<'_> {
                 dir: writer.dir.clone(),
                 share,
                 hash: format!("{share} of the way from {} to {}", reference.hash, writer.hash),
-                each: self.of_others(),
+                each: of_others(self.of_reference()),
             };
             let more = policies.iter().flat_map(|writer| BETWEEN.map(|share| between(writer, share)));
             let more: Vec<Writer> = more.collect();
@@ -137,11 +158,6 @@ impl Working<'_> {
     /// Responses of ρ to each query.
     fn of_reference(&self) -> usize {
         self.inputs.spec.evaluate.optimum_samples
-    }
-
-    /// Responses of each other writer to each query: there are many, and what one says costs as much as all have written.
-    fn of_others(&self) -> usize {
-        (self.of_reference() / 4).max(2)
     }
 
     /// An artifact of one file: read from the cache, or made in pieces.
@@ -278,7 +294,7 @@ impl Working<'_> {
             judge,
             queries: self.inputs.queries.len() as u64,
             samples_of_reference: self.of_reference() as u64,
-            samples: self.of_others() as u64,
+            samples: of_others(self.of_reference()) as u64,
             between: between as u64,
             writers: writers.iter().map(|(name, _)| name.clone()).collect(),
             least_effective: LEAST_EFFECTIVE,

@@ -9,7 +9,7 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
-use burn::tensor::{DType, IndexingUpdateOp, Shape};
+use burn::tensor::{DType, Shape};
 use runner_kernels::adam;
 
 #[derive(Debug)]
@@ -23,9 +23,7 @@ impl<B: Fused> Backward<B, 2> for Embed {
         let (shapes, places) = ops.state;
         for ((parent, shape), places) in ops.parents.into_iter().zip(shapes).zip(places) {
             if let Some(node) = parent {
-                let zeros = B::float_zeros(shape, &g.device(), g.dtype().into());
-                gradients
-                    .register::<B>(node.id, B::float_select_assign(zeros, 0, places, g.clone(), IndexingUpdateOp::Add));
+                gradients.register::<B>(node.id, B::embed_gradient(shape, &places, &g));
             }
         }
     }

@@ -3,7 +3,8 @@
 
 use crate::spec::Precision;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Flex, backend_extension};
+use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
+use burn::tensor::{IndexingUpdateOp, Shape};
 use burn_flex::FlexTensor;
 use runner_kernels::{adam, attention, elementwise, head, linear};
 use std::fmt::Debug;
@@ -23,6 +24,11 @@ pub(super) trait Fused: Backend {
     fn embed(tables: [FloatTensor<Self>; 2], ids: IntTensor<Self>, positions: IntTensor<Self>) -> FloatTensor<Self> {
         let [wte, wpe] = tables;
         Self::float_add(Self::float_select(wte, 0, ids), Self::float_select(wpe, 0, positions))
+    }
+    /// The gradient of a table of this shape from that of its rows at `places`.
+    fn embed_gradient(shape: Shape, places: &IntTensor<Self>, g: &FloatTensor<Self>) -> FloatTensor<Self> {
+        let zeros = Self::float_zeros(shape, &g.device(), g.dtype().into());
+        Self::float_select_assign(zeros, 0, places.clone(), g.clone(), IndexingUpdateOp::Add)
     }
     fn gelu(x: &FloatTensor<Self>) -> FloatTensor<Self>;
     fn gelu_gradient(x: &FloatTensor<Self>, g: &FloatTensor<Self>) -> FloatTensor<Self>;

@@ -79,6 +79,46 @@ fn embeddings_are_rows_of_both_tables() {
     same(&wpe, f(embed, false), f(plain::embed, false));
 }
 
+/// Of one token, of one token alone in all rows, of few and of many: more than a device takes in its smallest blocks.
+#[test]
+fn an_embeddings_gradient_is_the_sum_over_its_uses() {
+    let device = device().autodiff();
+    const VOCAB: usize = 50;
+    for (n, width, id) in [
+        (1, 5, (|_| 7) as fn(usize) -> usize),
+        (300, 33, |_| 49),
+        (300, 300, |i| i * 31 % 5),
+        (130, 4, |i| i % VOCAB),
+        (5_000, 3, |i| i * i % VOCAB),
+    ] {
+        let ids: Vec<usize> = (0..n).map(id).collect();
+        let ints = Tensor::<2, Int>::from_data(
+            TensorData::new(ids.iter().map(|id| *id as i32).collect::<Vec<_>>(), [1, n]),
+            &device,
+        );
+        let (wte, wpe) = (random([VOCAB, width], 1), random([2, width], 2));
+        let g = random([n, width], 3);
+        let gradient = || {
+            let wte = wte.clone().require_grad();
+            let y = embed(wte.clone(), wpe.clone(), ints.clone(), ints.zeros_like());
+            let found = (y * g.clone()).sum().backward();
+            to_vec(wte.grad(&found).expect("a gradient")).expect("values")
+        };
+        let (found, mut exact, mut size) = (gradient(), vec![0.0; VOCAB * width], vec![0.0; VOCAB * width]);
+        for (row, id) in to_vec(g.clone().inner()).expect("values").chunks(width).zip(ids) {
+            for (channel, number) in row.iter().enumerate() {
+                exact[id * width + channel] += f64::from(*number);
+                size[id * width + channel] += f64::from(number.abs());
+            }
+        }
+        // A sum's rounding is a small part of what is added up.
+        for ((found, exact), size) in found.iter().zip(exact).zip(size) {
+            assert!((f64::from(*found) - exact).abs() <= 2e-7 * size, "{n}: {found} is not {exact}");
+        }
+        assert_eq!(gradient(), found, "the order of additions is fixed");
+    }
+}
+
 #[test]
 fn gelu_is_the_tanh_form() {
     let tanh_form = |x: Tensor<2>| {

@@ -281,7 +281,7 @@ impl Shape {
 
     /// Runs of rows whose scores are there at once.
     fn blocks(self) -> impl Iterator<Item = (usize, Self)> {
-        let most = gpu::PIECE.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
+        let most = gpu::limits().piece();
         let step = (most / (self.heads * self.time * self.time).max(1)).clamp(1, self.rows.max(1));
         (0..self.rows).step_by(step).map(move |from| (from, Self { rows: step.min(self.rows - from), ..self }))
     }

@@ -1,20 +1,12 @@
 //! What is done to each number by itself, in one launch each.
 
-use super::{dims, flat, floats, owned};
+use super::{dims, each, flat, floats, owned};
 use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 use half::f16;
 use runner_kernels::adam::Step;
-
-/// Where a launch with a unit per number runs.
-pub fn each(t: &CubeTensor) -> (CubeCount, CubeDim) {
-    let n = t.meta.num_elements();
-    let dim = CubeDim::new(&t.client, n);
-    (calculate_cube_count_elemwise(&t.client, n, dim), dim)
-}
 
 /// 1 / (1 + exp(-z)). Beyond ±80 it is 0 or 1 to the last bit, and WGSL says nothing of infinities.
 #[cube]
@@ -28,17 +20,6 @@ fn sigmoid(z: f32) -> f32 {
         bounded = limit;
     }
     f32::new(1.0) / (f32::new(1.0) + (-bounded).exp())
-}
-
-/// y = tokens[ids] + places[positions], `width` numbers to a row.
-#[cube(launch)]
-fn embed_kernel(tokens: &[f32], places: &[f32], ids: &[i32], positions: &[i32], y: &mut [f32], width: usize) {
-    let i = ABSOLUTE_POS;
-    if i >= y.len() {
-        terminate!();
-    }
-    let (row, channel) = (i / width, i % width);
-    y[i] = tokens[ids[row] as usize * width + channel] + places[positions[row] as usize * width + channel];
 }
 
 /// x σ(z), z = √(8/π) (x + 0.044715 x³): GELU with the tanh approximation, since (1 + tanh y) / 2 = σ(2y).
@@ -105,17 +86,6 @@ fn adam_kernel(
     m[i] = first;
     v[i] = second;
     p[i] -= first / (second.sqrt() + epsilon) * rate;
-}
-
-/// `[vocab, width]`, `[context, width]`, `[n]`, `[n]` -> `[n, width]`.
-pub fn embed([tokens, places]: &[CubeTensor; 2], ids: &CubeTensor, positions: &CubeTensor) -> CubeTensor {
-    let ([n], [_, width]) = (dims(ids), dims(tokens));
-    let y = floats(tokens, [n, width]);
-    let (count, dim) = each(&y);
-    let target = y.clone().into_buffer_arg();
-    let (tokens, places) = (flat(tokens), flat(places));
-    embed_kernel::launch(&y.client, count, dim, tokens, places, flat(ids), flat(positions), target, width);
-    y
 }
 
 pub fn gelu(x: &CubeTensor) -> CubeTensor {

@@ -1,6 +1,6 @@
 //! Numbers as they enter products of 16 bit.
 
-use super::elementwise::each;
+use super::each;
 use super::flat;
 use burn::tensor::DType;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;

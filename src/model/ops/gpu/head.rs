@@ -98,7 +98,7 @@ fn gradient_kernel(
 
 /// Rows whose logits are there at once.
 fn chunk(rows: usize, vocab: usize) -> usize {
-    let most = gpu::PIECE.min((gpu::limits().largest_buffer / 4).try_into().unwrap_or(usize::MAX));
+    let most = gpu::limits().piece();
     (most / vocab.max(1)).clamp(1, rows.max(1))
 }
 

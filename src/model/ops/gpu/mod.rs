@@ -5,6 +5,7 @@
 mod attention;
 mod draw;
 mod elementwise;
+mod embedding;
 mod half;
 mod head;
 mod norm;
@@ -13,11 +14,12 @@ use super::fused::Fused;
 use crate::spec::Precision;
 use burn::backend::Cube;
 use burn::backend::ops::FloatTensorOps;
-use burn::tensor::DType;
+use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
+use cubecl::calculate_cube_count_elemwise;
 use cubecl::prelude::*;
 use runner_kernels::adam;
 
@@ -81,6 +83,13 @@ fn units(n: usize) -> CubeDim {
     CubeDim::new_1d(n as u32)
 }
 
+/// Where a launch with a unit per number runs.
+fn each(t: &CubeTensor) -> (CubeCount, CubeDim) {
+    let n = t.meta.num_elements();
+    let dim = CubeDim::new(&t.client, n);
+    (calculate_cube_count_elemwise(&t.client, n, dim), dim)
+}
+
 /// A new array; its numbers are whatever was there.
 fn empty<const D: usize>(like: &CubeTensor, shape: [usize; D], dtype: DType) -> CubeTensor {
     empty_device_contiguous_dtype(like.client.clone(), like.device.clone(), shape.into(), dtype)
@@ -129,7 +138,10 @@ impl Fused for Cube {
         if p == Precision::F16 { half::halved(x) } else { x }
     }
     fn embed(tables: [CubeTensor; 2], ids: CubeTensor, positions: CubeTensor) -> CubeTensor {
-        elementwise::embed(&tables, &ids, &positions)
+        embedding::forward(&tables, &ids, &positions)
+    }
+    fn embed_gradient(shape: Shape, places: &CubeTensor, g: &CubeTensor) -> CubeTensor {
+        embedding::backward(shape, places, g)
     }
     fn gelu(x: &CubeTensor) -> CubeTensor {
         elementwise::gelu(x)
