@@ -57,7 +57,8 @@ fn parts(device: &Device, precision: Precision, layers: usize, width: usize) -> 
     let mut sampled = Vec::new();
     let mut learned = Vec::new();
     for response in [3, 5] {
-        let (setting, mut policy) = Setting::with(precision, &workload(layers, width, response), device)?;
+        let (setting, policy) = Setting::new(&workload(layers, width, response), device)?;
+        let (setting, mut policy) = (setting.with(precision), policy.with(precision));
         gpu::set_limits(roomy);
         let (rollout, counts) = counted(device, || setting.episodes(&policy, 0))?;
         sampled.push(counts);
@@ -82,9 +83,9 @@ fn parts(device: &Device, precision: Precision, layers: usize, width: usize) -> 
 
 fn main() -> Result<(), Box<dyn Error>> {
     let args = Args::parse();
-    let precision = if args.half { Precision::F16 } else { Precision::F32 };
     count::listen()?;
     let chosen = choose(&args.device)?;
+    let precision = if args.half { Precision::F16 } else { Precision::F32 };
     chosen.check_precision(precision)?;
     println!("{}, {}", chosen.name, chosen.driver.as_deref().unwrap_or("no driver"));
     let sizes = [(1, 64), (2, 64), (3, 64), (4, 128)];
@@ -117,6 +118,11 @@ fn main() -> Result<(), Box<dyn Error>> {
                 println!("    {layer:>6} per layer {once:>6} once  {kernel}");
             }
         }
+    }
+    if args.half {
+        // Bytes are listed of float32 alone.
+        device::settle();
+        return Ok(());
     }
     for (counts, (layers, _)) in found.iter().zip(sizes) {
         traffic::check(counts, layers as f64)?;

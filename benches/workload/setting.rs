@@ -27,23 +27,22 @@ pub struct Setting {
 impl Setting {
     /// And the policy, which is nobody else's, so that its weights are changed in place.
     pub fn new(workload: &Workload, device: &Device) -> Result<(Self, ScalarModel), Box<dyn Error>> {
-        Self::with(Precision::F32, workload, device)
-    }
-
-    /// [`Setting::new`] with products of this precision.
-    pub fn with(p: Precision, workload: &Workload, device: &Device) -> Result<(Self, ScalarModel), Box<dyn Error>> {
-        let mut scorer = workload.scorer(3, device);
-        if let Some(model) = scorer.model() {
-            scorer.source = model.clone().with(p).into();
-        }
         let setting = Self {
             spec: workload.spec()?,
-            reference: workload.language_model(2, device).with(p),
-            scorer,
+            reference: workload.language_model(2, device),
+            scorer: workload.scorer(3, device),
             task: workload.task(),
             queries: workload.queries(0),
         };
-        Ok((setting, workload.scalar_model(1, device).with(p)))
+        Ok((setting, workload.scalar_model(1, device)))
+    }
+
+    /// The same with products of this precision; the policy has its own.
+    pub fn with(mut self, precision: Precision) -> Self {
+        if let Some(model) = self.scorer.model() {
+            self.scorer.source = model.clone().with(precision).into();
+        }
+        Self { reference: self.reference.with(precision), ..self }
     }
 
     /// One batch of episodes of `policy`.
