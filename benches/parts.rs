@@ -11,6 +11,7 @@ use burn::tensor::Device;
 use divan::Bencher;
 use divan::counter::{BytesCount, ItemsCount};
 use runner::model::gpt2::{Gpt2, Weights};
+use runner::model::loss_scale::LossScale;
 use runner::model::memory::SHARD_ROWS;
 use runner::model::optimizer::Adam;
 use runner::model::parallel::{GradientMap, gradients};
@@ -44,7 +45,7 @@ fn tokens(w: &Workload) -> ItemsCount {
 fn forward(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
-    let batch = model.batch(&joined(&w.queries(), &w.responses())).unwrap();
+    let batch = model.batch(&joined(&w.queries(0), &w.responses())).unwrap();
     bencher.counter(tokens(&w)).bench(|| model.hidden(&batch));
 }
 
@@ -53,10 +54,10 @@ fn forward(bencher: Bencher<'_, '_>, size: (&str, usize)) {
 fn gradient(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
-    let (queries, responses) = (w.queries(), w.responses());
+    let (queries, responses) = (w.queries(0), w.responses());
     let indices: Vec<usize> = (0..w.batch).collect();
     bencher.counter(tokens(&w)).bench(|| {
-        gradients(&model, &indices, SHARD_ROWS, |model, rows| {
+        gradients(&model, &mut LossScale::default(), &indices, SHARD_ROWS, |model, rows| {
             let queries: Vec<_> = rows.iter().map(|r| queries[*r].clone()).collect();
             let responses: Vec<_> = rows.iter().map(|r| responses[*r].clone()).collect();
             let hidden = model.hidden(&model.batch(&joined(&queries, &responses)).unwrap());
@@ -77,14 +78,16 @@ fn adam_step(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     });
     drop(visited);
     let mut adam = Adam::new(AdamSpec::default());
-    bencher.with_inputs(|| (model.clone(), found.clone())).bench_local_values(|(m, g)| adam.update(m, g, 1e-5));
+    bencher
+        .with_inputs(|| (model.clone(), found.clone()))
+        .bench_local_values(|(m, g)| adam.update(m, g, 1e-5).expect("one process"));
 }
 
 #[divan::bench(args = SIZES)]
 fn sample_with_cache(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.scalar_model(1, &device);
-    let queries = w.queries();
+    let queries = w.queries(0);
     let uniforms = vec![vec![0.5; w.batch]; w.response];
     let args = Sampling {
         queries: &queries,
@@ -103,7 +106,7 @@ fn head(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let (w, device) = (workload(size), Device::flex());
     let model = w.language_model(1, &device);
     let responses = w.responses();
-    let hidden = model.hidden(&model.batch(&joined(&w.queries(), &responses)).unwrap());
+    let hidden = model.hidden(&model.batch(&joined(&w.queries(0), &responses)).unwrap());
     let hidden = Gpt2::response_hidden(hidden, w.query, w.response);
     bencher
         .counter(ItemsCount::new(w.batch * w.response))
@@ -114,7 +117,7 @@ fn head(bencher: Bencher<'_, '_>, size: (&str, usize)) {
 fn reference_logprobs(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let w = workload(size);
     let model = w.language_model(1, &Device::flex());
-    let (queries, responses) = (w.queries(), w.responses());
+    let (queries, responses) = (w.queries(0), w.responses());
     bencher.counter(tokens(&w)).bench(|| logprobs(&model, &queries, &responses, TEMPERATURE));
 }
 
@@ -122,7 +125,7 @@ fn reference_logprobs(bencher: Bencher<'_, '_>, size: (&str, usize)) {
 fn reward_scores(bencher: Bencher<'_, '_>, size: (&str, usize)) {
     let w = workload(size);
     let (scorer, task) = (w.scorer(1, &Device::flex()), w.task());
-    let (queries, responses) = (w.queries(), w.responses());
+    let (queries, responses) = (w.queries(0), w.responses());
     bencher.counter(tokens(&w)).bench(|| scorer.scores(&task, &queries, &responses));
 }
 

@@ -13,88 +13,18 @@ runner=$(realpath "${1:?the program to check}")
 suite=$(realpath "$(dirname "$0")/../specs/table10_no_kl.toml")
 work=${2:-$(mktemp -d)}
 mkdir -p "$work" && work=$(realpath "$work")
-slurm=$work/slurm
 port=${SLURM_CHECK_PORT:-16917}
-export SLURM_CONF=$slurm/slurm.conf XDG_CONFIG_HOME=$work/config RUST_LOG=info
-unset RUNNER_CACHE "${!SLURM_JOB@}" "${!SLURM_ARRAY@}"
+export RUST_LOG=info
+. "$(dirname "$0")/slurm.sh"
 
-fail() {
-  echo "check_slurm: $*" >&2
-  tail -n 30 "$slurm"/log/* "$work"/site/results/*/cluster/*.log 2>/dev/null >&2 || true
-  exit 1
-}
-
-# Ends what this script started, by the numbers that it wrote down.
 down() {
-  local file signal second
-  set +e
-  if [ -e "$slurm/slurmctld.pid" ]; then
-    timeout 10 scancel --quiet --user="$(id -un)" 2>/dev/null
-    # While its daemons live, Slurm kills what does not end by itself.
-    for second in $(seq 20); do
-      idle && break
-      sleep 1
-    done
-  fi
-  [ -z "${alone:-}" ] || kill "$alone" 2>/dev/null
-  for signal in TERM KILL; do
-    sleep 1
-    for file in slurmd-n1 slurmd-n2 slurmctld munged; do
-      [ -e "$slurm/$file.pid" ] && kill -$signal "$(cat "$slurm/$file.pid")" 2>/dev/null
-    done
-  done
+  slurm_down
+  [ -z "${alone:-}" ] || kill "$alone" $(pgrep -P "$alone") 2>/dev/null
 }
 trap down EXIT
 
-install() {
-  command -v slurmctld slurmd sbatch munged >/dev/null && return
-  local policy=/usr/sbin/policy-rc.d made=
-  # Packages would start services, which this machine may have no use for.
-  [ -e $policy ] || { printf '#!/bin/sh\nexit 101\n' >$policy; chmod +x $policy; made=yes; }
-  apt-get update -qq
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends slurmctld slurmd slurm-client munge >/dev/null
-  [ -z "$made" ] || rm $policy
-}
-
 up() {
-  local host
-  host=$(hostname -s)
-  mkdir -p "$slurm"/{state,log} "$work/config/runner" "$work/site"
-  cat >"$SLURM_CONF" <<CONF
-ClusterName=check
-SlurmctldHost=$host(127.0.0.1)
-SlurmctldPort=$port
-SlurmUser=root
-SlurmdUser=root
-AuthType=auth/munge
-AuthInfo=socket=$slurm/munge.socket,cred_expire=5
-CredType=cred/munge
-StateSaveLocation=$slurm/state
-SlurmdSpoolDir=$slurm/spool-%n
-SlurmctldPidFile=$slurm/slurmctld.pid
-SlurmdPidFile=$slurm/slurmd-%n.pid
-SlurmctldLogFile=$slurm/log/slurmctld
-SlurmdLogFile=$slurm/log/slurmd-%n
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-MpiDefault=none
-SelectType=select/cons_tres
-SelectTypeParameters=CR_Core
-SchedulerParameters=sched_interval=1,batch_sched_delay=0,sched_min_interval=0,bf_interval=1
-ReturnToService=2
-MailProg=/bin/true
-KillWait=10
-NodeName=n[1-2] NodeHostname=$host NodeAddr=127.0.0.1 Port=[$((port + 1))-$((port + 2))] CPUs=1 RealMemory=3000
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-CONF
-  head -c 128 /dev/urandom >"$slurm/munge.key"
-  chmod 400 "$slurm/munge.key"
-  munged --force --key-file="$slurm/munge.key" --socket="$slurm/munge.socket" --pid-file="$slurm/munged.pid" \
-    --log-file="$slurm/log/munged" --seed-file="$slurm/munge.seed" --num-threads=1
-  slurmctld -c
-  slurmd -N n1
-  slurmd -N n2
+  slurm_up
   cat >"$work/config/runner/cluster.toml" <<'CONF'
 cluster_version = 1
 
@@ -110,19 +40,6 @@ submit = { partition = "there-is-none" }
 CONF
 }
 
-# Waits until a command succeeds.
-until_true() {
-  local what=$1 end=$((SECONDS + 240))
-  shift
-  until "$@" >/dev/null 2>&1; do
-    [ $SECONDS -lt $end ] || fail "$what: not within 240 s"
-    sleep 0.2
-  done
-}
-idle() {
-  local queue
-  queue=$(timeout 10 squeue --noheader) && [ -z "$queue" ]
-}
 # Whether a member is in the middle of PPO.
 in_ppo() { grep -q '"stage":"policy' "$1/progress.json" && sleep 1; }
 state() { grep -q "\"state\": \"$2\"" "$1/manifest.json"; }
@@ -245,12 +162,7 @@ file_system() {
   "$runner" doctor --shared "$site" >/dev/null || fail "doctor with a process of its own"
 }
 
-part() {
-  local start=$SECONDS
-  "$@"
-  echo "-- $1: $((SECONDS - start)) s"
-}
-part install
+part slurm_install
 part up
 cd "$site"
 one_machine &

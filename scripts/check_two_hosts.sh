@@ -8,9 +8,12 @@
 # a stage; a run that is killed -9 on one host goes on from its checkpoint on the other, half a minute later; one that is
 # only stopped (SIGSTOP) and cut off is not taken over while its lock is held.
 set -euo pipefail
-runner=$(realpath "${1:?the program to check}")
-suite=$(realpath "$(dirname "$0")/../specs/table10_no_kl.toml")
 work=$(mktemp -d /var/tmp/two-hosts-XXXX)
+# Each host has a /tmp of its own, in which neither may be.
+cp "$(realpath "${1:?the program to check}")" "$work/runner"
+cp -r "$(dirname "$0")/../specs" "$work/specs"
+runner=$work/runner
+suite=$work/specs/table10_no_kl.toml
 shared=/mnt/runner-check
 
 fail() { echo "check_two_hosts: $*" >&2; tail -n 5 "$work"/*.log >&2; exit 1; }
@@ -89,11 +92,11 @@ collision() {
   grep -q "waiting for rc[12] pid" "$work/one.log" "$work/two.log" || fail "nobody waited"
 }
 
-# progress.json of task 0
+# Until task 0 has a checkpoint behind it, which it has after ten updates.
 in_ppo() {
   local i
   for i in $(seq 600); do
-    on rc1 grep -q '"stage":"policy' $shared/results/t/members/no_kl-seed-1/progress.json 2>/dev/null && { sleep 3; return; }
+    [ "$(on rc1 cat $shared/results/t/members/no_kl-seed-1/runs/main/metrics.jsonl 2>/dev/null | wc -l)" -gt 11 ] && return
     sleep 0.2
   done
   fail "no PPO"
@@ -129,3 +132,6 @@ for part in up doctor collision killed; do
   $part
   echo "-- $part: $((SECONDS - start)) s"
 done
+down
+trap - EXIT
+rm -rf "$work"

@@ -14,6 +14,7 @@ mod workload;
 use burn::tensor::Device;
 use runner::model::device::choose;
 use runner::model::gpt2::ScalarModel;
+use runner::model::loss_scale::LossScale;
 use runner::model::memory::{Shape, keep_freed_memory};
 use runner::model::optimizer::Adam;
 use runner::rl::Rollout;
@@ -266,7 +267,8 @@ mod on_a_gpu {
                     let targets = Tensor::<1, Int>::from_data(TensorData::new(vec![1; n * time], [n * time]), &device);
                     Ok::<_, ModelError>((model.token_logprobs(hidden, targets, 1.0).sum().neg(), ()))
                 };
-                let (found, peak) = peak_of(&device, || parallel::gradients(&model, &rows, n, loss));
+                let (found, peak) =
+                    peak_of(&device, || parallel::gradients(&model, &mut LossScale::default(), &rows, n, loss));
                 drop(found.expect("gradients"));
                 let shape = Shape { time, response: time, vocab, dimensions: workload.dimensions };
                 let (memory, array) = shape.gpu_training(n, n, (true, true), gpu::limits());

@@ -243,14 +243,18 @@ fn of_members(makes: &str, spec: &str, members: &[(&str, &str, &str)], rest: &st
     format!("suite_version = 1\nname = \"{makes}\"\nmakes = \"{makes}\"\n{rest}{members}")
 }
 
+/// The tiny spec with r_s in people's place, which π is trained on itself.
+fn direct_spec() -> String {
+    spec()
+        .replace("kind = \"simulated\"\nsimulated = { weight_score = 1.0, weight_copy = 0.0 }", "kind = \"mock\"")
+        .replace("labels = 32\nheld_out = 8", "schedule = \"direct\"")
+}
+
 /// Figures 2 and 3 once had nothing of the paper behind them.
 #[test]
 fn the_papers_curves_and_points_stand_behind_ours_and_toys_are_not_judged_by_them() {
     let place = Place::new();
-    let direct = spec()
-        .replace("kind = \"simulated\"\nsimulated = { weight_score = 1.0, weight_copy = 0.0 }", "kind = \"mock\"")
-        .replace("labels = 32\nheld_out = 8", "schedule = \"direct\"");
-    place.write("direct.toml", &direct);
+    place.write("direct.toml", &direct_spec());
     let members = [
         ("two", "direct", "\"policy.kl.target\" = 2.0"),
         ("four", "direct", "\"policy.kl.target\" = 4.0"),
@@ -327,6 +331,43 @@ fn r_stands_beside_what_it_stands_for_by_number_of_labels() {
     assert!(svg.contains("dashed, rings: r") && svg.contains("2k labels"), "{svg}");
     // Each member's own page has the figure too.
     assert!(place.path("out/members/labels_2k-seed-1/plots/overoptimisation.svg").exists());
+}
+
+/// Where readers like what r likes, the best of many samples wins nearly always, of few more often than not; a member without r
+/// has nothing to choose by.
+#[test]
+fn readers_compare_the_best_of_n_samples() {
+    let place = Place::new();
+    // More queries, and an end that nearly every response comes to: one without an end has the fixed score.
+    let spec = direct_spec()
+        .replace("passages = 300", "passages = 2000")
+        .replace("truncate_after = 4", "truncate_after = 4\ntruncate_at = \"e\"\ntruncate_match = \"contains\"");
+    place.write("direct.toml", &spec);
+    let labels = "\"collect.schedule\" = \"offline\", \"collect.labels\" = 32, \"collect.held_out\" = 8";
+    let dpo = format!("{labels}, \"policy.algorithm\" = \"dpo\", \"policy.dpo.batch_size\" = 16");
+    let members = [("direct", "direct", ""), ("dpo", "DPO", dpo.as_str())];
+    let compare = |a: &str, b: &str| format!("[[comparisons]]\na = \"{a}\"\nb = \"{b}\"\n");
+    let rest = format!(
+        "preference = {{ kind = \"simulated\", contexts = 48, simulated = {{ weight_score = 1000.0, weight_copy = 0.0, temperature = 0.0 }} }}\n{}{}{}",
+        compare("direct", "best-of-2"),
+        compare("direct", "best-of-64"),
+        compare("dpo", "best-of-2"),
+    );
+    let id = "table1_style_preference";
+    place.write("best.toml", &of_members(id, "direct.toml", &members, &rest));
+    let said = place.run(&["best.toml"]).code(2);
+    let said = text(&said.get_output().stderr);
+    assert!(said.contains("best-of-2: dpo has no reward model to choose by"), "{said}");
+    let table = place.json(&format!("results/{id}/tables/{id}.json"));
+    let wins = |n: usize| row(&table, "sentiment", &format!("direct against best-of-{n}"))["value"].as_f64();
+    let (few, many) = (wins(2).expect("a share"), wins(64).expect("a share"));
+    assert!(many < 15.0 && many < few && few < 50.0, "{few} {many}");
+    for (b, wanted) in [("best-of-1", "is no member"), ("best-of-064", "is no member"), ("bestof-64", "did you mean")] {
+        place.write("bad.toml", &of_members(id, "direct.toml", &members, &compare("direct", b)));
+        let refused = place.run(&["bad.toml"]).code(2);
+        let said = text(&refused.get_output().stderr);
+        assert!(said.contains(wanted), "{b}: {said}");
+    }
 }
 
 /// The same comparison stands in table 1 (88) and in figure 4 (87.9): each suite has its own figure's value.

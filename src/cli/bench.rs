@@ -15,7 +15,7 @@ use crate::rl::{Ppo, Settings, optimise, roll_out};
 use crate::rlhf::advantages::token_rewards;
 use crate::rlhf::reward::Normalization;
 use crate::run::ready_device;
-use crate::spec::{ModelSize, Spec};
+use crate::spec::{ModelSize, Precision, Spec};
 use crate::task::{Query, Scorer, Task};
 use burn::tensor::FloatDType;
 use clap::Args;
@@ -53,6 +53,9 @@ pub struct BenchArgs {
     /// Memory of the GPU, such as 80GB
     #[arg(long = "device-memory", requires = "bench", value_name = "SIZE", value_parser = crate::plan::units::parse_bytes)]
     memory: Option<u64>,
+    /// Of matrix products, as `model.precision` in a spec: f32 or f16
+    #[arg(long, requires = "bench", value_name = "WORD", default_value = "f32", value_parser = precision)]
+    precision: Precision,
     /// A Python with PyTorch, which does the same update beside it
     #[arg(long, requires = "bench", value_name = "PATH")]
     python: Option<PathBuf>,
@@ -97,6 +100,7 @@ pub fn bench(args: &BenchArgs) -> i32 {
 fn table(args: &BenchArgs, sizes: &[(String, ModelSize)]) -> Result<(), ModelError> {
     let started = Instant::now();
     let chosen = ready_device(&args.device)?;
+    chosen.check_precision(args.precision)?;
     let on_cpu = is_cpu(&chosen.device);
     if !on_cpu {
         gpu::set_limits(gpu::Limits::known(args.memory, chosen.largest_buffer));
@@ -114,7 +118,7 @@ fn table(args: &BenchArgs, sizes: &[(String, ModelSize)]) -> Result<(), ModelErr
     let mut share = EXPECTED_SHARE;
     for (name, size) in sizes {
         for (query, response) in TASKS {
-            let case = Case::new(*size, query, response);
+            let case = Case { precision: args.precision, ..Case::new(*size, query, response) };
             let label = format!("{name}/{}", query + response);
             let left = ALL.saturating_sub(started.elapsed()).as_secs_f64();
             let first = FIRST as f64 * case.flops() / (share * gemm);
@@ -131,6 +135,13 @@ fn table(args: &BenchArgs, sizes: &[(String, ModelSize)]) -> Result<(), ModelErr
     }
     println!("\n{} in all.", duration(started.elapsed().as_secs_f64()));
     Ok(())
+}
+
+fn precision(word: &str) -> Result<Precision, String> {
+    [Precision::F32, Precision::F16].into_iter().find(|p| p.word() == word).ok_or_else(|| match word {
+        "bf16" => Precision::NO_BF16.to_string(),
+        _ => "it is f32 or f16".into(),
+    })
 }
 
 fn too_long(seconds: f64) -> String {
@@ -185,14 +196,17 @@ struct Case {
     shape: Shape,
     query: usize,
     response: usize,
+    precision: Precision,
 }
 
 impl Case {
+    /// In float32.
     fn new(size: ModelSize, query: usize, response: usize) -> Self {
         let mut dimensions = size.dimensions();
         dimensions.context = dimensions.context.max(query + response);
         let vocab = if matches!(size, ModelSize::Test) { 1024 } else { 50_257 };
-        Self { shape: Shape { dimensions, vocab, time: query + response, response }, query, response }
+        let shape = Shape { dimensions, vocab, time: query + response, response };
+        Self { shape, query, response, precision: Precision::F32 }
     }
 
     /// Of one episode, as docs/benchmarks.md counts them.
@@ -260,9 +274,9 @@ struct Update<'a> {
 impl<'a> Update<'a> {
     fn new(case: &'a Case, chosen: &ChosenDevice) -> Self {
         let (d, vocab, device) = (case.shape.dimensions, case.shape.vocab, &chosen.device);
-        let reference = Gpt2::init(&d, vocab, 1, device);
+        let reference = Gpt2::init(&d, vocab, 1, device).with(case.precision);
         let head = |std| ScalarHead::init(d.width, std, 3, device);
-        let r = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, device), head: head(0.1) };
+        let r = ScalarModel { trunk: Gpt2::init(&d, vocab, 2, device).with(case.precision), head: head(0.1) };
         let normalization = Normalization { gain: 1.0, bias: 0.0 };
         let policy = Some(ScalarModel { trunk: reference.clone(), head: head(0.0) });
         Self {
@@ -287,7 +301,7 @@ impl<'a> Update<'a> {
 
     /// Seconds of an update of so many episodes, by the trainer's own functions.
     fn run(&mut self, episodes: usize) -> Result<f64, ModelError> {
-        let (Case { query, response, shape }, failed) =
+        let (Case { query, response, shape, .. }, failed) =
             (self.case, |e: &dyn std::fmt::Display| ModelError::Device(format!("the update could not be done: {e}")));
         let spec: Spec = serde_json::from_value(json!({
             "spec_version": 1, "name": "bench", "model": { "size": "test" },

@@ -9,7 +9,7 @@ use crate::spec::shipped;
 use crate::store::input::read_to_string;
 use crate::store::lock::holder;
 use crate::suite::{FileKind, load::glance};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
@@ -129,15 +129,19 @@ struct Found {
 
 impl Found {
     fn read(root: &Path, path: &Path) -> Option<Self> {
-        let text = read_to_string(&path.join(file::MANIFEST)).ok()?;
-        let manifest: Value = serde_json::from_str(&text).unwrap_or_default();
+        let whole = read_to_string(&path.join(file::MANIFEST)).ok();
+        let manifest: Value = match &whole {
+            Some(text) => serde_json::from_str(text).unwrap_or_default(),
+            None => of_tasks(path)?,
+        };
         let field = |name: &str| match &manifest[name] {
             Value::Null => "-".to_string(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         };
         let members = manifest["members"].as_array();
-        let (word, how) = (now(path, &field("state")), changed(&manifest));
+        let word = if whole.is_some() { now(path, &field("state")) } else { field("state") };
+        let how = changed(&manifest);
         let progress = progress(path, members);
         let runs = members.map_or((usize::from(word == "done"), 1), |all| {
             (all.iter().filter(|m| m["state"] == "done").count(), all.len())
@@ -177,6 +181,29 @@ impl Found {
         let now = self.now.as_ref()?;
         Some(std::iter::once(self.path.clone()).chain(now.iter().cloned()).collect())
     }
+}
+
+/// What a suite's manifest would say where none has been made yet: its tasks were begun one by one (`--member`), and not
+/// gathered.
+fn of_tasks(path: &Path) -> Option<Value> {
+    let suite = path.join(file::SUITE);
+    let text = read_to_string(&suite).ok()?;
+    let name = text.parse::<toml::Table>().ok()?.get("name")?.as_str()?.to_string();
+    let task = |dir: PathBuf| {
+        let text = read_to_string(&dir.join(file::MANIFEST)).ok()?;
+        let manifest: Value = serde_json::from_str(&text).ok()?;
+        let state = now(&dir, manifest["state"].as_str()?);
+        Some(json!({ "dir": shown(path, &dir), "state": state, "device": manifest["device"] }))
+    };
+    let mut members: Vec<Value> = sorted_entries(&path.join("members")).into_iter().filter_map(task).collect();
+    let running = members.iter().find(|member| member["state"] == "running").cloned();
+    // Those that nobody has begun are counted too.
+    let runs = glance(&suite).and_then(|glance| glance["runs"].as_u64()).unwrap_or(0) as usize;
+    members.resize(runs.min(100_000).max(members.len()), json!({ "state": "not begun" }));
+    let state = if running.is_some() { "running" } else { "not gathered" };
+    Some(
+        json!({ "name": name, "state": state, "members": members, "device": running.map(|task| task["device"].clone()) }),
+    )
 }
 
 /// Of a run, or of the member of a suite that runs.
@@ -335,6 +362,32 @@ mod tests {
             "{\"name\": \"s\", \"state\": \"done\", \"members\": [{\"state\": \"done\"}]}",
         )?;
         assert!(list(dir.path(), None).contains("2 of 3 runs done in 2 directories"));
+        Ok(())
+    }
+
+    #[test]
+    fn tasks_of_a_suite_are_listed_before_they_are_gathered() -> std::io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let suite = dir.path().join("results/t");
+        let put = |path: &str, text: &str| {
+            let path = suite.join(path);
+            std::fs::create_dir_all(path.parent().unwrap_or(&suite))?;
+            std::fs::write(path, text)
+        };
+        std::fs::create_dir_all(dir.path().join("specs"))?;
+        std::fs::create_dir_all(dir.path().join("results/empty"))?;
+        put(
+            "suite.toml",
+            "suite_version = 1\nname = \"t\"\nseeds = [1, 2]\n[members.x]\nspec = \"a.toml\"\n[members.y]\nspec = \"a.toml\"\n",
+        )?;
+        put("members/x-seed-1/manifest.json", "{\"name\": \"a\", \"state\": \"done\"}")?;
+        put("members/x-seed-2/manifest.json", "{\"name\": \"a\", \"state\": \"running\", \"device\": \"cpu\"}")?;
+        let text = list(dir.path(), None);
+        assert!(text.contains("results/t  not gathered, 1 of 4  -         suite, 1 of 4 runs done"), "{text}");
+        let lock = crate::store::lock::Lock::acquire(&suite.join("members/x-seed-2"))?;
+        let text = list(dir.path(), None);
+        drop(lock);
+        assert!(text.starts_with("RUNNING ") && text.contains("results/t  running, 1 of 4"), "{text}");
         Ok(())
     }
 

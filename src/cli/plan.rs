@@ -30,6 +30,9 @@ pub struct PlanArgs {
     /// Speed of the device in 10¹² operations per second, for times (default: what `runner doctor` measured)
     #[arg(long, value_name = "X", value_parser = parse_tflops)]
     tflops: Option<f64>,
+    /// Processes that share a run (docs/mpi.md): memory, times and what is exchanged are of each
+    #[arg(long, value_name = "N", default_value = "1", value_parser = clap::value_parser!(u32).range(1..=4096))]
+    ranks: u32,
     /// Results directory (default: results/NAME of the spec); the stage cache is beside it
     #[arg(long)]
     out: Option<PathBuf>,
@@ -87,7 +90,13 @@ fn planned(args: &PlanArgs) -> Result<i32, String> {
             return Ok(2);
         }
     };
-    let target = Target::find(&args.device, args.memory).map_err(|e| chain(&e))?;
+    let found = Target::find(&args.device, args.memory).map_err(|e| chain(&e))?;
+    let target = Target { ranks: args.ranks as usize, ..found };
+    let runs = match &loaded {
+        Planned::Spec(loaded) => runs_of(loaded, None),
+        Planned::Suite(loaded) => runs_of_suite(loaded),
+    };
+    runs.iter().try_for_each(|run| plan::ranks::fit(&run.title(), &run.spec, target.ranks))?;
     let throughput = Throughput::of(target.measured_as.as_deref(), args.tflops);
     let name = match &loaded {
         Planned::Spec(loaded) => loaded.spec.name.clone(),
@@ -99,12 +108,12 @@ fn planned(args: &PlanArgs) -> Result<i32, String> {
     let place = PlanPlace { name: &name, out: &out, cache: &cache, target: &target, throughput: &throughput };
     let (plan, head) = match &loaded {
         Planned::Spec(loaded) => {
-            let mut plan = plan::plan(&place, &runs(loaded, None)).map_err(|e| chain(&e))?;
+            let mut plan = plan::plan(&place, &runs).map_err(|e| chain(&e))?;
             plan.values = plan::values::of(loaded);
             (plan, String::new())
         }
         Planned::Suite(loaded) => {
-            let plan = plan::plan_suite(&place, loaded, &runs_of_suite(loaded)).map_err(|e| chain(&e))?;
+            let plan = plan::plan_suite(&place, loaded, &runs).map_err(|e| chain(&e))?;
             let values =
                 if args.values { resolved_toml(&loaded.suite, loaded.profile.as_deref()) } else { String::new() };
             (plan, asked(loaded) + &values)
@@ -124,12 +133,12 @@ fn print(plan: &Plan, after: &str, args: &PlanArgs) -> Result<i32, String> {
 }
 
 /// The runs of a spec, or of a member of a suite.
-fn runs(loaded: &Loaded, member: Option<&str>) -> Vec<PlannedRun> {
+fn runs_of(loaded: &Loaded, member: Option<&str>) -> Vec<PlannedRun> {
     PlannedRun::of(loaded, loaded.variants.clone(), member)
 }
 
 fn runs_of_suite(loaded: &LoadedSuite) -> Vec<PlannedRun> {
-    loaded.members.iter().flat_map(|member| runs(&member.loaded, Some(&member.folder()))).collect()
+    loaded.members.iter().flat_map(|member| runs_of(&member.loaded, Some(&member.folder()))).collect()
 }
 
 /// Whom a suite asks when its members are done.

@@ -75,8 +75,8 @@ pub struct ClusterSpec {
     #[serde(default = "any_device")]
     #[schemars(regex(pattern = r"^(auto|cpu|wgpu(:[0-9]+)?)$"))]
     pub device: String,
-    /// Processes of one run; above 1, `srun --mpi=pmix -n RANKS` stands before the command, and the program needs the
-    /// feature `mpi`.
+    /// Processes of one run; above 1, jobs have as many tasks (`ntasks`), `srun --mpi=pmix -n RANKS` stands before the
+    /// command, and the program needs the feature `mpi`.
     #[serde(default = "one")]
     #[schemars(range(min = 1, max = 4096))]
     pub ranks: u32,

@@ -25,7 +25,20 @@ pub struct Common<'a> {
 /// The name under which a wait for the program ended because this script was told something, and not the program.
 const TOLD: &str = "143";
 
+/// Starts the ranks of a run. It does not know by itself how many processors of the job are a task's (since Slurm 22.05), and
+/// waits for ever for ranks whose others have died. All of them ending with one code takes less than a minute.
+const SRUN: &str = r#"srun --mpi=pmix --wait=60 ${SLURM_CPUS_PER_TASK:+--cpus-per-task="$SLURM_CPUS_PER_TASK"}"#;
+/// How the program is told to save and end. srun would kill its tasks at the first signal; of Slurm they hear it. While other
+/// tasks of the array wait, Slurm 22.05 answers "try again later" though it has told them, and scancel would try again.
+const TELL: &str = r#"kill -TERM "$program" 2>/dev/null"#;
+const TELL_RANKS: &str = r#"timeout 4 scancel --quiet --signal=TERM "$SLURM_JOB_ID""#;
+
 impl Common<'_> {
+    /// Whether a job's command runs as several processes.
+    fn has_ranks(&self, job: &Job) -> bool {
+        self.cluster.ranks > 1 && job.kind != Kind::Gather
+    }
+
     /// The script of a job.
     pub fn script(&self, job: &Job) -> String {
         let mut text = String::from("#!/bin/bash\n");
@@ -46,8 +59,8 @@ impl Common<'_> {
         }
         let command: Vec<String> = self.command.iter().map(|word| shell_word(word).into_owned()).collect();
         let mut command = command.join(" ");
-        if self.cluster.ranks > 1 && job.kind != Kind::Gather {
-            command = format!("srun --mpi=pmix -n {} {command}", self.cluster.ranks);
+        if self.has_ranks(job) {
+            command = format!("{} -n {} {command}", SRUN, self.cluster.ranks);
         }
         match job.kind {
             Kind::Gather => {
@@ -69,6 +82,10 @@ impl Common<'_> {
     fn header(&self, text: &mut String, job: &Job) {
         let mut options: BTreeMap<&str, &Value> =
             self.cluster.submit.iter().map(|(name, value)| (name.as_str(), value)).collect();
+        let ranks = Value::from(self.cluster.ranks);
+        if self.has_ranks(job) {
+            options.entry("ntasks").or_insert(&ranks);
+        }
         if job.kind == Kind::Gather {
             options.extend(self.cluster.gather.iter().map(|(name, value)| (name.as_str(), value)));
         }
@@ -108,6 +125,7 @@ impl Common<'_> {
             until = " --until \"${stages[$SLURM_ARRAY_TASK_ID]}\"";
         }
         let folder = shell_word(&self.folder);
+        let tell = if self.has_ranks(job) { TELL_RANKS } else { TELL };
         let _ = write!(
             text,
             r#"
@@ -117,7 +135,7 @@ set -m
 {command} --member "$task"{until} &
 program=$!
 told=
-trap 'if [ -z "$told" ]; then told=yes; kill -TERM "$program" 2>/dev/null; fi' TERM
+trap 'if [ -z "$told" ]; then told=yes; {tell}; fi' TERM
 while wait "$program"; code=$?; [ "$code" = {TOLD} ]; do :; done
 
 # Told to end while Slurm goes on with the job (its time is nearly up): in the next slot it goes on where it is. Not where
@@ -179,19 +197,24 @@ mod tests {
             "--exclusive",
             "--comment=\"it's # 1\"",
             "--nodes=2",
+            "--ntasks=4",
         ] {
             assert!(members.lines().any(|l| l == format!("#SBATCH {line}")), "{line}: {members}");
         }
         assert!(
-            members
-                .contains("srun --mpi=pmix -n 4 runner 'my suite.toml' --set 'name='\\''$x'\\''' --member \"$task\" &"),
+            members.contains(
+                "\"$SLURM_CPUS_PER_TASK\"} -n 4 runner 'my suite.toml' --set 'name='\\''$x'\\''' --member \"$task\" &"
+            ),
             "{members}"
         );
         assert!(wave.contains("stages=(pretrain reward)") && wave.contains("--until"), "{wave}");
         assert!(
-            gather.contains("--partition=\"cpu\"") && !gather.contains("gres") && !gather.contains("array"),
+            gather.contains("--partition=\"cpu\"")
+                && !["gres", "array", "ntasks", "srun"].iter().any(|w| gather.contains(w)),
             "{gather}"
         );
+        // srun kills at the first signal.
+        assert!(members.contains("scancel --quiet --signal=TERM") && !members.contains("kill -TERM"), "{members}");
         assert!(gather.contains("exec runner 'my suite.toml'") && gather.ends_with("--gather\n"), "{gather}");
     }
 }

@@ -27,6 +27,11 @@ impl Live {
     pub fn is_pending(&self) -> bool {
         self.state == "PENDING"
     }
+
+    /// Whether its processes have ended, and Slurm is still clearing up.
+    pub fn is_ending(&self) -> bool {
+        ["COMPLETING", "COMPLETED", "STAGE_OUT"].contains(&self.state.as_str())
+    }
 }
 
 fn output(program: &str, arguments: &[&str]) -> Result<Output, ClusterError> {

@@ -11,7 +11,8 @@ use std::path::Path;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     pub task: String,
-    /// As its manifest has it, `not begun`, or `queued` and `starting` where only the engine knows of it.
+    /// As its manifest has it, `not begun`, or `queued`, `starting` and `ending` where only the engine
+    /// knows of it.
     pub state: String,
     /// What it is at, or waits for, or why it ended.
     pub said: String,
@@ -100,6 +101,8 @@ fn row(out: &Path, task: &str, job: &Job, index: usize, live: Option<&Live>, ask
         }
         (Some(State::Done), None) => ("done", String::new()),
         (_, Some(live)) if live.is_pending() => ("queued", ended()),
+        (Some(state), Some(live)) if live.is_ending() => (state.word(), ended()),
+        (None, Some(live)) if live.is_ending() => ("ending", format!("see {}", log())),
         (_, Some(_)) => ("starting", String::new()),
         (Some(State::Interrupted), None) if asked => {
             ("interrupted", "was killed; `runner cluster submit` goes on with it".into())
@@ -110,4 +113,51 @@ fn row(out: &Path, task: &str, job: &Job, index: usize, live: Option<&Live>, ask
     };
     let job = live.map(said_of).unwrap_or_default();
     Row { task: task.into(), state: word.into(), said, job }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A task whose processes have ended is what its manifest says, also while Slurm clears up after it.
+    #[test]
+    fn a_job_that_slurm_clears_up_after_is_not_starting() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = dir.path().join("members/a-seed-1");
+        std::fs::create_dir_all(&home).unwrap();
+        let job = Job {
+            name: "runner-t".into(),
+            file: "1-members".into(),
+            kind: Kind::Members,
+            tasks: vec!["a-seed-1".into()],
+            until: Vec::new(),
+            id: Some("34".into()),
+        };
+        let word = |state: &str| {
+            let live = Live {
+                id: "34_0".into(),
+                array: "34".into(),
+                index: Some(0),
+                name: "runner-t".into(),
+                state: state.into(),
+                reason: String::new(),
+                nodes: "n1".into(),
+            };
+            row(dir.path(), "a-seed-1", &job, 0, Some(&live), true).state
+        };
+        assert_eq!(
+            (word("PENDING"), word("RUNNING"), word("COMPLETING")),
+            ("queued".into(), "starting".into(), "ending".into())
+        );
+        let written = |state: &str| {
+            let manifest = serde_json::json!({
+                "name": "a", "state": state, "program_version": "", "device": "", "seeds": [1], "runs": [], "started_at": "",
+            });
+            std::fs::write(home.join(file::MANIFEST), manifest.to_string()).unwrap();
+        };
+        for (state, known) in [("done", "done"), ("failed", "failed"), ("running", "interrupted")] {
+            written(state);
+            assert_eq!(word("COMPLETING"), known);
+        }
+    }
 }

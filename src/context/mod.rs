@@ -7,11 +7,15 @@ pub mod signal;
 pub use error::{Kept, StageError};
 
 use crate::data::read_report::ReadReport;
+use crate::model::ModelError;
 use crate::model::device::ChosenDevice;
 use crate::model::faults;
+use crate::model::gpt2::{Gpt2, ScalarModel};
 use crate::model::tensor_file::Tensors;
+use crate::model::weights::{load_gpt2, load_scalar};
 use crate::ranks;
 use crate::results::{SourceRecord, StageRecord, Waited, read_json, stops};
+use crate::spec::Precision;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::{Begun, Cache, Key, Work};
 use crate::store::chunks::Chunks;
@@ -20,6 +24,7 @@ use burn::tensor::Device;
 use progress::{Bar, Timeline, short};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::collections::VecDeque;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -101,6 +106,16 @@ impl Context {
             until: None,
             timeline: Arc::default(),
         }
+    }
+
+    /// The language model of a directory, on the device, with products of a run's precision: weights on disk have none.
+    pub fn gpt2(&self, dir: &Path, precision: Precision) -> Result<Gpt2, ModelError> {
+        Ok(load_gpt2(dir, &self.device)?.with(precision))
+    }
+
+    /// The reward model or classifier of a directory, in the same way.
+    pub fn scalar(&self, dir: &Path, precision: Precision) -> Result<ScalarModel, ModelError> {
+        Ok(load_scalar(dir, &self.device)?.with(precision))
     }
 
     /// Takes a reader's report into the log and the manifest; runs of one spec share most of them.
@@ -362,6 +377,34 @@ pub struct Saved<'a> {
 }
 
 impl Saved<'_> {
+    /// Chunks `0..n`, each kept from an earlier time or made of its number. Of several ranks each makes a chunk by itself, as
+    /// long as there are as many as ranks: on a GPU a chunk may be one pass, which they cannot share.
+    ///
+    /// # Errors
+    /// Those of `make`, of the device and of the file system; somebody stops the run.
+    pub fn all<T: Serialize + DeserializeOwned>(
+        &mut self,
+        n: usize,
+        mut make: impl FnMut(usize) -> Result<T, StageError>,
+    ) -> Result<Vec<T>, StageError> {
+        let (mut all, mut ready) = (Vec::with_capacity(n), VecDeque::new());
+        for i in 0..n {
+            let one = self.next(i, || {
+                if let Some(one) = ready.pop_front() {
+                    return Ok(one);
+                }
+                let Some((rank, _)) = ranks::shared().filter(|(_, ranks)| i + ranks <= n) else { return make(i) };
+                let own = ranks::alone(|| make(i + rank))?;
+                // Before the others keep it.
+                faults::confirm()?;
+                ready.extend(ranks::gathered(own)?);
+                ready.pop_front().ok_or_else(|| StageError::Input("no rank has made a chunk".into()))
+            })?;
+            all.push(one);
+        }
+        Ok(all)
+    }
+
     /// The next chunk, kept from an earlier time or made of its number `i`; before it is made, the cord is looked at.
     pub fn next<T: Serialize + DeserializeOwned>(
         &mut self,

@@ -72,11 +72,9 @@ pub fn sample_each(
     queries: &[Query],
     purpose: &str,
 ) -> Result<Vec<Vec<u32>>, StageError> {
-    let mut all = Vec::with_capacity(queries.len());
-    for (i, chunk) in queries.chunks(ROWS).enumerate() {
-        all.extend(saved.next(i, || Ok(sample_pass(model, spec, chunk, 1, (purpose, i))?.0))?);
-    }
-    Ok(all)
+    let chunks: Vec<&[Query]> = queries.chunks(ROWS).collect();
+    let all = saved.all(chunks.len(), |i| Ok(sample_pass(model, spec, chunks[i], 1, (purpose, i))?.0))?;
+    Ok(all.concat())
 }
 
 /// Tokens and their log-probabilities, `[rows][response]` both.

@@ -3,7 +3,9 @@
 //! before.
 
 use super::gpt2::{Weight, Weights};
+use super::loss_scale::LossScale;
 use super::optimizer::Adam;
+use super::slices::{Slices, own_part, whole_moments};
 use super::tensor_file::{Tensors, write_tensors};
 use super::weights::{load_into, named};
 use super::{ModelError, faults};
@@ -39,6 +41,9 @@ pub struct LoopState {
 struct Kept {
     state: LoopState,
     adam_step: u64,
+    /// Not of float32 models, which have none.
+    #[serde(default, skip_serializing_if = "LossScale::is_unused")]
+    loss_scale: LossScale,
 }
 
 fn io_error(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> ModelError {
@@ -51,7 +56,7 @@ fn names(updates: usize) -> (String, String) {
 }
 
 /// Writes a checkpoint and removes all but the newest two. `logs`: files that grow, relative to `dir`, which the
-/// checkpoint counts on as they are now; they are on disk before it is.
+/// checkpoint counts on as they are now; they are on disk before it is. All ranks take part.
 pub fn save<M: Weights + Clone>(
     dir: &Path,
     state: &LoopState,
@@ -59,15 +64,16 @@ pub fn save<M: Weights + Clone>(
     adam: &Adam,
     logs: &[&str],
 ) -> Result<(), ModelError> {
-    // All ranks have the same, and one writes it.
+    // All ranks have the same weights, and one writes them; moments it gets from all.
+    let moments = whole_moments(model, adam)?;
     if !ranks::is_first() {
         return Ok(());
     }
     let (weights, kept) = names(state.updates);
     let mut tensors = named(model.clone(), "model.");
-    for (name, (m, v)) in &adam.moments {
+    for (name, (m, v)) in moments {
         for (kind, moment) in [("m", m), ("v", v)] {
-            tensors.insert(format!("adam.{kind}.{name}"), Weight::Vector(moment.clone()));
+            tensors.insert(format!("adam.{kind}.{name}"), Weight::Vector(moment));
         }
     }
     write_tensors(&dir.join(&weights), &tensors)?;
@@ -77,7 +83,8 @@ pub fn save<M: Weights + Clone>(
     let mut parts = vec![Part::whole(dir, &weights).map_err(io_error(dir.join(&weights)))?];
     parts.extend(logs.iter().map(part).collect::<Result<Vec<_>, _>>()?);
     let path = dir.join(kept);
-    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step }, parts).map_err(io_error(&path))?;
+    seal::write(&path, &Kept { state: state.clone(), adam_step: adam.step, loss_scale: adam.scale }, parts)
+        .map_err(io_error(&path))?;
     remove_old(dir, state.updates)
 }
 
@@ -167,19 +174,23 @@ fn read<M: Weights + Clone>(
 ) -> Result<(LoopState, M, Adam), ModelError> {
     let (weights, kept) = names(updates);
     let (weights, kept): (PathBuf, PathBuf) = (dir.join(weights), dir.join(kept));
-    let (Kept { state, adam_step }, _) = seal::read::<Kept>(&kept).map_err(|e| ModelError::Input(e.to_string()))?;
+    let (Kept { state, adam_step, loss_scale }, _) =
+        seal::read::<Kept>(&kept).map_err(|e| ModelError::Input(e.to_string()))?;
     if state.updates != updates {
         return Err(ModelError::Input(format!("{}: is of update {}", kept.display(), state.updates)));
     }
-    let mut adam = Adam { step: adam_step, ..Adam::new(spec) };
+    let mut adam = Adam { step: adam_step, scale: loss_scale, ..Adam::new(spec) };
     let tensors = Tensors::open(&weights)?;
+    let slices = Slices::of(like);
     let moment = |kind: &str, name: &str| -> Result<Tensor<1>, ModelError> {
-        let values = tensors.read(&format!("adam.{kind}.{name}"))?;
+        let values = own_part(slices.as_ref(), name, tensors.read(&format!("adam.{kind}.{name}"))?)?;
         let n = values.len();
         Ok(Tensor::from_data(TensorData::new(values, [n]), device))
     };
     for name in tensors.names().filter_map(|n| n.strip_prefix("adam.m.")) {
-        adam.moments.insert(name.to_string(), (moment("m", name)?, moment("v", name)?));
+        if slices.as_ref().is_none_or(|slices| !slices.part(name).is_empty()) {
+            adam.moments.insert(name.to_string(), (moment("m", name)?, moment("v", name)?));
+        }
     }
     Ok((state, load_into(like.clone().frozen(), &tensors, "model.", device)?, adam))
 }

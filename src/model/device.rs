@@ -4,6 +4,7 @@
 use super::gpu::{self, Limits};
 use super::{ModelError, faults};
 use crate::ranks;
+use crate::spec::Precision;
 use burn::tensor::Device;
 use runner_kernels::processor::processor;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,6 +34,22 @@ impl ChosenDevice {
             true => format!("cpu {}", processor()),
             false => without_index(&self.name).to_string(),
         }
+    }
+
+    /// An error if the device has no products of this precision.
+    pub fn check_precision(&self, precision: Precision) -> Result<(), ModelError> {
+        if precision.is_f32() || self.half {
+            return Ok(());
+        }
+        let why = match is_cpu(&self.device) {
+            true => "the CPU computes in float32 alone",
+            false => "its driver has no float16 in kernels (shader-f16)",
+        };
+        Err(ModelError::Input(format!(
+            "model.precision = \"{}\" needs a GPU that computes in float16, and the device is {}: {why}. `runner doctor` says which device can; or leave model.precision out, for float32",
+            precision.word(),
+            self.name
+        )))
     }
 
     /// An error if the device cannot hold a model's largest weight, the token embedding, in one buffer.
@@ -238,6 +255,18 @@ mod tests {
         assert_eq!(without_index(&card(0).name), without_index(&card(7).name));
         assert_eq!(without_index(&card(0).name), "NVIDIA H100 (Vulkan)");
         assert!(cpu().kind().starts_with("cpu ") && cpu().kind().contains("blocks of"), "{}", cpu().kind());
+    }
+
+    #[test]
+    fn a_device_without_float16_refuses_it() {
+        let message = cpu().check_precision(Precision::F16).unwrap_err().to_string();
+        assert!(
+            message.contains("the CPU computes in float32 alone") && message.contains("runner doctor"),
+            "{message}"
+        );
+        assert!(cpu().check_precision(Precision::F32).is_ok());
+        let gpu = ChosenDevice { half: true, ..cpu() };
+        assert!(gpu.check_precision(Precision::F16).is_ok());
     }
 
     #[test]

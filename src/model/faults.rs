@@ -63,8 +63,9 @@ fn is_failure(metadata: &Metadata<'_>) -> bool {
     }
 }
 
-/// The first lines of what was said, without stacks.
+/// The first lines of what was said, without stacks. Errors within errors have their line ends escaped.
 fn excerpt(said: &str) -> String {
+    let said = said.replace("\\n", "\n");
     let lines = said.lines().map(str::trim).filter(|line| !line.is_empty());
     let text = lines.take_while(|line| !line.starts_with("Backtrace") && !line.starts_with("0:")).collect::<Vec<_>>();
     let text = text.join(" ").replace(" No backtrace available", "");
@@ -229,6 +230,9 @@ mod tests {
     fn errors_say_what_to_do_and_leave_stacks_out() {
         let said = excerpt("CallError(\"wgpu error: Out of Memory\")\n\nBacktrace:\n   0: core::panicking\n");
         assert_eq!(said, "CallError(\"wgpu error: Out of Memory\")");
+        let within =
+            excerpt("Read(\"An error\\nCaused by:\\n  it was not mapped\\nBacktrace:\\nNo backtrace available\")");
+        assert_eq!(within, "Read(\"An error Caused by: it was not mapped");
         let oom = error(&said);
         assert!(
             matches!(oom, ModelError::OutOfMemory(_)) && oom.to_string().contains("--device-memory, such as 12.0GB")

@@ -5,7 +5,7 @@ use super::gpt2::{CacheMask, TokenBatch};
 use super::sampling::targets;
 use super::vocabulary::check_ids;
 use super::{ModelError, ops};
-use crate::spec::Dimensions;
+use crate::spec::{Dimensions, Precision};
 use burn::tensor::{Device, Int, Tensor};
 
 /// A transformer with a head over its vocabulary. Shapes: `batch` rows, `time` positions, `width` channels.
@@ -15,8 +15,20 @@ pub trait LanguageModel: Sync {
 
     fn dimensions(&self) -> Dimensions;
 
+    /// Of matrix products.
+    fn precision(&self) -> Precision;
+
     /// The LM head `[vocab, width]`.
     fn head(&self) -> &Tensor<2>;
+
+    /// The same model for many steps without gradients, where there is something to make ready once: factors that would be
+    /// rounded again in every step.
+    fn prepared(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
 
     /// Final hidden states `[positions, width]` at some positions alone, given as row · time + position.
     fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2>;
@@ -85,6 +97,6 @@ pub trait LanguageModel: Sync {
 
     /// Log-probabilities of `targets` `[rows]` at `temperature` from hidden states `[rows, width]` -> `[rows]`.
     fn token_logprobs(&self, hidden: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
-        ops::token_logprobs(hidden, self.head().clone(), targets, temperature)
+        ops::token_logprobs(hidden, self.head().clone(), targets, temperature, self.precision())
     }
 }

@@ -10,13 +10,14 @@
 use super::device::is_cpu;
 use super::gpt2::{Gpt2, Weight, Weights};
 use super::gpu;
+use super::loss_scale::{LossScale, scaled, times};
 use super::memory::{SHARD_ROWS, SHARDS, Shape};
-use super::sampling::to_vec;
+use super::slices::reduced;
 use super::{ModelError, faults};
 use crate::ranks;
 use crate::ranks::sum::{Order, Tree};
 use crate::spec::Dimensions;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::collections::BTreeMap;
@@ -24,9 +25,8 @@ use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
-use std::time::Instant;
 
-/// Gradients `[elements]` by weight name.
+/// Gradients `[elements]` by weight name; of several ranks each has its part of the elements (slices.rs).
 pub type GradientMap = BTreeMap<String, Tensor<1>>;
 
 fn shape(model: &Gpt2, time: usize, response: usize) -> Shape {
@@ -216,8 +216,24 @@ impl<F, E> Drop for Alarm<'_, F, E> {
 /// Sum over shards of the gradients of `f(model, shard)`, which is `[1]`, and what else `f` returns for each shard.
 /// The caller scales each shard's loss so that the sum is the batch's loss. Gradients are added up shard by shard, in
 /// order: there are never more of them than workers, and their sum; on ranks after the first all of their own. Work that a
-/// GPU is given is done when this returns.
+/// GPU is given is done when this returns. `scale`: of the loss, where the model's products are 16 bit.
 pub fn gradients<M: Weights + Clone + Sync, T: Sync, R, E>(
+    model: &M,
+    scale: &mut LossScale,
+    items: &[T],
+    rows: usize,
+    f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
+) -> Result<(GradientMap, Vec<R>), E>
+where
+    R: Send + Serialize + DeserializeOwned,
+    E: Send + From<ModelError>,
+{
+    scaled(model, scale, |factor| {
+        sum_of_all(model, items, rows, |model, shard| f(model, shard).map(|(loss, rest)| (times(loss, factor), rest)))
+    })
+}
+
+fn sum_of_all<M: Weights + Clone + Sync, T: Sync, R, E>(
     model: &M,
     items: &[T],
     rows: usize,
@@ -232,7 +248,7 @@ where
     // The sum so far is what is added to, on the first rank; others do not know it yet.
     let goes_on = ranks::shared().is_none_or(|(rank, _)| rank == 0);
     let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_shards(model, own, rows, goes_on, &f)))?;
-    Ok(over_ranks(model, sums, rests, Order::Chain)?)
+    Ok(reduced(model, sums, rests, Order::Chain)?)
 }
 
 /// Gradients of shards added up in order, or where the sum does not go on from shard to shard each by itself.
@@ -259,6 +275,7 @@ fn sum_of_shards<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
 /// and the blocks, a power of two of them, by a binary tree. Ranks have whole blocks, as many each.
 pub fn gradients_in_blocks<M: Weights + Clone + Sync, T: Sync, R, E>(
     model: &M,
+    scale: &mut LossScale,
     blocks: &[Vec<T>],
     rows: usize,
     f: impl Fn(&M, &[T]) -> Result<(Tensor<1>, R), E> + Sync,
@@ -268,11 +285,14 @@ where
     E: Send + From<ModelError>,
 {
     if let [block] = blocks {
-        return gradients(model, block, rows, f);
+        return gradients(model, scale, block, rows, f);
     }
     let blocks = &blocks[own(blocks.len())];
-    let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_blocks(model, blocks, rows, &f)))?;
-    Ok(over_ranks(model, sums, rests, Order::Tree)?)
+    scaled(model, scale, |factor| {
+        let f = |model: &M, shard: &[T]| f(model, shard).map(|(loss, rest)| (times(loss, factor), rest));
+        let (sums, rests) = ranks::alone(|| fitting(rows, |rows| sum_of_blocks(model, blocks, rows, &f)))?;
+        Ok(reduced(model, sums, rests, Order::Tree)?)
+    })
 }
 
 fn sum_of_blocks<M: Weights + Clone + Sync, T: Sync, R: Send, E: Send>(
@@ -326,61 +346,6 @@ fn plus(mut total: GradientMap, found: GradientMap) -> GradientMap {
         total.insert(name, sum);
     }
     total
-}
-
-/// All ranks' gradients added up, and everything else in the order of ranks. Gradients go through the host's memory.
-fn over_ranks<M: Weights + Clone, R: Serialize + DeserializeOwned>(
-    model: &M,
-    mut sums: Vec<GradientMap>,
-    rests: Vec<R>,
-    order: Order,
-) -> Result<(GradientMap, Vec<R>), ModelError> {
-    if ranks::shared().is_none() {
-        return Ok((sums.pop().unwrap_or_default(), rests));
-    }
-    let names = |of: &GradientMap| of.iter().map(|(name, t)| (name.clone(), t.dims()[0])).collect::<Vec<_>>();
-    // A rank without shards does not know which weights have gradients.
-    let layout: Vec<(String, usize)> = sums.first().map(names).unwrap_or_default();
-    let flat = sums.into_iter().map(flattened).collect::<Result<Vec<_>, ModelError>>()?;
-    let said = ranks::gathered((layout, flat.len(), rests))?;
-    let counts: Vec<usize> = said.iter().map(|(_, count, _)| *count).collect();
-    let layout = said.iter().map(|(layout, ..)| layout).find(|layout| !layout.is_empty()).cloned().unwrap_or_default();
-    let n = layout.iter().map(|(_, n)| n).sum();
-    let began = Instant::now();
-    let total = ranks::sum::sum(&flat, &counts, n, order)?;
-    tracing::trace!("{n} gradients exchanged in {:.4} s", began.elapsed().as_secs_f64());
-    let device = model_device(model);
-    let mut rest = &total[..];
-    let mut map = GradientMap::new();
-    for (name, n) in layout {
-        let (own, after) = rest.split_at(n);
-        map.insert(name, Tensor::from_data(TensorData::new(own.to_vec(), [n]), &device));
-        rest = after;
-    }
-    Ok((map, said.into_iter().flat_map(|(_, _, rests)| rests).collect()))
-}
-
-/// One vector of all weights' gradients, in the order of their names.
-fn flattened(map: GradientMap) -> Result<Vec<f32>, ModelError> {
-    let mut flat = Vec::with_capacity(map.values().map(|t| t.dims()[0]).sum());
-    for tensor in map.into_values() {
-        flat.extend(to_vec(tensor)?);
-    }
-    Ok(flat)
-}
-
-/// Where a model's weights are.
-fn model_device<M: Weights + Clone>(model: &M) -> Device {
-    let mut device = Device::flex();
-    let found: Result<M, Infallible> = model.clone().map_weights(&mut |_, weight| {
-        device = match &weight {
-            Weight::Vector(t) => t.device(),
-            Weight::Matrix(t) => t.device(),
-        };
-        Ok(weight)
-    });
-    drop(found);
-    device
 }
 
 /// Gradients of `loss` to the model's weights.

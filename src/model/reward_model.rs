@@ -6,6 +6,7 @@
 
 use super::gpt2::{ScalarModel, TokenBatch, Weight, Weights};
 use crate::rlhf::reward::Normalization;
+use crate::spec::Precision;
 use burn::tensor::{Tensor, TensorData};
 
 /// A scalar model with a trained normalisation.
@@ -40,6 +41,10 @@ impl RewardModel {
 }
 
 impl Weights for RewardModel {
+    fn precision(&self) -> Precision {
+        self.model.precision()
+    }
+
     fn map_weights<E>(mut self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E> {
         self.model = self.model.map_weights(f)?;
         self.gain = f("reward_norm.gain", Weight::Vector(self.gain))?.flatten();

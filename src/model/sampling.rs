@@ -68,6 +68,8 @@ pub fn sample<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Sample
     let indices: Vec<usize> = (0..args.queries.len()).collect();
     let time = args.queries.first().map_or(0, Vec::len) + args.response_length;
     let at_once = sampling_rows(model.dimensions(), model.vocab(), time, &model.device()).min(SAMPLING_ROWS);
+    let prepared = model.prepared();
+    let model = prepared.as_ref().unwrap_or(model);
     let shards = map_shards(&indices, at_once / args.k, |picked| {
         let (first, last) = (picked[0], picked[picked.len() - 1]);
         let uniforms: Vec<Vec<f32>> =
@@ -104,7 +106,8 @@ fn sample_shard<M: LanguageModel>(model: &M, args: &Sampling<'_>) -> Result<Samp
         if let Some(head) = args.value_head {
             values.push(head.forward(h.clone()).reshape([n, 1]));
         }
-        let (token, logprob, entropy) = draw(h, model.head().clone(), &args.uniforms[i], args.temperature);
+        let (token, logprob, entropy) =
+            draw(h, model.head().clone(), &args.uniforms[i], args.temperature, model.precision());
         tokens.push(token.clone());
         logprobs.push(logprob);
         entropies.push(entropy);

@@ -5,6 +5,7 @@ use super::ModelError;
 use super::device::{is_cpu, largest_difference};
 use super::flops::{body, head};
 use super::gpt2::{Gpt2, TokenBatch};
+use super::loss_scale::LossScale;
 use super::memory::{SHARD_ROWS, SHARDS};
 use super::parallel::{gradients, training_rows};
 use super::sampling::{Sampling, logprobs, sample, targets, to_vec};
@@ -66,7 +67,7 @@ pub fn measure(device: &Device, width: usize) -> Result<Rates, ModelError> {
     let numbered: Vec<usize> = (0..n).collect();
     let at_once = training_rows(&model, QUERY + RESPONSE, RESPONSE);
     let training = timed(|| {
-        let (found, _) = gradients(&model, &numbered, at_once, |model, picked| {
+        let (found, _) = gradients(&model, &mut LossScale::default(), &numbered, at_once, |model, picked| {
             let of = |all: &[Vec<Option<u32>>]| picked.iter().map(|r| all[*r].clone()).collect::<Vec<_>>();
             let answers: Vec<Vec<u32>> = picked.iter().map(|r| responses[*r].clone()).collect();
             let hidden = model.hidden_before_last(&TokenBatch::new(&of(&rows), device), RESPONSE);

@@ -162,8 +162,12 @@ impl Program {
         }
     }
 
-    /// Err: it wrote more lines than it was asked.
+    /// Err: it wrote more lines than it was asked. What it writes before its first question is read as the answer to that:
+    /// otherwise it would be told apart by who is faster.
     fn nothing_more(&self) -> Result<(), Failure> {
+        if self.answers == 0 {
+            return Ok(());
+        }
         match self.lines.try_recv() {
             Ok(Ok(line)) => Err(self.more(&line)),
             Ok(Err(why)) => Err(Failure::Wrong(format!("{:?}: {why}", self.name))),
@@ -316,6 +320,7 @@ mod tests {
             ("printf '\\377\\n'", &["not UTF-8"]),
             ("kill -9 $$", &["signal"]),
             ("yes 1", &["more lines"]),
+            ("echo 0; cat", &["more lines", "\"3\""]),
         ] {
             let message = answers(script, 10.0).unwrap_err();
             assert!(words.iter().all(|word| message.contains(word)), "{script}: {message}");
@@ -324,12 +329,10 @@ mod tests {
 
     #[test]
     fn a_silent_program_is_ended() {
-        let began = Instant::now();
-        let message = answers("read q; echo 1; exec sleep 100", 0.3).unwrap_err();
-        assert!(message.contains("nothing for 1 seconds after 1 of 3"), "{message}");
-        let message = answers("cat; exec sleep 100", 0.5).unwrap_err();
+        let message = answers("read q; echo 1; exec sleep 100", 3.0).unwrap_err();
+        assert!(message.contains("nothing for 3 seconds after 1 of 3"), "{message}");
+        let message = answers("cat; exec sleep 100", 3.0).unwrap_err();
         assert!(message.contains("does not end"), "{message}");
-        assert!(began.elapsed() < Duration::from_secs(20));
     }
 
     #[test]

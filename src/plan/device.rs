@@ -5,6 +5,7 @@ use super::memory::Hardware;
 use crate::model::ModelError;
 use crate::model::device::{ChosenDevice, adapters, choose, is_cpu};
 use crate::model::gpu::Limits;
+use crate::ranks;
 use std::path::Path;
 
 /// What a plan is made for.
@@ -13,6 +14,8 @@ pub struct Target {
     /// For people.
     pub name: String,
     pub hardware: Hardware,
+    /// Processes that share a run, each with a device of this kind.
+    pub ranks: usize,
     /// Part of every key; none of a device that is not in this machine.
     pub kind: Option<String>,
     /// Bytes, where known.
@@ -45,6 +48,7 @@ impl Target {
         Self {
             name: "a GPU that is not in this machine".into(),
             hardware: Hardware::Gpu(Limits::known(memory, None)),
+            ranks: ranks::size(),
             kind: None,
             memory,
             memory_from: "as --memory says",
@@ -76,6 +80,7 @@ impl Target {
             } else {
                 Hardware::Gpu(Limits::known(memory, chosen.largest_buffer))
             },
+            ranks: ranks::size(),
             kind: Some(chosen.kind()),
             memory: found,
             memory_from: from,

@@ -8,6 +8,7 @@ use crate::labeler::rounds::{Round, rounds, updates};
 use crate::model::checkpoint;
 use crate::model::memory::Shape;
 use crate::spec::Spec;
+use crate::stage::frontier;
 
 /// Weights and two moments.
 const CHECKPOINT: f64 = 3.0;
@@ -75,6 +76,13 @@ impl StageWriter<'_> {
 
     pub fn evaluate(&self) -> Disk {
         Disk { kept: 200.0 * self.spec.evaluate.queries as f64, while_running: 0.0 }
+    }
+
+    /// Tokens, log-probabilities and scores as numbers in JSON.
+    pub fn frontier(&self, policies: usize) -> Disk {
+        let (responses, writers) = frontier::sizes(self.spec, policies);
+        let each = 6 * self.spec.task.response_length + 30 * writers + 15;
+        Disk { kept: (responses * each) as f64, while_running: 0.0 }
     }
 
     /// What a run adds to its results directory: π, with its value head a second time where it was trained, r, labels

@@ -62,6 +62,8 @@ struct Rows {
     together: usize,
     /// The loss is of log-probabilities.
     head: bool,
+    /// Ranks have whole blocks of a minibatch, and not shards of it.
+    in_blocks: bool,
     dropout: bool,
 }
 
@@ -70,20 +72,38 @@ pub struct Gauge<'a> {
     pub spec: &'a Spec,
     pub model: &'a Model,
     pub hardware: Hardware,
+    ranks: usize,
     lengths: TaskLengths,
 }
 
 impl<'a> Gauge<'a> {
-    pub fn new(spec: &'a Spec, model: &'a Model, hardware: Hardware) -> Self {
-        Self { spec, model, hardware, lengths: TaskLengths::of(spec) }
+    /// Of each of so many ranks.
+    pub fn new(spec: &'a Spec, model: &'a Model, (hardware, ranks): (Hardware, usize)) -> Self {
+        Self { spec, model, hardware, ranks: ranks.max(1), lengths: TaskLengths::of(spec) }
     }
 
     fn shape(&self, time: usize, response: usize) -> Shape {
         Shape { dimensions: self.model.dimensions, vocab: self.model.vocab, time, response }
     }
 
-    /// The peak of one training step.
+    /// The peak of one training step. Of several ranks each has its rows, and its slice of the moments; all but the first
+    /// keep the gradients of their shards, but of those in blocks, until they are added up.
     fn training(&self, shape: &Shape, rows: Rows) -> Peak {
+        let own = Rows { all: rows.all.div_ceil(self.ranks), ..rows };
+        let mut peak = self.training_alone(shape, own);
+        peak.memory.adam /= self.ranks as f64;
+        if self.ranks > 1 && !rows.in_blocks {
+            let at_once = match self.hardware {
+                Hardware::Cpu { .. } => rows.cpu,
+                Hardware::Gpu(limits) => shape.gpu_rows(rows.head, rows.dropout, limits).min(rows.gpu),
+            };
+            let kept = own.all.div_ceil(at_once.max(1)).saturating_sub(1);
+            peak.memory.gradients += kept as f64 * shape.weights();
+        }
+        peak
+    }
+
+    fn training_alone(&self, shape: &Shape, rows: Rows) -> Peak {
         let threads = match self.hardware {
             Hardware::Cpu { threads } => threads,
             Hardware::Gpu(limits) => {
@@ -165,8 +185,15 @@ impl<'a> Gauge<'a> {
 
     pub fn pretrain(&self) -> Peak {
         let Some(p) = &self.spec.model.weights.pretrain else { return self.import() };
-        let rows =
-            Rows { all: p.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, together: 1, head: true, dropout: false };
+        let rows = Rows {
+            all: p.batch_size,
+            cpu: SHARD_ROWS,
+            gpu: usize::MAX,
+            together: 1,
+            head: true,
+            dropout: false,
+            in_blocks: false,
+        };
         self.training(&self.shape(p.sequence_length, p.sequence_length), rows)
     }
 
@@ -184,6 +211,7 @@ impl<'a> Gauge<'a> {
             together: 1,
             head: true,
             dropout: s.dropout > 0.0,
+            in_blocks: false,
         };
         self.training(&shape, rows).beside(self.model.bytes())
     }
@@ -196,8 +224,15 @@ impl<'a> Gauge<'a> {
             time: task.query_length + task.response_length,
             response: 1,
         };
-        let rows =
-            Rows { all: c.batch_size, cpu: SHARD_ROWS, gpu: usize::MAX, together: 1, head: false, dropout: false };
+        let rows = Rows {
+            all: c.batch_size,
+            cpu: SHARD_ROWS,
+            gpu: usize::MAX,
+            together: 1,
+            head: false,
+            dropout: false,
+            in_blocks: false,
+        };
         self.training(&shape, rows)
     }
 
@@ -207,7 +242,7 @@ impl<'a> Gauge<'a> {
         let mut adam = 0.0;
         if round > 1 && self.spec.collect.schedule == CollectSchedule::Batched {
             models += self.model.bytes();
-            adam = 2.0 * self.model.bytes();
+            adam = 2.0 * self.model.bytes() / self.ranks as f64;
         }
         let mut peak = self.sampling(ROWS, CANDIDATES, 1).beside(models);
         peak.memory.adam = adam;
@@ -220,7 +255,8 @@ impl<'a> Gauge<'a> {
         let cpu = (shape.rows() / CANDIDATES).max(1) * CANDIDATES;
         let all = self.spec.reward.batch_size * CANDIDATES;
         let beside = self.model.bytes() * if round > 1 { 2.0 } else { 1.0 } + self.classifier_bytes();
-        let rows = Rows { all, cpu, gpu: usize::MAX, together: CANDIDATES, head: false, dropout: false };
+        let rows =
+            Rows { all, cpu, gpu: usize::MAX, together: CANDIDATES, head: false, dropout: false, in_blocks: false };
         let training = self.training(&shape, rows);
         let samples = self.sampling(ROWS, 1, 1).beside(self.model.bytes());
         training.larger(samples).beside(beside)
@@ -237,6 +273,7 @@ impl<'a> Gauge<'a> {
             together: 1,
             head: true,
             dropout: false,
+            in_blocks: true,
         };
         let frozen = if self.spec.has_reward_model() { 2.0 } else { 1.0 };
         let training = self.training(&shape, rows);
@@ -244,7 +281,7 @@ impl<'a> Gauge<'a> {
             .sampling(p.batch_size, p.samples_per_query(), 1)
             .larger(self.passes(p.batch_size, SAMPLING_ROWS, self.lengths.whole()))
             .beside(self.model.bytes());
-        rollout.memory.adam = 2.0 * self.model.bytes();
+        rollout.memory.adam = 2.0 * self.model.bytes() / self.ranks as f64;
         training.larger(rollout).beside(frozen * self.model.bytes() + self.classifier_bytes())
     }
 
@@ -253,7 +290,8 @@ impl<'a> Gauge<'a> {
         let shape = self.shape(self.lengths.whole(), self.lengths.response);
         let cpu = (shape.rows() / CANDIDATES).max(1) * CANDIDATES;
         let all = self.spec.policy.dpo().batch_size * CANDIDATES;
-        let rows = Rows { all, cpu, gpu: usize::MAX, together: CANDIDATES, head: false, dropout: false };
+        let rows =
+            Rows { all, cpu, gpu: usize::MAX, together: CANDIDATES, head: false, dropout: false, in_blocks: false };
         let labels = self.spec.collect.labels * CANDIDATES;
         let passes = self.passes(labels, SAMPLING_ROWS, self.lengths.whole());
         self.training(&shape, rows).larger(passes).beside(self.model.bytes() + self.classifier_bytes())
@@ -289,7 +327,7 @@ mod tests {
 
     fn peak(size: ModelSize, spec: &Spec, hardware: Hardware) -> Peak {
         let model = Model { dimensions: size.dimensions(), vocab: 50_257, from: String::new() };
-        Gauge::new(spec, &model, hardware).policy()
+        Gauge::new(spec, &model, (hardware, 1)).policy()
     }
 
     #[test]
@@ -322,7 +360,7 @@ mod tests {
         let mut spec = spec(500, 75, 512);
         spec.evaluate.optimum_samples = 256;
         let model = Model { dimensions: ModelSize::M774.dimensions(), vocab: 50_257, from: String::new() };
-        let of = |hardware| Gauge::new(&spec, &model, hardware).evaluate().memory.kv_cache;
+        let of = |hardware| Gauge::new(&spec, &model, (hardware, 1)).evaluate().memory.kv_cache;
         // 256 rows of 575 tokens: keys and values of 36 layers of width 1280.
         assert_eq!(
             of(Hardware::Gpu(Limits { memory: 80_000_000_000, ..Limits::default() })),

@@ -7,17 +7,20 @@ mod disk;
 pub mod explain;
 mod fetch;
 pub mod memory;
+pub mod ranks;
 mod reads;
 pub mod room;
 pub mod sizes;
 mod stages;
 pub mod text;
 pub mod throughput;
+mod together;
 pub mod units;
 pub mod values;
 pub mod work;
 
 pub use fetch::PlannedFetch;
+pub use ranks::RanksPlan;
 pub use reads::Read;
 pub use room::Misfit;
 pub use values::PlanValue;
@@ -40,6 +43,7 @@ use serde::Serialize;
 use sizes::Model;
 use std::path::Path;
 use throughput::{Throughput, ThroughputPlan};
+use together::Together;
 
 /// A run to plan: a variant of a spec, with its paths as they are found from here.
 #[derive(Debug, Clone)]
@@ -66,7 +70,7 @@ impl PlannedRun {
     }
 
     /// `MEMBER/NAME`, or the name alone.
-    fn title(&self) -> String {
+    pub fn title(&self) -> String {
         match &self.member {
             Some(member) if self.name == "main" => member.clone(),
             Some(member) => format!("{member}/{}", self.name),
@@ -126,6 +130,8 @@ pub struct RunPlan {
     pub model: String,
     /// Bytes in the results directory.
     pub results_bytes: Option<f64>,
+    /// Of several ranks, each one's part.
+    pub ranks: Option<RanksPlan>,
     /// Indices of its stages in the plan's list.
     pub stages: Vec<usize>,
 }
@@ -245,12 +251,13 @@ pub fn plan(place: &PlanPlace<'_>, runs: &[PlannedRun]) -> Result<Plan, StageErr
             all[at].plan.runs.push(index);
             stages.push(at);
         }
-        run_plans.push(run_plan(run, &model, stages));
+        run_plans.push(run_plan(run, &model, place.target.ranks, stages));
         if let Ok(model) = &model {
             let left = |stage: &str| left_to_do(&all, index, stage);
             add(&mut misfits, room::misfits(run, model, place.target, &left));
         }
     }
+    together::add(place, runs, &mut all, &mut run_plans)?;
     add(&mut missing, reads.problems);
     let stages: Vec<StagePlan> = all.into_iter().map(|planned| planned.plan).collect();
     let totals = totals(&run_plans, &stages, &fetches);
@@ -301,6 +308,13 @@ pub fn timeline(runs: &[PlannedRun], device_kind: &str) -> Timeline {
             all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
         }
     }
+    let shown = together::together(runs, device_kind).unwrap_or_default();
+    for Together { last, item, .. } in shown.iter().filter(|shown| shown.lacks.is_empty()) {
+        let run = &runs[*last];
+        let model = sizes::reference(&run.spec, run.size_given).ok();
+        let work = model.and_then(|model| item.work(&run.spec, &model).ok()).map_or(f64::NAN, |work| work.total());
+        all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
+    }
     Timeline::new(all)
 }
 
@@ -331,7 +345,7 @@ fn left_to_do(all: &[Planned], run: usize, stage: &str) -> bool {
     all.iter().any(|p| p.plan.stage == stage && p.plan.state != StageState::Cached && p.plan.runs.contains(&run))
 }
 
-fn run_plan(run: &PlannedRun, model: &Result<Model, String>, stages: Vec<usize>) -> RunPlan {
+fn run_plan(run: &PlannedRun, model: &Result<Model, String>, ranks: usize, stages: Vec<usize>) -> RunPlan {
     let results = model.as_ref().ok().map(|model| StageWriter { spec: &run.spec, model }.results());
     RunPlan {
         name: run.name.clone(),
@@ -343,6 +357,7 @@ fn run_plan(run: &PlannedRun, model: &Result<Model, String>, stages: Vec<usize>)
             Err(why) => why.clone(),
         },
         results_bytes: results,
+        ranks: model.as_ref().ok().and_then(|model| RanksPlan::of(&run.spec, model, ranks)),
         stages,
     }
 }
@@ -389,11 +404,12 @@ fn stage_plan(
     match item.work(&run.spec, model) {
         Ok(work) => {
             plan.flops = Some(work.total());
-            plan.seconds = place.throughput.seconds(&work, item.width(&run.spec, model));
+            let alone = place.throughput.seconds(&work, item.width(&run.spec, model));
+            plan.seconds = alone.map(|seconds| seconds / place.target.ranks as f64);
         }
         Err(why) => plan.unknown = Some(why),
     }
-    let peak = item.memory(&run.spec, model, place.target.hardware);
+    let peak = item.memory(&run.spec, model, (place.target.hardware, place.target.ranks));
     plan.memory_bytes = Some(peak.memory.total());
     plan.memory = Some(peak.memory);
     plan.largest_buffer_bytes = (peak.largest_buffer > 0.0).then_some(peak.largest_buffer);

@@ -100,8 +100,8 @@ fn levers(spec: &Spec, stage: &str) -> Vec<Lever> {
 }
 
 /// The names of a spec's stages, and the most that each needs in any round.
-fn peaks(spec: &Spec, model: &Model, hardware: Hardware) -> Vec<(&'static str, Peak)> {
-    let gauge = Gauge::new(spec, model, hardware);
+fn peaks(spec: &Spec, model: &Model, by: (Hardware, usize)) -> Vec<(&'static str, Peak)> {
+    let gauge = Gauge::new(spec, model, by);
     let round = rounds(spec).len();
     let mut all = match is_given(spec) {
         true => vec![("import", gauge.import())],
@@ -126,14 +126,14 @@ fn peaks(spec: &Spec, model: &Model, hardware: Hardware) -> Vec<(&'static str, P
     all
 }
 
-fn peak_of(spec: &Spec, model: &Model, hardware: Hardware, stage: &str) -> Option<Peak> {
-    peaks(spec, model, hardware).into_iter().find(|(name, _)| *name == stage).map(|(_, peak)| peak)
+fn peak_of(spec: &Spec, model: &Model, by: (Hardware, usize), stage: &str) -> Option<Peak> {
+    peaks(spec, model, by).into_iter().find(|(name, _)| *name == stage).map(|(_, peak)| peak)
 }
 
 /// Stages of a run that a device has no room for. `left`: whether a stage of this name is still to be done.
 pub fn misfits(run: &PlannedRun, model: &Model, target: &Target, left: &dyn Fn(&str) -> bool) -> Vec<Misfit> {
     let mut all = Vec::new();
-    for (stage, peak) in peaks(&run.spec, model, target.hardware) {
+    for (stage, peak) in peaks(&run.spec, model, (target.hardware, target.ranks)) {
         let Some((limit, needed, limit_bytes)) = lacking(&peak, target) else { continue };
         if left(stage) {
             let fix = fix(&run.spec, model, target, stage, &peak);
@@ -159,7 +159,7 @@ fn fix(spec: &Spec, model: &Model, target: &Target, stage: &str, peak: &Peak) ->
     let mut ways = Vec::new();
     if let Hardware::Cpu { threads } = target.hardware {
         let fewer = (1..threads).rev().find_map(|threads| {
-            let peak = peak_of(spec, model, Hardware::Cpu { threads }, stage)?;
+            let peak = peak_of(spec, model, (Hardware::Cpu { threads }, target.ranks), stage)?;
             lacking(&peak, target).is_none().then(|| (threads, peak.memory.total()))
         });
         ways.extend(fewer.map(|(threads, total)| format!("--threads {threads} ({})", bytes(total))));
@@ -169,7 +169,7 @@ fn fix(spec: &Spec, model: &Model, target: &Target, stage: &str, peak: &Peak) ->
     }
     if matches!(target.hardware, Hardware::Gpu(_)) {
         let cpu = Hardware::Cpu { threads: rayon::current_num_threads() };
-        let total = peak_of(spec, model, cpu, stage).map_or(f64::INFINITY, |peak| peak.memory.total());
+        let total = peak_of(spec, model, (cpu, target.ranks), stage).map_or(f64::INFINITY, |peak| peak.memory.total());
         let fits = super::device::machine_memory().is_none_or(|has| total <= has as f64);
         ways.extend(fits.then(|| format!("--device cpu ({})", bytes(total))));
     }
@@ -190,7 +190,7 @@ fn halved(spec: &Spec, model: &Model, target: &Target, stage: &str, lever: &Leve
         value /= 2;
         let mut spec = spec.clone();
         (lever.set)(&mut spec, value);
-        let peak = peak_of(&spec, model, target.hardware, stage)?;
+        let peak = peak_of(&spec, model, (target.hardware, target.ranks), stage)?;
         if lacking(&peak, target).is_none() {
             return Some(format!("{} = {value} instead of {} ({})", lever.key, lever.now, bytes(peak.memory.total())));
         }
@@ -245,6 +245,7 @@ mod tests {
         Target {
             name: "a test".into(),
             hardware,
+            ranks: 1,
             kind: Some("test".into()),
             memory: Some(memory),
             memory_from: "",

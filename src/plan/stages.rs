@@ -4,10 +4,12 @@ use super::disk::{Disk, StageWriter};
 use super::memory::{Gauge, Hardware, Peak};
 use super::sizes::{Model, is_given};
 use super::work::{Counter, Operations, TaskLengths};
+use crate::context::StageError;
 use crate::data::source::documents;
 use crate::labeler::rounds::{Round, updates};
 use crate::spec::{PretrainSpec, Spec, SupervisedOn};
 use crate::stage::keys::{Keys, Lack};
+use crate::stage::{experiment, frontier};
 use crate::store::cache::Key;
 
 /// Which stage, with what differs between two of the same name.
@@ -27,6 +29,10 @@ enum Kind {
         last: bool,
     },
     Evaluate,
+    /// Of an experiment with so many policies under r_s.
+    Frontier {
+        policies: usize,
+    },
 }
 
 /// A stage of a run.
@@ -64,11 +70,17 @@ pub fn items(spec: &Spec, keys: &Keys) -> Vec<StageItem> {
     all
 }
 
+/// What the policies of several runs of one experiment show together, the first of which has `spec`.
+pub fn frontier(spec: &Spec, runs: &[Keys]) -> Result<Option<StageItem>, StageError> {
+    let kind = Kind::Frontier { policies: runs.len() };
+    Ok(experiment::frontier_key(spec, runs)?.map(|key| StageItem { key, round: None, number: 0, kind }))
+}
+
 impl StageItem {
     /// Whether this stage needs what is lacking, or one before it does.
     pub fn depends_on(&self, lack: &Lack) -> bool {
         match (lack.stage, self.kind) {
-            ("import" | "pretrain", _) | (_, Kind::Evaluate) => true,
+            ("import" | "pretrain", _) | (_, Kind::Evaluate | Kind::Frontier { .. }) => true,
             ("classifier", kind) => !matches!(kind, Kind::Import | Kind::Pretrain | Kind::Supervised),
             _ => self.number >= lack.round.max(1),
         }
@@ -107,6 +119,10 @@ impl StageItem {
                 let most = e.best_of.iter().max().map_or_else(String::new, |n| format!(", best of up to {n}"));
                 format!("{} queries{most}, {} x {} samples of ρ", e.queries, e.optimum_queries, e.optimum_samples)
             }
+            Kind::Frontier { policies } => {
+                let (responses, writers) = frontier::sizes(spec, policies);
+                format!("{responses} responses of ρ, {policies} policies and models between under {writers} models")
+            }
         }
     }
 
@@ -141,11 +157,12 @@ impl StageItem {
             Kind::Policy { .. } if spec.has_dpo() => counter.dpo(spec.collect.labels),
             Kind::Policy { from, to, .. } => counter.policy(from, to, online),
             Kind::Evaluate => counter.evaluate(),
+            Kind::Frontier { policies } => counter.frontier(policies),
         })
     }
 
-    pub fn memory(&self, spec: &Spec, model: &Model, hardware: Hardware) -> Peak {
-        let gauge = Gauge::new(spec, model, hardware);
+    pub fn memory(&self, spec: &Spec, model: &Model, by: (Hardware, usize)) -> Peak {
+        let gauge = Gauge::new(spec, model, by);
         match self.kind {
             Kind::Import => gauge.import(),
             Kind::Pretrain => gauge.pretrain(),
@@ -155,7 +172,8 @@ impl StageItem {
             Kind::Reward(round) => gauge.reward(round.number),
             Kind::Policy { .. } if spec.has_dpo() => gauge.dpo(),
             Kind::Policy { .. } => gauge.policy(),
-            Kind::Evaluate => gauge.evaluate(),
+            // One model at a time, in passes of the same rows.
+            Kind::Evaluate | Kind::Frontier { .. } => gauge.evaluate(),
         }
     }
 
@@ -170,6 +188,7 @@ impl StageItem {
             Kind::Reward(_) => writer.reward(),
             Kind::Policy { last, .. } => writer.policy(last),
             Kind::Evaluate => writer.evaluate(),
+            Kind::Frontier { policies } => writer.frontier(policies),
         }
     }
 }

@@ -10,6 +10,7 @@ fn here() -> Target {
     Target {
         name: "a CPU".into(),
         hardware: Hardware::Cpu { threads: 2 },
+        ranks: 1,
         kind: Some("cpu".into()),
         memory: Some(16_000_000_000),
         memory_from: "for a test",
@@ -57,7 +58,10 @@ fn a_stage_that_two_runs_share_counts_once() {
     let shared: Vec<&StagePlan> = together.stages.iter().filter(|s| s.runs.len() == 2).collect();
     assert_eq!(shared.iter().map(|s| s.stage.as_str()).collect::<Vec<_>>(), ["pretrain", "classifier"]);
     let saved: f64 = shared.iter().filter_map(|s| s.flops).sum();
-    let sum = alone[0].totals.flops + alone[1].totals.flops;
+    // Figure 3's curve is of both policies, and made after the last.
+    let curve = together.stages.iter().find(|s| s.stage == "frontier").expect("two policies under r_s");
+    assert_eq!((&curve.runs, together.runs[1].stages.last()), (&vec![1], Some(&(together.stages.len() - 1))));
+    let sum = alone[0].totals.flops + alone[1].totals.flops + curve.flops.unwrap();
     assert!((together.totals.flops + saved - sum).abs() < 1e-6 * sum && saved > 0.0);
     assert_eq!(together.totals.flops_shared, saved);
     let seconds = together.totals.seconds_to_do.unwrap();
@@ -163,4 +167,37 @@ evaluate = {{ queries = 2, optimum_queries = 2, samples = 2 }}
     std::fs::write(dir.path().join("reviews.tsv"), "good\t5\nbad\t1\n").unwrap();
     let few = planned_with(&format!("{{ kind = \"mock\", reviews = {{ path = \"{reviews}\" }} }}"));
     assert!(few.missing.iter().any(|m| m.contains("only 1 reviews in the smaller class")), "{:?}", few.missing);
+}
+
+#[test]
+fn ranks_have_a_part_of_the_memory_and_say_what_they_exchange() {
+    let text = r#"
+spec_version = 1
+name = "large"
+model = { size = "124M", weights = { hf = "openai-community/gpt2" } }
+labeler = { kind = "recorded", path = "" }
+policy = { batch_size = 512, episodes = 512, epochs = 4, minibatches = 1, blocks = 8 }
+"#;
+    let runs = runs(text, 1, "large");
+    let (alone, eight) = (planned(&runs, &here()), planned(&runs, &Target { ranks: 8, ..here() }));
+    let memory = |plan: &Plan, stage: &str| plan.stages.iter().find(|s| s.stage == stage).unwrap().memory.unwrap();
+    for stage in ["reward", "policy"] {
+        let (one, of_eight) = (memory(&alone, stage), memory(&eight, stage));
+        assert!((one.adam / of_eight.adam - 8.0).abs() < 1e-9 && one.weights == of_eight.weights, "{stage}");
+    }
+    assert!((alone.totals.seconds_to_do.unwrap() / eight.totals.seconds_to_do.unwrap() - 8.0).abs() < 1e-9);
+    assert!(alone.runs[0].ranks.is_none() && !text::text(&alone, false).contains("\nranks "));
+    let ranks = eight.runs[0].ranks.clone().unwrap();
+    let weights = 4.0 * alone.runs[0].parameters.unwrap();
+    assert_eq!((ranks.episodes, ranks.adam_bytes), (Some((64, 512)), 2.0 * weights / 8.0));
+    // docs/mpi.md: 2 · 4 bytes · parameters · (N - 1) / N for each of four steps.
+    assert_eq!(ranks.exchanged_bytes, Some(4.0 * 2.0 * weights * 7.0 / 8.0));
+    let said = text::text(&eight, false);
+    assert!(
+        said.contains("\nranks     8 ranks: each works on 64 of 512 episodes of an update and keeps 124 MB"),
+        "{said}"
+    );
+    assert!(said.contains("sends and receives 3.48 GB per update, 2.8 s on 10 Gb/s"), "{said}");
+    let refused = ranks::fit("large", &runs[0].spec, 3).unwrap_err();
+    assert!(refused.contains("3 ranks do not divide policy.blocks = 8"), "{refused}");
 }

@@ -118,6 +118,8 @@ fn about(out: &mut String, plan: &Plan) {
     }
     let models = unique(plan.runs.iter().map(|run| run.model.as_str()));
     models.iter().for_each(|model| line(out, &format!("model     {model}")));
+    let ranks: Vec<String> = plan.runs.iter().filter_map(|run| Some(run.ranks.as_ref()?.text())).collect();
+    unique(ranks.iter().map(String::as_str)).iter().for_each(|ranks| line(out, &format!("ranks     {ranks}")));
     largest_memory(out, plan);
     let kept = format!(
         "{} in {}, of which {} while a stage is at work; {} in {}",

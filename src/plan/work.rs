@@ -7,6 +7,7 @@ use crate::labeler::CANDIDATES;
 use crate::labeler::rounds::{Round, wanted};
 use crate::model::flops::{body, head};
 use crate::spec::Spec;
+use crate::stage::frontier;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -210,6 +211,14 @@ impl<'a> Counter<'a> {
             .times(e.queries as f64)
             .plus(optimum.times(e.optimum_queries as f64))
             .plus(self.samples(1).plus(forward(mock)).times(normalised))
+    }
+
+    /// Samples of every writer to the same queries, and each response under all writers and r_s.
+    pub fn frontier(&self, policies: usize) -> Operations {
+        let (responses, writers) = frontier::sizes(self.spec, policies);
+        let queries = self.spec.evaluate.optimum_queries.max(1);
+        let each = self.samples(responses / queries).times(queries as f64);
+        each.plus(forward(responses as f64 * (writers as f64 * self.logprobs() + self.mock_score())))
     }
 }
 

@@ -3,7 +3,7 @@
 //! stop, people's answers). Without a launcher there is one rank, and everything here is nothing.
 //!
 //! - this file: who is here, what ranks say to one another, and how one's error ends all
-//! - `sum.rs`: sums whose order is ours, so that they do not depend on the number of ranks
+//! - `sum.rs`: sums whose order is ours, so that they do not depend on the number of ranks, each rank's slice of them
 //! - `launch.rs`: how a process learns that it was started as one of several
 //! - `mpi.rs`: the transport, with the feature `mpi`; it moves bytes and adds nothing
 //! - `threads.rs`: the same between threads of one process, for tests
@@ -40,6 +40,8 @@ pub trait World {
     fn exchange(&self, send: &[f32], received: &mut [f32]);
     /// Everybody's `mine`, all of one length, in the order of ranks.
     fn collect(&self, mine: &[f32], all: &mut [f32]);
+    /// The same on the first rank alone; `all` of the others stays as it is.
+    fn to_first(&self, mine: &[f32], all: &mut [f32]);
 }
 
 /// The error of another rank, which ends this one too.
@@ -134,8 +136,9 @@ enum Step {
     Gather = 1,
     First = 2,
     Sum = 3,
-    Agree = 4,
-    Finish = 5,
+    Spread = 4,
+    Agree = 5,
+    Finish = 6,
 }
 
 /// Numbers of steps and exit codes, two words of 4 bytes each.

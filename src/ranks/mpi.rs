@@ -4,7 +4,7 @@ use super::World;
 use mpi::Threading;
 use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator, CommunicatorCollectives};
+use mpi::traits::{Communicator, CommunicatorCollectives, Root};
 use std::panic::{set_hook, take_hook};
 
 /// Bytes of each rank that go at once: MPI counts with 32 bits.
@@ -73,5 +73,13 @@ impl World for Mpi {
 
     fn collect(&self, mine: &[f32], all: &mut [f32]) {
         self.world.all_gather_into(mine, all);
+    }
+
+    fn to_first(&self, mine: &[f32], all: &mut [f32]) {
+        let first = self.world.process_at_rank(0);
+        match self.rank() {
+            0 => first.gather_into_root(mine, all),
+            _ => first.gather_into(mine),
+        }
     }
 }

@@ -1,4 +1,4 @@
-use super::sum::{Order, Tree, sum};
+use super::sum::{Order, Tree, all_gather, gather, reduce_scatter, slice};
 use super::threads::ranks;
 use super::*;
 
@@ -27,6 +27,15 @@ impl Failure for Wrong {
 fn numbers(block: usize, n: usize) -> Vec<f32> {
     let mut random = crate::random::SplitMix64::new(block as u64);
     (0..n).map(|_| (random.next_u64() >> 40) as f32 / 1e5 - 80.0).collect()
+}
+
+/// The whole sum, which every rank has a slice of.
+fn sum(mine: &[Vec<f32>], counts: &[usize], n: usize, order: Order) -> Result<Vec<f32>, Elsewhere> {
+    let own = reduce_scatter(mine, counts, n, order)?;
+    assert_eq!(own.len(), slice(n).len());
+    let all = all_gather(&own, n)?;
+    assert!(gather(&own, n)?.is_none_or(|first| first == all));
+    Ok(all)
 }
 
 /// Sums of 8 vectors that 1, 2, 4 and 8 ranks have between them.
@@ -75,6 +84,23 @@ fn a_sum_has_the_same_bytes_for_any_number_of_ranks() {
         })
         .collect();
     assert!(bits(&by_hand) == bits(&tree[0]));
+}
+
+#[test]
+fn slices_are_all_numbers_once_and_arrive_where_there_are_fewer_than_ranks() {
+    for (size, n) in [(3, 10), (4, 4), (4, 9), (5, 3), (2, 1)] {
+        let all = ranks(size, |_| {
+            let own: Vec<f32> = slice(n).map(|i| i as f32).collect();
+            (slice(n), all_gather(&own, n).unwrap(), gather(&own, n).unwrap())
+        });
+        let whole: Vec<f32> = (0..n).map(|i| i as f32).collect();
+        for (rank, (_, everywhere, first)) in all.iter().enumerate() {
+            assert_eq!((everywhere, first.is_some()), (&whole, rank == 0), "{size} ranks, {n} numbers");
+            assert!(first.as_ref().is_none_or(|first| *first == whole));
+        }
+        assert!(all.into_iter().flat_map(|(own, ..)| own).eq(0..n), "{size} ranks, {n} numbers");
+    }
+    assert_eq!((slice(7), gather(&[1.0], 1).unwrap()), (0..7, Some(vec![1.0])), "with one rank all of it");
 }
 
 #[test]

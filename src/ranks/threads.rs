@@ -54,6 +54,13 @@ impl World for Thread {
         let gathered = self.gather(&bytes(mine)).concat();
         all.iter_mut().zip(numbers(&gathered)).for_each(|(to, x)| *to = x);
     }
+
+    fn to_first(&self, mine: &[f32], all: &mut [f32]) {
+        let gathered = self.gather(&bytes(mine)).concat();
+        if self.rank == 0 {
+            all.iter_mut().zip(numbers(&gathered)).for_each(|(to, x)| *to = x);
+        }
+    }
 }
 
 /// What `work` returns on each of `size` ranks.

@@ -165,7 +165,10 @@ fn environment(m: &Manifest) -> String {
         ("finished", m.finished_at.clone().unwrap_or_else(unknown)),
         ("peak memory", memory),
     ];
-    let rows: String = pairs.iter().map(|(k, v)| format!("<dt>{k}</dt><dd>{}</dd>", escape(v))).collect();
+    // float32 is not said: older manifests have nothing else.
+    let products = m.precision.map(|p| ("matrix products", format!("{} (model.precision)", p.word())));
+    let rows: String =
+        pairs.iter().chain(&products).map(|(k, v)| format!("<dt>{k}</dt><dd>{}</dd>", escape(v))).collect();
     format!("<h2>Environment</h2>\n<dl>{rows}</dl>\n")
 }
 

@@ -202,9 +202,15 @@ impl Results {
         marks
     }
 
-    /// A title, with a word about who gave the labels where it is due.
+    /// Where matrix products were not float32, that.
+    fn precision_mark(&self) -> Option<String> {
+        self.specs().find_map(|spec| spec.model.precision.mark())
+    }
+
+    /// A title, with a word about who gave the labels, and about float16, where it is due.
     pub fn titled(&self, title: &str) -> String {
-        let words: Vec<String> = self.origin().into_iter().chain(self.labeler_marks()).collect();
+        let words: Vec<String> =
+            self.origin().into_iter().chain(self.labeler_marks()).chain(self.precision_mark()).collect();
         if words.is_empty() { title.to_owned() } else { format!("{title} ({})", words.join("; ")) }
     }
 

@@ -1,6 +1,7 @@
 //! manifest.json: what made a results directory, and where it stands.
 
 use crate::data::read_report::ReadReport;
+use crate::spec::Precision;
 use crate::store::lock::is_held;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -106,6 +107,9 @@ pub struct Manifest {
     /// What keys have of the device: results of one kind are the same bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device_kind: Option<String>,
+    /// Of matrix products, where it was not float32.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub precision: Option<Precision>,
     #[serde(default)]
     pub driver: Option<String>,
     pub seeds: Vec<u64>,

@@ -206,7 +206,7 @@ pub fn optimise(
             let width = minibatch.queries.first().map_or(0, Vec::len) + settings.response_length;
             let at_once = training_rows(&model.trunk, width, settings.response_length);
             let last = epoch > 0 && epoch + 1 == p.epochs;
-            let (found, parts) = gradients_in_blocks(&model, &blocks, at_once, |model, rows| {
+            let (found, parts) = gradients_in_blocks(&model, &mut adam.scale, &blocks, at_once, |model, rows| {
                 minibatch.loss((settings, algorithm), model, rows, last)
             })?;
             ratio_error.get_or_insert(largest(parts.iter().map(|part| part.ratio_error)));
@@ -216,7 +216,7 @@ pub fn optimise(
                 None => sums = Some(step),
                 Some(sums) => sums.iter_mut().zip(step).for_each(|(sum, value)| *sum += value),
             }
-            model = adam.update(model, found, lr);
+            model = adam.update(model, found, lr)?;
         }
     }
     let steps = (p.epochs * p.minibatches) as f64;

@@ -11,7 +11,7 @@ use crate::plan::device::Target;
 use crate::plan::sizes::reference;
 use crate::plan::work::TaskLengths;
 use crate::ranks::{self, Elsewhere};
-use crate::spec::Loaded;
+use crate::spec::{Loaded, Precision};
 use crate::store::cache::Cache;
 use crate::store::lease::host;
 use std::ops::Not;
@@ -64,7 +64,7 @@ pub struct Session {
     pub(super) chosen: ChosenDevice,
     pub(super) settings: RunSettings,
     /// Sizes at which the device has been compared with the CPU.
-    right_at: Mutex<Vec<Shape>>,
+    right_at: Mutex<Vec<(Shape, Precision)>>,
 }
 
 impl Session {
@@ -100,7 +100,11 @@ impl Session {
             ("working directory", directory.display().to_string()),
             ("RUNNER_CACHE", std::env::var("RUNNER_CACHE").unwrap_or_default()),
         ];
-        ranks::alike(&host(), &same)
+        ranks::alike(&host(), &same)?;
+        if ranks::size() > 1 && ranks::is_first() {
+            tracing::info!("one run by {} ranks", ranks::size());
+        }
+        Ok(())
     }
 
     /// Refuses what the device has no memory for, unless told not to.
@@ -111,6 +115,12 @@ impl Session {
         let runs: Vec<PlannedRun> =
             specs.iter().flat_map(|loaded| PlannedRun::of(loaded, loaded.variants.clone(), None)).collect();
         crate::plan::room::check(&runs, cache, &Target::of(&self.chosen, self.settings.memory))
+    }
+
+    /// Refuses products that the device does not have.
+    pub(super) fn check_precision(&self, specs: &[&Loaded]) -> Result<(), String> {
+        let mut all = specs.iter().flat_map(|loaded| &loaded.variants);
+        all.try_for_each(|(_, spec)| self.chosen.check_precision(spec.model.precision)).map_err(|e| e.to_string())
     }
 
     /// Computes one layer of each model at the sizes of its run, on a GPU, and refuses what comes out wrong.
@@ -125,11 +135,12 @@ impl Session {
             let (time, response) = (lengths.whole(), lengths.response);
             let shape = Shape { dimensions: model.dimensions, vocab: model.vocab, time, response };
             let mut right = self.right_at.lock().unwrap_or_else(PoisonError::into_inner);
-            if time > shape.dimensions.context || right.contains(&shape) {
+            let precision = run.spec.model.precision;
+            if time > shape.dimensions.context || right.contains(&(shape, precision)) {
                 continue;
             }
-            passed(&self.chosen, ranks::alone(|| self_test_at(&shape, &self.chosen.device))?)?;
-            right.push(shape);
+            passed(&self.chosen, ranks::alone(|| self_test_at(&shape, &self.chosen.device, precision))?)?;
+            right.push((shape, precision));
         }
         Ok(())
     }
@@ -148,7 +159,7 @@ impl Session {
 /// Input: there is no such name. Else the device is not there, or computes wrongly.
 pub fn ready_device(name: &str) -> Result<ChosenDevice, ModelError> {
     let chosen = choose(name)?;
-    passed(&chosen, self_test(&chosen.device)?)?;
+    passed(&chosen, self_test(&chosen.device, Precision::F32)?)?;
     tracing::info!("device: {}", chosen.name);
     Ok(chosen)
 }

@@ -15,7 +15,7 @@ use crate::report::headline::{Headline, headline};
 use crate::results::stops::{self, now};
 use crate::results::{Manifest, Outcome, Progress, Results, State, file};
 use crate::spec::paths::portable_spec;
-use crate::spec::{AlgorithmKind, Loaded, OutsideReward, PretrainTokenizer, Spec, resolved_toml};
+use crate::spec::{Loaded, OutsideReward, PretrainTokenizer, Spec, resolved_toml};
 use crate::stage::experiment;
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Cache;
@@ -125,7 +125,8 @@ impl Session {
     /// The lock of the results directory, which the first of several ranks has; or why the run does not begin.
     fn may_begin(&self, loaded: &Loaded, place: &Place<'_>) -> Result<Option<Lock>, Refusal> {
         let out = place.out;
-        self.check_room(&[loaded], &place.cache).map_err(|message| (Outcome::WrongInput, message))?;
+        let possible = self.check_precision(&[loaded]).and_then(|()| self.check_room(&[loaded], &place.cache));
+        possible.map_err(|message| (Outcome::WrongInput, message))?;
         loaded.variants.iter().try_for_each(|(name, spec)| ranks_fit(name, spec))?;
         let fits = loaded.variants.iter().try_for_each(|(_, spec)| room_for(&self.chosen, spec));
         fits.and_then(|()| self.check_sizes(loaded)).map_err(|e| (Outcome::Failed, e.to_string()))?;
@@ -145,6 +146,7 @@ impl Session {
             git_commit: option_env!("RUNNER_GIT_COMMIT").map(str::to_string),
             device: self.chosen.name.clone(),
             device_kind: Some(self.chosen.kind()),
+            precision: loaded.variants.iter().map(|(_, spec)| spec.model.precision).find(|p| !p.is_f32()),
             driver: self.chosen.driver.clone(),
             seeds: vec![loaded.spec.seed],
             runs: loaded.variants.iter().map(|(n, _)| n.clone()).collect(),
@@ -163,27 +165,14 @@ impl Session {
 
 /// Whether the ranks can share the updates of a policy.
 fn ranks_fit(run: &str, spec: &Spec) -> Result<(), Refusal> {
-    let (ranks, blocks) = (ranks::size(), spec.policy.blocks);
+    let ranks = ranks::size();
     if ranks > 1 && spec.reward.outside() == Some(OutsideReward::Command) {
         let message = format!(
             "{run}: reward.source: one program answers one process; start without MPI, and not as {ranks} ranks"
         );
         return Err((Outcome::WrongInput, message));
     }
-    let no_blocks = !spec.has_rl() || spec.policy.algorithm == AlgorithmKind::Dpo;
-    if ranks == 1 || no_blocks || blocks.is_multiple_of(ranks) {
-        return Ok(());
-    }
-    let rows = spec.policy.batch_size / spec.policy.minibatches.max(1);
-    let most = 1usize << rows.trailing_zeros();
-    Err((
-        Outcome::WrongInput,
-        format!(
-            "{run}: {ranks} ranks do not divide policy.blocks = {blocks}: each computes the gradient of as many blocks of a \
-             minibatch. Start as many ranks as divide it, or set policy.blocks to a power of two that they divide (a \
-             minibatch of {rows} episodes allows up to {most}); another number of blocks gives other results"
-        ),
-    ))
+    crate::plan::ranks::fit(run, spec, ranks).map_err(|message| (Outcome::WrongInput, message))
 }
 
 /// Whether the device holds a spec's model; what is wrong with a model directory is for its stage to say.

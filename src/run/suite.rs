@@ -46,7 +46,7 @@ impl Session {
             SuiteEnded { ended, manifest: None, table: None }
         };
         let specs: Vec<&Loaded> = loaded.members.iter().map(|member| &member.loaded).collect();
-        if let Err(message) = self.check_room(&specs, &Cache::beside(out)) {
+        if let Err(message) = self.check_precision(&specs).and_then(|()| self.check_room(&specs, &Cache::beside(out))) {
             return refused(Outcome::WrongInput, message);
         }
         let before: Option<SuiteManifest> = read_json(&out.join(file::MANIFEST)).ok();

@@ -2,7 +2,7 @@
 
 use super::size::fill_size;
 use super::source::{Node, NodeKind, merge, parse, replaced_by};
-use super::{CollectSpec, HumanSpec, Origin, Spec};
+use super::{CollectSpec, GuardsSpec, HumanSpec, Origin, Spec};
 use serde_json::{Value, json};
 use std::path::Path;
 
@@ -62,9 +62,21 @@ pub fn stack(upper: &Node, run: Option<&Node>, set: &Node) -> Node {
     }
     fill(&mut tree, &missing);
     fill_size(&mut tree);
+    fill_tolerance(&mut tree);
     tree.origin = upper.origin.clone();
     tree.prefix = String::new();
     tree
+}
+
+/// 16-bit products disagree by more between sampling and the full pass; whoever says a limit knows better.
+fn fill_tolerance(tree: &mut Node) {
+    let of = |path: &[&str]| tree.get(path).map(|node| (&node.kind, matches!(node.origin, Origin::Default)));
+    let is_f16 = matches!(of(&["model", "precision"]), Some((NodeKind::Leaf(Value::String(p)), _)) if p == "f16");
+    let is_default = of(&["guards", "ratio_tolerance"]).is_none_or(|(_, is_default)| is_default);
+    if is_f16 && is_default {
+        let limit = Node::from_json(&json!(GuardsSpec::RATIO_TOLERANCE_F16), &Origin::Default);
+        tree.insert(&["guards".into(), "ratio_tolerance".into()], limit);
+    }
 }
 
 /// The preset's layers, lowest first.

@@ -1,7 +1,7 @@
 //! The JSON Schema of a spec, made from the Rust types, and the check of a tree against it in words a person can use.
 
 use super::source::{Node, NodeKind, join, problem_at};
-use super::{Problem, Spec};
+use super::{Precision, Problem, Spec};
 use jsonschema::Validator;
 use jsonschema::error::ValidationErrorKind;
 use serde_json::{Map, Value, json};
@@ -223,6 +223,12 @@ fn quoted(words: &[&str]) -> String {
     words.iter().map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ")
 }
 
+/// Why a word that means something elsewhere is no value of a key here.
+fn unavailable(path: &[String], word: &str) -> Option<String> {
+    let of_precision = path.ends_with(&["model".to_string(), "precision".to_string()]);
+    (of_precision && matches!(word, "bf16" | "bfloat16")).then(|| Precision::NO_BF16.to_string())
+}
+
 /// `did you mean "target"?`, if a word is near.
 pub fn did_you_mean<'a>(word: &str, words: impl IntoIterator<Item = &'a str>) -> Option<(String, String)> {
     let plain = |text: &str| text.to_lowercase().replace(['-', ' '], "_");
@@ -322,8 +328,8 @@ impl Schema {
             Error::Type { .. } if !choices(schema).is_empty() => return,
             Error::Type { .. } => (wrong(), unquote(schema, value)),
             Error::Enum { .. } | Error::OneOfNotValid { .. } | Error::AnyOf { .. } | Error::Constant { .. } => {
-                let hint = value.as_str().and_then(|word| did_you_mean(word, choices(schema))).map(|(hint, _)| hint);
-                (wrong(), hint)
+                let near = |word: &str| did_you_mean(word, choices(schema)).map(|(hint, _)| hint);
+                (wrong(), value.as_str().and_then(|word| unavailable(&path, word).or_else(|| near(word))))
             }
             Error::Minimum { limit } => (format!("must be at least {}, found {value}", plain(limit)), None),
             Error::Maximum { limit }

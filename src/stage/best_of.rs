@@ -32,14 +32,13 @@ pub fn best_of(
     let queries: Vec<(usize, &Query)> = examples.iter().map(|example| &example.query).enumerate().collect();
     let at_once = if is_cpu(&inputs.reference.device()) { 1 } else { queries.len() };
     let one = |(i, query): &(usize, &Query)| scores(spec, inputs, (*i, query), most, [scorer, judging]);
-    let mut all: Vec<Scores> = Vec::with_capacity(queries.len());
-    for (i, chunk) in queries.chunks(QUERIES).enumerate() {
-        all.extend(saved.next(i, || {
-            let found =
-                map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
-            Ok(found.concat())
-        })?);
-    }
+    let chunks: Vec<_> = queries.chunks(QUERIES).collect();
+    let all: Vec<Vec<Scores>> = saved.all(chunks.len(), |i| {
+        let found =
+            map_shards(chunks[i], at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
+        Ok(found.concat())
+    })?;
+    let all = all.concat();
     Ok(spec.evaluate.best_of.iter().map(|n| of(&all, *n)).collect())
 }
 

@@ -355,7 +355,7 @@ impl<'a> Chain<'a> {
             publish(&trained.join(file), &to).map_err(StageError::io(to))?;
         }
         self.inputs.tokenizer.save(&model_dir)?;
-        let (scorer, summary) = reward::load(self.context, &trained)?;
+        let (scorer, summary) = reward::load(self.context, &trained, self.spec.model.precision)?;
         self.scorer = Some(scorer);
         Ok(summary)
     }

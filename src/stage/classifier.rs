@@ -77,7 +77,8 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
     let seed = |what| random::number(spec.seed, what);
     let width = c.dimensions.width;
     let model = ScalarModel {
-        trunk: Gpt2::init(&c.dimensions, tokenizer.vocab(), seed("classifier init"), &context.device),
+        trunk: Gpt2::init(&c.dimensions, tokenizer.vocab(), seed("classifier init"), &context.device)
+            .with(spec.model.precision),
         head: ScalarHead::init(width, 1.0 / ((width + 1) as f64).sqrt(), seed("classifier head"), &context.device),
     };
     let training = Training {
@@ -92,7 +93,7 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
         let picked = random::shuffled(spec.seed, "classifier order", train.len(), step * c.batch_size, c.batch_size);
         let time = picked.iter().map(|i| train[*i].0.len()).max().unwrap_or(0);
         let at_once = device_rows(&model.trunk, time, 0, false);
-        let (gradients, losses) = gradients(&model, &picked, at_once, |model, picked| {
+        let (gradients, losses) = gradients(&model, &mut adam.scale, &picked, at_once, |model, picked| {
             let device = model.trunk.device();
             let batch: Vec<Query> = picked.iter().map(|i| train[*i].0.clone()).collect();
             let signs: Vec<f32> = picked.iter().map(|i| if train[*i].1 { 1.0 } else { -1.0 }).collect();
@@ -104,7 +105,7 @@ fn train(context: &Context, spec: &Spec, reviews: &[Labelled], reference: &Path,
             Ok::<_, ModelError>((loss, value))
         })?;
         let lr = c.lr * (1.0 - step as f64 / c.steps as f64);
-        Ok((adam.update(model, gradients, lr), losses.iter().sum()))
+        Ok((adam.update(model, gradients, lr)?, losses.iter().sum()))
     })?;
     save_scalar(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;

@@ -7,6 +7,7 @@ use crate::label::{Judgement, Label, LabelKind, kind_of};
 use crate::labeler::gather;
 use crate::model::checkpoint::{self, LoopState};
 use crate::model::gpt2::{Gpt2, ScalarHead, ScalarModel};
+use crate::model::loss_scale::LossScale;
 use crate::model::optimizer::Adam;
 use crate::model::parallel::{GradientMap, gradients, training_rows};
 use crate::model::sampling::{joined, logprobs, to_vec, trimmed};
@@ -88,8 +89,8 @@ pub fn step(
     with: (f64, f64),
     lr: f64,
 ) -> Result<(ScalarModel, Step), ModelError> {
-    let (found, total) = gradient(&model, labels, with)?;
-    Ok((adam.update(model, found, lr), total))
+    let (found, total) = gradient(&model, &mut adam.scale, labels, with)?;
+    Ok((adam.update(model, found, lr)?, total))
 }
 
 /// The gradient of the mean loss of some labels' pairs, and what it is of. `with`: β, and the temperature.
@@ -98,6 +99,7 @@ pub fn step(
 /// Those of the device.
 pub fn gradient(
     model: &ScalarModel,
+    scale: &mut LossScale,
     labels: &[Compared],
     (beta, temperature): (f64, f64),
 ) -> Result<(GradientMap, Step), ModelError> {
@@ -106,7 +108,7 @@ pub fn gradient(
     let response = longest(&mut labels.iter().flat_map(|l| &l.responses).map(Vec::len));
     let time = longest(&mut labels.iter().map(|l| l.query.len())) + response;
     let shard = (training_rows(&model.trunk, time, response) / candidates).max(1);
-    let (found, parts) = gradients(model, labels, shard, |model, picked| {
+    let (found, parts) = gradients(model, scale, labels, shard, |model, picked| {
         let lp = summed(&model.trunk, picked, temperature)?;
         let reference: Vec<f32> = picked.iter().flat_map(|label| label.reference.clone()).collect();
         let reference =

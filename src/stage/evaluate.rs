@@ -276,27 +276,24 @@ fn policy_samples(
     inputs: &EvaluateInputs<'_>,
     queries: &[Query],
 ) -> Result<(Vec<Vec<u32>>, Vec<f32>), StageError> {
-    let (mut responses, mut kls) = (Vec::new(), Vec::new());
-    for (i, chunk) in queries.chunks(ROWS).enumerate() {
-        let (sampled, kl): (Vec<Vec<u32>>, Vec<f32>) = saved.next(i, || {
-            let u = random::uniforms(spec.seed, "evaluation policy", i as u64, spec.task.response_length, chunk.len());
-            let args = Sampling {
-                queries: chunk,
-                k: 1,
-                response_length: spec.task.response_length,
-                temperature: spec.task.temperature,
-                uniforms: &u,
-                value_head: None,
-            };
-            let sampled = sample(inputs.policy, &args)?;
-            let reference = logprobs(inputs.reference, chunk, &sampled.responses, spec.task.temperature)?;
-            let kl = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(x, y)| x - y).sum();
-            Ok((sampled.responses, sampled.logprobs.iter().zip(&reference).map(kl).collect()))
-        })?;
-        responses.extend(sampled);
-        kls.extend(kl);
-    }
-    Ok((responses, kls))
+    let chunks: Vec<&[Query]> = queries.chunks(ROWS).collect();
+    let all: Vec<(Vec<Vec<u32>>, Vec<f32>)> = saved.all(chunks.len(), |i| {
+        let (chunk, length) = (chunks[i], spec.task.response_length);
+        let args = Sampling {
+            queries: chunk,
+            k: 1,
+            response_length: length,
+            temperature: spec.task.temperature,
+            uniforms: &random::uniforms(spec.seed, "evaluation policy", i as u64, length, chunk.len()),
+            value_head: None,
+        };
+        let sampled = sample(inputs.policy, &args)?;
+        let reference = logprobs(inputs.reference, chunk, &sampled.responses, spec.task.temperature)?;
+        let kl = |(a, b): (&Vec<f32>, &Vec<f32>)| a.iter().zip(b).map(|(x, y)| x - y).sum();
+        Ok((sampled.responses, sampled.logprobs.iter().zip(&reference).map(kl).collect()))
+    })?;
+    let (responses, kls): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+    Ok((responses.concat(), kls.concat()))
 }
 
 fn frontier(
@@ -316,14 +313,13 @@ fn frontier(
         let responses = sample_all(reference, spec, std::slice::from_ref(*query), k, &format!("optimum {i}"))?;
         Ok::<_, StageError>(judging.plain(inputs.task, &vec![(*query).clone(); k], &responses)?)
     };
-    let mut rewards: Vec<Vec<f32>> = Vec::with_capacity(queries.len());
-    for (i, chunk) in numbered.chunks(QUERIES).enumerate() {
-        rewards.extend(saved.next(i, || {
-            let found =
-                map_shards(chunk, at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
-            Ok(found.concat())
-        })?);
-    }
+    let chunks: Vec<_> = numbered.chunks(QUERIES).collect();
+    let rewards: Vec<Vec<Vec<f32>>> = saved.all(chunks.len(), |i| {
+        let found =
+            map_shards(chunks[i], at_once, |shard| shard.iter().map(one).collect::<Result<Vec<_>, StageError>>())?;
+        Ok(found.concat())
+    })?;
+    let rewards = rewards.concat();
     let point = |beta: f64| {
         let p = optimum(&rewards, beta * std);
         FrontierPoint { beta: p.beta, kl: p.kl, kl_se: p.kl_se, reward: p.reward, reward_se: p.reward_se }

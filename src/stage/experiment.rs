@@ -10,7 +10,7 @@ use crate::data::read_report::ReadReport;
 use crate::data::source::Document;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::{load_gpt2, load_scalar, save_gpt2};
+use crate::model::weights::save_gpt2;
 use crate::outside::{CommandScores, RougeScores};
 use crate::results::tensorboard::Events;
 use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
@@ -51,7 +51,7 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         None => None,
     };
     let tokenizer = Tokenizer::load(&pretrained)?;
-    let mut rho = load_gpt2(&pretrained, &context.device)?;
+    let mut rho = context.gpt2(&pretrained, spec.model.precision)?;
     let (given, asked) = (rho.dimensions(), spec.model.dimensions());
     if given != asked {
         tracing::warn!("model: the weights have {given:?}, the spec says {asked:?}; the weights win");
@@ -79,10 +79,10 @@ fn prepare(context: &Context, spec: &Spec, keys: &Keys) -> Result<Shared, StageE
         None => None,
     };
     if let (Some(dir), true) = (&supervised, spec.collect.schedule.has_rl()) {
-        rho = load_gpt2(dir, &context.device)?;
+        rho = context.gpt2(dir, spec.model.precision)?;
     }
     let mock = match classifier {
-        Some(dir) => Some(Scorer { source: load_scalar(&dir, &context.device)?.into(), normalization: RAW }),
+        Some(dir) => Some(Scorer { source: context.scalar(&dir, spec.model.precision)?.into(), normalization: RAW }),
         None => None,
     };
     let task = Task::new(&spec.task, spec.reward.formatted_queries, &tokenizer)?;
@@ -205,10 +205,21 @@ fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageE
         scorer,
         scorer_key: key.to_string(),
     };
-    let found = frontier::run(context, None, &inputs)?;
+    let all = frontier_runs(variants).into_iter().map(|(run, spec)| Keys::new(spec, run, &context.device_kind));
+    let Some(key) = frontier_key(spec, &all.collect::<Result<Vec<_>, _>>()?)? else { return Ok(()) };
+    let made = context.artifact(None, &key, |work| {
+        let path = work.dir.join(file::FRONTIER);
+        let text = serde_json::to_string_pretty(&frontier::run(context, None, &inputs)?)?;
+        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    })?;
     let path = context.out.join(file::FRONTIER);
-    let text = serde_json::to_string_pretty(&found)?;
-    write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    publish(&made.join(file::FRONTIER), &path).map_err(StageError::io(path))
+}
+
+/// The name of what the policies of `runs` show together, the first of which has `spec`; none while one is not known.
+pub fn frontier_key(spec: &Spec, runs: &[Keys]) -> Result<Option<Key>, serde_json::Error> {
+    let policies: Option<Vec<&Key>> = runs.iter().map(Keys::last_policy).collect();
+    policies.map(|policies| frontier::key(spec, &policies)).transpose()
 }
 
 /// The runs whose policies show the optimum together: those that learn under r_s, or from its labels, and share all
@@ -370,7 +381,7 @@ fn variant(context: &Context, run: &str, spec: &Spec, keys: &Keys, s: &Shared) -
         (None, None) => {
             let dir = s.supervised.as_ref().unwrap_or(&s.pretrained);
             publish_model(dir, &run_dir.join("models/policy"))?;
-            load_gpt2(dir, &context.device)?
+            context.gpt2(dir, spec.model.precision)?
         }
     };
     let perplexity = s.pretrained.join("perplexity.json");
@@ -414,7 +425,7 @@ fn publish_policy(context: &Context, run: &str, s: &Shared, trained: &Path) -> R
     if ranks::is_first() {
         Events::open(&run_dir.join(file::METRICS), &context.out.join("tensorboard").join(run))?;
     }
-    let pi = load_scalar(trained, &context.device)?;
+    let pi = context.scalar(trained, s.rho.precision)?;
     let model_dir = run_dir.join("models/policy");
     save_gpt2(&model_dir, &pi.trunk, s.tokenizer.end_of_text())?;
     s.tokenizer.save(&model_dir)?;

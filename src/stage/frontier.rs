@@ -7,7 +7,7 @@ use crate::context::{Context, StageError};
 use crate::labeler::sample_all;
 use crate::model::gpt2::{Gpt2, Weights};
 use crate::model::sampling::logprobs;
-use crate::model::weights::{load_gpt2, named};
+use crate::model::weights::named;
 use crate::results::{Frontier, Judge, OptimumAt, PolicyBelow};
 use crate::rlhf::frontier::{Curve, Distance, LEAST_EFFECTIVE, OptimumPoint, QuerySamples, curve};
 use crate::spec::Spec;
@@ -65,6 +65,27 @@ struct Writer {
 /// Summed log-probability of a response: up to where it is cut, and of all of it.
 type Sums = (f32, f32);
 
+/// The name of an experiment's curve. `policies`: those of its runs' policies, which depend on ρ, the task and r_s.
+pub fn key(spec: &Spec, policies: &[&Key]) -> Result<Key, serde_json::Error> {
+    let names: Vec<String> = policies.iter().map(ToString::to_string).collect();
+    let evaluate = &spec.evaluate;
+    Key::new("frontier", VERSION, &(evaluate.optimum_queries, evaluate.optimum_samples, spec.seed, names))
+}
+
+/// How many responses all writers give where there are so many policies, and how many writers there are.
+pub fn sizes(spec: &Spec, policies: usize) -> (usize, usize) {
+    let between = if policies <= FEW { BETWEEN.len() * policies } else { 0 };
+    let (others, evaluate) = (policies + between, &spec.evaluate);
+    let each = evaluate.optimum_samples + others * of_others(evaluate.optimum_samples);
+    (evaluate.optimum_queries * each, 1 + others)
+}
+
+/// Responses of a writer that is not ρ to each query: there are many, and what one says costs as much as all have
+/// written.
+fn of_others(of_reference: usize) -> usize {
+    (of_reference / 4).max(2)
+}
+
 /// The curve as the samples of all writers show it.
 pub fn run(context: &Context, run: Option<&str>, inputs: &FrontierInputs<'_>) -> Result<Frontier, StageError> {
     let work = Working { context, run, inputs };
@@ -99,7 +120,7 @@ impl Working<'_> {
             place.extend((i > 0).then(|| known.unwrap_or(found.len())));
             if known.is_none() {
                 let name = (i > 0).then(|| name.clone());
-                let each = if i == 0 { self.of_reference() } else { self.of_others() };
+                let each = if i == 0 { self.of_reference() } else { of_others(self.of_reference()) };
                 found.push(Writer { name, dir: dir.clone(), share: 1.0, hash, each });
             }
         }
@@ -111,7 +132,7 @@ impl Working<'_> {
                 dir: writer.dir.clone(),
                 share,
                 hash: format!("{share} of the way from {} to {}", reference.hash, writer.hash),
-                each: self.of_others(),
+                each: of_others(self.of_reference()),
             };
             let more = policies.iter().flat_map(|writer| BETWEEN.map(|share| between(writer, share)));
             let more: Vec<Writer> = more.collect();
@@ -121,7 +142,7 @@ impl Working<'_> {
     }
 
     fn model(&self, writer: &Writer) -> Result<Gpt2, StageError> {
-        let load = |dir: &Path| load_gpt2(dir, &self.context.device);
+        let load = |dir: &Path| self.context.gpt2(dir, self.inputs.spec.model.precision);
         let model = load(&writer.dir)?;
         match (self.inputs.writers, writer.share < 1.0) {
             ([(_, reference), ..], true) => Ok(between(load(reference)?, model, writer.share)),
@@ -139,11 +160,6 @@ impl Working<'_> {
         self.inputs.spec.evaluate.optimum_samples
     }
 
-    /// Responses of each other writer to each query: there are many, and what one says costs as much as all have written.
-    fn of_others(&self) -> usize {
-        (self.of_reference() / 4).max(2)
-    }
-
     /// An artifact of one file: read from the cache, or made in pieces.
     fn kept<T: Serialize + DeserializeOwned>(
         &self,
@@ -155,10 +171,7 @@ impl Working<'_> {
         const FILE: &str = "values.json";
         let made = self.context.artifact(run, key, |work| {
             let mut saved = self.context.chunks(&work.dir, key.stage)?;
-            let mut all = Vec::new();
-            for i in 0..pieces {
-                all.extend(saved.next(i, || make(i))?);
-            }
+            let all: Vec<T> = saved.all(pieces, &mut make)?.into_iter().flatten().collect();
             let path = work.dir.join(FILE);
             write_atomic(&path, serde_json::to_string(&all)?.as_bytes()).map_err(StageError::io(path))
         })?;
@@ -170,8 +183,8 @@ impl Working<'_> {
     /// A writer's responses, `[queries x each]`. Its random numbers are its own: samples of two writers are independent.
     fn responses(&self, writer: &Writer) -> Result<(Key, Vec<Vec<u32>>), StageError> {
         let FrontierInputs { spec, queries, .. } = self.inputs;
-        let inputs =
-            (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, &self.context.device_kind);
+        let device = spec.model.precision.on(&self.context.device_kind);
+        let inputs = (&writer.hash, spec.task.without_place(), spec.seed, queries, writer.each, device);
         let key = Key::new("frontier_samples", VERSION, &inputs)?;
         let mut model = None;
         let found = self.kept(self.of(writer), &key, queries.len().div_ceil(QUERIES), |i| {
@@ -281,7 +294,7 @@ impl Working<'_> {
             judge,
             queries: self.inputs.queries.len() as u64,
             samples_of_reference: self.of_reference() as u64,
-            samples: self.of_others() as u64,
+            samples: of_others(self.of_reference()) as u64,
             between: between as u64,
             writers: writers.iter().map(|(name, _)| name.clone()).collect(),
             least_effective: LEAST_EFFECTIVE,

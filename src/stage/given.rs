@@ -8,10 +8,10 @@ use crate::model::ModelError;
 use crate::model::gpt2::{Gpt2, ScalarModel};
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
-use crate::model::weights::{load_gpt2, load_scalar, save_gpt2, save_scalar};
+use crate::model::weights::{save_gpt2, save_scalar};
 use crate::rlhf::reward::Normalization;
 use crate::spec::keyed::ScaleKey;
-use crate::spec::{OutsideReward, Spec};
+use crate::spec::{OutsideReward, Precision, Spec};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::store::input;
@@ -118,7 +118,7 @@ pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<O
     })?;
     let Scale { normalization } =
         serde_json::from_str(&text).map_err(|e| wrong(key, format!("{}: {e}", path.display())))?;
-    let ScalarModel { trunk, head } = readable(key, load_scalar(&dir, &context.device))?;
+    let ScalarModel { trunk, head } = readable(key, context.scalar(&dir, spec.model.precision))?;
     let model = ScalarModel { trunk: readable(key, fitted(trunk, tokenizer))?, head };
     let (needed, room) = (spec.task.query_length + spec.task.response_length, model.trunk.dimensions().context);
     if needed > room {
@@ -129,9 +129,9 @@ pub fn reward(context: &Context, spec: &Spec, tokenizer: &Tokenizer) -> Result<O
 }
 
 /// A reward model of a results directory, whose tokens are known to be right.
-pub fn load_reward(context: &Context, dir: &Path) -> Result<Scorer, StageError> {
+pub fn load_reward(context: &Context, dir: &Path, precision: Precision) -> Result<Scorer, StageError> {
     let Scale { normalization } = reward::read_beside(dir)?;
-    Ok(Scorer { source: load_scalar(dir, &context.device)?.into(), normalization })
+    Ok(Scorer { source: context.scalar(dir, precision)?.into(), normalization })
 }
 
 /// The given π.
@@ -139,7 +139,7 @@ pub fn policy(context: &Context, spec: &Spec, tokenizer: &Tokenizer, rho: &Gpt2)
     let Some(dir) = policy_dir(spec) else { return Ok(None) };
     let key = "policy.path";
     same_tokens(key, &dir, tokenizer)?;
-    let model = readable(key, fitted(readable(key, load_gpt2(&dir, &context.device))?, tokenizer))?;
+    let model = readable(key, fitted(readable(key, context.gpt2(&dir, spec.model.precision))?, tokenizer))?;
     let (room, needed) = (model.dimensions().context, rho.dimensions().context);
     if room < needed {
         tracing::warn!("{key}: {} has a context of {room} tokens, ρ of {needed}", dir.display());

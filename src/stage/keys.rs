@@ -162,6 +162,11 @@ impl Keys {
         Ok(Some(evaluate::key(spec, run, &upstream)?))
     }
 
+    /// π as it ends; none where nothing trains it, or people's answers are missing before it.
+    pub fn last_policy(&self) -> Option<&Key> {
+        self.policy.as_ref().or_else(|| self.rounds.last()?.policy.as_ref())
+    }
+
     /// In the order in which they are made.
     pub fn all(&self) -> Vec<&Key> {
         let rounds = self.rounds.iter().flat_map(|r| [&r.labels, &r.reward, &r.policy].into_iter().flatten());

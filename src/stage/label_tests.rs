@@ -8,7 +8,7 @@ use crate::labeler::rounds::rounds;
 use crate::labeler::{self, Desk, Known};
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::spec::{ModelSize, Spec};
+use crate::spec::{ModelSize, Precision, Spec};
 use crate::store::cache::Key;
 use crate::task::scoring::raw_scores;
 use crate::task::{Query, Task};
@@ -120,7 +120,7 @@ impl Place {
         };
         let key = reward::key(spec, &[key_of(spec, &[])?], None)?;
         let dir = reward::run(&self.context, "run", spec, &key, &inputs)?;
-        let (scorer, summary) = reward::load(&self.context, &dir)?;
+        let (scorer, summary) = reward::load(&self.context, &dir, Precision::F32)?;
         let scores = raw_scores(
             scorer.model().expect("a model"),
             &[queries[0].iter().copied().chain([Some(13); 12]).collect()],

@@ -12,7 +12,7 @@ use crate::model::sampling::to_vec;
 use crate::model::tensor_file::weight_files;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::fitted;
-use crate::model::weights::{load_gpt2, save_gpt2};
+use crate::model::weights::save_gpt2;
 use crate::model::{LanguageModel, ModelError};
 use crate::random;
 use crate::spec::keyed::TextsKey;
@@ -126,6 +126,8 @@ pub(super) fn files(dir: &Path) -> Result<Vec<PathBuf>, ModelError> {
 /// What ρ depends on: its weights' content where they are given, else everything that pretraining reads.
 pub fn key(spec: &Spec, device_kind: &str) -> Result<Key, StageError> {
     let content = fingerprint(&spec.task.data, Want::Documents)?;
+    // All that follows depends on ρ, and computes in the same precision on the same device.
+    let device_kind = &spec.model.precision.on(device_kind);
     // Where files are does not matter, only what is in them.
     let task = spec.task.without_place();
     if let Some((dir, commit)) = given(spec)? {
@@ -160,7 +162,7 @@ pub fn run(context: &Context, spec: &Spec, key: &Key) -> Result<PathBuf, StageEr
 fn import(context: &Context, spec: &Spec, from: &Path, dir: &Path) -> Result<(), StageError> {
     let tokenizer = readable(Tokenizer::load(from))?;
     tokenizer.save(dir)?;
-    let model = fitted(readable(load_gpt2(from, &context.device))?, &tokenizer)?;
+    let model = fitted(readable(context.gpt2(from, spec.model.precision))?, &tokenizer)?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     let corpus = corpus(spec)?;
     let (train, held_out) = (stream_of(&corpus.train, &tokenizer)?, stream_of(&corpus.held_out, &tokenizer)?);
@@ -192,7 +194,7 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
     }
     let vocab = tokenizer.vocab();
     let init = random::number(spec.seed, "reference init");
-    let model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device);
+    let model = Gpt2::init(&spec.model.dimensions(), vocab, init, &context.device).with(spec.model.precision);
     let training = Training {
         context,
         name: "pretrain".into(),
@@ -207,12 +209,12 @@ fn train(context: &Context, spec: &Spec, p: &PretrainSpec, dir: &Path) -> Result
             (0..p.batch_size).map(|_| rng.random_range(0..train.len() - p.sequence_length)).collect();
         let rows: Vec<&[u32]> = offsets.iter().map(|o| &train[*o..o + p.sequence_length + 1]).collect();
         let at_once = device_rows(&model, p.sequence_length, p.sequence_length, false);
-        let (gradients, losses) = gradients(&model, &rows, at_once, |model, rows| {
+        let (gradients, losses) = gradients(&model, &mut adam.scale, &rows, at_once, |model, rows| {
             let loss = language_model_loss(model, rows)? * (rows.len() as f64 / p.batch_size as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        Ok((adam.update(model, gradients, learning_rate(p, step)), losses.iter().sum()))
+        Ok((adam.update(model, gradients, learning_rate(p, step))?, losses.iter().sum()))
     })?;
     save_gpt2(dir, &model, tokenizer.end_of_text())?;
     tokenizer.save(dir)?;

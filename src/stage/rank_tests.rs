@@ -94,3 +94,32 @@ fn blocks_change_the_order_of_addition_and_whitening_in_blocks_the_numbers() {
     let block = last(&json!({ "blocks": 4, "whiten_in": "block" }));
     assert!((one - block).abs() > 1e-3 * one.abs(), "{one} and {block}");
 }
+
+#[test]
+fn chunks_are_made_by_a_rank_each_and_the_rest_by_all_together() {
+    for (size, made_by) in [(1, vec![vec![0, 1, 2, 3, 4]]), (2, vec![vec![0, 2, 4], vec![1, 3, 4]])] {
+        let dir = tempfile::tempdir().unwrap();
+        let all = |_| {
+            let context = Context::for_tests(dir.path());
+            let mut saved = context.chunks(dir.path(), "some").unwrap();
+            let mut made = Vec::new();
+            let mut make = |i: usize| {
+                // The last is the work of all.
+                let own = crate::ranks::gathered(made.len()).unwrap().len();
+                made.push(i);
+                Ok((i, own))
+            };
+            (saved.all(5, &mut make).unwrap(), made)
+        };
+        let found = ranks(size, all);
+        for ((chunks, made), expected) in found.iter().zip(&made_by) {
+            assert_eq!(made, expected, "{size} ranks");
+            assert_eq!(*chunks, [(0, 1), (1, 1), (2, 1), (3, 1), (4, size)], "{size} ranks");
+        }
+        let again = ranks(size, all);
+        assert!(
+            again.iter().all(|(chunks, made)| *chunks == found[0].0 && made.is_empty()),
+            "kept ones are not made again"
+        );
+    }
+}

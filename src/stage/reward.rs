@@ -11,12 +11,12 @@ use crate::model::optimizer::Adam;
 use crate::model::parallel::{gradients, training_rows};
 use crate::model::reward_model::RewardModel;
 use crate::model::sampling::{to_vec, trimmed};
-use crate::model::weights::{load_scalar, save_scalar};
+use crate::model::weights::save_scalar;
 use crate::model::{LanguageModel, ModelError};
 use crate::random;
 use crate::rlhf::reward::{Normalization, difference_loss, loss, mean_and_std, rating_loss};
 use crate::spec::keyed::RewardKey;
-use crate::spec::{LabelerKind, Spec};
+use crate::spec::{LabelerKind, Precision, Spec};
 use crate::store::atomic::write_atomic;
 use crate::store::cache::Key;
 use crate::task::scoring::{Scorer, raw_scores};
@@ -93,9 +93,10 @@ pub fn run(
 }
 
 /// Loads r with its normalisation.
-pub fn load(context: &Context, dir: &Path) -> Result<(Scorer, RewardSummary), StageError> {
+pub fn load(context: &Context, dir: &Path, precision: Precision) -> Result<(Scorer, RewardSummary), StageError> {
     let summary: RewardSummary = read_beside(dir)?;
-    Ok((Scorer { source: load_scalar(dir, &context.device)?.into(), normalization: summary.normalization }, summary))
+    let source = context.scalar(dir, precision)?.into();
+    Ok((Scorer { source, normalization: summary.normalization }, summary))
 }
 
 /// What [`FILE`] says beside a reward model's weights.
@@ -240,7 +241,7 @@ pub fn step(
     let time = labels.iter().flat_map(|(rows, _)| rows).map(Vec::len).max().unwrap_or(0);
     // The last token of each row is read, nothing is predicted.
     let shard = (training_rows(&model.model.trunk, time, 0) / kind.samples()).max(1);
-    let (gradients, losses) = gradients(&model, labels, shard, |model, picked| {
+    let (gradients, losses) = gradients(&model, &mut adam.scale, labels, shard, |model, picked| {
         let device = model.model.trunk.device();
         let rows = trimmed(picked.iter().flat_map(|(rows, _)| rows.iter().cloned()).collect());
         let judgements: Vec<Judgement> = picked.iter().map(|(_, judgement)| *judgement).collect();
@@ -249,7 +250,7 @@ pub fn step(
         let value = to_vec(loss.clone().inner())?[0];
         Ok::<_, ModelError>((loss, value))
     })?;
-    Ok((adam.update(model, gradients, lr), losses.iter().sum()))
+    Ok((adam.update(model, gradients, lr)?, losses.iter().sum()))
 }
 
 /// The mean loss of judgements of one type. `rewards`: of all their samples in order, `[judgements · samples]`.

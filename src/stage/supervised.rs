@@ -10,7 +10,7 @@ use crate::model::parallel::{device_rows, gradients, map_shards};
 use crate::model::sampling::to_vec;
 use crate::model::tokenizer::Tokenizer;
 use crate::model::vocabulary::check_ids;
-use crate::model::weights::{load_gpt2, save_gpt2};
+use crate::model::weights::save_gpt2;
 use crate::model::{LanguageModel, ModelError};
 use crate::spec::keyed::TextsKey;
 use crate::spec::{Spec, SupervisedOn, SupervisedSpec};
@@ -225,7 +225,7 @@ fn sweep(context: &Context, spec: &Spec, inputs: &SupervisedInputs<'_>, work: &W
         let message = "no learning rate of the sweep gives a finite validation loss; lower supervised.lrs".into();
         return Err(StageError::Guard { name: "nan", message });
     };
-    let model = load_gpt2(&sweep.best_dir(), &context.device)?;
+    let model = context.gpt2(&sweep.best_dir(), spec.model.precision)?;
     save_gpt2(&work.dir, &model, inputs.tokenizer.end_of_text())?;
     inputs.tokenizer.save(&work.dir)?;
     let summary = SupervisedSummary {
@@ -276,14 +276,14 @@ fn train(
             random::stream(spec.seed, &format!("supervised dropout {lr}"), (step * s.batch_size + first) as u64)
         };
         let at_once = rows_at_once(&model, &picked, s.dropout > 0.0);
-        let (found, losses) = gradients(&model, &picked, at_once, |model, shard| {
+        let (found, losses) = gradients(&model, &mut adam.scale, &picked, at_once, |model, shard| {
             let mut dropout = Dropout::new(s.dropout, stream(shard[0].0));
             let rows: Vec<&TrainingRow> = shard.iter().map(|(_, row)| *row).collect();
             let loss = summed_loss(model, &rows, (s.dropout > 0.0).then_some(&mut dropout))? / tokens as f64;
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
         })?;
-        Ok((adam.update(model, found, cosine(lr, step, steps)), losses.iter().sum()))
+        Ok((adam.update(model, found, cosine(lr, step, steps))?, losses.iter().sum()))
     });
     match trained {
         Ok((model, _)) => Ok(Some(model)),

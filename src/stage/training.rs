@@ -51,8 +51,8 @@ impl Training<'_> {
                 self.save(i, &model, &adam)?;
                 return Err(StageError::Stopped { by, update: i, kept: Kept::Everything });
             }
-            // By the first rank's clock; the others keep nothing.
-            if saved.elapsed() > pause && ranks::is_first() {
+            // By the first rank's clock.
+            if ranks::from_first(|| Ok::<_, StageError>(saved.elapsed() > pause))? {
                 let started = Instant::now();
                 self.save(i, &model, &adam)?;
                 pause = LEAST.max(started.elapsed() * SHARE);
@@ -108,12 +108,12 @@ mod tests {
                 context.interrupted.store(true, Ordering::SeqCst);
             }
             let rows = [vec![Some(step as u32), Some(3)], vec![Some(7), Some(step as u32)]];
-            let (found, losses) = gradients(&model, &rows, 1, |model, rows| {
+            let (found, losses) = gradients(&model, &mut adam.scale, &rows, 1, |model, rows| {
                 let loss = model.score(&model.trunk.batch(rows)?).powf_scalar(2.0).sum();
                 let value = to_vec(loss.clone().inner())?[0];
                 Ok::<_, ModelError>((loss, value))
             })?;
-            Ok((adam.update(model, found, 1e-2), losses.iter().sum()))
+            Ok((adam.update(model, found, 1e-2)?, losses.iter().sum()))
         })
     }
 

@@ -180,6 +180,7 @@ impl SuiteResults {
                 }
             });
         }
+        words.extend(self.members.iter().find_map(|m| m.spec()?.model.precision.mark()));
         words
     }
 

@@ -198,8 +198,8 @@ impl JsonSchema for Members {
     }
 }
 
-/// Two writers whose texts are compared: each a member's name, or "zero-shot" (ρ), "lead-3" or "reference" (the
-/// reference summaries) of the other's task.
+/// Two writers whose texts are compared: each a member's name, or of the other's task "zero-shot" (ρ), "best-of-16" (of
+/// as many samples of ρ the one that the other's r likes best), "lead-3" or "reference" (the reference summaries).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename = "Comparison")]
 #[serde(deny_unknown_fields)]
@@ -321,21 +321,34 @@ pub enum Baseline {
     Lead3,
     /// The reference summaries.
     Summaries,
+    /// Of so many samples of ρ the one that r likes best.
+    BestOf(usize),
 }
 
 impl Baseline {
-    /// All, by the names that suites use.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("zero-shot", Self::ZeroShot), ("lead-3", Self::Lead3), ("reference", Self::Summaries)];
+    /// All, by the names that suites use; best-of-n with any n from 2 to [`Self::MOST`].
+    pub const ALL: [(&'static str, Self); 4] = [
+        ("zero-shot", Self::ZeroShot),
+        ("lead-3", Self::Lead3),
+        ("reference", Self::Summaries),
+        ("best-of-16", Self::BestOf(16)),
+    ];
+    /// Most samples of best-of-n.
+    const MOST: usize = 1024;
 
     /// By its name in a suite.
     pub fn of(name: &str) -> Option<Self> {
-        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, baseline)| *baseline)
+        let known = Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, baseline)| *baseline);
+        known.or_else(|| {
+            let n = name.strip_prefix("best-of-")?;
+            let n = n.parse().ok().filter(|parsed: &usize| parsed.to_string() == n)?;
+            (2..=Self::MOST).contains(&n).then_some(Self::BestOf(n))
+        })
     }
 
     /// Whether it has one text per query, however often it is asked.
     pub fn is_fixed(self) -> bool {
-        self != Self::ZeroShot
+        matches!(self, Self::Lead3 | Self::Summaries)
     }
 }
 

@@ -296,7 +296,8 @@ fn ctrl_c_is_heard_while_a_server_is_silent_or_drips() {
             let asked = std::time::Instant::now();
             stop.store(true, std::sync::atomic::Ordering::SeqCst);
             let said = message(fetched.join().expect("no panic"));
-            assert!(asked.elapsed() < Duration::from_secs(1), "{fault:?} {part}: {:?}", asked.elapsed());
+            // Before the server ends its silence by itself.
+            assert!(asked.elapsed() < Duration::from_millis(1600), "{fault:?} {part}: {:?}", asked.elapsed());
             assert!(said.ends_with("stopped"), "{fault:?} {part}: {said}");
         }
     }

@@ -347,7 +347,10 @@ fn a_killed_run_goes_on_to_the_same_labels() {
     let whole = place(&server, "", OFFLINE);
     assert_eq!(whole.run(&[]).0, 0);
     let server = StandInJudge::start();
-    server.faults(&vec![Fault::Slow(Duration::from_millis(100)); 24]);
+    // Six answers, and two that are long in coming: the run is killed while it waits for them.
+    let mut faults = vec![Fault::Slow(Duration::ZERO); 6];
+    faults.extend([Fault::Slow(Duration::from_secs(4)), Fault::Slow(Duration::from_secs(4))]);
+    server.faults(&faults);
     let killed = place(&server, ", concurrency = 2", OFFLINE);
     let program = assert_cmd::cargo::cargo_bin("runner");
     let mut child = std::process::Command::new(program)
@@ -355,15 +358,20 @@ fn a_killed_run_goes_on_to_the_same_labels() {
         .current_dir(killed.path("."))
         .env_remove("RUNNER_CACHE")
         .env("OPENAI_API_KEY", KEY)
+        .stderr(std::process::Stdio::null())
         .spawn()
         .expect("it starts");
     let began = Instant::now();
-    while server.answered() < 6 && began.elapsed() < Duration::from_secs(120) {
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    let wait_until = |seen: &dyn Fn() -> bool| {
+        while !seen() && began.elapsed() < Duration::from_secs(120) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    };
+    wait_until(&|| server.state().times.len() == 8);
     child.kill().expect("killed");
     child.wait().expect("ended");
-    std::thread::sleep(Duration::from_millis(300));
+    // The endpoint counts what it was asked, whether or not anybody hears the answer.
+    wait_until(&|| server.answered() == 8);
     let kept = killed.lines("labels/judge/answers.jsonl").len();
     assert!((4..24).contains(&kept), "{kept}");
     let before = server.answered();

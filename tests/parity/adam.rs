@@ -27,7 +27,7 @@ fn ten_steps(form: AdamForm, name: &str) {
     let (mut model, mut adam) = (scalar_model("c"), Adam::new(spec));
     let before = weights(model.clone());
     for (step, lr) in lrs.iter().enumerate() {
-        model = adam.update(model, gradient(step, &before), *lr);
+        model = adam.update(model, gradient(step, &before), *lr).expect("one process");
     }
     let change = changes(&before, &weights(model));
     check_tensors(&format!("ten Adam steps, {name} form"), &change, &tensors(&format!("adam_{name}")), 2e-5);

@@ -3,6 +3,7 @@
 use super::models::{language_model, limit, on_cpu, scalar_model};
 use super::numbers::{Difference, check, facts, get, tensors, uniform};
 use runner::model::LanguageModel;
+use runner::model::gpt2::Gpt2;
 use runner::model::sampling::{Sampling, logprobs, sample, to_vec};
 use serde_json::Value;
 
@@ -15,9 +16,19 @@ fn rounding() -> f64 {
 }
 
 fn one_pass(name: &str) {
-    let (facts, expected) = (facts("forward"), tensors(&format!("forward_{name}")));
-    let rows: Vec<Row> = get(&facts[name], "rows");
-    let model = language_model(name);
+    let expected = tensors(&format!("forward_{name}"));
+    let [hidden, logits] = states(name, language_model(name));
+    check(
+        &format!("hidden states, model {name}, all positions"),
+        Difference::of(&hidden, &expected["hidden"]),
+        rounding(),
+    );
+    check(&format!("logits, model {name}, all positions"), Difference::of(&logits, &expected["logits"]), rounding());
+}
+
+/// Hidden states and logits of all real tokens of the fixture's rows.
+pub fn states(name: &str, model: Gpt2) -> [Vec<f32>; 2] {
+    let rows: Vec<Row> = get(&facts("forward")[name], "rows");
     let hidden = model.hidden(&model.batch(&rows).unwrap());
     let [b, t, width] = hidden.dims();
     let logits = model.logits(hidden.clone().reshape([b * t, width]));
@@ -28,10 +39,7 @@ fn one_pass(name: &str) {
         values.chunks(width).zip(&real).filter(|(_, real)| **real).flat_map(|(v, _)| v.to_vec()).collect()
     };
     let (hidden, logits) = (to_vec(hidden).expect("numbers"), to_vec(logits).expect("numbers"));
-    let hidden = Difference::of(&kept(hidden, width), &expected["hidden"]);
-    let logits = Difference::of(&kept(logits, vocab), &expected["logits"]);
-    check(&format!("hidden states, model {name}, all positions"), hidden, rounding());
-    check(&format!("logits, model {name}, all positions"), logits, rounding());
+    [kept(hidden, width), kept(logits, vocab)]
 }
 
 #[test]

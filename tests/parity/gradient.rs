@@ -3,7 +3,8 @@
 use super::models::{language_model, limit, scalar_model};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, spread, tensors};
 use burn::tensor::{Tensor, TensorData};
-use runner::model::gpt2::Gpt2;
+use runner::model::gpt2::{Gpt2, ScalarModel};
+use runner::model::loss_scale::LossScale;
 use runner::model::parallel::{GradientMap, device_rows, gradients};
 use runner::model::sampling::{joined, to_vec};
 use runner::model::{LanguageModel, ModelError};
@@ -27,13 +28,18 @@ fn language_model_loss_and_its_gradient() {
     let rows: Vec<Vec<u32>> = get(facts, "rows");
     let rows: Vec<&[u32]> = rows.iter().map(Vec::as_slice).collect();
     let model = language_model("b");
-    let (found, losses) =
-        gradients(&model, &rows, device_rows(&model, rows[0].len(), rows[0].len(), false), |model, part| {
+    let (found, losses) = gradients(
+        &model,
+        &mut LossScale::default(),
+        &rows,
+        device_rows(&model, rows[0].len(), rows[0].len(), false),
+        |model, part| {
             let loss = language_model_loss(model, part).unwrap() * (part.len() as f64 / rows.len() as f64);
             let value = to_vec(loss.clone().inner())?[0];
             Ok::<_, ModelError>((loss, value))
-        })
-        .expect("gradients");
+        },
+    )
+    .expect("gradients");
     let loss: f32 = losses.iter().sum();
     // One number around 5, the mean of 480 terms.
     check("language-model loss", Difference::of(&[loss], &[get::<f64>(facts, "loss")]), limit(5e-7, 5e-6));
@@ -44,15 +50,23 @@ fn language_model_loss_and_its_gradient() {
 /// weighted per token.
 #[test]
 fn gradient_of_padded_rows() {
-    let (facts, expected) = (&facts("gradient")["padded"], tensors("gradient_padded"));
+    let (total, found) = of_padded_rows(scalar_model("c"));
+    let facts = &facts("gradient")["padded"];
+    // Terms of both signs cancel: 240 of size 1 to 10 leave a sum of about their own size.
+    check("weighted log-probabilities and values", Difference::of(&[total], &[get::<f64>(facts, "total")]), 2e-5);
+    check_tensors("their gradient", &found, &tensors("gradient_padded"), rounding());
+}
+
+/// The fixture's weighted sum, and its gradient for all tensors.
+pub fn of_padded_rows(model: ScalarModel) -> (f32, Tensors) {
+    let facts = &facts("gradient")["padded"];
     let queries: Vec<Vec<Option<u32>>> = get(facts, "queries");
     let responses: Vec<Vec<u32>> = get(facts, "responses");
     let (n, length) = (responses.len(), responses[0].len());
     let weights = ["weights/logprobs", "weights/values"].map(|name| spread(name, n * length, 0.0, 1.0));
-    let model = scalar_model("c");
     let rows: Vec<usize> = (0..n).collect();
     let at_once = device_rows(&model.trunk, queries[0].len() + length, length, false);
-    let (found, totals) = gradients(&model, &rows, at_once, |model, picked| {
+    let (found, totals) = gradients(&model, &mut LossScale::default(), &rows, at_once, |model, picked| {
         let device = model.trunk.device();
         let range = picked[0]..picked[0] + picked.len();
         let (queries, responses) = (&queries[range.clone()], &responses[range.clone()]);
@@ -69,8 +83,5 @@ fn gradient_of_padded_rows() {
         Ok::<_, ModelError>((total, value))
     })
     .expect("gradients");
-    let total: f32 = totals.iter().sum();
-    // Terms of both signs cancel: 240 of size 1 to 10 leave a sum of about their own size.
-    check("weighted log-probabilities and values", Difference::of(&[total], &[get::<f64>(facts, "total")]), 2e-5);
-    check_tensors("their gradient", &flat(found), &expected, rounding());
+    (totals.iter().sum(), flat(found))
 }

@@ -3,6 +3,7 @@
 use super::models::{changes, limit, scalar_model, weights};
 use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, tensors};
 use runner::model::LanguageModel;
+use runner::model::loss_scale::LossScale;
 use runner::model::optimizer::Adam;
 use runner::model::parallel::{GradientMap, gradients};
 use runner::model::sampling::{joined, to_vec, trimmed};
@@ -60,7 +61,7 @@ fn rloo_gradient(facts: &Value, rollout: &Rollout, advantages: &[Vec<f32>]) -> (
     let rows: Vec<usize> = (0..rollout.responses.len()).collect();
     let pick =
         |values: &[Vec<f32>], rows: &[usize]| -> Vec<Vec<f32>> { rows.iter().map(|r| values[*r].clone()).collect() };
-    let (found, parts) = gradients(&model, &rows, 7, |model, picked| {
+    let (found, parts) = gradients(&model, &mut LossScale::default(), &rows, 7, |model, picked| {
         let device = model.trunk.device();
         let of = |values: &[Vec<f32>]| flat(&pick(values, picked), &device);
         let fixed = Targets {
@@ -162,7 +163,7 @@ fn losses_and_gradients_of_dpo_are_trls() {
     let with = (get(facts, "beta"), get(facts, "temperature"));
     let per_step: Vec<Value> = get(facts, "per_step");
     let model = scalar_model("c");
-    let (found, _) = gradient(&model, &labels[..batch], with).expect("a gradient");
+    let (found, _) = gradient(&model, &mut LossScale::default(), &labels[..batch], with).expect("a gradient");
     check_tensors("DPO gradient", &host(found), &tensors("learners_dpo_gradient"), limit(1e-5, 2e-5));
 
     let before = weights(model.clone());

@@ -14,4 +14,5 @@ mod learners;
 mod models;
 mod numbers;
 mod ppo;
+mod precision;
 mod reward;

@@ -22,6 +22,11 @@ pub fn on_cpu() -> bool {
     is_cpu(&device())
 }
 
+/// Whether the device computes in float16.
+pub fn has_half() -> bool {
+    choose(&device_name()).expect("the device").half
+}
+
 /// The device's limit for a difference.
 pub fn limit(cpu: f64, gpu: f64) -> f64 {
     if on_cpu() { cpu } else { gpu }
@@ -33,6 +38,8 @@ fn sizes(model: &str) -> (Dimensions, usize) {
         "b" => (2, 5, 35, 97, 24),
         "c" => (2, 3, 18, 53, 24),
         "d" => (1, 2, 12, 23, 12),
+        // Of this project's size `small`; make_parity.py has none.
+        "small" => (6, 6, 384, 1024, 64),
         _ => panic!("no model {model}"),
     };
     (Dimensions { layers, heads, width, context }, vocab)

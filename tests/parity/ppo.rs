@@ -1,10 +1,11 @@
 //! One whole PPO update with the rollout given: every weight and every statistic.
 
 use super::models::{changes, limit, on_cpu, scalar_model, weights};
-use super::numbers::{Difference, check, check_tensors, facts, get, tensors};
+use super::numbers::{Difference, Tensors, check, check_tensors, facts, get, tensors};
+use runner::model::gpt2::ScalarModel;
 use runner::model::gpu::{Limits, limits, set_limits};
 use runner::model::optimizer::Adam;
-use runner::rl::{Ppo, Rollout, Settings, optimise};
+use runner::rl::{Ppo, Rollout, Settings, Statistics, optimise};
 use runner::rlhf::advantages::token_rewards;
 use runner::spec::{Spec, WhitenIn};
 use serde_json::{Value, json};
@@ -48,6 +49,27 @@ fn rollout(given: &Value) -> Rollout {
     }
 }
 
+/// The fixture's update of a model: what it does to the weights, and what it says.
+pub fn updated(
+    facts: &Value,
+    name: &str,
+    (blocks, whiten_in): (usize, WhitenIn),
+    model: ScalarModel,
+) -> (Tensors, Statistics) {
+    let variant = &facts["variants"][name];
+    let (mut spec, rollout) = (spec(facts, variant), rollout(&facts["rollout"]));
+    (spec.policy.blocks, spec.policy.whiten_in) = (blocks, whiten_in);
+    let before = weights(model.clone());
+    let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, get(facts, "kl_coef"));
+    let orders: Vec<Vec<usize>> = get(variant, "orders");
+    let order = |epoch: usize| orders[epoch].clone();
+    let mut adam = Adam::new(spec.policy.adam);
+    let with = (&Settings::of(&spec), &Ppo::of(&spec.policy) as _);
+    let (model, found) =
+        optimise(with, &order, get(facts, "lr"), (model, &mut adam), &rollout, &rewards).expect("an update");
+    (changes(&before, &weights(model)), found)
+}
+
 /// What is compared is the change of each weight, about 1e-3 per number. The change carries the rounding of the weight
 /// itself, 3e-8 to 6e-8 at weights up to 1.3 in each of 4 to 8 steps: 1e-4 of the change at most. Gradients' own
 /// rounding adds 1e-6. One token more or less at the clip, or epsilon 1e-8 instead of 1e-5, changes 1e-2.
@@ -59,19 +81,8 @@ fn one_update(name: &str) {
 fn in_blocks(name: &str, blocks: usize, whiten_in: WhitenIn) {
     let facts = facts("ppo");
     let variant = &facts["variants"][name];
-    let (mut spec, rollout) = (spec(&facts, variant), rollout(&facts["rollout"]));
-    (spec.policy.blocks, spec.policy.whiten_in) = (blocks, whiten_in);
-    let model = scalar_model("c");
-    let before = weights(model.clone());
-    let rewards = token_rewards(&rollout.scores, &rollout.logprobs, &rollout.ref_logprobs, get(&facts, "kl_coef"));
-    let orders: Vec<Vec<usize>> = get(variant, "orders");
-    let order = |epoch: usize| orders[epoch].clone();
-    let mut adam = Adam::new(spec.policy.adam);
-    let with = (&Settings::of(&spec), &Ppo::of(&spec.policy) as _);
-    let (model, found) =
-        optimise(with, &order, get(&facts, "lr"), (model, &mut adam), &rollout, &rewards).expect("an update");
-
-    let change = changes(&before, &weights(model));
+    let rollout = rollout(&facts["rollout"]);
+    let (change, found) = updated(&facts, name, (blocks, whiten_in), scalar_model("c"));
     let expected = tensors(&format!("ppo_{name}"));
     check_tensors(&format!("PPO update, {name}, weights' change"), &change, &expected, limit(1e-4, 2e-4));
 

@@ -1,8 +1,10 @@
 //! Decoding token by token: each layer's keys and values are kept, so that a step computes its own position alone.
 
 use super::{Gpt2, TokenBatch};
+use crate::model::device::is_cpu;
 use crate::model::ops::attention_step;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use crate::spec::Precision;
+use burn::tensor::{Device, FloatDType, Int, Tensor, TensorData};
 
 /// Keys and values of one layer: `[batch, heads, capacity, head width]`, allocated once.
 #[derive(Debug, Clone)]
@@ -32,12 +34,20 @@ impl CacheMask {
 /// Each row `k` times, with room for `capacity` positions.
 fn widen(cache: Tensor<4>, k: usize, capacity: usize) -> Tensor<4> {
     let [q, h, t, d] = cache.dims();
-    let device = cache.device();
+    let (device, dtype) = (cache.device(), cache.dtype());
     let repeated = cache.reshape([q, 1, h * t, d]).repeat_dim(1, k).reshape([q * k, h, t, d]);
-    Tensor::zeros([q * k, h, capacity, d], &device).slice_assign([0..q * k, 0..h, 0..t, 0..d], repeated)
+    Tensor::zeros([q * k, h, capacity, d], (&device, dtype)).slice_assign([0..q * k, 0..h, 0..t, 0..d], repeated)
 }
 
 impl LayerCache {
+    /// As a step at this precision keeps them: half as large in 16 bit. The CPU's stay float32.
+    pub(super) fn rounded(self, p: Precision) -> Self {
+        match p.is_f32() || is_cpu(&self.keys.device()) {
+            true => self,
+            false => Self { keys: self.keys.cast(FloatDType::F16), values: self.values.cast(FloatDType::F16) },
+        }
+    }
+
     /// Each row `k` times, with room for `capacity` positions.
     pub(super) fn widened(self, k: usize, capacity: usize) -> Self {
         Self { keys: widen(self.keys, k, capacity), values: widen(self.values, k, capacity) }
@@ -65,9 +75,9 @@ impl Gpt2 {
         let mut x = self.embed(ids, positions);
         let old = std::mem::take(caches);
         for (block, cache) in self.blocks.iter().zip(old) {
-            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
-            let (attended, cache) = attention_step(qkv, cache, &mask.real, at);
-            x = Self::finish(block, x, attended);
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()), self.precision);
+            let (attended, cache) = attention_step(qkv, cache, &mask.real, at, self.precision);
+            x = self.finish(block, x, attended);
             caches.push(cache);
         }
         self.ln_f.forward(x)

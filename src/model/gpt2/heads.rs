@@ -4,11 +4,12 @@ use super::init::normal;
 use super::walk::{matrix, vector};
 use super::{Gpt2, TokenBatch, Weight, Weights};
 use crate::model::LanguageModel;
+use crate::spec::Precision;
 use burn::tensor::{Device, Tensor};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
-/// A transformer with a linear head to one number: the value function, the reward model, r_s.
+/// A transformer with a linear head to one number: the value function, the reward model, r_s. The head is float32.
 #[derive(Debug, Clone)]
 pub struct ScalarHead {
     /// `[width, 1]`
@@ -37,6 +38,13 @@ pub struct ScalarModel<M = Gpt2> {
     pub head: ScalarHead,
 }
 
+impl ScalarModel {
+    /// The same weights, whose products are of this precision.
+    pub fn with(self, precision: Precision) -> Self {
+        Self { trunk: self.trunk.with(precision), ..self }
+    }
+}
+
 impl<M: LanguageModel> ScalarModel<M> {
     /// The scalar at the last real token of each row -> `[batch]` (padding repeats the last real token's state).
     pub fn score(&self, batch: &TokenBatch) -> Tensor<1> {
@@ -47,6 +55,10 @@ impl<M: LanguageModel> ScalarModel<M> {
 }
 
 impl<M: Weights> Weights for ScalarModel<M> {
+    fn precision(&self) -> Precision {
+        self.trunk.precision()
+    }
+
     fn map_weights<E>(mut self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E> {
         self.trunk = self.trunk.map_weights(f)?;
         self.head.weight = matrix(self.head.weight, "score.weight", f)?;

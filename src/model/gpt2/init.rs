@@ -1,7 +1,7 @@
 //! Models before their training: random weights, or none yet.
 
 use super::{Block, Gpt2, LAYER_NORM_EPSILON, LayerNorm, Linear};
-use crate::spec::Dimensions;
+use crate::spec::{Dimensions, Precision};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -37,6 +37,8 @@ impl Gpt2 {
             blocks,
             ln_f: norm(),
             heads: d.heads,
+            precision: Precision::F32,
+            rounded_head: None,
         }
     }
 
@@ -62,6 +64,8 @@ impl Gpt2 {
             blocks: (0..d.layers).map(|_| block()).collect(),
             ln_f: norm(),
             heads: d.heads,
+            precision: Precision::F32,
+            rounded_head: None,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What a transformer is made of, and the dropout between.
 
 use crate::model::ops;
+use crate::spec::Precision;
 use burn::tensor::{Tensor, TensorData};
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
@@ -13,12 +14,12 @@ pub struct Linear {
 }
 
 impl Linear {
-    pub(super) fn forward(&self, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, self.weight.clone(), self.bias.clone(), None)
+    pub(super) fn forward(&self, x: Tensor<2>, p: Precision) -> Tensor<2> {
+        ops::linear(x, self.weight.clone(), self.bias.clone(), None, p)
     }
     /// residual + x W + b
-    pub(super) fn onto(&self, residual: Tensor<2>, x: Tensor<2>) -> Tensor<2> {
-        ops::linear(x, self.weight.clone(), self.bias.clone(), Some(residual))
+    pub(super) fn onto(&self, residual: Tensor<2>, x: Tensor<2>, p: Precision) -> Tensor<2> {
+        ops::linear(x, self.weight.clone(), self.bias.clone(), Some(residual), p)
     }
 }
 

@@ -17,10 +17,11 @@ pub use heads::{ScalarHead, ScalarModel};
 pub use layers::{Block, Dropout, LayerNorm, Linear};
 pub use walk::{Weight, Weights};
 
+use super::device::is_cpu;
 use super::ops::{attention, attention_weights, embed, gelu, split_heads};
 use super::{LanguageModel, ModelError};
-use crate::spec::Dimensions;
-use burn::tensor::{Device, Int, Tensor};
+use crate::spec::{Dimensions, Precision};
+use burn::tensor::{Device, FloatDType, Int, Tensor};
 
 /// Added to the attention scores of masked positions.
 pub(super) const MASKED: f32 = -1e9;
@@ -35,6 +36,10 @@ pub struct Gpt2 {
     pub blocks: Vec<Block>,
     pub ln_f: LayerNorm,
     pub heads: usize,
+    /// Of matrix products.
+    pub precision: Precision,
+    /// The LM head as products have it, in a model that is [prepared](LanguageModel::prepared).
+    rounded_head: Option<Tensor<2>>,
 }
 
 impl Gpt2 {
@@ -49,20 +54,25 @@ impl Gpt2 {
         self.wte.device()
     }
 
+    /// The same weights, whose products are of this precision.
+    pub fn with(self, precision: Precision) -> Self {
+        Self { precision, ..self }
+    }
+
     /// Token plus position embeddings `[batch * time, width]`.
     fn embed(&self, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
         embed(self.wte.clone(), self.wpe.clone(), ids, positions)
     }
 
     /// What the block's second residual branch projects, `[rows, 4 * width]`.
-    fn mlp_inner(block: &Block, x: Tensor<2>) -> Tensor<2> {
-        gelu(block.c_fc.forward(block.ln_2.forward(x)))
+    fn mlp_inner(&self, block: &Block, x: Tensor<2>) -> Tensor<2> {
+        gelu(block.c_fc.forward(block.ln_2.forward(x), self.precision), self.precision)
     }
 
     /// The block after its attention: both residual branches added up.
-    fn finish(block: &Block, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
-        let x = block.attn_proj.onto(x, attended);
-        block.mlp_proj.onto(x.clone(), Self::mlp_inner(block, x))
+    fn finish(&self, block: &Block, x: Tensor<2>, attended: Tensor<2>) -> Tensor<2> {
+        let x = block.attn_proj.onto(x, attended, self.precision);
+        block.mlp_proj.onto(x.clone(), self.mlp_inner(block, x), self.precision)
     }
 
     /// Final hidden states `[batch, time, width]` (after `ln_f`).
@@ -87,16 +97,16 @@ impl Gpt2 {
         let positions = positions.map(|positions| batch.tokens_at(positions));
         let mut x = self.embed(batch.ids.clone(), batch.positions.clone());
         for (i, block) in self.blocks.iter().enumerate() {
-            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()), self.precision);
             if let Some(caches) = caches.as_deref_mut() {
                 let [_, keys, values] = split_heads(batch.spread(qkv.clone()), b, t, self.heads);
-                caches.push(LayerCache { keys, values });
+                caches.push(LayerCache { keys, values }.rounded(self.precision));
             }
-            let mut attended = attention(qkv, &batch.rows, self.heads);
+            let mut attended = attention(qkv, &batch.rows, self.heads, self.precision);
             if let Some(positions) = positions.as_ref().filter(|_| i + 1 == self.blocks.len()) {
                 (x, attended) = (x.select(0, positions.clone()), attended.select(0, positions.clone()));
             }
-            x = Self::finish(block, x, attended);
+            x = self.finish(block, x, attended);
         }
         self.ln_f.forward(x)
     }
@@ -117,17 +127,17 @@ impl Gpt2 {
         let width = self.wte.dims()[1];
         let mut x = dropout.apply(self.embed(batch.ids.clone(), batch.positions));
         for block in &self.blocks {
-            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()));
+            let qkv = block.c_attn.forward(block.ln_1.forward(x.clone()), self.precision);
             let [q, k, v] = split_heads(qkv, b, t, self.heads);
             let weights = dropout.apply(attention_weights(q, k, bias.clone()));
             let attended = weights.matmul(v).swap_dims(1, 2).reshape([b * t, width]);
-            x = x + dropout.apply(block.attn_proj.forward(attended));
-            x = x.clone() + dropout.apply(block.mlp_proj.forward(Self::mlp_inner(block, x)));
+            x = x + dropout.apply(block.attn_proj.forward(attended, self.precision));
+            x = x.clone() + dropout.apply(block.mlp_proj.forward(self.mlp_inner(block, x), self.precision));
         }
         Ok(self.ln_f.forward(x).reshape([b, t, width]))
     }
 
-    /// Logits at temperature 1 of hidden states `[rows, width]` -> `[rows, vocab]`.
+    /// Logits at temperature 1, of float32 products, of hidden states `[rows, width]` -> `[rows, vocab]`.
     pub fn logits(&self, hidden: Tensor<2>) -> Tensor<2> {
         hidden.matmul(self.wte.clone().transpose())
     }
@@ -147,8 +157,29 @@ impl LanguageModel for Gpt2 {
         Self::dimensions(self)
     }
 
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
     fn head(&self) -> &Tensor<2> {
-        &self.wte
+        self.rounded_head.as_ref().unwrap_or(&self.wte)
+    }
+
+    fn prepared(&self) -> Option<Self> {
+        if self.precision.is_f32() || is_cpu(&self.device()) {
+            return None;
+        }
+        let half = |t: &Tensor<2>| t.clone().cast(FloatDType::F16);
+        let linear = |l: &Linear| Linear { weight: half(&l.weight), bias: l.bias.clone() };
+        let block = |b: &Block| Block {
+            c_attn: linear(&b.c_attn),
+            attn_proj: linear(&b.attn_proj),
+            c_fc: linear(&b.c_fc),
+            mlp_proj: linear(&b.mlp_proj),
+            ..b.clone()
+        };
+        let blocks = self.blocks.iter().map(block).collect();
+        Some(Self { blocks, rounded_head: Some(half(&self.wte)), ..self.clone() })
     }
 
     fn hidden_at(&self, batch: &TokenBatch, positions: &[usize]) -> Tensor<2> {

@@ -1,6 +1,7 @@
 //! Models as lists of named weights, for whatever treats all weights alike.
 
 use super::{Block, Gpt2, LayerNorm, Linear};
+use crate::spec::Precision;
 use burn::tensor::Tensor;
 
 /// One named parameter; its rank is part of its type so that no reshape is needed in the forward pass.
@@ -60,6 +61,9 @@ pub trait Weights: Sized {
     /// Replaces each weight by `f(name, weight)`; names are Hugging Face's without the `transformer.` prefix.
     fn map_weights<E>(self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E>;
 
+    /// Of its matrix products.
+    fn precision(&self) -> Precision;
+
     /// A copy that records gradients.
     fn trainable(self) -> Self {
         infallible(self.map_weights(&mut |_, w| Ok(w.trainable())))
@@ -79,6 +83,10 @@ fn infallible<T>(result: Result<T, std::convert::Infallible>) -> T {
 }
 
 impl Weights for Gpt2 {
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
     fn map_weights<E>(mut self, f: &mut dyn FnMut(&str, Weight) -> Result<Weight, E>) -> Result<Self, E> {
         self.wte = matrix(self.wte, "wte.weight", f)?;
         self.wpe = matrix(self.wpe, "wpe.weight", f)?;

@@ -2,13 +2,14 @@
 //! gradients that somebody asked for.
 
 use super::fused::{Fused, FusedOps};
+use crate::spec::Precision;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::checkpoint::strategy::CheckpointStrategy;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Autodiff, AutodiffBackend, TensorMetadata};
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 use runner_kernels::adam;
 
 #[derive(Debug)]
@@ -59,6 +60,14 @@ impl<B: Fused> Backward<B, 3> for LayerNorm {
     }
 }
 
+/// A gradient as it enters a product with what was kept.
+fn beside<B: Fused>(kept: &FloatTensor<B>, g: &FloatTensor<B>) -> FloatTensor<B> {
+    match kept.dtype() {
+        DType::F16 => B::operand(g.clone(), Precision::F16),
+        _ => g.clone(),
+    }
+}
+
 /// With three parents (input, weight, bias) or four (and the residual).
 #[derive(Debug)]
 struct Linear;
@@ -68,11 +77,12 @@ impl<B: Fused, const N: usize> Backward<B, N> for Linear {
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let g = gradients.consume::<B>(&ops.node);
         let (x, w) = ops.state;
+        let factor = beside::<B>(&x, &g);
         for (i, parent) in ops.parents.into_iter().enumerate() {
             let Some(node) = parent else { continue };
             let gradient = match i {
-                0 => B::linear_input_gradient(&w, &g),
-                1 => B::linear_weight_gradient(&x, &g),
+                0 => B::linear_input_gradient(&w, &factor),
+                1 => B::linear_weight_gradient(&x, &factor),
                 2 => B::linear_bias_gradient(&g),
                 _ => g.clone(),
             };
@@ -129,11 +139,12 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn fused_gelu(x: FloatTensor<Self>, p: Precision) -> FloatTensor<Self> {
         let (x, node) = x.into_parts();
+        let x = B::operand(x, p);
         match Backward::<B, 1>::prepare::<C>(Gelu, [node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish(x.clone(), B::fused_gelu(x)),
-            OpsKind::UnTracked(op) => op.finish(B::fused_gelu(x)),
+            OpsKind::Tracked(op) => op.finish(x.clone(), <B as Fused>::gelu(&x)),
+            OpsKind::UnTracked(op) => op.finish(<B as Fused>::gelu(&x)),
         }
     }
 
@@ -153,11 +164,17 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         }
     }
 
-    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        p: Precision,
+    ) -> FloatTensor<Self> {
         let ((x, x_node), (w, w_node), (b, b_node)) = (x.into_parts(), w.into_parts(), b.into_parts());
+        let (x, w) = (B::operand(x, p), B::operand(w, p));
         match Backward::<B, 3>::prepare::<C>(Linear, [x_node, w_node, b_node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), B::fused_linear(x, w, b)),
-            OpsKind::UnTracked(op) => op.finish(B::fused_linear(x, w, b)),
+            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), <B as Fused>::linear(&x, &w, &b, None)),
+            OpsKind::UnTracked(op) => op.finish(<B as Fused>::linear(&x, &w, &b, None)),
         }
     }
 
@@ -166,12 +183,16 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
         residual: FloatTensor<Self>,
+        p: Precision,
     ) -> FloatTensor<Self> {
         let ((x, x_node), (w, w_node), (b, b_node), (residual, r_node)) =
             (x.into_parts(), w.into_parts(), b.into_parts(), residual.into_parts());
+        let (x, w) = (B::operand(x, p), B::operand(w, p));
         match Backward::<B, 4>::prepare::<C>(Linear, [x_node, w_node, b_node, r_node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish((x.clone(), w.clone()), B::fused_linear_residual(x, w, b, residual)),
-            OpsKind::UnTracked(op) => op.finish(B::fused_linear_residual(x, w, b, residual)),
+            OpsKind::Tracked(op) => {
+                op.finish((x.clone(), w.clone()), <B as Fused>::linear(&x, &w, &b, Some(&residual)))
+            }
+            OpsKind::UnTracked(op) => op.finish(<B as Fused>::linear(&x, &w, &b, Some(&residual))),
         }
     }
 
@@ -180,22 +201,27 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         wte: FloatTensor<Self>,
         targets: IntTensor<Self>,
         scale: f64,
+        p: Precision,
     ) -> FloatTensor<Self> {
         let ((hidden, hidden_node), (wte, wte_node)) = (hidden.into_parts(), wte.into_parts());
+        let (hidden, wte) = (B::operand(hidden, p), B::operand(wte, p));
         match Backward::<B, 2>::prepare::<C>(TokenLogprobs, [hidden_node, wte_node]).compute_bound().stateful() {
             OpsKind::Tracked(op) => {
                 let (logprobs, saved) = B::token_logprobs(&hidden, &wte, &targets, scale, true);
                 op.finish(saved, logprobs)
             }
-            OpsKind::UnTracked(op) => op.finish(B::fused_token_logprobs(hidden, wte, targets, scale)),
+            OpsKind::UnTracked(op) => op.finish(B::token_logprobs(&hidden, &wte, &targets, scale, false).0),
         }
     }
 
-    fn fused_attention(qkv: FloatTensor<Self>, rows: IntTensor<Self>, heads: usize) -> FloatTensor<Self> {
+    fn fused_attention(qkv: FloatTensor<Self>, rows: IntTensor<Self>, heads: usize, p: Precision) -> FloatTensor<Self> {
         let (qkv, node) = qkv.into_parts();
+        let qkv = B::operand(qkv, p);
         match Backward::<B, 1>::prepare::<C>(Attention, [node]).compute_bound().stateful() {
-            OpsKind::Tracked(op) => op.finish((qkv.clone(), rows.clone(), heads), B::fused_attention(qkv, rows, heads)),
-            OpsKind::UnTracked(op) => op.finish(B::fused_attention(qkv, rows, heads)),
+            OpsKind::Tracked(op) => {
+                op.finish((qkv.clone(), rows.clone(), heads), <B as Fused>::attention(&qkv, &rows, heads))
+            }
+            OpsKind::UnTracked(op) => op.finish(<B as Fused>::attention(&qkv, &rows, heads)),
         }
     }
 
@@ -206,8 +232,10 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         values: FloatTensor<Self>,
         real: IntTensor<Self>,
         at: usize,
+        p: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [qkv, keys, values] = [qkv, keys, values].map(Self::inner);
+        let qkv = B::operand(qkv, p);
         let (out, keys, values) = B::attention_step(&qkv, keys, values, &real, at);
         (Self::from_inner(out), Self::from_inner(keys), Self::from_inner(values))
     }
@@ -217,9 +245,10 @@ impl<B: Fused + FusedOps, C: CheckpointStrategy> FusedOps for Autodiff<B, C> {
         wte: FloatTensor<Self>,
         uniforms: FloatTensor<Self>,
         scale: f64,
+        p: Precision,
     ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [hidden, wte, uniforms] = [hidden, wte, uniforms].map(Self::inner);
-        let (tokens, logprobs, entropies) = B::draw(&hidden, &wte, &uniforms, scale);
+        let (tokens, logprobs, entropies) = B::draw(&B::operand(hidden, p), &B::operand(wte, p), &uniforms, scale);
         (tokens, Self::from_inner(logprobs), Self::from_inner(entropies))
     }
 

@@ -1,6 +1,7 @@
 //! What a backend computes in one pass, with its gradient: the CPU's are crates/kernels, those of a GPU are in `gpu`.
 //! `autodiff` puts them into gradient graphs, and the extension makes burn's dispatch find them.
 
+use crate::spec::Precision;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Flex, TensorMetadata, backend_extension};
 use burn::tensor::{IndexingUpdateOp, Shape};
@@ -14,6 +15,11 @@ pub(super) trait Fused: Backend {
     /// What the head's backward pass reads.
     type Head: Clone + Debug + Send + 'static;
 
+    /// What enters a product of this precision, or is kept for a gradient, rounded to it; `x` as it is where that is
+    /// float32.
+    fn operand(x: FloatTensor<Self>, _: Precision) -> FloatTensor<Self> {
+        x
+    }
     /// Rows of both tables, added up.
     fn embed(tables: [FloatTensor<Self>; 2], ids: IntTensor<Self>, positions: IntTensor<Self>) -> FloatTensor<Self> {
         let [wte, wpe] = tables;
@@ -164,39 +170,48 @@ pub(super) trait FusedOps: Backend {
         ids: IntTensor<Self>,
         positions: IntTensor<Self>,
     ) -> FloatTensor<Self>;
-    fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_gelu(x: FloatTensor<Self>, p: Precision) -> FloatTensor<Self>;
     fn fused_layer_norm(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
         epsilon: f64,
     ) -> FloatTensor<Self>;
-    fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self>;
+    fn fused_linear(
+        x: FloatTensor<Self>,
+        w: FloatTensor<Self>,
+        b: FloatTensor<Self>,
+        p: Precision,
+    ) -> FloatTensor<Self>;
     fn fused_linear_residual(
         x: FloatTensor<Self>,
         w: FloatTensor<Self>,
         b: FloatTensor<Self>,
         residual: FloatTensor<Self>,
+        p: Precision,
     ) -> FloatTensor<Self>;
     fn fused_token_logprobs(
         hidden: FloatTensor<Self>,
         wte: FloatTensor<Self>,
         targets: IntTensor<Self>,
         scale: f64,
+        p: Precision,
     ) -> FloatTensor<Self>;
-    fn fused_attention(qkv: FloatTensor<Self>, rows: IntTensor<Self>, heads: usize) -> FloatTensor<Self>;
+    fn fused_attention(qkv: FloatTensor<Self>, rows: IntTensor<Self>, heads: usize, p: Precision) -> FloatTensor<Self>;
     fn fused_attention_step(
         qkv: FloatTensor<Self>,
         keys: FloatTensor<Self>,
         values: FloatTensor<Self>,
         real: IntTensor<Self>,
         at: usize,
+        p: Precision,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn fused_draw(
         hidden: FloatTensor<Self>,
         wte: FloatTensor<Self>,
         uniforms: FloatTensor<Self>,
         scale: f64,
+        p: Precision,
     ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
     fn fused_adam(
         p: FloatTensor<Self>,
@@ -218,8 +233,8 @@ macro_rules! without_gradients {
             ) -> FloatTensor<Self> {
                 Self::embed([wte, wpe], ids, positions)
             }
-            fn fused_gelu(x: FloatTensor<Self>) -> FloatTensor<Self> {
-                Self::gelu(&x)
+            fn fused_gelu(x: FloatTensor<Self>, p: Precision) -> FloatTensor<Self> {
+                Self::gelu(&Self::operand(x, p))
             }
             fn fused_layer_norm(
                 x: FloatTensor<Self>,
@@ -229,27 +244,39 @@ macro_rules! without_gradients {
             ) -> FloatTensor<Self> {
                 Self::layer_norm(&x, &weight, &bias, epsilon)
             }
-            fn fused_linear(x: FloatTensor<Self>, w: FloatTensor<Self>, b: FloatTensor<Self>) -> FloatTensor<Self> {
-                Self::linear(&x, &w, &b, None)
+            fn fused_linear(
+                x: FloatTensor<Self>,
+                w: FloatTensor<Self>,
+                b: FloatTensor<Self>,
+                p: Precision,
+            ) -> FloatTensor<Self> {
+                Self::linear(&Self::operand(x, p), &Self::operand(w, p), &b, None)
             }
             fn fused_linear_residual(
                 x: FloatTensor<Self>,
                 w: FloatTensor<Self>,
                 b: FloatTensor<Self>,
                 residual: FloatTensor<Self>,
+                p: Precision,
             ) -> FloatTensor<Self> {
-                Self::linear(&x, &w, &b, Some(&residual))
+                Self::linear(&Self::operand(x, p), &Self::operand(w, p), &b, Some(&residual))
             }
             fn fused_token_logprobs(
                 hidden: FloatTensor<Self>,
                 wte: FloatTensor<Self>,
                 targets: IntTensor<Self>,
                 scale: f64,
+                p: Precision,
             ) -> FloatTensor<Self> {
-                Self::token_logprobs(&hidden, &wte, &targets, scale, false).0
+                Self::token_logprobs(&Self::operand(hidden, p), &Self::operand(wte, p), &targets, scale, false).0
             }
-            fn fused_attention(qkv: FloatTensor<Self>, rows: IntTensor<Self>, heads: usize) -> FloatTensor<Self> {
-                Self::attention(&qkv, &rows, heads)
+            fn fused_attention(
+                qkv: FloatTensor<Self>,
+                rows: IntTensor<Self>,
+                heads: usize,
+                p: Precision,
+            ) -> FloatTensor<Self> {
+                Self::attention(&Self::operand(qkv, p), &rows, heads)
             }
             fn fused_attention_step(
                 qkv: FloatTensor<Self>,
@@ -257,16 +284,18 @@ macro_rules! without_gradients {
                 values: FloatTensor<Self>,
                 real: IntTensor<Self>,
                 at: usize,
+                p: Precision,
             ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-                Self::attention_step(&qkv, keys, values, &real, at)
+                Self::attention_step(&Self::operand(qkv, p), keys, values, &real, at)
             }
             fn fused_draw(
                 hidden: FloatTensor<Self>,
                 wte: FloatTensor<Self>,
                 uniforms: FloatTensor<Self>,
                 scale: f64,
+                p: Precision,
             ) -> (IntTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
-                Self::draw(&hidden, &wte, &uniforms, scale)
+                Self::draw(&Self::operand(hidden, p), &Self::operand(wte, p), &uniforms, scale)
             }
             fn fused_adam(
                 p: FloatTensor<Self>,

@@ -1,11 +1,12 @@
 //! The operations made of the backend's own: what tests compare the fused forms with, and what computes numbers that
 //! no fused form takes.
 
-use super::{attend, split_heads};
+use super::{attention_weights, split_heads};
 use crate::model::gpt2::{LayerCache, MASKED};
+use crate::spec::Precision;
 use burn::tensor::activation::{log_softmax, sigmoid};
 use burn::tensor::module::embedding;
-use burn::tensor::{Int, Tensor};
+use burn::tensor::{FloatDType, Int, Tensor};
 use runner_kernels::adam;
 
 pub fn embed(wte: Tensor<2>, wpe: Tensor<2>, ids: Tensor<2, Int>, positions: Tensor<2, Int>) -> Tensor<2> {
@@ -24,17 +25,33 @@ pub fn layer_norm(x: Tensor<2>, weight: Tensor<1>, bias: Tensor<1>, epsilon: f64
     burn::tensor::module::layer_norm(x, weight, Some(bias), epsilon)
 }
 
-pub fn linear(x: Tensor<2>, w: Tensor<2>, b: Tensor<1>, residual: Option<Tensor<2>>) -> Tensor<2> {
-    let y = x.matmul(w) + b.unsqueeze::<2>();
+/// A factor of a product, rounded to the nearest number that the precision has. Gradients pass as if it were not: x + (r - x)
+/// is r to the last bit, since r - x is exact.
+pub fn rounded<const D: usize>(x: Tensor<D>, p: Precision) -> Tensor<D> {
+    if p.is_f32() {
+        return x;
+    }
+    let nearest = x.clone().cast(FloatDType::F16).cast(FloatDType::F32);
+    x.clone() + (nearest - x).detach()
+}
+
+pub fn linear(x: Tensor<2>, w: Tensor<2>, b: Tensor<1>, residual: Option<Tensor<2>>, p: Precision) -> Tensor<2> {
+    let y = rounded(x, p).matmul(rounded(w, p)) + b.unsqueeze::<2>();
     match residual {
         Some(residual) => residual + y,
         None => y,
     }
 }
 
-pub fn token_logprobs(hidden: Tensor<2>, wte: Tensor<2>, targets: Tensor<1, Int>, temperature: f64) -> Tensor<1> {
+pub fn token_logprobs(
+    hidden: Tensor<2>,
+    wte: Tensor<2>,
+    targets: Tensor<1, Int>,
+    temperature: f64,
+    p: Precision,
+) -> Tensor<1> {
     let n = targets.dims()[0];
-    let logits = hidden.matmul(wte.transpose());
+    let logits = rounded(hidden, p).matmul(rounded(wte, p).transpose());
     log_softmax(logits / temperature, 1).gather(1, targets.reshape([n, 1])).reshape([n])
 }
 
@@ -72,8 +89,10 @@ pub fn draw(
     wte: Tensor<2>,
     uniforms: Tensor<1>,
     temperature: f64,
+    p: Precision,
 ) -> (Tensor<2, Int>, Tensor<2>, Tensor<2>) {
-    let logprobs = log_softmax(hidden.matmul(wte.transpose()) / temperature, 1);
+    let logits = rounded(hidden, p).matmul(rounded(wte, p).transpose());
+    let logprobs = log_softmax(logits / temperature, 1);
     let [n, vocab] = logprobs.dims();
     let probabilities = logprobs.clone().exp();
     let entropies = (probabilities.clone() * logprobs.clone()).sum_dim(1).neg();
@@ -95,21 +114,34 @@ fn hiding(real: Tensor<2, Int>) -> Tensor<4> {
 }
 
 /// `real`: as in [`super::BatchRows::Padded`].
-pub fn attention(qkv: Tensor<2>, real: Tensor<2, Int>, heads: usize) -> Tensor<2> {
+pub fn attention(qkv: Tensor<2>, real: Tensor<2, Int>, heads: usize, p: Precision) -> Tensor<2> {
     let [batch, time] = real.dims();
-    let [q, k, v] = split_heads(qkv, batch, time, heads);
-    attend(q, k, v, hiding(real))
+    let [q, k, v] = split_heads(rounded(qkv, p), batch, time, heads);
+    attend(q, k, v, hiding(real), p)
 }
 
-pub fn attention_step(qkv: Tensor<2>, cache: LayerCache, real: Tensor<2, Int>, at: usize) -> (Tensor<2>, LayerCache) {
+/// softmax(q kᵀ / √d + bias) v -> `[batch * time, width]`.
+fn attend(q: Tensor<4>, k: Tensor<4>, v: Tensor<4>, bias: Tensor<4>, p: Precision) -> Tensor<2> {
+    let [batch, heads, time, head] = q.dims();
+    let weights = rounded(attention_weights(q, k, bias), p);
+    weights.matmul(v).swap_dims(1, 2).reshape([batch * time, heads * head])
+}
+
+pub fn attention_step(
+    qkv: Tensor<2>,
+    cache: LayerCache,
+    real: Tensor<2, Int>,
+    at: usize,
+    p: Precision,
+) -> (Tensor<2>, LayerCache) {
     let [n, h, _, d] = cache.keys.dims();
-    let [q, k, v] = split_heads(qkv, n, 1, h);
+    let [q, k, v] = split_heads(rounded(qkv, p), n, 1, h);
     let keys = cache.keys.slice_assign([0..n, 0..h, at..at + 1, 0..d], k);
     let values = cache.values.slice_assign([0..n, 0..h, at..at + 1, 0..d], v);
     let seen = |t: &Tensor<4>| t.clone().slice([0..n, 0..h, 0..at + 1, 0..d]);
     let hidden = (-real.slice([0..n, 0..at + 1]).float() + 1.0) * f64::from(MASKED);
     let bias = hidden.reshape([n, 1, 1, at + 1]);
-    (attend(q, seen(&keys), seen(&values), bias), LayerCache { keys, values })
+    (attend(q, seen(&keys), seen(&values), bias, p), LayerCache { keys, values })
 }
 
 pub fn adam(

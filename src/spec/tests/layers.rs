@@ -320,3 +320,27 @@ fn a_run_of_the_chosen_profile_can_be_set() -> Outcome {
     assert_eq!(found, ["command line: runs.d.policy.epochs: there is no run \"d\"; runs: none"]);
     Ok(())
 }
+
+/// A spec that is silent has the text, and the names of stages, that it had before there was a choice.
+#[test]
+fn precision_is_said_where_it_is_not_float32() -> Outcome {
+    let of = |body: &str| ok(body, &Options::default()).map(|loaded| loaded.spec);
+    let (silent, same, half) = (of("")?, of("model.precision = \"f32\"")?, of("model.precision = \"f16\"")?);
+    assert_eq!(silent, same);
+    assert!(!resolved_toml(&same).contains("precision") && resolved_toml(&half).contains("precision = \"f16\""));
+    assert_eq!(
+        (same.model.precision.on("a card"), half.model.precision.on("a card")),
+        ("a card".into(), "a card f16".into())
+    );
+    Ok(())
+}
+
+/// 16-bit products have a limit of their own, unless somebody sets one, in whatever layer.
+#[test]
+fn float16_has_a_ratio_tolerance_of_its_own() -> Outcome {
+    let of = |body: &str| ok(body, &Options::default()).map(|loaded| loaded.spec.guards.ratio_tolerance);
+    let half = "model.precision = \"f16\"\n";
+    assert_eq!((of("")?, of(half)?), (GuardsSpec::default().ratio_tolerance, GuardsSpec::RATIO_TOLERANCE_F16));
+    assert_eq!(of(&format!("{half}guards.ratio_tolerance = 0.001"))?, 0.001);
+    Ok(())
+}

@@ -196,3 +196,14 @@ fn a_base_that_is_not_there_is_named_with_its_whole_path() -> Outcome {
     assert!(found.contains(&tried) && found.contains("did you mean \"quickstart.toml\"?"), "{found}");
     Ok(())
 }
+
+/// Who knows bfloat16 from elsewhere is told why it is not here.
+#[test]
+fn a_precision_that_no_device_has_is_refused_with_the_reason() {
+    let of = |precision: &str| problems(&format!("model.precision = {precision}"));
+    let wrong = "x.toml:3:7: model.precision: expected one of \"f32\", \"f16\", found the";
+    assert_eq!(of("\"bf16\""), [format!("{wrong} string \"bf16\"; {}", Precision::NO_BF16)]);
+    assert_eq!(of("\"auto\""), [format!("{wrong} string \"auto\"")]);
+    assert_eq!(of("16"), [format!("{wrong} integer 16")]);
+    assert!(of("\"f16\"").is_empty());
+}

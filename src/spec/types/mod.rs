@@ -27,7 +27,7 @@ pub use guards::GuardsSpec;
 pub use labeler::{
     ClassifierSpec, Combine, HumanSpec, LabelFormat, LabelerKind, LabelerSpec, Nature, QualitySpec, SimulatedSpec,
 };
-pub use model::{Dimensions, ModelSize, ModelSpec, PretrainSpec, PretrainTokenizer, WeightsSpec};
+pub use model::{Dimensions, ModelSize, ModelSpec, Precision, PretrainSpec, PretrainTokenizer, WeightsSpec};
 pub use outside::{CommandSpec, JudgeSpec, OutsideReward, Structured};
 pub use policy::{AlgorithmKind, DpoSpec, PolicySpec, WhitenIn};
 pub use reward::RewardSpec;

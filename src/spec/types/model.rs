@@ -54,6 +54,47 @@ impl ModelSize {
     }
 }
 
+/// What matrix products are computed in, of every model of a run. Weights, Adam's moments, the residual stream, layer
+/// norms, softmax, losses and all sums are float32 in any case, and so are weights on disk.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// float32.
+    #[default]
+    F32,
+    /// Factors are rounded to IEEE float16 and sums of their products are float32; losses are scaled. For GPUs whose
+    /// kernels have float16 (`runner doctor` says which).
+    F16,
+}
+
+impl Precision {
+    /// What to say to whoever asks for bfloat16, which other programs have.
+    pub const NO_BF16: &str = "no device computes in bfloat16 here: kernels for GPUs are WGSL, which has no such type; \"f16\" is as small, and its losses are scaled";
+
+    /// As specs have it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+        }
+    }
+
+    /// What whoever shows numbers says of it; nothing of float32.
+    pub fn mark(self) -> Option<String> {
+        (!self.is_f32()).then(|| "products in float16".to_owned())
+    }
+
+    /// A kind of device as names of stages have it, which computes in this precision.
+    pub fn on(self, device_kind: &str) -> String {
+        if self.is_f32() { device_kind.to_string() } else { format!("{device_kind} {}", self.word()) }
+    }
+
+    /// Whether this is what all computed in before there was a choice: such a spec has the bytes that it had then.
+    pub fn is_f32(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
 /// The pretrained language model ρ.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -62,12 +103,15 @@ pub struct ModelSpec {
     /// Replaces `size`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dimensions: Option<Dimensions>,
+    /// What matrix products are computed in.
+    #[serde(skip_serializing_if = "Precision::is_f32")]
+    pub precision: Precision,
     pub weights: WeightsSpec,
 }
 
 impl Default for ModelSpec {
     fn default() -> Self {
-        Self { size: ModelSize::Tiny, dimensions: None, weights: WeightsSpec::default() }
+        Self { size: ModelSize::Tiny, dimensions: None, precision: Precision::F32, weights: WeightsSpec::default() }
     }
 }
 

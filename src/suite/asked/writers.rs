@@ -9,16 +9,15 @@ use crate::labeler::sample_all;
 use crate::metric::text::lead3;
 use crate::model::gpt2::Gpt2;
 use crate::model::tokenizer::Tokenizer;
-use crate::model::weights::{load_gpt2, load_scalar};
 use crate::random;
 use crate::rlhf::reward::Normalization;
-use crate::spec::{Spec, SupervisedOn};
+use crate::spec::{CollectSchedule, RewardSpec, Spec, SupervisedOn};
 use crate::stage::keys::Keys;
 use crate::stage::{classifier, pretrain, sources};
 use crate::store::atomic::{hash_file, write_atomic};
 use crate::store::cache::Key;
 use crate::suite::types::Baseline;
-use crate::task::scoring::Scorer;
+use crate::task::scoring::{ROWS, Scorer};
 use crate::task::{Example, Query, Task, examples};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -133,7 +132,7 @@ impl<'a> ReadyMember<'a> {
                     self.fixed(summary, source, k)
                 })
                 .collect(),
-            TextSource::Policy | TextSource::Baseline(Baseline::ZeroShot) => {
+            TextSource::Policy | TextSource::Baseline(Baseline::ZeroShot | Baseline::BestOf(_)) => {
                 let responses = self.responses(writer, k)?;
                 let one = |response: &Vec<u32>| {
                     let cut = self.task.cut(response);
@@ -153,24 +152,81 @@ impl<'a> ReadyMember<'a> {
         Ok(vec![Candidate { response, source: source.into(), logprob: None, valid: true }; k])
     }
 
+    /// What texts and scores depend on beside weights.
+    fn device_kind(&self) -> String {
+        self.spec.model.precision.on(&self.context.device_kind)
+    }
+
     /// Sampled responses `[queries x k]`, from the cache where they have been sampled before.
     fn responses(&self, writer: TextSource, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
+        if let TextSource::Baseline(Baseline::BestOf(n)) = writer {
+            return self.best_of(n, k);
+        }
         let (dir, purpose) = match writer {
-            TextSource::Policy => {
-                (self.dir.join("runs").join(&self.run).join("models/policy"), format!("preference {}", self.member))
-            }
+            TextSource::Policy => (self.run_dir().join("models/policy"), format!("preference {}", self.member)),
             TextSource::Baseline(_) => (self.reference_dir(), "preference zero-shot".into()),
         };
         let weights = dir.join("model.safetensors");
         let weights = hash_file(&weights).map_err(StageError::io(weights))?;
         let queries = self.queries();
         let inputs =
-            (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, &self.context.device_kind);
+            (weights, &purpose, self.spec.task.without_place(), self.spec.seed, &queries, k, self.device_kind());
         let key = Key::new("responses", VERSION, &inputs)?;
         self.kept(&key, "responses.json", || {
-            let model: Gpt2 = load_gpt2(&dir, &self.context.device)?;
+            let model: Gpt2 = self.context.gpt2(&dir, self.spec.model.precision)?;
             sample_all(&model, &self.spec, &queries, k, &purpose)
         })
+    }
+
+    /// Best-of-n `[queries x k]`: of every n samples of ρ the one that RL's reward likes best, as RL sees it: what the task
+    /// does not cut has the fixed score. Of equal scores, the earlier sample counts as the larger.
+    fn best_of(&self, n: usize, k: usize) -> Result<Vec<Vec<u32>>, StageError> {
+        let hash = |dir: PathBuf| {
+            let weights = dir.join("model.safetensors");
+            hash_file(&weights).map_err(StageError::io(weights))
+        };
+        let judge = self.reward_model()?;
+        let direct = judge.is_none() && self.spec.collect.schedule == CollectSchedule::Direct;
+        let (queries, purpose) = (self.queries(), format!("preference best of {n}"));
+        let chosen_by = (
+            judge.as_ref().map(|judge| &judge.hash),
+            self.keys.classifier.as_ref().filter(|_| direct).map(ToString::to_string),
+        );
+        let rule = (self.spec.task.without_place(), self.spec.task.missing_score, self.spec.seed);
+        let models = (hash(self.reference_dir())?, chosen_by, self.device_kind());
+        let key = Key::new("best_of_responses", VERSION, &(models, &purpose, rule, &queries, k))?;
+        self.kept(&key, "responses.json", || {
+            let scorer = match judge {
+                Some(judge) => Some(judge.scorer),
+                None if direct => self.classifier()?,
+                None => None,
+            };
+            let mut scorer = scorer.ok_or_else(|| {
+                let member = &self.member;
+                input(format!("best-of-{n}: {member} has no reward model to choose by; compare with a member that has"))
+            })?;
+            let model: Gpt2 = self.context.gpt2(&self.reference_dir(), self.spec.model.precision)?;
+            let all = in_passes(n * k, queries.len(), |pass, k| {
+                sample_all(&model, &self.spec, &queries, k, &format!("{purpose} {pass}"))
+            })?;
+            let each: Vec<Query> = queries.iter().flat_map(|query| vec![query.clone(); n * k]).collect();
+            if direct {
+                let RewardSpec { target_mean, target_std, .. } = self.spec.reward;
+                let raw = scorer.raw(&self.task, &each, &all)?;
+                scorer.normalization = Normalization::fit(&raw, target_mean, target_std);
+            }
+            let scores = scorer.scores(&self.task, &each, &all)?;
+            let best = |(samples, scores): (&[Vec<u32>], &[f32])| {
+                let largest = (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0);
+                samples[largest].clone()
+            };
+            Ok(all.chunks(n).zip(scores.chunks(n)).map(best).collect())
+        })
+    }
+
+    /// The directory of the member's run.
+    fn run_dir(&self) -> PathBuf {
+        self.dir.join("runs").join(&self.run)
     }
 
     /// An artifact of one file: read from the cache, or made.
@@ -195,7 +251,7 @@ impl<'a> ReadyMember<'a> {
         let pretrained = pretrain::run(self.context, &self.spec, &self.keys.pretrained)?;
         let dir = classifier::run(self.context, &self.spec, key, &pretrained)?;
         let normalization = Normalization { gain: 1.0, bias: 0.0 };
-        Ok(Some(Scorer { source: load_scalar(&dir, &self.context.device)?.into(), normalization }))
+        Ok(Some(Scorer { source: self.context.scalar(&dir, self.spec.model.precision)?.into(), normalization }))
     }
 
     /// Every candidate as a scorer with this rule reads it: as many tokens as it was made for.
@@ -214,11 +270,11 @@ impl<'a> ReadyMember<'a> {
 
     /// The member's reward model, learned or given; none where its results have none.
     pub fn reward_model(&self) -> Result<Option<RewardJudge>, StageError> {
-        let dir = self.dir.join("runs").join(&self.run).join("models/reward");
+        let dir = self.run_dir().join("models/reward");
         if !dir.join("config.json").is_file() {
             return Ok(None);
         }
-        let scorer = crate::stage::given::load_reward(self.context, &dir)?;
+        let scorer = crate::stage::given::load_reward(self.context, &dir, self.spec.model.precision)?;
         let weights = dir.join("model.safetensors");
         let hash = hash_file(&weights).map_err(StageError::io(weights))?;
         Ok(Some(RewardJudge { member: self.member.clone(), scorer, hash, task: self.task.clone() }))
@@ -228,7 +284,7 @@ impl<'a> ReadyMember<'a> {
     pub fn scored(&self, writer: TextSource, source: &str, judge: &RewardJudge) -> Result<Vec<f32>, StageError> {
         let rows = self.rows(&self.texts(writer, source, 1)?, &judge.task);
         let normalization = judge.scorer.normalization;
-        let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, &self.context.device_kind))?;
+        let key = Key::new("cross_scores", VERSION, &(&judge.hash, normalization, &rows, self.device_kind()))?;
         self.kept(&key, "scores.json", || {
             let raw = crate::task::scoring::raw_scores(model_of(&judge.scorer)?, &rows)?;
             Ok(raw.into_iter().map(|score| normalization.apply(score)).collect())
@@ -258,6 +314,22 @@ impl<'a> ReadyMember<'a> {
     }
 }
 
+/// `k` samples to each query, `[queries x k]`, drawn in passes of at most [`ROWS`] to each: a query's samples share a cache
+/// of keys and values, which grows with their number. `sample(pass, k)` gives `[queries x k]`.
+fn in_passes(
+    k: usize,
+    queries: usize,
+    mut sample: impl FnMut(usize, usize) -> Result<Vec<Vec<u32>>, StageError>,
+) -> Result<Vec<Vec<u32>>, StageError> {
+    let mut of = vec![Vec::with_capacity(k); queries];
+    for pass in 0..k.div_ceil(ROWS) {
+        let some = ROWS.min(k - pass * ROWS);
+        let found = sample(pass, some)?;
+        of.iter_mut().zip(found.chunks(some)).for_each(|(all, found)| all.extend_from_slice(found));
+    }
+    Ok(of.concat())
+}
+
 fn model_of(scorer: &Scorer) -> Result<&crate::model::gpt2::ScalarModel, StageError> {
     scorer.model().ok_or_else(|| input("there is no reward model, whose scores are asked for"))
 }
@@ -265,4 +337,20 @@ fn model_of(scorer: &Scorer) -> Result<&crate::model::gpt2::ScalarModel, StageEr
 /// The task's word in the paper's tables: its preset.
 pub fn task_word(spec: &Spec) -> String {
     serde_json::to_value(spec.task.preset).ok().and_then(|v| v.as_str().map(str::to_string)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_of_several_passes_stay_with_their_queries() {
+        let sample = |pass: usize, k: usize| {
+            let of = |query: usize| (0..k).map(move |i| vec![query as u32, (pass * ROWS + i) as u32]);
+            Ok((0..3).flat_map(of).collect())
+        };
+        let all = in_passes(150, 3, sample).unwrap();
+        let wanted = (0..3).flat_map(|query| (0..150).map(move |i| vec![query, i]));
+        assert!(all == wanted.collect::<Vec<_>>());
+    }
 }

@@ -1,11 +1,14 @@
 //! Causal attention. Scores `[rows, heads, time, time]` are there for some rows at a time and are not kept: the backward
 //! pass makes them a second time from q, k and v, which are the layer's input anyway.
 
-use super::{UNITS, cubes, dims, flat, floats, largest, owned, product, row_units, total, transposed, units};
+use super::half::{beside, rounded};
+use super::{UNITS, cubes, dims, empty, flat, floats, largest, owned, product, row_units, total, transposed, units};
 use crate::model::gpu;
+use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
+use half::f16;
 
 /// Token, and channel among the token's `heads · d`, of number `i` of an array `[rows, heads, time, d]` whose rows begin at
 /// token `first`.
@@ -19,11 +22,11 @@ fn place(i: usize, first: usize, time: usize, heads: usize, d: usize) -> (usize,
 /// q / √d, k and v of some rows, each `[rows, heads, time, d]`, from tokens `first..` of `qkv` `[tokens, 3 · heads · d]`.
 #[cube(launch)]
 #[allow(clippy::too_many_arguments, reason = "as many arrays and sizes")]
-fn split_kernel(
-    qkv: &[f32],
-    q: &mut [f32],
-    k: &mut [f32],
-    v: &mut [f32],
+fn split_kernel<T: Float>(
+    qkv: &[T],
+    q: &mut [T],
+    k: &mut [T],
+    v: &mut [T],
     first: usize,
     time: usize,
     heads: usize,
@@ -37,20 +40,20 @@ fn split_kernel(
     let width = heads * d;
     let (token, channel) = place(i, first, time, heads, d);
     let from = token * 3 * width + channel;
-    q[i] = qkv[from] * scale;
+    q[i] = T::cast_from(f32::cast_from(qkv[from]) * scale);
     k[i] = qkv[from + width];
     v[i] = qkv[from + 2 * width];
 }
 
 /// `[rows, heads, time, d]` from tokens `first..` of `x` `[tokens, heads · d]`.
 #[cube(launch)]
-fn by_heads_kernel(x: &[f32], y: &mut [f32], first: usize, time: usize, heads: usize, d: usize) {
+fn by_heads_kernel<T: Float>(x: &[f32], y: &mut [T], first: usize, time: usize, heads: usize, d: usize) {
     let i = ABSOLUTE_POS;
     if i >= y.len() {
         terminate!();
     }
     let (token, channel) = place(i, first, time, heads, d);
-    y[i] = x[token * heads * d + channel];
+    y[i] = rounded::<T>(x[token * heads * d + channel]);
 }
 
 /// The inverse: to tokens `first..` of `y`.
@@ -158,7 +161,7 @@ fn softmax_gradient_kernel(p: &[f32], g: &mut [f32], queries: usize, time: usize
 
 /// `n` numbers from one place to another, a unit to a number.
 #[cube]
-fn copy(a: &[f32], from: usize, b: &mut [f32], to: usize, n: usize) {
+fn copy<T: Float>(a: &[T], from: usize, b: &mut [T], to: usize, n: usize) {
     let mut i = UNIT_POS as usize;
     while i < n {
         b[to + i] = a[from + i];
@@ -168,30 +171,30 @@ fn copy(a: &[f32], from: usize, b: &mut [f32], to: usize, n: usize) {
 
 /// Σ a b over `n` numbers.
 #[cube]
-fn dot(a: &[f32], from: usize, b: &[f32], other: usize, n: usize) -> f32 {
+fn dot<T: Float>(a: &[T], from: usize, b: &[T], other: usize, n: usize) -> f32 {
     let mut sum = 0.0f32;
     for i in 0..n {
-        sum += a[from + i] * b[other + i];
+        sum += f32::cast_from(a[from + i]) * f32::cast_from(b[other + i]);
     }
     sum
 }
 
 /// The same where the other array is one that the kernel also writes.
 #[cube]
-fn with_key(a: &[f32], from: usize, b: &mut [f32], other: usize, n: usize) -> f32 {
+fn with_key<T: Float>(a: &[T], from: usize, b: &mut [T], other: usize, n: usize) -> f32 {
     let mut sum = 0.0f32;
     for i in 0..n {
-        sum += a[from + i] * b[other + i];
+        sum += f32::cast_from(a[from + i]) * f32::cast_from(b[other + i]);
     }
     sum
 }
 
 /// Σ weight · value over the slots before `at`, values being `d` apart.
 #[cube]
-fn mixed(weights: &Shared<[f32]>, values: &mut [f32], from: usize, d: usize, at: usize) -> f32 {
+fn mixed<T: Float>(weights: &Shared<[f32]>, values: &mut [T], from: usize, d: usize, at: usize) -> f32 {
     let mut sum = 0.0f32;
     for slot in 0..at {
-        sum += weights[slot] * values[from + slot * d];
+        sum += weights[slot] * f32::cast_from(values[from + slot * d]);
     }
     sum
 }
@@ -200,10 +203,10 @@ fn mixed(weights: &Shared<[f32]>, values: &mut [f32], from: usize, d: usize, at:
 /// looks at the slots up to there that are real, and its own: softmax(q kᵀ / √d) v.
 #[cube(launch)]
 #[allow(clippy::too_many_arguments, reason = "as many arrays and sizes")]
-fn step_kernel(
-    qkv: &[f32],
-    keys: &mut [f32],
-    values: &mut [f32],
+fn step_kernel<T: Float>(
+    qkv: &[T],
+    keys: &mut [T],
+    values: &mut [T],
     real: &[i32],
     out: &mut [f32],
     rows: usize,
@@ -223,14 +226,14 @@ fn step_kernel(
     let (row, head, unit) = (place / heads, place % heads, UNIT_POS as usize);
     let (width, cache) = (heads * d, place * capacity * d);
     let query = row * 3 * width + head * d;
-    copy(qkv, query + width, keys, cache + at * d, d);
-    copy(qkv, query + 2 * width, values, cache + at * d, d);
+    copy::<T>(qkv, query + width, keys, cache + at * d, d);
+    copy::<T>(qkv, query + 2 * width, values, cache + at * d, d);
     let mut own = f32::new(-3.0e38);
     let mut slot = unit;
     while slot <= at {
-        let mut score = dot(qkv, query, qkv, query + width, d) * scale;
+        let mut score = dot::<T>(qkv, query, qkv, query + width, d) * scale;
         if slot != at {
-            score = with_key(qkv, query, keys, cache + slot * d, d) * scale;
+            score = with_key::<T>(qkv, query, keys, cache + slot * d, d) * scale;
         }
         weights[slot] = score;
         if score > own && (slot == at || real[row * capacity + slot] != 0) {
@@ -254,7 +257,8 @@ fn step_kernel(
     let sum = total(sum, &mut scratch);
     let mut channel = unit;
     while channel < d {
-        let value = weights[at] * qkv[query + 2 * width + channel] + mixed(&weights, values, cache + channel, d, at);
+        let own = weights[at] * f32::cast_from(qkv[query + 2 * width + channel]);
+        let value = own + mixed::<T>(&weights, values, cache + channel, d, at);
         out[row * width + head * d + channel] = value / sum;
         channel += CUBE_DIM as usize;
     }
@@ -286,9 +290,9 @@ impl Shape {
         (self.d as f32).powf(-0.5)
     }
 
-    /// One new `[rows, heads, time, d]`.
+    /// One new `[rows, heads, time, d]` of the same numbers.
     fn array(self, like: &CubeTensor) -> CubeTensor {
-        floats(like, [self.rows, self.heads, self.time, self.d])
+        empty(like, [self.rows, self.heads, self.time, self.d], like.dtype)
     }
 
     /// A unit for each of its numbers.
@@ -301,7 +305,8 @@ impl Shape {
         let (count, dim) = self.each();
         let [q, k, v] = parts.clone().map(CubeTensor::into_buffer_arg);
         let Self { time, heads, d, .. } = self;
-        split_kernel::launch(&qkv.client, count, dim, flat(qkv), q, k, v, first * time, time, heads, d, self.scale());
+        let launch = if qkv.dtype == DType::F16 { split_kernel::launch::<f16> } else { split_kernel::launch::<f32> };
+        launch(&qkv.client, count, dim, flat(qkv), q, k, v, first * time, time, heads, d, self.scale());
         parts
     }
 
@@ -348,7 +353,8 @@ pub fn forward(qkv: &CubeTensor, real: &CubeTensor, heads: usize) -> CubeTensor 
     let out = floats(qkv, [shape.rows * shape.time, heads * shape.d]);
     for (first, block) in shape.blocks() {
         let [q, k, v] = block.split(qkv, first);
-        let attended = product(block.weights(&q, &k, real, first), v);
+        let weights = beside(&v, block.weights(&q, &k, real, first));
+        let attended = product(weights, v);
         let (count, dim) = block.each();
         let target = out.clone().into_buffer_arg();
         let Shape { time, heads, d, .. } = block;
@@ -367,9 +373,12 @@ pub fn backward(qkv: &CubeTensor, real: &CubeTensor, g: &CubeTensor, heads: usiz
         let out = block.array(qkv);
         let (count, dim) = block.each();
         let target = out.clone().into_buffer_arg();
-        by_heads_kernel::launch(&qkv.client, count, dim, flat(g), target, first * time, time, heads, d);
-        let gv = product(transposed(&p), out.clone());
+        let launch =
+            if qkv.dtype == DType::F16 { by_heads_kernel::launch::<f16> } else { by_heads_kernel::launch::<f32> };
+        launch(&qkv.client, count, dim, flat(g), target, first * time, time, heads, d);
+        let gv = product(transposed(&beside(&v, p.clone())), out.clone());
         let scores = block.softmax_gradient(&p, product(out, transposed(&v)));
+        let scores = beside(&v, scores);
         drop((p, v));
         let gk = product(transposed(&scores), q);
         let gq = product(scores, k);
@@ -405,7 +414,8 @@ pub fn step(
     let [rows, heads, capacity, d] = dims(&keys);
     let [keys, values] = [keys, values].map(owned);
     let out = floats(qkv, [rows, heads * d]);
-    step_kernel::launch(
+    let launch = if qkv.dtype == DType::F16 { step_kernel::launch::<f16> } else { step_kernel::launch::<f32> };
+    launch(
         &qkv.client,
         cubes(rows * heads),
         units(d.next_power_of_two().clamp(32, UNITS)),

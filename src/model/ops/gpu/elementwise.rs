@@ -1,9 +1,11 @@
 //! What is done to each number by itself, in one launch each.
 
 use super::{dims, each, flat, floats, owned};
+use burn::tensor::DType;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::prelude::*;
+use half::f16;
 use runner_kernels::adam::Step;
 
 /// 1 / (1 + exp(-z)). Beyond ±80 it is 0 or 1 to the last bit, and WGSL says nothing of infinities.
@@ -22,23 +24,23 @@ fn sigmoid(z: f32) -> f32 {
 
 /// x σ(z), z = √(8/π) (x + 0.044715 x³): GELU with the tanh approximation, since (1 + tanh y) / 2 = σ(2y).
 #[cube(launch)]
-fn gelu_kernel(x: &[f32], y: &mut [f32]) {
+fn gelu_kernel<T: Float>(x: &[T], y: &mut [f32]) {
     let i = ABSOLUTE_POS;
     if i >= y.len() {
         terminate!();
     }
-    let x = x[i];
+    let x = f32::cast_from(x[i]);
     y[i] = x * sigmoid(1.595_769 * x * (1.0 + 0.044_715 * x * x));
 }
 
 /// g (σ(z) + x σ(z) (1 - σ(z)) z'), z' = √(8/π) (1 + 3 · 0.044715 x²).
 #[cube(launch)]
-fn gelu_gradient_kernel(x: &[f32], g: &[f32], result: &mut [f32]) {
+fn gelu_gradient_kernel<T: Float>(x: &[T], g: &[f32], result: &mut [f32]) {
     let i = ABSOLUTE_POS;
     if i >= result.len() {
         terminate!();
     }
-    let x = x[i];
+    let x = f32::cast_from(x[i]);
     let s = sigmoid(1.595_769 * x * (1.0 + 0.044_715 * x * x));
     let slope = 1.595_769 * (1.0 + 0.134_145 * x * x);
     result[i] = g[i] * (s + x * s * (1.0 - s) * slope);
@@ -89,14 +91,17 @@ fn adam_kernel(
 pub fn gelu(x: &CubeTensor) -> CubeTensor {
     let y = floats(x, dims::<2>(x));
     let (count, dim) = each(&y);
-    gelu_kernel::launch(&x.client, count, dim, flat(x), y.clone().into_buffer_arg());
+    let launch = if x.dtype == DType::F16 { gelu_kernel::launch::<f16> } else { gelu_kernel::launch::<f32> };
+    launch(&x.client, count, dim, flat(x), y.clone().into_buffer_arg());
     y
 }
 
 pub fn gelu_backward(x: &CubeTensor, g: &CubeTensor) -> CubeTensor {
     let result = floats(x, dims::<2>(x));
     let (count, dim) = each(&result);
-    gelu_gradient_kernel::launch(&x.client, count, dim, flat(x), flat(g), result.clone().into_buffer_arg());
+    let launch =
+        if x.dtype == DType::F16 { gelu_gradient_kernel::launch::<f16> } else { gelu_gradient_kernel::launch::<f32> };
+    launch(&x.client, count, dim, flat(x), flat(g), result.clone().into_buffer_arg());
     result
 }
 

@@ -2,6 +2,7 @@
 //! own gradients in place, and makes them a second time where not all of them could be kept: `[rows, vocab]` is never
 //! there twice.
 
+use super::half::beside;
 use super::{UNITS, cubes, dims, flat, floats, largest, product, row_units, total, transposed};
 use crate::model::gpu;
 use burn::backend::Cube;
@@ -165,7 +166,7 @@ pub fn forward(
 
 pub fn backward(saved: Saved, g: &CubeTensor) -> [CubeTensor; 2] {
     let Saved { hidden, wte, targets, normalizers, logits: mut kept, scale } = saved;
-    let ([rows, _], [vocab, _]) = (dims(&hidden), dims(&wte));
+    let ([rows, width], [vocab, _]) = (dims(&hidden), dims(&wte));
     let step = chunk(rows, vocab);
     let (mut g_hidden, mut g_wte) = (Vec::new(), None);
     for from in (0..rows).step_by(step) {
@@ -186,6 +187,7 @@ pub fn backward(saved: Saved, g: &CubeTensor) -> [CubeTensor; 2] {
             vocab,
             scale as f32,
         );
+        let logits = beside(&wte, logits);
         let found = product(transposed(&logits), hidden);
         g_hidden.push(product(logits, wte.clone()));
         g_wte = Some(match g_wte {
@@ -194,5 +196,6 @@ pub fn backward(saved: Saved, g: &CubeTensor) -> [CubeTensor; 2] {
         });
     }
     let g_wte = g_wte.unwrap_or_else(|| Cube::float_zeros(wte.meta.shape().clone(), &wte.device, FloatDType::F32));
-    [joined(g_hidden, &hidden), g_wte]
+    let none = floats(&hidden, [0, width]);
+    [joined(g_hidden, &none), g_wte]
 }

@@ -5,14 +5,17 @@ mod attention;
 mod draw;
 mod elementwise;
 mod embedding;
+mod half;
 mod head;
 mod norm;
 
 use super::fused::Fused;
+use crate::spec::Precision;
 use burn::backend::Cube;
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::kernel::matmul::{MatmulStrategy, matmul};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::tensor::CubeTensor;
 use cubecl::calculate_cube_count_elemwise;
@@ -110,8 +113,11 @@ fn owned(t: CubeTensor) -> CubeTensor {
     if t.can_mut() { t } else { t.copy() }
 }
 
+/// Factors of one type, float32 or 16 bit; products are added up in float32, and so is the result.
 fn product(a: CubeTensor, b: CubeTensor) -> CubeTensor {
-    Cube::float_matmul(a, b)
+    // As the backend's own of float32, which has no other way to fail either.
+    #[allow(clippy::unwrap_used, reason = "shapes that do not fit have been refused by whoever made the tensors")]
+    matmul(a, b, None, MatmulStrategy::default(), DType::F32).unwrap()
 }
 
 /// The last two axes exchanged; nothing is moved.
@@ -122,6 +128,9 @@ fn transposed(t: &CubeTensor) -> CubeTensor {
 impl Fused for Cube {
     type Head = head::Saved;
 
+    fn operand(x: CubeTensor, p: Precision) -> CubeTensor {
+        if p == Precision::F16 { half::halved(x) } else { x }
+    }
     fn embed(tables: [CubeTensor; 2], ids: CubeTensor, positions: CubeTensor) -> CubeTensor {
         embedding::forward(&tables, &ids, &positions)
     }
