@@ -10,6 +10,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 /// Longest line of an answer, in bytes.
@@ -24,6 +25,9 @@ const SHOWN: usize = 120;
 const LOOK: Duration = Duration::from_millis(100);
 /// After its last answer, or its end, a program and its pipes have so long to be done.
 const END: Duration = Duration::from_secs(10);
+
+/// What it said on its standard error may come so much later than its end.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// The words of a program and the content of those that are files, wherever they lie. Err: a file cannot be read.
 pub fn key(command: &CommandSpec) -> Result<Vec<(String, Option<String>)>, String> {
@@ -55,6 +59,8 @@ pub struct Program {
     stdin: Option<ChildStdin>,
     lines: Receiver<Result<String, String>>,
     said: Arc<Mutex<VecDeque<u8>>>,
+    /// Hears that until it is closed.
+    listener: Option<JoinHandle<()>>,
     timeout: Duration,
     /// Answers so far.
     answers: usize,
@@ -85,13 +91,13 @@ impl Program {
             });
         }
         let said = Arc::new(Mutex::new(VecDeque::new()));
-        if let Some(stderr) = child.stderr.take() {
+        let listener = child.stderr.take().map(|stderr| {
             let said = Arc::clone(&said);
-            std::thread::spawn(move || listen(stderr, &said));
-        }
+            std::thread::spawn(move || listen(stderr, &said))
+        });
         let stdin = child.stdin.take();
         let timeout = Duration::from_secs_f64(command.timeout);
-        Ok(Self { name, child, stdin, lines, said, timeout, answers: 0 })
+        Ok(Self { name, child, stdin, lines, said, listener, timeout, answers: 0 })
     }
 
     /// Hands over `questions`, one JSON value per line, and gives each answer to `take` as it comes, with its number
@@ -208,8 +214,18 @@ impl Program {
         }
     }
 
-    /// How it ended, once its output has: "ended", or with which status.
+    /// How it ended, once its output has: "ended", or with which status. What it said last has been heard then, unless
+    /// one that it started goes on talking.
     fn ended(&mut self) -> String {
+        let how = self.status();
+        let began = Instant::now();
+        while self.listener.as_ref().is_some_and(|listener| !listener.is_finished()) && began.elapsed() < LAST_WORDS {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        how
+    }
+
+    fn status(&mut self) -> String {
         let began = Instant::now();
         loop {
             match self.child.try_wait() {
