@@ -75,7 +75,7 @@ pub fn slice(n: usize) -> Range<usize> {
     (rank * each).min(n)..((rank + 1) * each).min(n)
 }
 
-/// This rank's [`slice`] of the sum of all ranks' vectors of `n` numbers, in the order of ranks and of each one's `mine`.
+/// This rank's [`slice()`] of the sum of all ranks' vectors of `n` numbers, in the order of ranks and of each one's `mine`.
 /// `counts`: how many each rank has. Slice k of every vector goes to rank k, which adds.
 ///
 /// # Errors

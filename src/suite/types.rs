@@ -326,7 +326,7 @@ pub enum Baseline {
 }
 
 impl Baseline {
-    /// All, by the names that suites use; best-of-n with any n from 2 to [`Self::MOST`].
+    /// All, by the names that suites use; best-of-n with any n from 2 to 1024.
     pub const ALL: [(&'static str, Self); 4] = [
         ("zero-shot", Self::ZeroShot),
         ("lead-3", Self::Lead3),
