@@ -13,8 +13,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     pub launches: f64,
-    /// Writes from the host to the device: tensors, and what launches are told of shapes.
-    pub writes: f64,
     /// Buffers that are read back by the host, each of which it waits for.
     pub reads: f64,
     pub read_bytes: f64,
@@ -31,7 +29,6 @@ impl Counts {
         let of = |counts: &Self, name: &String| counts.kernels.get(name).copied().unwrap_or(0.0);
         Self {
             launches: f(self.launches, other.launches),
-            writes: f(self.writes, other.writes),
             reads: f(self.reads, other.reads),
             read_bytes: f(self.read_bytes, other.read_bytes),
             waits: f(self.waits, other.waits),
@@ -40,13 +37,13 @@ impl Counts {
     }
 
     /// What is counted, in the order of tables.
-    pub fn numbers(&self) -> [f64; 5] {
-        [self.launches, self.writes, self.reads, self.read_bytes, self.waits]
+    pub fn numbers(&self) -> [f64; 4] {
+        [self.launches, self.reads, self.read_bytes, self.waits]
     }
 }
 
 /// Names of [`Counts::numbers`].
-pub const NAMES: [&str; 5] = ["launches", "writes", "read-backs", "bytes read back", "waits"];
+pub const NAMES: [&str; 4] = ["launches", "read-backs", "bytes read back", "waits"];
 
 #[derive(Default)]
 struct Kernels(Mutex<BTreeMap<&'static str, u64>>);
@@ -59,14 +56,12 @@ impl LaunchObserver for Kernels {
 
 /// Listens to wgpu's log of calls.
 struct Calls {
-    writes: AtomicU64,
     reads: AtomicU64,
     copied: AtomicU64,
     waits: AtomicU64,
 }
 
-static CALLS: Calls =
-    Calls { writes: AtomicU64::new(0), reads: AtomicU64::new(0), copied: AtomicU64::new(0), waits: AtomicU64::new(0) };
+static CALLS: Calls = Calls { reads: AtomicU64::new(0), copied: AtomicU64::new(0), waits: AtomicU64::new(0) };
 
 impl Log for Calls {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -78,9 +73,7 @@ impl Log for Calls {
             return;
         }
         let text = record.args().to_string();
-        if text.starts_with("Queue::write_buffer") {
-            self.writes.fetch_add(1, Ordering::Relaxed);
-        } else if text.starts_with("Buffer::map_async") {
+        if text.starts_with("Buffer::map_async") {
             self.reads.fetch_add(1, Ordering::Relaxed);
         } else if text == "Queue::on_submitted_work_done" {
             self.waits.fetch_add(1, Ordering::Relaxed);
@@ -106,7 +99,7 @@ pub fn counted<T, E>(device: &Device, work: impl FnOnce() -> Result<T, E>) -> Re
 where
     Box<dyn Error>: From<E>,
 {
-    let calls = || [&CALLS.writes, &CALLS.reads, &CALLS.copied, &CALLS.waits].map(|n| n.load(Ordering::Relaxed) as f64);
+    let calls = || [&CALLS.reads, &CALLS.copied, &CALLS.waits].map(|n| n.load(Ordering::Relaxed) as f64);
     // Calls are made by a thread of the device's own: what came before is done, and what is counted is whole.
     device.sync().map_err(|e| format!("{e:?}"))?;
     let before = calls();
@@ -125,10 +118,9 @@ where
         });
     let counts = Counts {
         launches: kernels.values().sum(),
-        writes: after[0] - before[0],
-        reads: after[1] - before[1],
-        read_bytes: after[2] - before[2],
-        waits: after[3] - before[3],
+        reads: after[0] - before[0],
+        read_bytes: after[1] - before[1],
+        waits: after[2] - before[2],
         kernels,
     };
     Ok((result, counts))

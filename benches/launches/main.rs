@@ -1,4 +1,4 @@
-//! Counts what a PPO update asks of a GPU: kernel launches, writes, read-backs. No GPU is needed: a software driver is
+//! Counts what a PPO update asks of a GPU: kernel launches, read-backs, waits. No GPU is needed: a software driver is
 //! asked the same. Models are small; since every layer asks the same, two numbers of layers give what a layer adds and
 //! what is asked once, and two others check that.
 //!
