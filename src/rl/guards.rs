@@ -62,7 +62,7 @@ pub const GUARDS: [Guard; 4] = [
         limit: |l| Some(WRONG_WAY / (l.policy.batch_size as f64).sqrt()),
         message: |value, l| {
             format!(
-                "the update made responses likelier that have low rewards (correlation {value:.2} over {} responses, and it should be positive): a sign between reward and loss is wrong",
+                "the update made responses likelier that have low rewards (correlation {value:.2} over {} responses, and it should be positive): a sign between reward and loss is wrong, or, where updates before it went right, training has become unstable; lower policy.lr or raise policy.kl.init then",
                 l.policy.batch_size
             )
         },
