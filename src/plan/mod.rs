@@ -43,7 +43,6 @@ use serde::Serialize;
 use sizes::Model;
 use std::path::Path;
 use throughput::{Throughput, ThroughputPlan};
-use together::Together;
 
 /// A run to plan: a variant of a spec, with its paths as they are found from here.
 #[derive(Debug, Clone)]
@@ -219,6 +218,23 @@ pub struct PlanPlace<'a> {
     pub throughput: &'a Throughput,
 }
 
+/// A run with what its stages are named by, as far as that is known, which takes reading all that it starts from.
+struct KnownRun<'a> {
+    run: &'a PlannedRun,
+    keys: Keys,
+    lacks: Vec<Lack>,
+    /// ρ's sizes, or why they are not known.
+    model: Result<Model, String>,
+}
+
+impl<'a> KnownRun<'a> {
+    fn of(run: &'a PlannedRun, device_kind: &str) -> Result<Self, StageError> {
+        let mut lacks = Vec::new();
+        let keys = Keys::planned(&run.spec, &run.name, device_kind, &mut lacks)?;
+        Ok(Self { run, keys, lacks, model: sizes::reference(&run.spec, run.size_given) })
+    }
+}
+
 /// A stage while the plan is made.
 struct Planned {
     key: Key,
@@ -230,35 +246,33 @@ pub fn plan(place: &PlanPlace<'_>, runs: &[PlannedRun]) -> Result<Plan, StageErr
     let mut all: Vec<Planned> = Vec::new();
     let (mut run_plans, mut missing, mut fetches, mut misfits) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     let mut reads = Reads::default();
-    for (index, run) in runs.iter().enumerate() {
-        let model = sizes::reference(&run.spec, run.size_given);
-        let mut lacks = Vec::new();
-        // Keys of a device that is not here still say which runs share what.
-        let kind = place.target.kind.as_deref().unwrap_or("a device that is not here");
-        let keys = Keys::planned(&run.spec, &run.name, kind, &mut lacks)?;
+    // Keys of a device that is not here still say which runs share what.
+    let kind = place.target.kind.as_deref().unwrap_or("a device that is not here");
+    let known = runs.iter().map(|run| KnownRun::of(run, kind)).collect::<Result<Vec<_>, _>>()?;
+    for (index, KnownRun { run, keys, lacks, model }) in known.iter().enumerate() {
         add(&mut missing, paths_to_give(&run.spec));
         add(&mut missing, place.target.without_half.clone().filter(|_| !run.spec.model.precision.is_f32()));
         add(&mut missing, lacks.iter().filter(|l| !l.waits).map(|l| l.why.clone()));
         add(&mut fetches, fetch::fetches(&run.spec));
-        reads.add(&run.spec, &keys, place.cache);
+        reads.add(&run.spec, keys, place.cache);
         let mut stages = Vec::new();
-        for item in stages::items(&run.spec, &keys) {
+        for item in stages::items(&run.spec, keys) {
             let known = all.iter().position(|planned| planned.key == item.key);
             let at = known.unwrap_or_else(|| {
-                let plan = stage_plan(place, run, &model, &item, &lacks);
+                let plan = stage_plan(place, run, model, &item, lacks);
                 all.push(Planned { key: item.key.clone(), plan });
                 all.len() - 1
             });
             all[at].plan.runs.push(index);
             stages.push(at);
         }
-        run_plans.push(run_plan(run, &model, place.target.ranks, stages));
+        run_plans.push(run_plan(run, model, place.target.ranks, stages));
         if let Ok(model) = &model {
             let left = |stage: &str| left_to_do(&all, index, stage);
             add(&mut misfits, room::misfits(run, model, place.target, &left));
         }
     }
-    together::add(place, runs, &mut all, &mut run_plans)?;
+    together::add(place, &known, &mut all, &mut run_plans)?;
     add(&mut missing, reads.problems);
     let stages: Vec<StagePlan> = all.into_iter().map(|planned| planned.plan).collect();
     let totals = totals(&run_plans, &stages, &fetches);
@@ -297,25 +311,19 @@ pub fn plan_suite(place: &PlanPlace<'_>, suite: &LoadedSuite, runs: &[PlannedRun
 /// What runs will do, for the time that is left while they do it; without what depends on answers or files that are not
 /// here.
 pub fn timeline(runs: &[PlannedRun], device_kind: &str) -> Timeline {
+    let known: Vec<KnownRun<'_>> = runs.iter().filter_map(|run| KnownRun::of(run, device_kind).ok()).collect();
     let mut all = Vec::new();
-    for run in runs {
-        let mut lacks = Vec::new();
-        let Ok(keys) = Keys::planned(&run.spec, &run.name, device_kind, &mut lacks) else { continue };
-        let model = sizes::reference(&run.spec, run.size_given);
-        for item in stages::items(&run.spec, &keys).into_iter().filter(|item| !lacks.iter().any(|l| item.depends_on(l)))
-        {
-            let work = model.as_ref().ok().and_then(|model| item.work(&run.spec, model).ok());
-            let work = work.map_or(f64::NAN, |work| work.total());
-            all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
-        }
-    }
-    let shown = together::together(runs, device_kind).unwrap_or_default();
-    for Together { last, item, .. } in shown.iter().filter(|shown| shown.lacks.is_empty()) {
-        let run = &runs[*last];
-        let model = sizes::reference(&run.spec, run.size_given).ok();
-        let work = model.and_then(|model| item.work(&run.spec, &model).ok()).map_or(f64::NAN, |work| work.total());
+    let mut add = |of: &KnownRun<'_>, item: &stages::StageItem| {
+        let work = of.model.as_ref().ok().and_then(|model| item.work(&of.run.spec, model).ok());
+        let work = work.map_or(f64::NAN, |work| work.total());
         all.push(progress::Planned { key: item.key.to_string(), stage: item.key.stage, work });
+    };
+    for of in &known {
+        let lacking = |item: &stages::StageItem| of.lacks.iter().any(|lack| item.depends_on(lack));
+        stages::items(&of.run.spec, &of.keys).iter().filter(|item| !lacking(item)).for_each(|item| add(of, item));
     }
+    let shown = together::together(&known).unwrap_or_default();
+    shown.iter().filter(|shown| shown.lacks.is_empty()).for_each(|shown| add(&known[shown.last], &shown.item));
     Timeline::new(all)
 }
 

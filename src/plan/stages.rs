@@ -71,7 +71,7 @@ pub fn items(spec: &Spec, keys: &Keys) -> Vec<StageItem> {
 }
 
 /// What the policies of several runs of one experiment show together, the first of which has `spec`.
-pub fn frontier(spec: &Spec, runs: &[Keys]) -> Result<Option<StageItem>, StageError> {
+pub fn frontier(spec: &Spec, runs: &[&Keys]) -> Result<Option<StageItem>, StageError> {
     let kind = Kind::Frontier { policies: runs.len() };
     Ok(experiment::frontier_key(spec, runs)?.map(|key| StageItem { key, round: None, number: 0, kind }))
 }

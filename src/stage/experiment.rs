@@ -13,7 +13,7 @@ use crate::model::tokenizer::Tokenizer;
 use crate::model::weights::save_gpt2;
 use crate::outside::{CommandScores, RougeScores};
 use crate::results::tensorboard::Events;
-use crate::results::{Accuracy, Judge, Outcome, Perplexity, file, read_json};
+use crate::results::{Accuracy, Frontier, Judge, Outcome, Perplexity, file, read_json};
 use crate::rlhf::reward::Normalization;
 use crate::spec::{OutsideReward, Spec};
 use crate::store::atomic::write_atomic;
@@ -185,15 +185,30 @@ fn one(context: &Context, name: &str, spec: &Spec) -> Result<(), StageError> {
 
 /// What all runs' policies say together: the frontier of figure 3, where they share ρ, the task and r_s.
 fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageError> {
-    let Some((name, spec)) = frontier_runs(variants).first().copied() else { return Ok(()) };
+    let runs = frontier_runs(variants);
+    let of = |run: &&(String, Spec)| Keys::new(&run.1, &run.0, &context.device_kind);
+    let all = runs.iter().map(of).collect::<Result<Vec<_>, _>>()?;
+    let (Some((_, spec)), Some(keys)) = (runs.first(), all.first()) else { return Ok(()) };
+    let Some(key) = frontier_key(spec, &all.iter().collect::<Vec<_>>())? else { return Ok(()) };
+    let names: Vec<&String> = runs.iter().map(|(name, _)| name).collect();
+    let made = context.artifact(None, &key, |work| {
+        let path = work.dir.join(file::FRONTIER);
+        let text = serde_json::to_string_pretty(&measured_frontier(context, spec, keys, &names)?)?;
+        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
+    })?;
+    let path = context.out.join(file::FRONTIER);
+    publish(&made.join(file::FRONTIER), &path).map_err(StageError::io(path))
+}
+
+/// The frontier from the policies of `runs`, the first of which has `spec` and `keys`.
+fn measured_frontier(context: &Context, spec: &Spec, keys: &Keys, runs: &[&String]) -> Result<Frontier, StageError> {
     let spec = &sources::fetched(context, spec)?;
-    let keys = Keys::new(spec, name, &context.device_kind)?;
-    let shared = prepare(context, spec, &keys)?;
-    let (Some(scorer), Some(key)) = (&shared.mock, &keys.classifier) else { return Ok(()) };
+    let shared = prepare(context, spec, keys)?;
+    let none = || StageError::Input("the frontier needs r_s, and there is none".into());
+    let (scorer, key) = shared.mock.as_ref().zip(keys.classifier.as_ref()).ok_or_else(none)?;
     let tuned = shared.supervised.is_some();
     let reference = context.out.join(if tuned { "models/supervised" } else { "models/reference" });
-    let runs = frontier_runs(variants).into_iter();
-    let policies = runs.map(|(run, _)| (run.clone(), context.out.join("runs").join(run).join("models/policy")));
+    let policies = runs.iter().map(|run| ((*run).clone(), context.out.join("runs").join(run).join("models/policy")));
     let queries = evaluate::pick(spec, &shared.held_out, spec.evaluate.optimum_queries);
     let queries: Vec<Query> = queries.into_iter().map(|e| e.query).collect();
     let inputs = frontier::FrontierInputs {
@@ -205,20 +220,12 @@ fn together(context: &Context, variants: &[(String, Spec)]) -> Result<(), StageE
         scorer,
         scorer_key: key.to_string(),
     };
-    let all = frontier_runs(variants).into_iter().map(|(run, spec)| Keys::new(spec, run, &context.device_kind));
-    let Some(key) = frontier_key(spec, &all.collect::<Result<Vec<_>, _>>()?)? else { return Ok(()) };
-    let made = context.artifact(None, &key, |work| {
-        let path = work.dir.join(file::FRONTIER);
-        let text = serde_json::to_string_pretty(&frontier::run(context, None, &inputs)?)?;
-        write_atomic(&path, format!("{text}\n").as_bytes()).map_err(StageError::io(path))
-    })?;
-    let path = context.out.join(file::FRONTIER);
-    publish(&made.join(file::FRONTIER), &path).map_err(StageError::io(path))
+    frontier::run(context, None, &inputs)
 }
 
 /// The name of what the policies of `runs` show together, the first of which has `spec`; none while one is not known.
-pub fn frontier_key(spec: &Spec, runs: &[Keys]) -> Result<Option<Key>, serde_json::Error> {
-    let policies: Option<Vec<&Key>> = runs.iter().map(Keys::last_policy).collect();
+pub fn frontier_key(spec: &Spec, runs: &[&Keys]) -> Result<Option<Key>, serde_json::Error> {
+    let policies: Option<Vec<&Key>> = runs.iter().map(|keys| keys.last_policy()).collect();
     policies.map(|policies| frontier::key(spec, &policies)).transpose()
 }
 

@@ -86,11 +86,14 @@ impl Scorer {
     }
     /// Scores as RL sees them: the fixed score where the truncation token is missing.
     pub fn scores(&self, task: &Task, queries: &[Query], responses: &[Vec<u32>]) -> Result<Vec<f32>, ModelError> {
-        let plain = self.plain(task, queries, responses)?;
-        Ok(plain
-            .into_iter()
-            .zip(responses)
-            .map(|(s, r)| if task.cut(r).is_some() { s } else { task.missing_score })
-            .collect())
+        Ok(self.of_raw(task, self.raw(task, queries, responses)?, responses))
+    }
+    /// [`Scorer::scores`] from raw ones.
+    pub fn of_raw(&self, task: &Task, raw: Vec<f32>, responses: &[Vec<u32>]) -> Vec<f32> {
+        let one = |(score, response): (f32, &Vec<u32>)| match task.cut(response) {
+            Some(_) => self.normalization.apply(score),
+            None => task.missing_score,
+        };
+        raw.into_iter().zip(responses).map(one).collect()
     }
 }

@@ -210,12 +210,12 @@ impl<'a> ReadyMember<'a> {
                 sample_all(&model, &self.spec, &queries, k, &format!("{purpose} {pass}"))
             })?;
             let each: Vec<Query> = queries.iter().flat_map(|query| vec![query.clone(); n * k]).collect();
+            let raw = scorer.raw(&self.task, &each, &all)?;
             if direct {
                 let RewardSpec { target_mean, target_std, .. } = self.spec.reward;
-                let raw = scorer.raw(&self.task, &each, &all)?;
                 scorer.normalization = Normalization::fit(&raw, target_mean, target_std);
             }
-            let scores = scorer.scores(&self.task, &each, &all)?;
+            let scores = scorer.of_raw(&self.task, raw, &all);
             let best = |(samples, scores): (&[Vec<u32>], &[f32])| {
                 let largest = (0..scores.len()).rev().max_by(|a, b| scores[*a].total_cmp(&scores[*b])).unwrap_or(0);
                 samples[largest].clone()
