@@ -17,12 +17,6 @@ port=${SLURM_CHECK_PORT:-16917}
 export RUST_LOG=info
 . "$(dirname "$0")/slurm.sh"
 
-down() {
-  slurm_down
-  [ -z "${alone:-}" ] || kill "$alone" $(pgrep -P "$alone") 2>/dev/null
-}
-trap down EXIT
-
 up() {
   slurm_up
   cat >"$work/config/runner/cluster.toml" <<'CONF'
@@ -40,9 +34,6 @@ submit = { partition = "there-is-none" }
 CONF
 }
 
-# Whether a member is in the middle of PPO.
-in_ppo() { grep -q '"stage":"policy' "$1/progress.json" && sleep 1; }
-state() { grep -q "\"state\": \"$2\"" "$1/manifest.json"; }
 
 smoke=(--profile smoke --seeds 1,2)
 longer=(--set member.no_kl.policy.episodes=8192)

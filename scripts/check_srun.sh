@@ -16,12 +16,6 @@ port=${SLURM_CHECK_PORT:-16927}
 # Ranks that wait let the others have the processor.
 export RUST_LOG=info OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl_vader_single_copy_mechanism=none
 
-down() {
-  slurm_down
-  [ -z "${alone:-}" ] || kill "$alone" $(pgrep -P "$alone") 2>/dev/null
-}
-trap down EXIT
-
 up() {
   slurm_up
   cat >"$work/config/runner/cluster.toml" <<'CONF'
@@ -37,8 +31,6 @@ grace = 60
 CONF
 }
 
-state() { grep -q "\"state\": \"$2\"" "$1/manifest.json"; }
-in_ppo() { grep -q '"stage":"policy' "$1/progress.json" && sleep 1; }
 
 # Every file of $1 that counts is the one of $2; at least $3 of them.
 same_bytes() {

@@ -11,7 +11,7 @@ fail() {
   exit 1
 }
 
-# Ends what this script started, by the numbers that it wrote down.
+# Ends what this script started, by the numbers that it wrote down, and the run beside the cluster, `alone`.
 slurm_down() {
   local file signal second
   set +e
@@ -23,6 +23,7 @@ slurm_down() {
       sleep 1
     done
   fi
+  [ -z "${alone:-}" ] || kill "$alone" $(pgrep -P "$alone") 2>/dev/null
   for signal in TERM KILL; do
     sleep 1
     for file in slurmd-n1 slurmd-n2 slurmctld munged; do
@@ -30,6 +31,8 @@ slurm_down() {
     done
   done
 }
+trap slurm_down EXIT
+
 slurm_install() {
   command -v slurmctld slurmd sbatch munged >/dev/null && ldconfig -p | grep -q libpmix.so.2 && return
   local policy=/usr/sbin/policy-rc.d made=
@@ -95,6 +98,10 @@ idle() {
   local queue
   queue=$(timeout 10 squeue --noheader) && [ -z "$queue" ]
 }
+
+# Of a member's directory: its manifest says this; it is in the middle of PPO.
+state() { grep -q "\"state\": \"$2\"" "$1/manifest.json"; }
+in_ppo() { grep -q '"stage":"policy' "$1/progress.json" && sleep 1; }
 
 part() {
   local start=$SECONDS
